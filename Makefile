@@ -1,0 +1,40 @@
+# make demo and make test are all the set-up that there is: each makes .venv when there is none.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: env demo test test-all check bench
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo      the whole road on a small store, minutes on two cores"
+	@echo "make test      the tests"
+	@echo "make test-all  the slow ones too"
+	@echo "make check     lint, types, import directions"
+	@echo "make bench     benchmarks, with their tables in benchmarks/results"
+	@echo "make env       only make .venv"
+
+env: .venv/made
+
+.venv/made: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dtsinn needs Python 3.11 or newer")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: env
+	$(BIN)/dtsinn demo
+
+test: env
+	$(BIN)/pytest
+
+test-all: env
+	$(BIN)/pytest -m ''
+
+check: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: env
+	$(BIN)/python -m benchmarks

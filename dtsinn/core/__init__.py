@@ -1,0 +1,1 @@
+"""The words of the domain: tracer, protocol, errors, configuration. No torch, no storage."""

@@ -1,0 +1,207 @@
+"""Configuration: YAML files read strictly onto frozen dataclasses, with ``key=value`` overrides."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from dtsinn.core.errors import InputError
+
+T = TypeVar("T")
+
+STRICT = ConfigDict(extra="forbid")
+"""Set as ``__pydantic_config__`` in every configuration dataclass: unknown keys are errors."""
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML as people mean it: ``1e-3`` is a number and a key that stands twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                line = node.start_mark.line + 1
+                raise yaml.YAMLError(f"key {key!r} stands twice in the mapping at line {line}")
+        return super().construct_mapping(node, deep=deep)
+
+
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Parse YAML ``text``; ``where`` names it in errors.
+
+    Raises:
+        InputError: The text is no YAML, or a mapping holds a key twice.
+    """
+    try:
+        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 (a SafeLoader underneath)
+    except yaml.YAMLError as error:
+        raise InputError(
+            f"{where} cannot be read as YAML", got=" ".join(str(error).split())
+        ) from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds one mapping.
+
+    Raises:
+        InputError: The file is missing, unreadable, no YAML or no mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read", got=str(error)) from None
+    content = parse_yaml(text, str(path))
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{path} holds no settings", got=type(content).__name__, wanted="a mapping"
+        )
+    return content
+
+
+def config_names(kind: str) -> list[str]:
+    """Names of the shipped configurations of a ``kind``: ``tracers``, ``protocols``, ..."""
+    folder = Path(str(resources.files("dtsinn") / "configs" / kind))
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def find_config(kind: str, name_or_path: str) -> Path:
+    """Path of a shipped configuration by name, or of a user's own YAML file.
+
+    Raises:
+        InputError: Neither exists; the message lists the known names.
+    """
+    names = config_names(kind)
+    if name_or_path in names:
+        return Path(str(resources.files("dtsinn") / "configs" / kind / f"{name_or_path}.yaml"))
+    path = Path(name_or_path)
+    if path.suffix in {".yaml", ".yml"} and path.is_file():
+        return path
+    close = difflib.get_close_matches(name_or_path, names, n=1)
+    raise InputError(
+        f"no such {kind.rstrip('s')}",
+        got=repr(name_or_path),
+        wanted=f"one of {', '.join(names)}, or a .yaml file",
+        hint=repr(close[0]) if close else "",
+    )
+
+
+def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
+    """Build the dataclass ``cls`` from plain data, strictly.
+
+    Args:
+        cls: A dataclass, possibly nested, declared with :data:`STRICT`.
+        mapping: Plain data, as from YAML or JSON.
+        where: What the mapping is, for errors: a path, or ``--set``.
+
+    Raises:
+        InputError: An unknown key (with the nearest known one), a missing key, a wrong type
+            or a value that the class refuses.
+    """
+    adapter = TypeAdapter(cls)
+    try:
+        text = json.dumps(mapping)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where} holds a value that no setting takes", got=str(error)) from None
+    try:
+        return adapter.validate_json(text, strict=True)
+    except ValidationError as error:
+        raise _located(cls, error, where) from None
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """Plain data (JSON types only) of a dataclass: the inverse of :func:`from_mapping`."""
+    plain: dict[str, Any] = json.loads(TypeAdapter(type(config)).dump_json(config))
+    return plain
+
+
+def with_overrides(mapping: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A copy of ``mapping`` with ``key.sub=value`` overrides; values are read as YAML.
+
+    Raises:
+        InputError: An override without ``=``, or one that goes through a value.
+    """
+    result: dict[str, Any] = json.loads(json.dumps(mapping))
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key.strip():
+            raise InputError("a --set has no value", got=repr(override), wanted="key=value")
+        set_key(result, key.strip(), parse_yaml(text, f"--set {key}"))
+    return result
+
+
+def set_key(mapping: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set ``mapping["a"]["b"]`` for the dotted key ``a.b``, making what lies between.
+
+    Raises:
+        InputError: The key passes through a plain value.
+    """
+    *parents, last = dotted.split(".")
+    for parent in parents:
+        mapping = mapping.setdefault(parent, {})
+        if not isinstance(mapping, dict):
+            raise InputError(f"{dotted}: {parent!r} is a value, not a group of settings")
+    mapping[last] = value
+
+
+def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one flat mapping with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in mapping.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def known_keys(cls: type[Any], prefix: str = "") -> list[str]:
+    """All dotted keys that the dataclass ``cls`` and the dataclasses inside it take."""
+    keys: list[str] = []
+    hints = get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        inner = hints[field.name]
+        if dataclasses.is_dataclass(inner) and isinstance(inner, type):
+            keys += known_keys(inner, f"{prefix}{field.name}.")
+        else:
+            keys.append(f"{prefix}{field.name}")
+    return keys
+
+
+def unknown_key(key: str, cls: type[Any], where: str) -> InputError:
+    """The error for a key that ``cls`` does not have, with the nearest one that it has."""
+    known = known_keys(cls)
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return InputError(
+        f"{where}: unknown key",
+        got=key,
+        wanted="" if close else f"one of {', '.join(known)}",
+        hint=close[0] if close else "",
+    )
+
+
+def _located(cls: type[Any], error: ValidationError, where: str) -> InputError:
+    """The first problem that pydantic found, as one line."""
+    problems = error.errors()
+    problem = next((p for p in problems if p["type"] == "unexpected_keyword_argument"), problems[0])
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "unexpected_keyword_argument":
+        return unknown_key(key, cls, where)
+    if problem["type"] in {"missing_argument", "missing_keyword_only_argument", "missing"}:
+        return InputError(f"{where}: {key} is missing")
+    message = problem["msg"].removeprefix("Value error, ")
+    return InputError(f"{where}: {key}: {message}", got=repr(problem["input"]))

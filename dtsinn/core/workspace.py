@@ -1,0 +1,48 @@
+"""The workspace: one folder that holds what dtsinn keeps between commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Paths inside the workspace ``root``; nothing is made until something is written."""
+
+    root: Path
+
+    @property
+    def database(self) -> Path:
+        """SQLite file of the embedded MLflow."""
+        return self.root / "mlflow.db"
+
+    @property
+    def artifacts(self) -> Path:
+        """Artifacts of the embedded MLflow."""
+        return self.root / "artifacts"
+
+    @property
+    def runs(self) -> Path:
+        """One folder per training: configuration, checkpoints, package."""
+        return self.root / "runs"
+
+    @property
+    def searches(self) -> Path:
+        """One folder per search: ledger, Optuna journal, Ray results, trials."""
+        return self.root / "searches"
+
+    @property
+    def suites(self) -> Path:
+        """Stores that evaluation suites simulated, by the digest of their request."""
+        return self.root / "suites"
+
+    @property
+    def evaluations(self) -> Path:
+        """Reports of evaluations."""
+        return self.root / "evaluations"
+
+    @property
+    def packages(self) -> Path:
+        """Packages fetched from the registry, by digest."""
+        return self.root / "packages"

@@ -1,0 +1,93 @@
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dtsinn.core.config import (
+    STRICT,
+    config_names,
+    find_config,
+    flatten,
+    from_mapping,
+    known_keys,
+    parse_yaml,
+    read_yaml,
+    to_mapping,
+    with_overrides,
+)
+from dtsinn.core.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    __pydantic_config__ = STRICT
+
+    blocks: int = 2
+    width: float = 1.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    __pydantic_config__ = STRICT
+
+    model: Inner = field(default_factory=Inner)
+    name: str = "a"
+
+
+@given(st.integers(-(2**50), 2**50), st.floats(allow_nan=False, allow_infinity=False), st.text())
+def test_a_configuration_survives_the_round_trip(blocks: int, width: float, name: str) -> None:
+    config = Outer(model=Inner(blocks=blocks, width=width), name=name)
+    assert from_mapping(Outer, to_mapping(config), "test") == config
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.blokcs=3"], "unknown key; got model.blokcs; try model.blocks"),
+        (["model.blocks=three"], "model.blocks: Input should be a valid integer; got 'three'"),
+        (["model.blocks=1.5"], "model.blocks"),
+        (["model.blocks"], "has no value"),
+        (["name.deeper=1"], "'name' is a value"),
+    ],
+)
+def test_a_wrong_override_is_one_clear_line(overrides: list[str], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        from_mapping(Outer, with_overrides(to_mapping(Outer()), overrides), "--set")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_overrides_are_read_as_yaml_and_leave_the_original_alone() -> None:
+    plain = to_mapping(Outer())
+    changed = with_overrides(plain, ["model.width=1e-3", "model.blocks=4"])
+    assert from_mapping(Outer, changed, "--set").model == Inner(blocks=4, width=1e-3)
+    assert plain == to_mapping(Outer())
+
+
+def test_keys_are_dotted() -> None:
+    assert known_keys(Outer) == ["model.blocks", "model.width", "name"]
+    assert list(flatten(to_mapping(Outer()))) == known_keys(Outer)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a: 1\na: 2", "stands twice"), ("a: [", "cannot be read as YAML"), ("- 1", "a mapping")],
+)
+def test_bad_yaml_is_refused(tmp_path, text: str, message: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_yaml(path)
+
+
+def test_exponents_without_a_point_are_numbers() -> None:
+    assert parse_yaml("1e-3", "test") == 1e-3
+    assert parse_yaml("[5e-4, -2E3]", "test") == [5e-4, -2e3]
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(InputError, match=r"wanted one of .*default.*try 'default'"):
+        find_config("runs", "defualt")
+    assert find_config("runs", "default").name == "default.yaml"
+    assert "default" in config_names("runs")
