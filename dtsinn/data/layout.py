@@ -1,0 +1,151 @@
+"""Layout of the store: which arrays it has, their dimensions, units and chunks.
+
+A store is a zarr v3 group that ``xarray.open_zarr`` opens. Chunk = one sample, compressed with
+blosc-lz4 and closed with a CRC-32C; shard = a block of samples. Floats are filled with NaN and
+labels with 255, and all-zero chunks are written, so that a missing chunk cannot pass for data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.storage import FsspecStore, LocalStore
+
+FORMAT = "dtsinn-store"
+FORMAT_VERSION = 1
+SPLITS = ("train", "val", "gate", "test")
+"""``val`` steers training and search, ``gate`` promotions, ``test`` no decision."""
+MISSING_LABEL = 255
+"""Fill value of ``regions``: a label that no region has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArraySpec:
+    """One array of the store."""
+
+    dims: tuple[str, ...]
+    dtype: Any
+    units: str
+    meaning: str
+
+
+IMAGES = {
+    "mixture": ArraySpec(
+        dims=("sample", "frame", "y", "x"),
+        dtype="float32",
+        units="kBq/mL",
+        meaning="measured activity concentration, frame-averaged, not decay-corrected",
+    ),
+    "tracers": ArraySpec(
+        dims=("sample", "tracer", "frame", "y", "x"),
+        dtype="float32",
+        units="kBq/mL",
+        meaning="true activity concentration of each tracer, frame-averaged, not decay-corrected",
+    ),
+    "regions": ArraySpec(
+        dims=("sample", "y", "x"),
+        dtype="uint8",
+        units="1",
+        meaning="region labels; 0 is outside the body",
+    ),
+}
+"""The chunked and sharded arrays; ``tracers`` and ``regions`` may be absent."""
+
+COORDINATES = {
+    "tracer": ArraySpec(dims=("tracer",), dtype=str, units="", meaning="tracer names"),
+    "frame_start": ArraySpec(dims=("frame",), dtype="float64", units="s", meaning="frame start"),
+    "frame_duration": ArraySpec(
+        dims=("frame",), dtype="float64", units="s", meaning="frame duration"
+    ),
+    "injection_time": ArraySpec(
+        dims=("tracer",), dtype="float64", units="s", meaning="time of injection"
+    ),
+    "half_life": ArraySpec(dims=("tracer",), dtype="float64", units="s", meaning="half-life"),
+    "subject": ArraySpec(dims=("sample",), dtype=str, units="", meaning="subject id"),
+    "slice": ArraySpec(
+        dims=("sample",), dtype="float64", units="mm", meaning="axial position of the slice"
+    ),
+    "split": ArraySpec(dims=("sample",), dtype=str, units="", meaning="train, val, gate or test"),
+    "y": ArraySpec(dims=("y",), dtype="float64", units="mm", meaning="pixel centre"),
+    "x": ArraySpec(dims=("x",), dtype="float64", units="mm", meaning="pixel centre"),
+}
+"""Small arrays that every store has."""
+
+KINETICS = {
+    "input_time": ArraySpec(
+        dims=("input_sample",), dtype="float64", units="s", meaning="time since scan start"
+    ),
+    "plasma": ArraySpec(
+        dims=("subject", "tracer", "input_sample"),
+        dtype="float64",
+        units="kBq/mL",
+        meaning="parent tracer in arterial plasma, not decay-corrected",
+    ),
+    "blood": ArraySpec(
+        dims=("subject", "tracer", "input_sample"),
+        dtype="float64",
+        units="kBq/mL",
+        meaning="whole blood, not decay-corrected",
+    ),
+    "kinetics": ArraySpec(
+        dims=("subject", "tracer", "region", "parameter"),
+        dtype="float64",
+        units="K1 mL/cm3/min; k2, k3, k4 1/min; vB 1",
+        meaning="rate constants of each subject",
+    ),
+    "region": ArraySpec(dims=("region",), dtype=str, units="", meaning="region of the kinetics"),
+    "parameter": ArraySpec(dims=("parameter",), dtype=str, units="", meaning="rate constant"),
+}
+"""Small arrays that a simulated store has; a real one may lack them."""
+
+
+def is_url(path: str) -> bool:
+    """Whether ``path`` is an fsspec URL such as ``s3://bucket/store.zarr``."""
+    return "://" in path
+
+
+def zarr_store(path: str, *, read_only: bool) -> LocalStore | FsspecStore:
+    """The storage behind a local path or an fsspec URL."""
+    if is_url(path):
+        return FsspecStore.from_url(path, read_only=read_only)
+    return LocalStore(path, read_only=read_only)
+
+
+def create_images(
+    group: zarr.Group, name: str, shape: tuple[int, ...], block: int, coordinates: str
+) -> None:
+    """Create one of :data:`IMAGES` with shards of ``block`` samples."""
+    spec = IMAGES[name]
+    group.create_array(
+        name,
+        shape=shape,
+        dtype=spec.dtype,
+        chunks=(1, *shape[1:]),
+        shards=(block, *shape[1:]),
+        compressors=[BloscCodec(cname="lz4", shuffle="shuffle"), Crc32cCodec()],
+        fill_value=MISSING_LABEL if name == "regions" else np.nan,
+        dimension_names=spec.dims,
+        attributes={"units": spec.units, "long_name": spec.meaning, "coordinates": coordinates},
+    )
+
+
+def create_small(group: zarr.Group, name: str, values: Any) -> None:
+    """Write one of :data:`COORDINATES` or :data:`KINETICS` as a single checked chunk."""
+    spec = (COORDINATES | KINETICS)[name]
+    values = np.asarray(values, dtype=object if spec.dtype is str else spec.dtype)
+    attributes = {"long_name": spec.meaning} | ({"units": spec.units} if spec.units else {})
+    array = group.create_array(
+        name,
+        shape=values.shape,
+        dtype=spec.dtype,
+        chunks=values.shape,
+        fill_value="" if spec.dtype is str else np.nan,
+        compressors=[Crc32cCodec()],
+        dimension_names=spec.dims,
+        attributes=attributes,
+    )
+    array[...] = values

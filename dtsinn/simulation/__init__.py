@@ -1,0 +1,1 @@
+"""Dual-tracer PET scans of simulated subjects: kinetics, phantoms, noise, studies."""

@@ -1,0 +1,78 @@
+"""Smooth random fields and blurs on regular grids, as products of one matrix per axis."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtsinn.simulation.input_function import FloatArray
+
+Float32Array = NDArray[np.float32]
+
+LATTICE_MM = (150.0, 150.0, 150.0)
+"""Half extent of the lattice in z, y, x that carries random fields, mm: more than any head.
+
+It does not depend on pixels or slices, so that a subject is the same at every image size.
+"""
+
+
+def sigma_of(fwhm: float) -> float:
+    """Standard deviation of a Gaussian of full width ``fwhm`` at half maximum."""
+    return fwhm / (2.0 * math.sqrt(2.0 * math.log(2.0)))
+
+
+def pixel_centres(size: int, field_of_view: float) -> FloatArray:
+    """[size] centres of pixels over a centred field of view, in its unit, ascending."""
+    steps = np.arange(size, dtype=np.float64) + 0.5
+    return np.asarray(steps * (field_of_view / size) - field_of_view / 2.0)
+
+
+def smooth_field(
+    rng: np.random.Generator,
+    components: int,
+    axes: tuple[FloatArray, FloatArray, FloatArray],
+    sigma: float,
+) -> FloatArray:
+    """Gaussian random fields of exactly unit variance everywhere, covariance e^(-d²/(4 sigma²)).
+
+    Args:
+        rng: Source of randomness; one call takes the same numbers whatever ``axes`` are.
+        components: How many independent fields, C.
+        axes: [Z], [Y], [X] coordinates at which the fields are wanted, mm, inside the lattice.
+        sigma: Of the smoothing kernel, mm.
+
+    Returns:
+        [C, Z, Y, X].
+    """
+    counts = [2 * math.ceil(half / sigma) + 1 for half in LATTICE_MM]
+    field = rng.standard_normal((components, *counts))
+    for axis, (count, at) in enumerate(zip(counts, axes, strict=True), start=1):
+        lattice = pixel_centres(count, count * sigma)
+        weights = _kernel(at, lattice, sigma)
+        weights /= np.sqrt(np.square(weights).sum(axis=1, keepdims=True))
+        field = np.moveaxis(np.tensordot(field, weights, axes=(axis, 1)), -1, axis)
+    return field
+
+
+def blur_matrix(size: int, pixel: float, fwhm: float) -> Float32Array:
+    """[size, size] Gaussian blur along one axis ; columns sum to 1, activity stays."""
+    centres = pixel_centres(size, size * pixel)
+    matrix = _kernel(centres, centres, sigma_of(fwhm))
+    return np.asarray(matrix / matrix.sum(axis=0, keepdims=True), dtype=np.float32)
+
+
+def noise_matrix(size: int, pixel: float, fwhm: float) -> Float32Array:
+    """[size, size] Gaussian filter along one axis whose rows have unit norm.
+
+    White noise of unit variance keeps exactly that variance, in the corners too.
+    """
+    centres = pixel_centres(size, size * pixel)
+    matrix = _kernel(centres, centres, sigma_of(fwhm))
+    norms = np.sqrt(np.square(matrix).sum(axis=1, keepdims=True))
+    return np.asarray(matrix / norms, dtype=np.float32)
+
+
+def _kernel(at: FloatArray, source: FloatArray, sigma: float) -> FloatArray:
+    return np.asarray(np.exp(-np.square((at[:, None] - source[None, :]) / sigma) / 2.0))

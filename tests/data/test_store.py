@@ -1,0 +1,191 @@
+"""The store: what xarray sees, what readers refuse, and what the digest covers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from dtsinn.core.errors import InputError, StoreError
+from dtsinn.data.check import check_store
+from dtsinn.data.layout import COORDINATES, IMAGES
+from dtsinn.data.store import Store, open_store
+from dtsinn.data.writer import assign_splits
+from dtsinn.simulation.study import simulate
+from dtsinn.simulation.subject import StudyRequest, render_subject
+
+
+def test_xarray_opens_it_with_names_coordinates_and_units(small_path: Path) -> None:
+    with xr.open_zarr(small_path) as data:  # a warning would fail the test
+        assert data["mixture"].dims == IMAGES["mixture"].dims
+        assert data["tracers"].dims == IMAGES["tracers"].dims
+        assert set(data["mixture"].coords) >= {"subject", "slice", "split", "frame_start", "y", "x"}
+        assert data["mixture"].attrs["units"] == "kBq/mL"
+        assert data["frame_start"].attrs["units"] == "s"
+        assert list(data["tracer"].values) == ["fmz", "fdg"]
+        mean = data["mixture"].isel(sample=(data["split"] == "test").to_numpy()).mean()
+        assert np.isfinite(mean.compute())
+        for name in COORDINATES:
+            assert name in data.variables
+
+
+def test_samples_are_what_was_simulated(small_store: Store) -> None:
+    images = render_subject(StudyRequest(subjects=24, slices=2, size=32, seed=5), 3)
+    samples = small_store.read([6, 7])
+    assert np.array_equal(samples.mixture_NTYX, images.mixture)
+    assert np.array_equal(samples.tracers_NKTYX, images.tracers)
+    assert np.array_equal(samples.regions_NYX, images.regions)
+    assert np.array_equal(samples.slice_N, images.slice_position)
+    assert list(samples.subject_N) == ["study-5-0003"] * 2
+
+
+def test_header_and_splits(small_store: Store) -> None:
+    header = small_store.header
+    assert header.tracers == ("fmz", "fdg")
+    assert header.protocol.frames == 18
+    assert header.protocol.injection_time == (0.0, 1200.0)
+    assert header.noise == "mid"
+    assert header.region_names[0] == "outside"
+    assert small_store.split_counts() == {"train": 8, "val": 2, "gate": 12, "test": 2}
+    subjects = {
+        split: {str(s.subject_N[0]) for s in small_store.subjects(split)}
+        for split in ("train", "val", "gate", "test")
+    }
+    assert sum(len(ids) for ids in subjects.values()) == len(set().union(*subjects.values())) == 24
+
+
+def test_the_same_seed_gives_the_same_store_whatever_the_workers(tmp_path: Path) -> None:
+    request = StudyRequest(subjects=6, slices=4, size=16, seed=1)
+    one = simulate(request, str(tmp_path / "one.zarr"), workers=1)
+    two = simulate(request, str(tmp_path / "two.zarr"), workers=2)
+    assert one.digest == two.digest
+    other = simulate(
+        StudyRequest(subjects=6, slices=4, size=16, seed=2), str(tmp_path / "o.zarr"), workers=1
+    )
+    assert other.digest != one.digest
+    chunks = [path for path in (tmp_path / "one.zarr").rglob("c/**/*") if path.is_file()]
+    assert len(chunks) > 10
+    for chunk in chunks:
+        twin = tmp_path / "two.zarr" / chunk.relative_to(tmp_path / "one.zarr")
+        assert chunk.read_bytes() == twin.read_bytes()
+
+
+class StopHereError(Exception):
+    """Stands for Ctrl-C."""
+
+
+def test_an_interrupted_simulation_is_continued_by_the_same_command(tmp_path: Path) -> None:
+    request = StudyRequest(subjects=12, slices=4, size=16, seed=1)
+    out = str(tmp_path / "study.zarr")
+
+    def interrupt(what: str, done: int, total: int) -> None:
+        if done >= 4:
+            raise StopHereError
+
+    with pytest.raises(StopHereError):
+        simulate(request, out, workers=1, progress=interrupt)
+    assert not Path(out).exists()
+    with pytest.raises(StoreError, match="the same simulate again"):
+        open_store(out)
+    other = StudyRequest(subjects=12, slices=4, size=16, seed=2)
+    with pytest.raises(StoreError, match=r"other settings; got request.*seed|got .*seed"):
+        simulate(other, out, workers=1)
+    seen: list[int] = []
+    resumed = simulate(request, out, workers=1, progress=lambda w, done, t: seen.append(done))
+    assert seen[0] >= 4, "what was written is not simulated again"
+    whole = simulate(request, str(tmp_path / "whole.zarr"), workers=1)
+    assert resumed.digest == whole.digest
+    assert not Path(f"{out}.partial").exists()
+
+
+def test_an_existing_store_is_not_overwritten(small_path: Path) -> None:
+    with pytest.raises(StoreError, match="exists already"):
+        simulate(StudyRequest(subjects=4, slices=1, size=16), str(small_path), workers=1)
+    check_store(str(small_path))
+
+
+@pytest.mark.parametrize("name", ["mixture", "tracers", "regions"])
+def test_a_flipped_byte_is_named_by_array_and_sample(damaged: Path, name: str) -> None:
+    shard = damaged / name / "c" / "1" / "/".join("0" for _ in IMAGES[name].dims[1:])
+    content = bytearray(shard.read_bytes())
+    content[10] ^= 0xFF  # inside the shard's first chunk
+    shard.write_bytes(bytes(content))
+    with pytest.raises(StoreError, match=rf"damaged\.zarr: {name}, sample 16 is damaged") as caught:
+        check_store(str(damaged))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["mixture", "tracers", "regions"])
+def test_a_deleted_chunk_is_named_by_array_and_sample(damaged: Path, name: str) -> None:
+    (damaged / name / "c" / "1" / "/".join("0" for _ in IMAGES[name].dims[1:])).unlink()
+    with pytest.raises(StoreError, match=rf"damaged\.zarr: {name}, sample 16 is damaged"):
+        check_store(str(damaged))
+
+
+def test_another_content_with_right_checksums_is_found_by_the_digest(damaged: Path) -> None:
+    import zarr
+
+    group = zarr.open_group(damaged, mode="r+")
+    group["mixture"][3] = group["mixture"][3] * 1.01
+    with pytest.raises(StoreError, match="not what was written"):
+        check_store(str(damaged))
+
+
+def test_nan_is_refused_with_its_sample(damaged: Path) -> None:
+    import zarr
+
+    group = zarr.open_group(damaged, mode="r+")
+    group["tracers"][5, 1, 2, 3, 4] = np.nan
+    with pytest.raises(StoreError, match="tracers, sample 5 is damaged"):
+        open_store(str(damaged)).read([4, 5])
+
+
+def edit_attributes(store: Path, **changes: object) -> None:
+    path = store / "zarr.json"
+    content = json.loads(path.read_text())
+    content["attributes"] |= changes
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"complete": False}, "not complete"),
+        ({"format": "other"}, "no dtsinn store"),
+        ({"format_version": 99}, "another format version"),
+    ],
+)
+def test_a_store_that_is_not_ready_is_refused(damaged: Path, changes, message: str) -> None:
+    edit_attributes(damaged, **changes)
+    with pytest.raises(StoreError, match=message):
+        open_store(str(damaged))
+
+
+def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no store at"):
+        open_store(str(tmp_path / "missing.zarr"))
+    (tmp_path / "empty.zarr").mkdir()
+    with pytest.raises(StoreError, match="no zarr group"):
+        open_store(str(tmp_path / "empty.zarr"))
+
+
+def test_truth_is_asked_for_where_it_is_needed(damaged: Path) -> None:
+    shutil.rmtree(damaged / "tracers")
+    content = json.loads((damaged / "zarr.json").read_text())
+    del content["consolidated_metadata"]["metadata"]["tracers"]
+    (damaged / "zarr.json").write_text(json.dumps(content))
+    assert open_store(str(damaged)).read([0]).tracers_NKTYX is None
+    with pytest.raises(StoreError, match="no array tracers"):
+        open_store(str(damaged), need_truth=True)
+
+
+def test_splits_are_shared_out_by_largest_remainder() -> None:
+    shares = {"train": 0.55, "val": 0.1, "gate": 0.2, "test": 0.15}
+    assert [assign_splits(60, shares).count(s) for s in shares] == [33, 6, 12, 9]
+    assert len(assign_splits(7, shares)) == 7
+    with pytest.raises(InputError, match="sum to 1"):
+        assign_splits(7, {"train": 0.5})

@@ -1,0 +1,178 @@
+"""Subjects: determinism, independence of draws, physiology, refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from dtsinn.core.config import find_config, from_mapping, read_yaml, to_mapping
+from dtsinn.core.errors import InputError
+from dtsinn.core.protocol import load_protocol
+from dtsinn.core.tracer import load_tracer
+from dtsinn.simulation.subject import (
+    StudyRequest,
+    draw_subject,
+    input_time,
+    region_names,
+    render_subject,
+    slice_positions,
+    tissue_curves,
+    voxel_size,
+)
+
+SMALL = StudyRequest(subjects=20, slices=2, size=32)
+
+
+def digest(request: StudyRequest, index: int) -> str:
+    images, subject = render_subject(request, index), draw_subject(request, index)
+    arrays = [images.mixture, images.tracers, images.regions, images.slice_position]
+    arrays += [subject.kinetics, subject.plasma, subject.blood]
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
+
+
+def test_shapes_types_and_units_are_the_contract() -> None:
+    request = dataclasses.replace(SMALL, slices=3)
+    images, subject = render_subject(request, 0), draw_subject(request, 0)
+    assert images.mixture.shape == (3, 18, 32, 32)
+    assert images.tracers.shape == (3, 2, 18, 32, 32)
+    assert images.regions.shape == (3, 32, 32)
+    assert images.mixture.dtype == images.tracers.dtype == np.float32
+    assert images.regions.dtype == np.uint8
+    assert images.slice_position.dtype == np.float64
+    np.testing.assert_array_equal(images.slice_position, slice_positions(request, 0))
+    times = input_time(request)
+    assert subject.kinetics.shape == (2, len(region_names(request)) - 1, 5)
+    assert subject.plasma.shape == subject.blood.shape == (2, times.size)
+    assert (np.diff(times) > 0).all()
+    assert (times[0], times[-1]) == (0.0, 5400.0)
+    assert voxel_size(request) == pytest.approx(230 / 32)
+    assert region_names(request)[0] == "outside"
+
+
+def test_a_subject_is_the_same_whatever_came_before_and_in_any_process() -> None:
+    first = digest(SMALL, 3)
+    render_subject(SMALL, 1)
+    assert digest(SMALL, 3) == first
+    assert digest(dataclasses.replace(SMALL, subjects=7), 3) == first
+    program = (
+        "import runpy, sys\n"
+        f"names = runpy.run_path({str(Path(__file__))!r})\n"
+        "sys.stdout.write(names['digest'](names['SMALL'], 3))\n"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
+    other = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True
+    )
+    assert other.stdout == first
+
+
+def test_subjects_seeds_and_purposes_differ() -> None:
+    digests = {
+        digest(SMALL, 0),
+        digest(SMALL, 1),
+        digest(dataclasses.replace(SMALL, seed=1), 0),
+        digest(dataclasses.replace(SMALL, purpose="suite"), 0),
+    }
+    assert len(digests) == 4
+    one, other = draw_subject(SMALL, 0), draw_subject(SMALL, 1)
+    assert one.weight_kg != other.weight_kg
+    assert (one.kinetics[one.kinetics > 0] != other.kinetics[one.kinetics > 0]).all()
+
+
+def test_noise_leaves_the_truth_alone_and_scales_with_its_level() -> None:
+    low, high = (
+        render_subject(dataclasses.replace(SMALL, noise=level), 2) for level in ("low", "high")
+    )
+    np.testing.assert_array_equal(low.tracers, high.tracers)
+    np.testing.assert_array_equal(low.regions, high.regions)
+    truth = low.tracers.sum(axis=1)
+    assert (high.mixture - truth).std() == pytest.approx(4 * (low.mixture - truth).std(), rel=0.01)
+    assert (high.mixture < 0).any()
+
+
+def test_a_tracer_is_the_same_in_a_subject_whatever_it_is_paired_with() -> None:
+    swapped = dataclasses.replace(SMALL, tracers=("fdg", "fmz"))
+    one, other = draw_subject(SMALL, 4), draw_subject(swapped, 4)
+    np.testing.assert_array_equal(one.kinetics, other.kinetics[::-1])
+    assert one.dose_MBq == other.dose_MBq[::-1]
+
+
+@pytest.mark.parametrize("protocol", ["p1", "p3"])
+def test_nothing_is_there_before_an_injection_and_something_after(protocol: str) -> None:
+    request = dataclasses.replace(SMALL, protocol=protocol)
+    images, subject = render_subject(request, 0), draw_subject(request, 0)
+    times = input_time(request)
+    frames = load_protocol(protocol)
+    for k, injection in enumerate(frames.injection_time):
+        for t, start in enumerate(frames.frame_start):
+            amount = images.tracers[:, k, t]
+            assert amount.max() > 0 if start >= injection else (amount == 0).all()
+        assert (subject.plasma[k, times < injection] == 0).all()
+    assert images.tracers.min() >= 0
+
+
+def test_curves_make_sense() -> None:
+    """FMZ binds in cortex and leaves, FDG is trapped: its decay-corrected curve rises."""
+    names = region_names(SMALL)[1:]
+    protocol = load_protocol("p1")
+    middle = np.array(protocol.frame_start) + np.array(protocol.frame_duration) / 2
+    fdg = load_tracer("fdg")
+    for index in range(10):
+        curves = tissue_curves(SMALL, index)
+        cortex = [names.index(name) for name in ("frontal", "parietal", "temporal", "occipital")]
+        white = names.index("white")
+        assert (curves[0, cortex, 5] > 1.5 * curves[0, white, 5]).all()
+        assert (curves[0, :, -1] < 0.2 * curves[0].max(axis=1)).all()
+        corrected = curves[1] * np.exp(fdg.decay_constant * (middle - 1200))
+        assert (np.diff(corrected[cortex, 6:]) > 0).all()
+        assert 3 < curves[0, cortex].max() < 80  # kBq/mL
+        assert 3 < curves[1, cortex].max() < 60
+
+
+def test_more_dose_per_weight_gives_more_activity() -> None:
+    drawn = [draw_subject(SMALL, index) for index in range(20)]
+    given = [subject.dose_MBq[1] / subject.weight_kg for subject in drawn]
+    seen = [subject.blood[1].max() for subject in drawn]
+    assert np.corrcoef(given, seen)[0, 1] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"tracers": ("fmz", "fgd")}, "fdg"),
+        ({"protocol": "p9"}, "p1"),
+        ({"phantom": "thorax"}, "brain"),
+        ({"noise": "loud"}, "low, mid, high"),
+        ({"subjects": 0}, "subjects"),
+        ({"slices": 0}, "slices"),
+        ({"size": 2}, "size"),
+        ({"seed": -1}, "seed"),
+        ({"purpose": ""}, "purpose"),
+    ],
+)
+def test_a_wrong_request_is_refused_in_one_line(change: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        from_mapping(StudyRequest, to_mapping(SMALL) | change, "request")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tracer_without_kinetics_for_a_region_is_refused(tmp_path: Path) -> None:
+    mapping = read_yaml(find_config("tracers", "fdg"))
+    del mapping["tissues"]["putamen"]
+    path = tmp_path / "part.yaml"
+    path.write_text(yaml.safe_dump(mapping), encoding="utf-8")
+    with pytest.raises(InputError, match="no kinetics for putamen"):
+        StudyRequest(tracers=("fmz", str(path)))
+
+
+def test_a_subject_out_of_range_is_refused() -> None:
+    with pytest.raises(InputError, match="0 to 19"):
+        draw_subject(SMALL, 20)
