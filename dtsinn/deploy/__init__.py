@@ -1,0 +1,1 @@
+"""The separator package: how a trained network travels and is used."""

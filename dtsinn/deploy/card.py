@@ -1,0 +1,139 @@
+"""``card.md``: what a person should know about a separator before using it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dtsinn.core.config import flatten, to_mapping
+from dtsinn.deploy.info import SeparatorInfo
+
+PYTHON_USE = """\
+from pathlib import Path
+
+from dtsinn.deploy.separator import Separator
+
+separator = Separator.load(Path("."))          # this folder; verifies every file first
+tracers = separator.separate(mixture)          # [N, T, Y, X] -> [N, 2, T, Y, X], kBq/mL
+scale = separator.scale(mixture)               # [N], kBq/mL
+again = separator.mix(tracers, scale)          # [N, T, Y, X]: the mixture, up to rounding
+"""
+
+ONNX_USE = """\
+import onnxruntime
+
+model = onnxruntime.InferenceSession("model.onnx")
+tracers, scale = model.run(None, {"mixture": mixture})
+"""
+
+ONNX_INVERSE_USE = """\
+inverse = onnxruntime.InferenceSession("inverse.onnx")
+(again,) = inverse.run(None, {"tracers": tracers, "scale": scale})
+"""
+
+
+def card_text(info: SeparatorInfo, digest: str, parameters: int) -> str:
+    """The card of a separator, Markdown.
+
+    Args:
+        info: What it is.
+        digest: Its digest, see :func:`dtsinn.deploy.package.package_digest`.
+        parameters: Number of its trainable parameters.
+    """
+    sections = (
+        _opening(info, digest),
+        _protocol(info),
+        _metrics(info),
+        _use(info),
+        _limits(info),
+        _network(info, parameters),
+        _lineage(info),
+    )
+    return "\n".join(sections)
+
+
+def _opening(info: SeparatorInfo, digest: str) -> str:
+    first, second = (_cell(name) for name in info.tracers)
+    return f"""# Separator of {first} and {second}
+
+It splits a dynamic PET scan with two tracers, {first} injected first and {second} second, into
+the image sequence of each. It was trained for protocol `{_cell(info.protocol)}` with
+{info.frames} frames. Activities are in kBq/mL, averaged over a frame and **not** decay-corrected.
+
+Digest of weights and configuration: `{digest}`
+"""
+
+
+def _protocol(info: SeparatorInfo) -> str:
+    tracers = [
+        (_cell(name), f"{injected:g}", f"{half_life / 60:.4g}")
+        for name, injected, half_life in zip(
+            info.tracers, info.injection_time, info.half_life, strict=True
+        )
+    ]
+    frames = [
+        (str(frame + 1), f"{start:g}", f"{duration:g}")
+        for frame, (start, duration) in enumerate(
+            zip(info.frame_start, info.frame_duration, strict=True)
+        )
+    ]
+    return f"""## Tracers and frames
+
+{_table(("tracer", "injected at / s", "half-life / min"), tracers)}
+{_table(("frame", "start / s", "duration / s"), frames)}"""
+
+
+def _metrics(info: SeparatorInfo) -> str:
+    rows = [(_cell(name), f"{value:.4g}") for name, value in sorted(info.metrics.items())]
+    body = _table(("metric", "value"), rows) if rows else "None were recorded.\n"
+    return f"## Metrics\n\n{body}"
+
+
+def _use(info: SeparatorInfo) -> str:
+    return f"""## Use
+
+`mixture` is a float32 array [N, {info.frames}, Y, X] in kBq/mL: N slices of any size, each
+scaled by itself inside the separator. Output 0 is {_cell(info.tracers[0])}, output 1 is
+{_cell(info.tracers[1])}.
+
+In Python:
+
+```python
+{PYTHON_USE}```
+
+Without dtsinn, in ONNX Runtime:
+
+```python
+{ONNX_USE}{ONNX_INVERSE_USE}```
+"""
+
+
+def _limits(info: SeparatorInfo) -> str:
+    return f"""## Limits
+
+For research. It is no medical device and its images are no basis for a diagnosis. It knows
+nothing of frame times: a scan of other frames than these, even if there are {info.frames} of
+them, or with other tracers is outside of what it was trained for. Measure it there first
+(`dtsinn evaluate`).
+"""
+
+
+def _network(info: SeparatorInfo, parameters: int) -> str:
+    rows = [(key, f"`{_cell(str(value))}`") for key, value in to_mapping(info.model).items()]
+    rows += [("parameters", f"{parameters}"), ("normalisation", f"`{info.normalisation}`")]
+    return f"## Network\n\n{_table(('setting', 'value'), rows)}"
+
+
+def _lineage(info: SeparatorInfo) -> str:
+    plain = flatten(to_mapping(info.lineage))
+    rows = [(_cell(key), f"`{_cell(str(value))}`") for key, value in plain.items() if value != ""]
+    return f"## Lineage\n\n{_table(('what', 'value'), rows)}"
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _cell(text: str) -> str:
+    """``text`` that cannot break out of its table cell or code span."""
+    return " ".join(text.replace("|", "\\|").replace("`", "'").split())

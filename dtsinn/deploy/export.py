@@ -1,0 +1,186 @@
+"""Export of a separator package, with a proof that ONNX Runtime computes what torch does."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from onnxruntime import InferenceSession, SessionOptions
+
+from dtsinn.core.errors import RunError
+from dtsinn.core.seeds import generator
+from dtsinn.deploy.folders import fresh_folder
+from dtsinn.deploy.manifest import INVERSE_NAME, MANIFEST_NAME, MODEL_NAME
+from dtsinn.deploy.package import verify_package
+from dtsinn.deploy.separator import Separator
+
+PARITY_LIMIT = 1e-5
+"""Largest relative error between two float32 computations of the same thing (uncited)."""
+PARITY_BATCHES = (1, 3)
+PARITY_SIZES = ((32, 32), (40, 56))
+
+Float32Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityReport:
+    """How far ONNX Runtime and torch are apart: the worst sample over all cases.
+
+    Errors are relative: the norm of the difference over the norm of what was wanted.
+    """
+
+    model_error: float
+    """``model.onnx`` against torch, tracers and scale."""
+    inverse_error: float | None
+    """``inverse.onnx`` against torch; None where there is no inverse."""
+    round_trip_error: float | None
+    """``inverse.onnx`` after ``model.onnx`` against the mixture; None likewise."""
+    cases: tuple[tuple[int, int, int], ...]
+    """Batch size, rows and columns of the mixtures tried."""
+    limit: float = PARITY_LIMIT
+    """Largest error that passes."""
+
+    @property
+    def failure(self) -> str:
+        """The first check that did not pass, with its error; "" if all did."""
+        checks = {
+            "model.onnx against torch": self.model_error,
+            "inverse.onnx against torch": self.inverse_error,
+            "round trip through model.onnx and inverse.onnx": self.round_trip_error,
+        }
+        for name, error in checks.items():
+            if error is not None and not error <= self.limit:  # also refuses NaN
+                return f"{name}: relative error {error:.1e}"
+        return ""
+
+
+def export_package(package: Path, out: Path) -> ParityReport:
+    """Copy a verified package to ``out`` and prove there that its graphs compute the same.
+
+    ``out`` appears only when the proof holds.
+
+    Args:
+        package: The package.
+        out: Where to; must not exist.
+
+    Raises:
+        PackageError: The package does not verify, or ``out`` exists.
+        RunError: ONNX Runtime refuses a graph, or an error exceeds the limit.
+    """
+    manifest = verify_package(package)
+    with fresh_folder(out) as partial:
+        for name in (*(file.path for file in manifest.files), MANIFEST_NAME):
+            shutil.copyfile(package / name, partial / name)
+        report = check_parity(partial)
+        if report.failure:
+            raise RunError(
+                f"{package} is not exported", got=report.failure, wanted=f"at most {report.limit:g}"
+            )
+    return report
+
+
+def check_parity(package: Path) -> ParityReport:
+    """Measure ONNX Runtime against torch for the package, two batch and two image sizes.
+
+    Raises:
+        PackageError: The package does not verify.
+        RunError: ONNX Runtime refuses a graph.
+    """
+    separator = Separator.load(package)
+    mixtures = [
+        parity_mixture(batch, separator.info.frames, *size)
+        for batch, size in product(PARITY_BATCHES, PARITY_SIZES)
+    ]
+    model = open_session(package / MODEL_NAME)
+    inverse_error = round_trip_error = None
+    if separator.network.exact:
+        inverse = open_session(package / INVERSE_NAME)
+        inverse_error = _worst([_inverse_error(inverse, separator, m) for m in mixtures])
+        round_trip_error = _worst([_round_trip(model, inverse, m) for m in mixtures])
+    return ParityReport(
+        model_error=_worst([_model_error(model, separator, m) for m in mixtures]),
+        inverse_error=inverse_error,
+        round_trip_error=round_trip_error,
+        cases=tuple((m.shape[0], m.shape[2], m.shape[3]) for m in mixtures),
+    )
+
+
+def _model_error(session: InferenceSession, separator: Separator, mixture: Float32Array) -> float:
+    tracers, scale = _run(session, {"mixture": mixture})
+    return _worst(
+        [
+            relative_error(tracers, separator.separate(mixture)),
+            relative_error(scale, separator.scale(mixture)),
+        ]
+    )
+
+
+def _inverse_error(session: InferenceSession, separator: Separator, mixture: Float32Array) -> float:
+    tracers, scale = separator.separate(mixture), separator.scale(mixture)
+    (mixed,) = _run(session, {"tracers": tracers, "scale": scale})
+    return relative_error(mixed, separator.mix(tracers, scale))
+
+
+def _round_trip(model: InferenceSession, inverse: InferenceSession, mixture: Float32Array) -> float:
+    tracers, scale = _run(model, {"mixture": mixture})
+    (again,) = _run(inverse, {"tracers": tracers, "scale": scale})
+    return relative_error(again, mixture)
+
+
+def parity_mixture(batch: int, frames: int, height: int, width: int) -> Float32Array:
+    """Mixtures [B, T, Y, X] in kBq/mL to compare on: a bright disc in noise, some of it negative.
+
+    The slices differ in brightness by orders of magnitude, so that a wrong scale shows.
+    """
+    random = generator("parity", batch, frames, height, width)
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    disc_YX = (y**2 + x**2 < 0.7).astype(np.float64)
+    curve_T = random.gamma(2.0, 5.0, frames)
+    brightness_B = 10.0 ** random.uniform(-1, 2, batch)
+    clean = brightness_B[:, None, None, None] * curve_T[:, None, None] * disc_YX
+    noise = random.normal(0, 0.2, clean.shape) * brightness_B[:, None, None, None]
+    mixture: Float32Array = (clean * random.uniform(0.5, 1.5, clean.shape) + noise).astype("f4")
+    return mixture
+
+
+def relative_error(got: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> float:
+    """Worst over samples (first axis) of the norm of the difference over the norm of ``wanted``."""
+    flat = wanted.reshape(len(wanted), -1).astype(np.float64)
+    difference = got.reshape(len(got), -1) - flat
+    norms = np.maximum(np.linalg.norm(flat, axis=1), 1e-30)
+    return float((np.linalg.norm(difference, axis=1) / norms).max())
+
+
+def open_session(path: Path) -> InferenceSession:
+    """ONNX Runtime on the CPU, with as many threads as torch would use.
+
+    Raises:
+        RunError: It refuses the graph.
+    """
+    options = SessionOptions()
+    # By default it takes one thread per core of the machine, pinned, whatever this process got.
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors only: the warnings are about its own optimisations
+    try:
+        return InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions share no base but Exception
+        raise RunError(f"ONNX Runtime refuses {path.name}", got=str(error)) from error
+
+
+def _run(session: InferenceSession, inputs: dict[str, Float32Array]) -> list[npt.NDArray[Any]]:
+    try:
+        outputs: list[npt.NDArray[Any]] = session.run(None, inputs)
+    except Exception as error:  # its exceptions share no base but Exception
+        raise RunError("ONNX Runtime fails", got=str(error)) from error
+    return outputs
+
+
+def _worst(errors: list[float]) -> float:
+    return float(np.max(errors))  # unlike max(), it does not lose a NaN

@@ -1,0 +1,171 @@
+"""``separator.json``: what a separator separates, how it was made and how well it did."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, Literal, TypeVar
+
+from dtsinn.core.config import STRICT, from_mapping, to_mapping
+from dtsinn.core.errors import InputError, PackageError
+from dtsinn.core.protocol import protocol_of_frames
+from dtsinn.networks.invertible import ModelConfig
+
+T = TypeVar("T")
+
+INFO_NAME = "separator.json"
+FORMAT_VERSION = 1
+"""Raised with every change that an older reader would misread."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lineage:
+    """How a separator came to be. Words of the machine that trained it, minus its paths."""
+
+    __pydantic_config__ = STRICT
+
+    run: str
+    """Key of the run that trained it."""
+    config: dict[str, Any]
+    """The full configuration of that run."""
+    store_path: str
+    """Store that it was trained on; in a package only the last part of a local absolute path."""
+    store_digest: str
+    """Content digest of that store."""
+    code_version: str
+    """See :func:`dtsinn.core.version.code_version`."""
+    seed: int
+    """Seed of the run."""
+    search: str = ""
+    """Name of the search that the run belongs to, if any."""
+    trial: str = ""
+    """Key of the trial in that search."""
+    steps: int = 0
+    """Optimiser steps behind the weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeparatorInfo:
+    """The content of ``separator.json``."""
+
+    __pydantic_config__ = STRICT
+
+    format: Literal["dtsinn-separator"] = "dtsinn-separator"
+    format_version: Literal[1] = 1
+    model: ModelConfig
+    """What the network is made of."""
+    tracers: tuple[str, str]
+    """Names, in the order of injection and of the network's outputs."""
+    protocol: str
+    """Name of the protocol it was trained for."""
+    frame_start: tuple[float, ...]
+    """[T] s from the start of the scan."""
+    frame_duration: tuple[float, ...]
+    """[T] s; also the weights of the normalisation."""
+    injection_time: tuple[float, float]
+    """s from the start of the scan."""
+    half_life: tuple[float, float]
+    """s"""
+    normalisation: Literal["sample-scale"] = "sample-scale"
+    """See :func:`dtsinn.networks.normalisation.sample_scale`."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """What was measured, by name; finite numbers."""
+    lineage: Lineage
+
+    def __post_init__(self) -> None:
+        protocol_of_frames(
+            self.protocol, self.frame_start, self.frame_duration, self.injection_time
+        )
+        for tracer, seconds in zip(self.tracers, self.half_life, strict=True):
+            if not (math.isfinite(seconds) and seconds > 0):
+                raise InputError(f"half-life of {tracer}", got=seconds, wanted="seconds above 0")
+        for name, value in self.metrics.items():
+            if not math.isfinite(value):
+                raise InputError(f"metric {name!r}", got=value, wanted="a finite number")
+
+    @property
+    def frames(self) -> int:
+        """Number of frames T."""
+        return len(self.frame_start)
+
+
+def info_text(info: SeparatorInfo) -> str:
+    """``info`` as the text of ``separator.json``; equal infos give equal bytes."""
+    plain = to_mapping(info)
+    return json.dumps(plain, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_info(folder: Path) -> SeparatorInfo:
+    """Read ``separator.json`` of the package ``folder``, strictly.
+
+    Raises:
+        PackageError: It is missing, no JSON, of a newer format, or holds anything unknown.
+    """
+    path = folder / INFO_NAME
+    content = read_json(path)
+    version = content.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise PackageError(
+            f"{path} was written by a newer dtsinn",
+            got=f"format_version {version}",
+            wanted=f"at most {FORMAT_VERSION}",
+            hint="a newer dtsinn",
+        )
+    return strictly(SeparatorInfo, content, path)
+
+
+def read_json(path: Path) -> Mapping[str, Any]:
+    """The mapping that the JSON file ``path`` holds.
+
+    Raises:
+        PackageError: It is missing, no JSON, or no mapping.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise PackageError(f"{path} cannot be read as JSON", got=str(error)) from None
+    if not isinstance(content, dict):
+        raise PackageError(f"{path}", got=type(content).__name__, wanted="a JSON object")
+    return content
+
+
+def strictly(cls: type[T], content: Mapping[str, Any], path: Path) -> T:
+    """``content`` of the package's file ``path`` as a ``cls``.
+
+    Raises:
+        PackageError: What :func:`from_mapping` refuses.
+    """
+    try:
+        return from_mapping(cls, content, str(path))
+    except InputError as error:
+        what = error.what if str(path) in error.what else f"{path}: {error.what}"
+        raise PackageError(what, got=error.got, wanted=error.wanted, hint=error.hint) from None
+
+
+def portable(info: SeparatorInfo) -> SeparatorInfo:
+    """``info`` whose lineage names no folder of this machine.
+
+    Every string in it that is an absolute local path is cut to its last part: such paths tell
+    strangers who worked where, and mean nothing on another machine.
+    """
+    plain = _without_folders(to_mapping(info.lineage))
+    return dataclasses.replace(info, lineage=Lineage(**plain))
+
+
+def _without_folders(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_folders(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(part) for part in value]
+    if not isinstance(value, str):
+        return value
+    local = value.removeprefix("file://")
+    if PurePosixPath(local).is_absolute():
+        return PurePosixPath(local).name
+    if PureWindowsPath(local).is_absolute():
+        return PureWindowsPath(local).name
+    return value

@@ -1,0 +1,165 @@
+"""The two graphs of a separator, kBq/mL in and out, and their way into ONNX files.
+
+Shape letters: B batch, K tracer (2), T frame, Y X pixel. Python (:mod:`.separator`) and ONNX run
+these same modules, so there is one place where the scale goes in and comes out again.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from dtsinn.core.errors import RunError
+from dtsinn.networks.invertible import InvertibleSeparator
+from dtsinn.networks.normalisation import per_sample, sample_scale
+
+LEAFSPEC_WARNING = r"`isinstance\(treespec, LeafSpec\)` is deprecated"
+TORCHVISION_REMARK = "torchvision is not installed"
+STRIPPED_FIELDS = ("metadata_props", "doc_string")
+
+
+class InferenceGraph(nn.Module):
+    """Mixture -> tracers and scale.
+
+    Args:
+        network: A frozen network.
+        duration_T: Frame durations in s, the weights of the scale.
+    """
+
+    duration_T: Tensor
+
+    def __init__(self, network: InvertibleSeparator, duration_T: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("duration_T", duration_T)
+        self.eval()
+
+    def scale(self, mixture_BTYX: Tensor) -> Tensor:
+        """Scales [B] in kBq/mL."""
+        return sample_scale(mixture_BTYX, self.duration_T)
+
+    def forward(self, mixture_BTYX: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, T, Y, X] kBq/mL -> [B, 2, T, Y, X] kBq/mL and scales [B] kBq/mL."""
+        scale_B = self.scale(mixture_BTYX)
+        tracers_BKTYX = self.network(mixture_BTYX / per_sample(scale_B, mixture_BTYX))
+        return tracers_BKTYX * per_sample(scale_B, tracers_BKTYX), scale_B
+
+
+class InverseGraph(nn.Module):
+    """Tracers and scale -> mixture.
+
+    The scale is an input: the inverse cannot know it, and the rule applied to the sum of the
+    tracers gives another one wherever that sum differs from the mixture.
+
+    Args:
+        network: A frozen network.
+    """
+
+    def __init__(self, network: InvertibleSeparator) -> None:
+        super().__init__()
+        self.network = network
+        self.eval()
+
+    def forward(self, tracers_BKTYX: Tensor, scale_B: Tensor) -> Tensor:
+        """[B, 2, T, Y, X] kBq/mL and scales [B] kBq/mL -> [B, T, Y, X] kBq/mL."""
+        mixture_BTYX = self.network.inverse(tracers_BKTYX / per_sample(scale_B, tracers_BKTYX))
+        return mixture_BTYX * per_sample(scale_B, mixture_BTYX)
+
+
+def write_inference_graph(graph: InferenceGraph, path: Path) -> None:
+    """Write ``model.onnx``: ``mixture`` [B, T, Y, X] -> ``tracers``, ``scale``.
+
+    Raises:
+        RunError: The exporter failed.
+    """
+    example = torch.ones(2, graph.network.frames, 16, 20)  # sizes differ: none may become fixed
+    axes = ({0: "batch", 2: "height", 3: "width"},)
+    _write(graph, (example,), axes, ["mixture"], ["tracers", "scale"], path)
+
+
+def write_inverse_graph(graph: InverseGraph, path: Path) -> None:
+    """Write ``inverse.onnx``: ``tracers`` [B, 2, T, Y, X], ``scale`` [B] -> ``mixture``.
+
+    Raises:
+        RunError: The exporter failed.
+    """
+    example = (torch.ones(2, 2, graph.network.frames, 16, 20), torch.ones(2))
+    # The scale's axis is left without a name: torch finds that it equals the tracers' batch and
+    # warns when both ask for the name that they then share anyway.
+    axes = ({0: "batch", 3: "height", 4: "width"}, {0: torch.export.Dim.AUTO})
+    _write(graph, example, axes, ["tracers", "scale"], ["mixture"], path)
+
+
+def _write(
+    graph: nn.Module,
+    example: tuple[Tensor, ...],
+    axes: tuple[dict[int, Any], ...],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    path: Path,
+) -> None:
+    try:
+        with _quiet_exporter():
+            program = torch.onnx.export(
+                graph,
+                example,
+                dynamo=True,
+                external_data=False,
+                input_names=inputs,
+                output_names=outputs,
+                dynamic_shapes=axes,
+                verbose=False,
+            )
+        if program is None:
+            raise RunError(f"{path.name} was not exported", got="no graph from torch")
+        model = program.model_proto
+    except torch.onnx.errors.OnnxExporterError as error:
+        first = str(error).strip().split("\n", 1)[0]
+        raise RunError(f"{path.name} cannot be exported", got=first) from error
+    strip(model)
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def strip(message: Any) -> None:
+    """Clear, in a whole ONNX message, the fields where exporters leave notes.
+
+    torch stores the stack trace of every node there, with absolute paths of this machine.
+    """
+    for field, value in message.ListFields():
+        if field.name in STRIPPED_FIELDS:
+            message.ClearField(field.name)
+        elif field.message_type is not None:
+            for part in (value,) if hasattr(value, "ListFields") else value:
+                strip(part)
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Silence the two remarks of torch's exporter that say nothing about our graphs.
+
+    - torch 2.13 copies its own tree specs and thereby warns about its own deprecated check.
+    - It logs that the operators of torchvision are absent; dtsinn uses none of them.
+
+    All else is heard.
+    """
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+
+    def other(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(TORCHVISION_REMARK)
+
+    logger.addFilter(other)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=LEAFSPEC_WARNING, category=FutureWarning)
+            yield
+    finally:
+        logger.removeFilter(other)

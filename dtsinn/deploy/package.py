@@ -1,0 +1,185 @@
+"""The separator package: writing it whole, verifying it, and the network inside it.
+
+A package is a folder of ``weights.safetensors``, ``separator.json``, ``card.md``, ``model.onnx``,
+``inverse.onnx`` (exact networks) and, written last, ``manifest.json``. It is the only way a model
+travels, it never changes, and nothing in it is a pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from dtsinn.core.config import to_mapping
+from dtsinn.core.errors import PackageError
+from dtsinn.deploy.card import card_text
+from dtsinn.deploy.folders import fresh_folder
+from dtsinn.deploy.info import INFO_NAME, Lineage, SeparatorInfo, info_text, portable, read_info
+from dtsinn.deploy.manifest import (
+    CARD_NAME,
+    INVERSE_NAME,
+    MODEL_NAME,
+    WEIGHTS_NAME,
+    Manifest,
+    ManifestFile,
+    verify_files,
+    write_manifest,
+)
+from dtsinn.deploy.onnx_graphs import (
+    InferenceGraph,
+    InverseGraph,
+    write_inference_graph,
+    write_inverse_graph,
+)
+from dtsinn.networks.build import NETWORKS, build_network, parameter_count
+from dtsinn.networks.invertible import InvertibleSeparator
+
+__all__ = [
+    "Lineage",
+    "Manifest",
+    "ManifestFile",
+    "SeparatorInfo",
+    "load_network",
+    "package_digest",
+    "read_info",
+    "separator_digest",
+    "verify_package",
+    "write_package",
+]
+
+DIGEST_KEYS = (
+    "model",
+    "tracers",
+    "frame_start",
+    "frame_duration",
+    "injection_time",
+    "half_life",
+    "normalisation",
+)
+"""What of ``separator.json`` makes a separator the one that it is."""
+
+
+def write_package(folder: Path, network: InvertibleSeparator, info: SeparatorInfo) -> None:
+    """Write ``network`` as the package ``folder``, which appears whole or not at all.
+
+    Args:
+        folder: Where to; must not exist.
+        network: Trained network as :func:`dtsinn.networks.build.build_network` made it (not
+            frozen), on any device; it is left as it is.
+        info: What it is. Absolute local paths in its lineage are cut to their last part.
+
+    Raises:
+        PackageError: ``folder`` exists, or the network is not what ``info`` says, or its
+            weights are not finite.
+        RunError: The export to ONNX failed.
+    """
+    info = portable(info)
+    weights = {
+        name: tensor.detach().to("cpu", torch.float32).contiguous()
+        for name, tensor in network.state_dict().items()
+    }
+    copied = _network_of(weights, info, str(folder))
+    frozen = copied.frozen()
+    card = card_text(info, separator_digest(weights, info), parameter_count(copied))
+    with fresh_folder(folder) as partial:
+        (partial / WEIGHTS_NAME).write_bytes(safetensors.torch.save(weights))
+        (partial / INFO_NAME).write_text(info_text(info), encoding="utf-8")
+        (partial / CARD_NAME).write_text(card, encoding="utf-8")
+        duration_T = torch.tensor(info.frame_duration)
+        write_inference_graph(InferenceGraph(frozen, duration_T), partial / MODEL_NAME)
+        if frozen.exact:
+            write_inverse_graph(InverseGraph(frozen), partial / INVERSE_NAME)
+        write_manifest(partial)
+
+
+def verify_package(folder: Path) -> Manifest:
+    """Check every file of the package ``folder`` against its manifest.
+
+    Raises:
+        PackageError: A file is missing, extra, linked or changed, or ``separator.json`` says
+            something unknown; one line that names the file.
+    """
+    manifest = verify_files(folder)
+    exact = NETWORKS[read_info(folder).model.kind].exact
+    if exact and INVERSE_NAME not in {file.path for file in manifest.files}:
+        raise PackageError(
+            f"{folder / INVERSE_NAME} is missing", wanted="it beside an exact network"
+        )
+    return manifest
+
+
+def load_network(folder: Path) -> tuple[InvertibleSeparator, SeparatorInfo]:
+    """The network of the package ``folder``, trainable as it was, after verification.
+
+    Raises:
+        PackageError: The package does not verify, or its weights are not those of its model.
+    """
+    verify_package(folder)
+    info = read_info(folder)
+    weights = _read_weights(folder)
+    return _network_of(weights, info, str(folder / WEIGHTS_NAME)), info
+
+
+def package_digest(folder: Path) -> str:
+    """SHA-256 of a package's weights and configuration, without dates, metrics and lineage.
+
+    Two packages of the same separator have the same digest, whoever wrote them and when.
+
+    Raises:
+        PackageError: The package does not verify.
+    """
+    verify_package(folder)
+    return separator_digest(_read_weights(folder), read_info(folder))
+
+
+def separator_digest(weights: Mapping[str, Tensor], info: SeparatorInfo) -> str:
+    """The digest of :func:`package_digest`, from ``weights`` and ``info`` in memory."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        head = [name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]
+        digest.update(json.dumps(head).encode())
+        digest.update(tensor.numpy().tobytes())
+    plain = to_mapping(info)
+    made = {key: plain[key] for key in DIGEST_KEYS}
+    digest.update(json.dumps(made, sort_keys=True, separators=(",", ":")).encode())
+    return digest.hexdigest()
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    path = folder / WEIGHTS_NAME
+    try:
+        return safetensors.torch.load(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise PackageError(f"{path} cannot be read as safetensors", got=str(error)) from None
+
+
+def _network_of(
+    weights: Mapping[str, Tensor], info: SeparatorInfo, where: str
+) -> InvertibleSeparator:
+    """The network of ``info`` with exactly ``weights``: nothing of its random start is left."""
+    network = build_network(info.model, info.frames)
+    expected = network.state_dict()
+    for name in sorted(expected.keys() | weights.keys()):
+        if name not in weights:
+            raise PackageError(f"{where}: tensor {name} is missing")
+        if name not in expected:
+            raise PackageError(f"{where}: tensor {name} is none of the model's")
+        got, wanted = _kind_of(weights[name]), _kind_of(expected[name])
+        if got != wanted:
+            raise PackageError(f"{where}: tensor {name}", got=got, wanted=wanted)
+        if not bool(torch.isfinite(weights[name]).all()):
+            raise PackageError(f"{where}: tensor {name}", got="NaN or inf", wanted="finite weights")
+    network.load_state_dict(dict(weights), strict=True)
+    return network
+
+
+def _kind_of(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

@@ -1,0 +1,217 @@
+"""A separator in use: mixtures in, two tracers out, and back.
+
+Shape letters: N sample, K tracer (2), T frame, Y X pixel. Arrays are numpy, kBq/mL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dtsinn.core.errors import InputError, StoreError
+from dtsinn.deploy.onnx_graphs import InferenceGraph, InverseGraph
+from dtsinn.deploy.package import SeparatorInfo, load_network, separator_digest
+from dtsinn.networks.invertible import InvertibleSeparator
+
+if TYPE_CHECKING:  # a separator runs without the storage libraries
+    from dtsinn.data.store import StoreHeader
+
+Float32Array = npt.NDArray[np.float32]
+
+LEAST_SIZE = 4
+"""Fewest rows or columns of a slice: below that it is an argument in the wrong order."""
+BATCH = 8
+"""Slices at a time: a compromise of speed and memory (uncited)."""
+
+
+class Separator:
+    """A loaded separator package; :meth:`load` makes it.
+
+    Attributes:
+        info: What it is.
+        network: The network, frozen, float32, on the CPU.
+        digest: Digest of its weights and configuration.
+    """
+
+    def __init__(self, network: InvertibleSeparator, info: SeparatorInfo) -> None:
+        self.info = info
+        self.digest = separator_digest(network.state_dict(), info)
+        frozen = network.frozen().to("cpu", torch.float32)
+        self.network = frozen.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._inference = InferenceGraph(self.network, torch.tensor(info.frame_duration))
+        self._inverse = InverseGraph(self.network)
+
+    @classmethod
+    def load(cls, folder: Path) -> Separator:
+        """The separator of the package ``folder``, which is verified first.
+
+        Raises:
+            PackageError: The package is damaged, incomplete or not what it says.
+        """
+        network, info = load_network(folder)
+        return cls(network, info)
+
+    def separate(self, mixture_NTYX: npt.NDArray[Any], *, batch: int = BATCH) -> Float32Array:
+        """Separate mixtures into the two tracers.
+
+        Each slice has its own scale and is separated by itself, whatever the batch.
+
+        Args:
+            mixture_NTYX: Mixtures in kBq/mL, any float type, T as in the model.
+            batch: Slices at a time, at least 1.
+
+        Returns:
+            Tracers [N, 2, T, Y, X] in kBq/mL, in the order of ``info.tracers``.
+
+        Raises:
+            InputError: Another shape or type, or values that are not finite.
+        """
+        mixture = self._checked("mixture", mixture_NTYX, (self.info.frames,))
+        samples, frames, height, width = mixture.shape
+        tracers = np.empty((samples, 2, frames, height, width), np.float32)
+        with torch.inference_mode():
+            for part in _parts(samples, batch):
+                tracers[part] = self._inference(_images(mixture[part]))[0].numpy()
+        return tracers
+
+    def scale(self, mixture_NTYX: npt.NDArray[Any]) -> Float32Array:
+        """Scales [N] in kBq/mL by which :meth:`separate` divides; :meth:`mix` takes them.
+
+        Raises:
+            InputError: As for :meth:`separate`.
+        """
+        mixture = self._checked("mixture", mixture_NTYX, (self.info.frames,))
+        scale_N: Float32Array = self._inference.scale(torch.from_numpy(mixture)).numpy()
+        return scale_N
+
+    def mix(
+        self,
+        tracers_NKTYX: npt.NDArray[Any],
+        scale_N: npt.NDArray[Any] | None = None,
+        *,
+        batch: int = BATCH,
+    ) -> Float32Array:
+        """Mix two tracers again: the inverse of :meth:`separate`.
+
+        Args:
+            tracers_NKTYX: Tracers [N, 2, T, Y, X] in kBq/mL.
+            scale_N: Scales [N] in kBq/mL of the mixtures, from :meth:`scale`. Without them
+                the rule is applied to the sum of the tracers, which is exact only where that
+                sum equals the mixture.
+            batch: Slices at a time, at least 1.
+
+        Returns:
+            Mixtures [N, T, Y, X] in kBq/mL.
+
+        Raises:
+            InputError: Another shape or type, values that are not finite, scales not above 0.
+        """
+        tracers = self._checked("tracers", tracers_NKTYX, (2, self.info.frames))
+        if scale_N is None:
+            scale_N = self._inference.scale(torch.from_numpy(tracers.sum(axis=1))).numpy()
+        scale = _checked_scale(scale_N, len(tracers))
+        mixture = np.empty((len(tracers), *tracers.shape[2:]), np.float32)
+        with torch.inference_mode():
+            for part in _parts(len(tracers), batch):
+                tracers_BKTYX = torch.from_numpy(tracers[part])
+                scale_B = torch.from_numpy(scale[part])
+                mixture[part] = self._inverse(tracers_BKTYX, scale_B).numpy()
+        return mixture
+
+    def round_trip_error(self, mixture_NTYX: npt.NDArray[Any]) -> float:
+        """Relative error of mixing again what was separated: its norm over the mixture's norm.
+
+        Raises:
+            InputError: As for :meth:`separate`.
+        """
+        mixture = self._checked("mixture", mixture_NTYX, (self.info.frames,))
+        again = self.mix(self.separate(mixture), self.scale(mixture))
+        norm = max(float(np.linalg.norm(mixture.astype(np.float64))), 1e-30)
+        return float(np.linalg.norm(again.astype(np.float64) - mixture)) / norm
+
+    def fits(self, header: StoreHeader) -> str:
+        """Why it cannot be applied to a store, or "" if it can.
+
+        The network knows no times, so an equal number of frames is enough for it to run. How
+        well it does on other frame times or on another tracer pair is for an evaluation to say.
+        """
+        frames = header.protocol.frames
+        if frames != self.info.frames:
+            return f"store has {frames} frames, model {self.info.frames}"
+        if min(header.size) < LEAST_SIZE:
+            return f"store has {header.size[0]}x{header.size[1]} pixels, model takes 4x4 and more"
+        return ""
+
+    def check_fits(self, header: StoreHeader) -> None:
+        """Refuse a store that it cannot be applied to.
+
+        Raises:
+            StoreError: What :meth:`fits` says.
+        """
+        reason = self.fits(header)
+        if reason:
+            raise StoreError(
+                f"{header.path}: {reason}",
+                hint=f"a store of {self.info.frames} frames, or another model",
+            )
+
+    def _checked(
+        self, name: str, values: npt.NDArray[Any], middle: tuple[int, ...]
+    ) -> Float32Array:
+        """``values`` [N, *middle, Y, X] as torch takes them: float32, contiguous, writeable."""
+        letters = "[N, T, Y, X]" if len(middle) == 1 else "[N, 2, T, Y, X]"
+        wanted = f"{letters} with T = {self.info.frames}"
+        values = np.asarray(values)
+        if values.ndim != len(middle) + 3 or values.shape[1:-2] != middle:
+            one_more = values.shape == (*middle, *values.shape[-2:])
+            hint = f"{name}[None] for a single slice" if one_more else ""
+            raise InputError(f"shape of the {name}", got=values.shape, wanted=wanted, hint=hint)
+        if min(values.shape[-2:]) < LEAST_SIZE:
+            raise InputError(
+                f"slices of the {name}",
+                got="x".join(str(size) for size in values.shape[-2:]),
+                wanted=f"at least {LEAST_SIZE}x{LEAST_SIZE} pixels, as {letters}",
+            )
+        if values.dtype.kind != "f":
+            raise InputError(
+                f"type of the {name}",
+                got=values.dtype,
+                wanted="floating point, kBq/mL",
+                hint=f"{name}.astype('float32')",
+            )
+        with np.errstate(over="ignore"):  # what becomes inf is refused by the next check
+            single = np.require(values, np.float32, ("C", "W"))
+        for sample, image in enumerate(single):
+            if not np.isfinite(image).all():
+                raise InputError(
+                    f"sample {sample} of the {name}", got="NaN or inf", wanted="finite float32"
+                )
+        return single
+
+
+def _checked_scale(scale_N: npt.NDArray[Any], samples: int) -> Float32Array:
+    scale = np.asarray(scale_N)
+    if scale.shape != (samples,) or scale.dtype.kind != "f":
+        raise InputError(
+            "scale", got=f"{scale.dtype} {scale.shape}", wanted=f"floating point ({samples},)"
+        )
+    if not (np.isfinite(scale) & (scale > 0)).all():
+        raise InputError("scale", got="values that are not finite or not above 0", wanted="kBq/mL")
+    return np.require(scale, np.float32, ("C", "W"))
+
+
+def _parts(samples: int, batch: int) -> Iterator[slice]:
+    if batch < 1:
+        raise InputError("batch", got=batch, wanted="at least 1")
+    return (slice(start, start + batch) for start in range(0, samples, batch))
+
+
+def _images(mixture_BTYX: Float32Array) -> Tensor:
+    """As a tensor in channels-last order, in which the CPU convolves faster (measured)."""
+    return torch.from_numpy(mixture_BTYX).contiguous(memory_format=torch.channels_last)

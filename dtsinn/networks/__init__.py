@@ -1,0 +1,1 @@
+"""Networks that separate a mixture into two tracer sequences."""

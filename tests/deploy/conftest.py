@@ -1,0 +1,162 @@
+"""One small exported package for all tests of the room, and the parts to make others."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from dtsinn.core.protocol import Protocol
+from dtsinn.core.seeds import generator
+from dtsinn.data.store import StoreHeader
+from dtsinn.deploy.manifest import MANIFEST_NAME, write_manifest
+from dtsinn.deploy.package import Lineage, SeparatorInfo, write_package
+from dtsinn.deploy.separator import Separator
+from dtsinn.networks.build import build_network
+from dtsinn.networks.invertible import InvertibleSeparator, ModelConfig
+
+FRAMES = 4
+
+
+def make_network(config: ModelConfig, frames: int, seed: int) -> InvertibleSeparator:
+    """A network away from its start: last and 1x1 convolutions redrawn with SD 0.02."""
+    network = build_network(config, frames, seed)
+    random = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if ".tail." in name or ".mixing." in name:
+                parameter.normal_(0, 0.02, generator=random)
+    return network
+
+
+def make_info(config: ModelConfig, frames: int) -> SeparatorInfo:
+    """What it would be told to be."""
+    return SeparatorInfo(
+        model=config,
+        tracers=("fmz", "fdg"),
+        protocol="p1",
+        frame_start=tuple(60.0 * frame for frame in range(frames)),
+        frame_duration=(60.0,) * frames,
+        injection_time=(0.0, 90.0),
+        half_life=(1221.8, 6586.2),
+        metrics={"val/psnr": 41.25},
+        lineage=Lineage(
+            run="quick/0001",
+            config={"model": {"blocks": 1}, "init": str(Path(__file__).resolve())},
+            store_path=str(Path(__file__).resolve().parent / "train.zarr"),
+            store_digest="ab12",
+            code_version="0.1.0+g1a2b3c4d",
+            seed=3,
+            steps=100,
+        ),
+    )
+
+
+@pytest.fixture(scope="session")
+def config() -> ModelConfig:
+    return ModelConfig(blocks=1, width=4, depth=2)
+
+
+@pytest.fixture
+def network(config: ModelConfig) -> InvertibleSeparator:
+    return make_network(config, FRAMES, seed=0)
+
+
+@pytest.fixture
+def info(config: ModelConfig) -> SeparatorInfo:
+    return make_info(config, FRAMES)
+
+
+@pytest.fixture(scope="session")
+def package(config: ModelConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A package that no test may change."""
+    folder = tmp_path_factory.mktemp("packages") / "separator"
+    write_package(folder, make_network(config, FRAMES, seed=0), make_info(config, FRAMES))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def separator(package: Path) -> Separator:
+    return Separator.load(package)
+
+
+@pytest.fixture
+def copied(package: Path, tmp_path: Path) -> Path:
+    """A copy of the package, to be damaged."""
+    return Path(shutil.copytree(package, tmp_path / "copied"))
+
+
+@pytest.fixture(scope="session")
+def reseal() -> Callable[[Path], None]:
+    """Make a manifest that agrees with what was done to a package."""
+
+    def reseal(folder: Path) -> None:
+        (folder / MANIFEST_NAME).unlink()
+        write_manifest(folder)
+
+    return reseal
+
+
+@pytest.fixture(scope="session")
+def mixture() -> npt.NDArray[np.float32]:
+    """Three slices of 8 x 10 pixels, one of them much brighter, kBq/mL."""
+    random = generator("tests", "deploy")
+    clean = random.gamma(2.0, 5.0, (3, FRAMES, 8, 10)) - 1.0
+    brightness_N = np.array([1.0, 100.0, 0.1])
+    mixture: npt.NDArray[np.float32] = clean * brightness_N[:, None, None, None]
+    return mixture.astype(np.float32)
+
+
+@pytest.fixture
+def make_header() -> Callable[..., StoreHeader]:
+    """A store's header with a number of frames and a size."""
+
+    def header(frames: int, *, seconds: float = 60.0, size: int = 8) -> StoreHeader:
+        protocol = Protocol(
+            name="other",
+            description="made up",
+            source="uncited",
+            frame_start=tuple(seconds * frame for frame in range(frames)),
+            frame_duration=(seconds,) * frames,
+            injection_time=(0.0, seconds),
+        )
+        return StoreHeader(
+            path="scan.zarr",
+            tracers=("water", "fdg"),
+            protocol=protocol,
+            half_life=(122.2, 6586.2),
+            size=(size, 8),
+            voxel_size=(2.0, 2.0),
+            samples=1,
+            region_names=(),
+            has_truth=False,
+            noise="",
+            phantom="",
+            seed=None,
+            digest="cd34",
+            generator_version="0",
+        )
+
+    return header
+
+
+@pytest.fixture
+def make_separator(tmp_path: Path) -> Callable[[ModelConfig, int], Path]:
+    """A package of a model and a number of frames, its last convolutions redrawn (SD 0.02)."""
+
+    def make(config: ModelConfig, frames: int) -> Path:
+        network = build_network(config, frames)
+        random = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for name, parameter in network.named_parameters():
+                if name.endswith("tail.weight"):
+                    parameter.normal_(0, 0.02, generator=random)
+        write_package(tmp_path / "made", network, make_info(config, frames))
+        return tmp_path / "made"
+
+    return make
