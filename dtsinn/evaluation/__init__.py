@@ -1,0 +1,1 @@
+"""What a separator is worth: metrics, suites, reports."""

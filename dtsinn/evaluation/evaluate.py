@@ -1,0 +1,224 @@
+"""Evaluating separators over a grid of cells, in pairs and against the halved mixture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+from dtsinn.core.errors import InputError
+from dtsinn.core.progress import Progress, no_progress
+from dtsinn.core.version import code_version
+from dtsinn.core.workspace import Workspace
+from dtsinn.data.store import Store, StoreHeader
+from dtsinn.deploy.separator import Separator
+from dtsinn.evaluation.gallery import draw_gallery
+from dtsinn.evaluation.record import check_out, write_evaluation
+from dtsinn.evaluation.results import (
+    FLOOR,
+    CellResult,
+    Evaluation,
+    ModelInfo,
+    ModelScores,
+    compare,
+    summarise,
+)
+from dtsinn.evaluation.score import SubjectScore, halve, score_subject
+from dtsinn.evaluation.suite import SPLIT, Suite, cell_store, cells_of
+
+Separators = Sequence[tuple[str, Separator]]
+STORE = "store"
+"""Key of the cell of the user's own store."""
+
+
+def evaluate(
+    separators: Separators,
+    *,
+    suite: Suite | None,
+    store: Store | None,
+    workspace: Workspace,
+    out: Path,
+    progress: Progress = no_progress,
+) -> Evaluation:
+    """Score separators and write ``evaluation.json``, ``table.csv``, ``report.html`` to ``out``.
+
+    Args:
+        separators: Names and separators; the first is the one that the report is about.
+        suite: The grid of simulated cells, or None.
+        store: A store whose ``test`` subjects make one more cell, or None.
+        workspace: Where the stores of the suite are kept.
+        out: Folder of the report; an earlier evaluation there is replaced.
+        progress: Told of simulations, scored cells and the report.
+
+    Raises:
+        InputError: Nothing to evaluate, a name that stands twice, or ``out`` holds other files.
+        RunError: A separator's answer is not finite.
+    """
+    check_out(out)
+    separators = _named(separators)
+    evaluation, stores = _run(separators, suite, store, workspace, SPLIT, progress)
+    progress("report", 0, 1)
+    write_evaluation(evaluation, draw_gallery(evaluation, dict(separators), stores), out)
+    progress("report", 1, 1)
+    return evaluation
+
+
+def run_grid(
+    separators: Separators,
+    *,
+    suite: Suite | None,
+    store: Store | None,
+    workspace: Workspace,
+    split: str = SPLIT,
+    progress: Progress = no_progress,
+) -> Evaluation:
+    """Score separators as :func:`evaluate` does, without writing a report.
+
+    ``split`` says which subjects of ``store``: ``test``, or ``gate`` for a promotion.
+    """
+    return _run(_named(separators), suite, store, workspace, split, progress)[0]
+
+
+def _run(
+    separators: Separators,
+    suite: Suite | None,
+    store: Store | None,
+    workspace: Workspace,
+    split: str,
+    progress: Progress,
+) -> tuple[Evaluation, dict[str, Store]]:
+    """The evaluation, and the store behind each scored cell by the cell's key."""
+    if suite is None and store is None:
+        raise InputError("nothing to evaluate on", wanted="a suite or a store")
+    cells = cells_of(suite) if suite is not None else []
+    total = len(cells) + (store is not None)
+    results: list[CellResult] = []
+    stores: dict[str, Store] = {}
+    if store is not None:
+        progress("score", 0, total)
+        results.append(_store_cell(separators, store, split))
+        stores[STORE] = store
+    for cell in cells:
+        progress("score", len(results), total)
+        reasons = _reasons(separators, cell.planned)
+        if not all(reasons.values()):  # where no model fits there is no need to simulate
+            stores[cell.key] = cell_store(cell, workspace, progress)
+        header = stores[cell.key].header if cell.key in stores else cell.planned
+        made = stores.get(cell.key)
+        results.append(_score_cell(separators, reasons, cell.key, header, made, SPLIT))
+    progress("score", total, total)
+    evaluation = Evaluation(
+        suite=suite.name if suite is not None else "",
+        description=suite.description if suite is not None else "",
+        split=split,
+        models=tuple(_model_info(name, separator) for name, separator in separators),
+        cells=tuple(results),
+        code_version=code_version(),
+    )
+    return evaluation, stores
+
+
+def _named(separators: Separators) -> Separators:
+    """Separators by names fit for a report: of an absolute path only the last part."""
+    named = [
+        (Path(name).name if Path(name).is_absolute() else name, separator)
+        for name, separator in separators
+    ]
+    names = [name for name, _ in named]
+    if not names:
+        raise InputError("nothing to evaluate", wanted="at least one separator")
+    if len(set(names)) != len(names) or FLOOR in names:
+        raise InputError("names of separators", got=names, wanted=f"none twice, none {FLOOR!r}")
+    return named
+
+
+def _store_cell(separators: Separators, store: Store, split: str) -> CellResult:
+    reasons = _reasons(separators, store.header)
+    if not store.header.has_truth:
+        reasons = dict.fromkeys(reasons, "the store has no true tracers")
+    elif store.subject_count(split) == 0:
+        reasons = dict.fromkeys(reasons, f"the store has no subject in split {split!r}")
+    return _score_cell(separators, reasons, STORE, store.header, store, split)
+
+
+def _score_cell(
+    separators: Separators,
+    reasons: dict[str, str],
+    key: str,
+    header: StoreHeader,
+    store: Store | None,
+    split: str,
+) -> CellResult:
+    """Score whoever fits, and the floor, on the same subjects."""
+    fitting = [(name, separator) for name, separator in separators if not reasons[name]]
+    scores: dict[str, list[SubjectScore]] = {name: [] for name in (*dict(fitting), FLOOR)}
+    if fitting and store is not None:
+        for samples in store.subjects(split):
+            for name, separator in fitting:
+                answer = separator.separate(samples.mixture_NTYX)
+                scores[name].append(score_subject(samples, answer, header))
+            scores[FLOOR].append(score_subject(samples, halve(samples.mixture_NTYX), header))
+    models = [
+        ModelScores(
+            model=name,
+            reason=reasons[name],
+            trained_on=_trained_on(separator, header),
+            subjects=tuple(scores.get(name, [])),
+            summary=summarise(scores[name]) if scores.get(name) else None,
+        )
+        for name, separator in separators
+    ]
+    floor = None
+    if scores[FLOOR]:
+        subjects = tuple(scores[FLOOR])
+        floor = ModelScores(model=FLOOR, subjects=subjects, summary=summarise(subjects))
+    scored = [model for model in models if model.applicable]
+    pairs = [(model, floor) for model in scored if floor is not None]
+    return CellResult(
+        key=key,
+        source="store" if key == STORE else "simulated",
+        tracers=header.tracers,
+        protocol=header.protocol.name,
+        noise=header.noise,
+        phantom=header.phantom,
+        store_digest=header.digest,
+        models=tuple(models),
+        floor=floor,
+        differences=tuple(compare(*pair) for pair in [*pairs, *combinations(scored, 2)]),
+    )
+
+
+def _reasons(separators: Separators, header: StoreHeader) -> dict[str, str]:
+    """Why each separator cannot be scored on such a store; empty where it can."""
+    return {name: separator.fits(header) for name, separator in separators}
+
+
+def _trained_on(separator: Separator, header: StoreHeader) -> bool:
+    """Whether it was trained for this pair and these times; names of protocols can be reused."""
+    info, protocol = separator.info, header.protocol
+    trained = (info.tracers, info.frame_start, info.frame_duration, info.injection_time)
+    return trained == (
+        header.tracers,
+        protocol.frame_start,
+        protocol.frame_duration,
+        protocol.injection_time,
+    )
+
+
+def _model_info(name: str, separator: Separator) -> ModelInfo:
+    info, lineage = separator.info, separator.info.lineage
+    return ModelInfo(
+        name=name,
+        digest=separator.digest,
+        tracers=info.tracers,
+        protocol=info.protocol,
+        lineage={
+            "run": lineage.run,
+            "search": lineage.search,
+            "trial": lineage.trial,
+            "steps": lineage.steps,
+            "seed": lineage.seed,
+            "store_digest": lineage.store_digest,
+            "code_version": lineage.code_version,
+        },
+    )

@@ -1,0 +1,314 @@
+"""Metrics of one subject: PSNR, SSIM, NRMSE, regional bias, and intervals over subjects.
+
+Shape letters: N sample (slice), K tracer (2), T frame, Y X pixel. Activities are in kBq/mL and
+not decay-corrected. A *scored set* of a tracer is: body pixels, all slices of the subject, all
+frames that start at or after that tracer's injection.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtsinn.core.errors import RunError, StoreError
+from dtsinn.core.protocol import Protocol
+from dtsinn.core.seeds import generator
+from dtsinn.data.store import Samples
+from dtsinn.networks.normalisation import SCALE_FLOOR_kBq_mL
+
+Floats = NDArray[np.floating]
+Pair = tuple[float, float]
+
+BODY_FRACTION = 0.05
+"""Without regions, the body is where the mean mixture exceeds this part of the scale (DESIGN 5)."""
+RESOLUTION = float(np.finfo(np.float32).eps)
+"""An RMS error below this part of the peak is rounding of the float32 truth: PSNR ends there,
+at 138 dB, so that a perfect answer has a finite score."""
+SSIM_SMALLEST = 6
+"""Pixels per side from which the 11-pixel Gaussian window of the SSIM can be reflected in."""
+
+
+class Interval(NamedTuple):
+    """A mean over subjects and its bootstrap interval, in the unit of the metric."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def truth_of(samples: Samples) -> NDArray[np.float32]:
+    """The true tracers [N, K, T, Y, X].
+
+    Raises:
+        StoreError: The store holds none.
+    """
+    if samples.tracers_NKTYX is None:
+        raise StoreError(
+            "this store has no true tracers", wanted="a store with the array 'tracers'"
+        )
+    return samples.tracers_NKTYX
+
+
+def check_prediction(samples: Samples, predicted_NKTYX: Floats) -> None:
+    """Refuse an answer whose shape is not that of the truth.
+
+    Raises:
+        RunError: It is not [N, 2, T, Y, X].
+    """
+    n, frames, height, width = samples.mixture_NTYX.shape
+    if predicted_NKTYX.shape != (n, 2, frames, height, width):
+        raise RunError(
+            "a separator returned the wrong shape",
+            got=predicted_NKTYX.shape,
+            wanted=(n, 2, frames, height, width),
+        )
+
+
+def body_mask(samples: Samples, protocol: Protocol) -> NDArray[np.bool_]:
+    """Body pixels [N, Y, X]: labelled ones, or by the mixture where there are no labels."""
+    if samples.regions_NYX is not None:
+        body_NYX: NDArray[np.bool_] = samples.regions_NYX > 0
+        return body_NYX
+    duration_T = np.asarray(protocol.frame_duration)
+    mean_NYX = np.einsum("ntyx,t->nyx", samples.mixture_NTYX, duration_T / duration_T.sum())
+    scale_N = np.maximum(mean_NYX.max(axis=(1, 2)), SCALE_FLOOR_kBq_mL)
+    above_NYX: NDArray[np.bool_] = mean_NYX > BODY_FRACTION * scale_N[:, None, None]
+    return above_NYX
+
+
+def first_frame(protocol: Protocol, tracer: int) -> int:
+    """Index of the first frame that starts at or after a tracer's injection.
+
+    Frames are in order, so the scored frames are this one and all later ones.
+
+    Raises:
+        StoreError: No frame does.
+    """
+    for frame, start in enumerate(protocol.frame_start):
+        if start >= protocol.injection_time[tracer]:
+            return frame
+    raise StoreError(
+        f"no frame of protocol {protocol.name!r} starts after injection {tracer + 1}",
+        got=f"an injection at {protocol.injection_time[tracer]:g} s",
+        wanted=f"at most {protocol.frame_start[-1]:g} s",
+    )
+
+
+def psnr(samples: Samples, predicted_NKTYX: Floats, protocol: Protocol) -> Pair:
+    """PSNR of one subject in dB, per tracer: 10 log10(peak^2 / MSE) over the scored set.
+
+    The peak is the maximum of the true tracer over the same set. NaN where the answer is not
+    finite.
+
+    Raises:
+        StoreError: No truth, no body, no scored frame or no activity.
+        RunError: An answer of the wrong shape.
+    """
+    moments = [_moments(samples, predicted_NKTYX, protocol, tracer) for tracer in (0, 1)]
+    first, second = (_decibel(moment.peak, moment.mse) for moment in moments)
+    return first, second
+
+
+def nrmse(samples: Samples, predicted_NKTYX: Floats, protocol: Protocol) -> Pair:
+    """RMS error over RMS truth on the scored set, per tracer (a fraction)."""
+    truth_NKTYX, body_NYX = truth_of(samples), body_mask(samples, protocol)
+    ratios = []
+    for tracer in (0, 1):
+        moment = _moments(samples, predicted_NKTYX, protocol, tracer)
+        truth_NTYX = truth_NKTYX[:, tracer, first_frame(protocol, tracer) :]
+        ratios.append(math.sqrt(moment.mse / _mean_square(truth_NTYX, body_NYX)))
+    return ratios[0], ratios[1]
+
+
+def ssim(samples: Samples, predicted_NKTYX: Floats, protocol: Protocol) -> Pair:
+    """Structural similarity per tracer, the mean of its map over the scored set.
+
+    Gaussian window of sigma 1.5 pixels, K1 0.01 and K2 0.03 (Wang et al. 2004), slice by slice
+    and frame by frame; the data range is the peak of the PSNR, one for all frames, so that dim
+    frames are not held to a finer standard than bright ones. The mean is taken over body
+    pixels only: the empty air around a head would lift every score towards 1.
+
+    Raises:
+        StoreError: Images too small for the window.
+    """
+    import torch  # here: training scores by PSNR alone and spares the seconds of this import
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    if min(samples.mixture_NTYX.shape[-2:]) < SSIM_SMALLEST:
+        raise StoreError(
+            "images are too small for the SSIM",
+            got=samples.mixture_NTYX.shape[-2:],
+            wanted=f"at least {SSIM_SMALLEST} pixels per side",
+        )
+    truth_NKTYX, body_NYX = truth_of(samples), body_mask(samples, protocol)
+    means = []
+    for tracer in (0, 1):
+        first = first_frame(protocol, tracer)
+        peak = _moments(samples, predicted_NKTYX, protocol, tracer).peak
+        total = 0.0
+        for n in range(len(body_NYX)):  # one slice at a time: the map is five images wide
+            images = (predicted_NKTYX[n, tracer, first:], truth_NKTYX[n, tracer, first:])
+            predicted_TYX, truth_TYX = (
+                torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))[:, None]
+                for image in images
+            )
+            _, map_TCYX = structural_similarity_index_measure(
+                predicted_TYX, truth_TYX, data_range=peak, sigma=1.5, return_full_image=True
+            )
+            total += float(map_TCYX[:, 0].mean(dim=0).double().numpy()[body_NYX[n]].sum())
+        means.append(total / int(body_NYX.sum()))
+    return means[0], means[1]
+
+
+def regional_curves(
+    tracer_NTYX: Floats, regions_NYX: NDArray[np.uint8], names: Sequence[str]
+) -> dict[str, NDArray[np.float64]]:
+    """Time-activity curve [T] in kBq/mL of each region present: its mean over all slices.
+
+    A label without a name is called after its number.
+    """
+    curves = {}
+    for label in np.unique(regions_NYX):
+        if label > 0:
+            n, y, x = np.nonzero(regions_NYX == label)
+            name = names[label] if label < len(names) else f"region {label}"
+            curves[name] = tracer_NTYX[n, :, y, x].mean(axis=0, dtype=np.float64)
+    return curves
+
+
+def regional_bias(
+    samples: Samples, predicted_NKTYX: Floats, protocol: Protocol, names: Sequence[str]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Bias of the area under each region's curve, per tracer, in percent of the true area.
+
+    The area runs from the injection to the end of the scan: activity times frame duration,
+    summed over the frames that start at or after the injection. Regions without activity and
+    stores without regions have no bias.
+    """
+    if samples.regions_NYX is None:
+        return {}, {}
+    truth_NKTYX = truth_of(samples)
+    biases: list[dict[str, float]] = []
+    for tracer in (0, 1):
+        first = first_frame(protocol, tracer)
+        duration_T = np.asarray(protocol.frame_duration)[first:]
+        true, found = (
+            regional_curves(image[:, tracer, first:], samples.regions_NYX, names)
+            for image in (truth_NKTYX, predicted_NKTYX)
+        )
+        areas = {name: (true[name] @ duration_T, found[name] @ duration_T) for name in true}
+        biases.append(
+            {
+                name: float(100 * (guess - area) / area)
+                for name, (area, guess) in areas.items()
+                if area > 0
+            }
+        )
+    return biases[0], biases[1]
+
+
+def before_injection(samples: Samples, predicted_NKTYX: Floats, protocol: Protocol) -> Pair:
+    """RMS error in kBq/mL in the body before each tracer's scored frames; 0 without such frames.
+
+    The truth is zero in frames that end before the injection, so that this is what the network
+    puts out where there is nothing yet.
+    """
+    truth_NKTYX, body_NYX = truth_of(samples), body_mask(samples, protocol)
+    values = []
+    for tracer in (0, 1):
+        first = first_frame(protocol, tracer)
+        error = predicted_NKTYX[:, tracer, :first] - truth_NKTYX[:, tracer, :first]
+        values.append(math.sqrt(_mean_square(error, body_NYX)) if first else 0.0)
+    return values[0], values[1]
+
+
+def sum_residual(samples: Samples, predicted_NKTYX: Floats, protocol: Protocol) -> float:
+    """RMS of (sum of the two answers - mixture) over RMS of the mixture, body, all frames."""
+    body_NYX = body_mask(samples, protocol)
+    rest_NTYX = predicted_NKTYX.sum(axis=1) - samples.mixture_NTYX
+    return math.sqrt(
+        _mean_square(rest_NTYX, body_NYX) / _mean_square(samples.mixture_NTYX, body_NYX)
+    )
+
+
+def bootstrap_interval(
+    values: Sequence[float], *, seed: int = 0, resamples: int = 2000, confidence: float = 0.95
+) -> Interval:
+    """Mean over subjects and its percentile bootstrap interval, subjects drawn with return.
+
+    Args:
+        values: One value per subject.
+        seed: Of the draws: equal input gives equal intervals.
+        resamples: How often the subjects are drawn.
+        confidence: Part of the resampled means inside the interval.
+
+    Raises:
+        StoreError: No subject.
+    """
+    value_S = np.asarray(values, dtype=np.float64)
+    if value_S.size == 0:
+        raise StoreError("an interval over subjects has no subject", wanted="at least one")
+    draws = generator(seed, "bootstrap").integers(value_S.size, size=(resamples, value_S.size))
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(value_S[draws].mean(axis=1), (tail, 1 - tail))
+    return Interval(float(value_S.mean()), float(low), float(high))
+
+
+def paired_difference(
+    first: Sequence[float], second: Sequence[float], *, seed: int = 0
+) -> Interval:
+    """Mean and interval of first - second, subject by subject (same subjects, same order).
+
+    Raises:
+        StoreError: The two are not of the same length.
+    """
+    if len(first) != len(second):
+        raise StoreError(
+            "a paired difference needs the same subjects", got=(len(first), len(second))
+        )
+    return bootstrap_interval([a - b for a, b in zip(first, second, strict=True)], seed=seed)
+
+
+class _Moments(NamedTuple):
+    """What PSNR and NRMSE share, over one tracer's scored set."""
+
+    peak: float
+    mse: float
+
+
+def _moments(
+    samples: Samples, predicted_NKTYX: Floats, protocol: Protocol, tracer: int
+) -> _Moments:
+    check_prediction(samples, predicted_NKTYX)
+    body_NYX = body_mask(samples, protocol)
+    if not body_NYX.any():
+        raise StoreError("a subject has no body pixel", got=_subject(samples))
+    first = first_frame(protocol, tracer)
+    truth_NTYX = truth_of(samples)[:, tracer, first:]
+    peak = float(truth_NTYX.max(axis=1)[body_NYX].max())
+    if not peak > 0:
+        raise StoreError(f"a subject has no activity of tracer {tracer + 1}", got=_subject(samples))
+    mse = _mean_square(predicted_NKTYX[:, tracer, first:] - truth_NTYX, body_NYX)
+    return _Moments(peak, mse)
+
+
+def _mean_square(value_NTYX: Floats, body_NYX: NDArray[np.bool_]) -> float:
+    """Mean over body pixels and frames of the square; sums over pixels in float64."""
+    with np.errstate(over="ignore", invalid="ignore"):  # what diverged shows as inf or NaN
+        square_NYX = np.einsum("ntyx,ntyx->nyx", value_NTYX, value_NTYX)
+        total = float(square_NYX[body_NYX].sum(dtype=np.float64))
+    return total / (int(body_NYX.sum()) * int(value_NTYX.shape[1]))
+
+
+def _decibel(peak: float, mse: float) -> float:
+    if not math.isfinite(mse):
+        return math.nan
+    return 20 * math.log10(peak / max(math.sqrt(mse), RESOLUTION * peak))
+
+
+def _subject(samples: Samples) -> str:
+    return repr(str(samples.subject_N[0]))

@@ -1,0 +1,204 @@
+"""Writing an evaluation: ``evaluation.json``, ``table.csv``, ``report.html`` and pictures.
+
+The folder is built beside its place and renamed, so that it is there as a whole or not at all.
+Nothing in it names a path of this machine, and equal results give equal bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dtsinn.core.config import to_mapping
+from dtsinn.core.errors import InputError
+from dtsinn.evaluation.gallery import Picture
+from dtsinn.evaluation.metrics import Interval
+from dtsinn.evaluation.report import DEFINITIONS, render
+from dtsinn.evaluation.results import CellResult, Evaluation, ModelScores, Summary
+
+FORMAT = "dtsinn-evaluation"
+FORMAT_VERSION = 1
+RECORD = "evaluation.json"
+UNITS = {
+    "psnr": "dB",
+    "ssim": "1",
+    "nrmse": "1",
+    "regional_bias": "%",
+    "before_injection": "kBq/mL",
+    "sum_residual": "1",
+}
+COLUMNS = (
+    "cell",
+    "source",
+    "first_tracer",
+    "second_tracer",
+    "protocol",
+    "noise",
+    "model",
+    "trained_on",
+    "subject",
+    "mean_psnr_dB",
+    "first_psnr_dB",
+    "second_psnr_dB",
+    "first_ssim",
+    "second_ssim",
+    "first_nrmse",
+    "second_nrmse",
+    "first_before_injection_kBq_mL",
+    "second_before_injection_kBq_mL",
+    "sum_residual",
+    "not_applicable",
+)
+
+
+def check_out(out: Path) -> None:
+    """Refuse a place that holds anything but an earlier evaluation.
+
+    Raises:
+        InputError: A file, or a folder with other content.
+    """
+    if not out.exists():
+        return
+    if not out.is_dir() or (any(out.iterdir()) and not _is_evaluation(out)):
+        raise InputError(
+            f"{out} is in the way",
+            wanted="a new or empty folder, or an earlier evaluation",
+            hint="another --out",
+        )
+
+
+def write_evaluation(evaluation: Evaluation, pictures: Sequence[Picture], out: Path) -> None:
+    """Write the folder ``out``, in place of an earlier evaluation there.
+
+    Raises:
+        InputError: ``out`` holds other files.
+    """
+    check_out(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / "pictures").mkdir(parents=True)
+    for picture in pictures:
+        (partial / "pictures" / picture.file).write_bytes(picture.png)
+    record = json.dumps(as_record(evaluation), indent=1, ensure_ascii=False, allow_nan=False)
+    (partial / RECORD).write_text(record + "\n", encoding="utf-8")
+    (partial / "table.csv").write_text(as_table(evaluation), encoding="utf-8")
+    (partial / "report.html").write_text(render(evaluation, pictures), encoding="utf-8")
+    _put_in_place(partial, out)
+
+
+def as_record(evaluation: Evaluation) -> dict[str, Any]:
+    """The content of ``evaluation.json``: plain data, finite numbers."""
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "code_version": evaluation.code_version,
+        "suite": evaluation.suite,
+        "description": evaluation.description,
+        "split": evaluation.split,
+        "units": UNITS,
+        "definitions": DEFINITIONS,
+        "models": [to_mapping(model) for model in evaluation.models],
+        "cells": [_cell_record(cell) for cell in evaluation.cells],
+    }
+
+
+def as_table(evaluation: Evaluation) -> str:
+    """The content of ``table.csv``: a row per cell, model and subject."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for cell in evaluation.cells:
+        series = [*cell.models, *([cell.floor] if cell.floor is not None else [])]
+        for scores in series:
+            writer.writerows(_rows(cell, scores))
+    return text.getvalue()
+
+
+def _rows(cell: CellResult, scores: ModelScores) -> list[list[object]]:
+    start = [cell.key, cell.source, *cell.tracers, cell.protocol, cell.noise]
+    start += [scores.model, str(scores.trained_on).lower()]
+    if not scores.applicable:
+        return [[*start, *[""] * (len(COLUMNS) - len(start) - 1), scores.reason]]
+    return [
+        [
+            *start,
+            score.subject,
+            score.mean_psnr,
+            *score.psnr,
+            *score.ssim,
+            *score.nrmse,
+            *score.before_injection,
+            score.sum_residual,
+            "",
+        ]
+        for score in scores.subjects
+    ]
+
+
+def _cell_record(cell: CellResult) -> dict[str, Any]:
+    return {
+        "key": cell.key,
+        "title": cell.title,
+        "source": cell.source,
+        "tracers": list(cell.tracers),
+        "protocol": cell.protocol,
+        "noise": cell.noise,
+        "phantom": cell.phantom,
+        "store_digest": cell.store_digest,
+        "models": [_scores_record(scores) for scores in cell.models],
+        "floor": None if cell.floor is None else _scores_record(cell.floor),
+        "differences": [
+            {
+                "first": difference.first,
+                "second": difference.second,
+                "psnr": difference.psnr._asdict(),
+                "verdict": difference.verdict,
+            }
+            for difference in cell.differences
+        ],
+    }
+
+
+def _scores_record(scores: ModelScores) -> dict[str, Any]:
+    return {
+        "model": scores.model,
+        "verdict": "scored" if scores.applicable else "not applicable",
+        "reason": scores.reason,
+        "trained_on": scores.trained_on,
+        "summary": None if scores.summary is None else _summary_record(scores.summary),
+        "subjects": [
+            {"mean_psnr": score.mean_psnr} | to_mapping(score) for score in scores.subjects
+        ],
+    }
+
+
+def _summary_record(summary: Summary) -> dict[str, Any]:
+    def plain(value: Interval | tuple[Interval, Interval]) -> Any:
+        if isinstance(value, Interval):
+            return value._asdict()
+        return [interval._asdict() for interval in value]
+
+    return {name: plain(value) for name, value in vars(summary).items()}
+
+
+def _is_evaluation(folder: Path) -> bool:
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, dict) and record.get("format") == FORMAT
+
+
+def _put_in_place(partial: Path, out: Path) -> None:
+    old = out.with_name(f".{out.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        out.rename(old)  # a folder cannot be renamed onto one that holds files
+    partial.rename(out)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,296 @@
+"""The report of an evaluation: one HTML file that needs nothing else.
+
+Style and pictures are inside the file, so that it can be mailed and read without a network. It
+follows the reader's light or dark preference and prints.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from html import escape
+from itertools import combinations
+
+from dtsinn.evaluation.gallery import Picture
+from dtsinn.evaluation.metrics import Interval
+from dtsinn.evaluation.report_style import CSS
+from dtsinn.evaluation.results import FLOOR, CellResult, Difference, Evaluation, ModelScores
+
+DEFINITIONS = {
+    "psnr": "Peak signal-to-noise ratio of a subject and tracer in dB: 10 log10(peak² / MSE). The "
+    "MSE is taken over body pixels, all slices of the subject and all frames that start at or "
+    "after that tracer's injection; the peak is the maximum of the noise-free tracer over the "
+    "same set. A cell gives the mean of the two tracers, then over subjects. Higher is better.",
+    "body": "Pixels with a region label. Without labels: pixels where the duration-weighted mean "
+    "of the mixture exceeds 5 % of its spatial maximum.",
+    "ssim": "Structural similarity (Gaussian window of 1.5 pixels, K1 0.01, K2 0.03), slice by "
+    "slice and frame by frame, with the peak of the PSNR as data range; mean over the same set "
+    "as the PSNR. 1 is best.",
+    "nrmse": "RMS error over the RMS of the true tracer, same set as the PSNR; a fraction.",
+    "regional_bias": "Bias in percent of the area under a region's time-activity curve (mean over "
+    "the region in all slices, not decay-corrected), from the tracer's injection to the end.",
+    "before_injection": "RMS error in kBq/mL over body pixels in frames that start before the "
+    "tracer's injection, where the truth is zero; 0 where there is no such frame.",
+    "sum_residual": "RMS of (sum of the two answers - noisy mixture) over the RMS of the mixture, "
+    "body pixels, all frames; a fraction. A network that removes noise has a residual.",
+    "halved mixture": "The floor: each tracer is taken to be half of the mixture. No training.",
+    "interval": "95 % percentile bootstrap interval of the mean over subjects, 2000 resamples. "
+    "With few subjects it is too narrow.",
+    "difference": "Mean PSNR of one series minus that of another on the same subjects, in pairs. "
+    "'Beats' and 'loses to' mean that its interval leaves zero out; else 'level with'.",
+    "trained on": "The cell has the tracer pair, the frames and the injection times that the "
+    "model was trained for. All other cells ask how far it carries.",
+}
+"""What every number means, in words; ``evaluation.json`` carries them too."""
+VERDICTS = {"beats": "beats", "level with": "is level with", "loses to": "loses to"}
+"""Verdicts as the verb of a sentence."""
+
+
+def render(evaluation: Evaluation, pictures: Sequence[Picture]) -> str:
+    """The report as HTML text.
+
+    Args:
+        evaluation: What was found.
+        pictures: Its gallery.
+    """
+    names = " and ".join(model.name for model in evaluation.models)
+    body = [
+        _header(evaluation, names),
+        _verdict(evaluation),
+        _headline(evaluation),
+        _section("Every cell", _cell_table(evaluation) + _figures(pictures, "")),
+        _pair_table(evaluation),
+        _section("Beyond PSNR", _detail_table(evaluation)),
+        *(_cell_section(cell, pictures) for cell in evaluation.cells if cell.applicable),
+        _section("What the numbers mean", _definitions()),
+        _section("Where it comes from", _lineage(evaluation)),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(names)}: evaluation</title>\n<style>{CSS}</style>\n</head>\n"
+        f"<body>\n<main>\n{''.join(body)}</main>\n</body>\n</html>\n"
+    )
+
+
+def _header(evaluation: Evaluation, names: str) -> str:
+    suite = f"Suite {evaluation.suite}: {evaluation.description}" if evaluation.suite else ""
+    return (
+        f'<header><p class="eyebrow">dtsinn evaluation</p><h1>{escape(names)}</h1>'
+        f'<p class="lead">{escape(suite or "Subjects of a store")}</p></header>\n'
+    )
+
+
+def _verdict(evaluation: Evaluation) -> str:
+    """What holds, in words; where a model does not beat the floor, it stands here."""
+    paragraphs = []
+    for model in evaluation.models:
+        against = [d for c in evaluation.cells if (d := c.difference(model.name)) is not None]
+        absent = len(evaluation.cells) - len(against)
+        won = sum(difference.verdict == "beats" for difference in against)
+        text = f"<b>{escape(model.name)}</b> beats the {FLOOR} in {won} of {len(against)} cells"
+        text += f"; {absent} not applicable." if absent else "."
+        paragraphs.append(f"<p>{text}</p>")
+    for cell, difference in evaluation.losses:
+        paragraphs.append(
+            f'<p class="loss"><b>{escape(difference.first)} {VERDICTS[difference.verdict]} '
+            f"the {FLOOR}</b> on {escape(cell.title)}: {_signed(difference.psnr)} dB.</p>"
+        )
+    for first, second in combinations((model.name for model in evaluation.models), 2):
+        paragraphs.append(f"<p>{_pair_verdict(evaluation, first, second)}</p>")
+    return f'<section class="verdict">{"".join(paragraphs)}</section>\n'
+
+
+def _pair_verdict(evaluation: Evaluation, first: str, second: str) -> str:
+    """How two models compare, over all cells in which both were scored."""
+    found = [d for cell in evaluation.cells if (d := cell.difference(first, second)) is not None]
+    counts = [
+        f"{words} it in {sum(difference.verdict == verdict for difference in found)}"
+        for verdict, words in VERDICTS.items()
+    ]
+    start = f"<b>{escape(first)}</b> against <b>{escape(second)}</b>, in pairs of subjects"
+    if not found:
+        return f"{start}: no cell in common."
+    return f"{start}, {len(found)} cells: it {', '.join(counts)}."
+
+
+def _pair_table(evaluation: Evaluation) -> str:
+    """Every pair of models in every cell; empty for a single model."""
+    rows = [
+        (
+            [
+                escape(cell.title),
+                escape(f"{difference.first} − {difference.second}"),
+                _gain(difference),
+                difference.verdict,
+            ],
+            True,
+        )
+        for cell in evaluation.cells
+        for difference in cell.differences
+        if difference.second != FLOOR
+    ]
+    if not rows:
+        return ""
+    return _section("In pairs", _table(["Cell", "Models", "PSNR, dB", "The first"], rows))
+
+
+def _headline(evaluation: Evaluation) -> str:
+    """Large numbers of the cell to judge by."""
+    cell = evaluation.headline
+    if cell is None:
+        return '<p class="loss">No cell applies to any of the models.</p>\n'
+    blocks = []
+    for scores in cell.models:
+        if scores.summary is None:
+            continue
+        summary, gain = scores.summary, cell.difference(scores.model)
+        cards = [
+            _card("PSNR", f"{summary.psnr.mean:.1f}", "dB", _range(summary.psnr)),
+            *(
+                _card(f"{tracer.upper()} alone", f"{value.mean:.1f}", "dB", _range(value))
+                for tracer, value in zip(cell.tracers, summary.psnr_by_tracer, strict=True)
+            ),
+        ]
+        if gain is not None:
+            value = f"{gain.psnr.mean:+.1f}"
+            cards.append(_card(f"against the {FLOOR}", value, "dB", _range(gain.psnr)))
+        name = f"<h3>{escape(scores.model)}</h3>" if len(cell.models) > 1 else ""
+        blocks.append(f'{name}<div class="cards">{"".join(cards)}</div>')
+    kind = f"{len(cell.models[0].subjects or cell.models[-1].subjects)} subjects"
+    return f'<section><p class="note">{escape(cell.title)}, {kind}</p>{"".join(blocks)}</section>\n'
+
+
+def _card(label: str, value: str, unit: str, between: str) -> str:
+    return (
+        f'<div class="card"><p class="label">{escape(label)}</p>'
+        f'<p class="value">{value.replace("-", "−")}<span> {unit}</span></p>'
+        f'<p class="range">{between}</p></div>'
+    )
+
+
+def _cell_table(evaluation: Evaluation) -> str:
+    pairs = {cell.tracers for cell in evaluation.cells}
+    columns = [name.upper() for name in pairs.pop()] if len(pairs) == 1 else ["First", "Second"]
+    head = ["Cell", "Model", "PSNR, dB", *columns, f"Against the {FLOOR}"]
+    rows = []
+    for cell in evaluation.cells:
+        series = [*cell.models, *([cell.floor] if cell.floor is not None else [])]
+        for place, scores in enumerate(series):
+            title = escape(cell.title) if place == 0 else ""
+            mark = "trained on" if scores.trained_on else "other"
+            tag = "" if scores.model == FLOOR else f' <span class="tag">{mark}</span>'
+            start = [title, escape(scores.model) + tag]
+            rows.append((_psnr_cells(cell, scores, start), place == 0))
+    return _table(head, rows)
+
+
+def _psnr_cells(cell: CellResult, scores: ModelScores, start: list[str]) -> list[str]:
+    if scores.summary is None:
+        return [*start, f'<span class="absent">not applicable: {escape(scores.reason)}</span>']
+    by_tracer = [_with_range(interval) for interval in scores.summary.psnr_by_tracer]
+    return [
+        *start,
+        _with_range(scores.summary.psnr),
+        *by_tracer,
+        _gain(cell.difference(scores.model)),
+    ]
+
+
+def _gain(difference: Difference | None) -> str:
+    if difference is None:
+        return ""
+    mark = "" if difference.verdict == "beats" else ' class="bad"'
+    text = f"<span{mark}>{difference.psnr.mean:+.1f}</span>".replace("-", "−")
+    return f'{text} <span class="range">{_range(difference.psnr)}</span>'
+
+
+def _detail_table(evaluation: Evaluation) -> str:
+    head = ["Cell", "Model", "SSIM", "NRMSE", "Before injection, kBq/mL", "Sum residual"]
+    rows = []
+    for cell in evaluation.cells:
+        if not cell.applicable:
+            continue
+        for place, scores in enumerate([*cell.models, cell.floor]):
+            if scores is None or scores.summary is None:
+                continue
+            pairs = (scores.summary.ssim, scores.summary.nrmse, scores.summary.before_injection)
+            numbers = [" / ".join(f"{value.mean:.3f}" for value in pair) for pair in pairs]
+            title = escape(cell.title) if place == 0 else ""
+            residual = f"{scores.summary.sum_residual.mean:.3f}"
+            rows.append(([title, escape(scores.model), *numbers, residual], place == 0))
+    note = '<p class="note">Means over subjects; pairs are first / second tracer.</p>'
+    return note + _table(head, rows)
+
+
+def _table(head: Sequence[str], rows: Iterable[tuple[list[str], bool]]) -> str:
+    """A table; a row that begins a group is marked, a short row's last cell is widened."""
+    lines = []
+    for cells, first in rows:
+        tags = [f"<td>{cell}</td>" for cell in cells]
+        if len(cells) < len(head):
+            tags[-1] = f'<td colspan="{len(head) - len(cells) + 1}">{cells[-1]}</td>'
+        start = '<tr class="group">' if first else "<tr>"
+        lines.append(f"{start}{''.join(tags)}</tr>")
+    titles = "".join(f"<th>{escape(title)}</th>" for title in head)
+    return (
+        f'<div class="wide"><table><thead><tr>{titles}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
+    )
+
+
+def _cell_section(cell: CellResult, pictures: Sequence[Picture]) -> str:
+    return _section(cell.title, _figures(pictures, cell.key))
+
+
+def _figures(pictures: Sequence[Picture], cell: str) -> str:
+    return "".join(
+        f'<figure><img alt="{escape(picture.caption)}" '
+        f'src="data:image/png;base64,{base64.b64encode(picture.png).decode()}">'
+        f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
+        for picture in pictures
+        if picture.cell == cell
+    )
+
+
+def _definitions() -> str:
+    entries = (
+        f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(meaning)}</dd>"
+        for name, meaning in DEFINITIONS.items()
+    )
+    return f"<dl>{''.join(entries)}</dl>"
+
+
+def _lineage(evaluation: Evaluation) -> str:
+    entries = [("evaluated with", f"dtsinn {evaluation.code_version}")]
+    for model in evaluation.models:
+        pair = " + ".join(model.tracers)
+        entries.append((model.name, f"trained for {pair}, {model.protocol}"))
+        entries.append(("digest", model.digest))
+        entries += [
+            (key.replace("_", " "), str(value))
+            for key, value in model.lineage.items()
+            if value != ""
+        ]
+    for cell in evaluation.cells:
+        if cell.store_digest:
+            entries.append((f"data, {cell.title}", cell.store_digest))
+    rows = "".join(f"<dt>{escape(key)}</dt><dd>{escape(text)}</dd>" for key, text in entries)
+    return f'<dl class="lineage">{rows}</dl>'
+
+
+def _section(title: str, content: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>{content}</section>\n"
+
+
+def _range(interval: Interval) -> str:
+    return f"{interval.low:.1f} to {interval.high:.1f}".replace("-", "−")
+
+
+def _with_range(interval: Interval) -> str:
+    return f'{interval.mean:.1f} <span class="range">{_range(interval)}</span>'.replace("-", "−")
+
+
+def _signed(interval: Interval) -> str:
+    text = f"{interval.mean:+.1f} ({interval.low:+.1f} to {interval.high:+.1f})"
+    return text.replace("-", "−")

@@ -1,0 +1,179 @@
+"""Results of an evaluation: which models, in which cells, how well, subject by subject."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from dtsinn.evaluation.metrics import Interval, Pair, bootstrap_interval, paired_difference
+from dtsinn.evaluation.score import SubjectScore
+
+FLOOR = "halved mixture"
+"""Name of the floor: the mixture split into two equal halves, no training."""
+Verdict = Literal["beats", "level with", "loses to"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """A separator that took part."""
+
+    name: str
+    """As the user called it."""
+    digest: str
+    """Of its weights and configuration."""
+    tracers: tuple[str, str]
+    protocol: str
+    lineage: dict[str, str | int]
+    """Run, search, trial, seed, steps, store digest and code version of its training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """Means over subjects with their bootstrap intervals; pairs are per tracer."""
+
+    psnr: Interval
+    """Mean of the two tracers, dB."""
+    psnr_by_tracer: tuple[Interval, Interval]
+    """dB"""
+    ssim: tuple[Interval, Interval]
+    nrmse: tuple[Interval, Interval]
+    """Fractions."""
+    before_injection: tuple[Interval, Interval]
+    """kBq/mL"""
+    sum_residual: Interval
+    """A fraction."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelScores:
+    """One model (or the floor) in one cell: scores, or the reason why there are none."""
+
+    model: str
+    reason: str = ""
+    """Why the cell is not applicable; empty when it is."""
+    trained_on: bool = False
+    """The cell has the tracer pair and the protocol that the model was trained for."""
+    subjects: tuple[SubjectScore, ...] = ()
+    summary: Summary | None = None
+
+    @property
+    def applicable(self) -> bool:
+        """Whether there are scores."""
+        return self.summary is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Two series compared in pairs: mean PSNR of ``first`` minus ``second``, same subjects."""
+
+    first: str
+    second: str
+    psnr: Interval
+    """dB; above 0 the first is better."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the first does against the second, by whether the interval leaves zero out."""
+        if self.psnr.low > 0:
+            return "beats"
+        return "loses to" if self.psnr.high < 0 else "level with"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellResult:
+    """One cell of the grid: a set of subjects and what every model made of it."""
+
+    key: str
+    """Its unique name, safe in a file name."""
+    source: Literal["store", "simulated"]
+    tracers: tuple[str, str]
+    protocol: str
+    noise: str
+    phantom: str
+    store_digest: str
+    """Empty where nothing was simulated, as no model fits."""
+    models: tuple[ModelScores, ...]
+    floor: ModelScores | None
+    """None where no model fits."""
+    differences: tuple[Difference, ...]
+    """Each model against the floor, then each pair of models."""
+
+    @property
+    def title(self) -> str:
+        """What people read."""
+        pair = " + ".join(tracer.upper() for tracer in self.tracers)
+        start = "Store: " if self.source == "store" else ""
+        noise = f", {self.noise} noise" if self.noise else ""
+        return f"{start}{pair}, {self.protocol}{noise}"
+
+    @property
+    def applicable(self) -> bool:
+        """Whether any model has scores here."""
+        return any(scores.applicable for scores in self.models)
+
+    def difference(self, first: str, second: str = FLOOR) -> Difference | None:
+        """The paired comparison of two series, if both were scored."""
+        for difference in self.differences:
+            if (difference.first, difference.second) == (first, second):
+                return difference
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Everything that an evaluation found out."""
+
+    suite: str
+    description: str
+    split: str
+    """Split of the store whose subjects were scored."""
+    models: tuple[ModelInfo, ...]
+    cells: tuple[CellResult, ...]
+    code_version: str
+
+    @property
+    def headline(self) -> CellResult | None:
+        """The cell to judge by: of those that apply the store's, else a trained-on one."""
+        applicable = [cell for cell in self.cells if cell.applicable]
+        applicable.sort(key=lambda c: (c.source != "store", not c.models[0].trained_on))
+        return applicable[0] if applicable else None
+
+    @property
+    def losses(self) -> list[tuple[CellResult, Difference]]:
+        """Where a model does not beat the floor."""
+        return [
+            (cell, difference)
+            for cell in self.cells
+            for difference in cell.differences
+            if difference.second == FLOOR and difference.verdict != "beats"
+        ]
+
+
+def summarise(scores: Sequence[SubjectScore]) -> Summary:
+    """Means and intervals of all metrics over subjects."""
+
+    def by_tracer(pairs: Sequence[Pair]) -> tuple[Interval, Interval]:
+        first, second = zip(*pairs, strict=True)
+        return bootstrap_interval(first), bootstrap_interval(second)
+
+    return Summary(
+        psnr=bootstrap_interval([score.mean_psnr for score in scores]),
+        psnr_by_tracer=by_tracer([score.psnr for score in scores]),
+        ssim=by_tracer([score.ssim for score in scores]),
+        nrmse=by_tracer([score.nrmse for score in scores]),
+        before_injection=by_tracer([score.before_injection for score in scores]),
+        sum_residual=bootstrap_interval([score.sum_residual for score in scores]),
+    )
+
+
+def compare(first: ModelScores, second: ModelScores) -> Difference:
+    """Two series of the same subjects, in pairs."""
+    return Difference(
+        first=first.model,
+        second=second.model,
+        psnr=paired_difference(
+            [score.mean_psnr for score in first.subjects],
+            [score.mean_psnr for score in second.subjects],
+        ),
+    )

@@ -1,0 +1,171 @@
+"""Suites: evaluation grids of tracer pair and protocol by noise level, and their stores."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from dtsinn.core.config import STRICT, find_config, from_mapping, read_yaml, to_mapping
+from dtsinn.core.errors import InputError, StoreError
+from dtsinn.core.progress import Progress
+from dtsinn.core.protocol import load_protocol
+from dtsinn.core.tracer import load_tracer
+from dtsinn.core.version import code_version
+from dtsinn.core.workspace import Workspace
+from dtsinn.data.store import Store, StoreHeader, open_store
+from dtsinn.simulation.study import simulate
+from dtsinn.simulation.subject import StudyRequest
+
+SPLIT = "test"
+"""Split of all subjects of a cell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Combination:
+    """What is injected, and how it is scanned."""
+
+    __pydantic_config__ = STRICT
+
+    tracers: tuple[str, str]
+    """Names, in the order of injection."""
+    protocol: str
+    """Name, or path of a YAML file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """An evaluation grid; its cells are all noise levels by all combinations."""
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    description: str
+    phantom: str = "brain"
+    subjects: int
+    """Per cell."""
+    slices: int
+    """Per subject."""
+    size: int
+    """Pixels per side."""
+    seed: int = 0
+    noise: tuple[str, ...]
+    """Noise levels."""
+    combinations: tuple[Combination, ...]
+
+    def __post_init__(self) -> None:
+        for name, least in (("subjects", 2), ("slices", 1), ("size", 16)):
+            if getattr(self, name) < least:
+                raise InputError(
+                    f"suite {self.name!r}: {name}",
+                    got=getattr(self, name),
+                    wanted=f"at least {least}",
+                )
+        if not self.name.replace("-", "").replace("_", "").isalnum():
+            raise InputError("suite: name", got=repr(self.name), wanted="letters, digits, - and _")
+        for name in ("noise", "combinations"):
+            values = getattr(self, name)
+            if not values or len(set(values)) != len(values):
+                raise InputError(
+                    f"suite {self.name!r}: {name}", got=values, wanted="at least one, none twice"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One cell of a suite, before anything is simulated."""
+
+    key: str
+    """Its unique name, safe in a file name."""
+    digest: str
+    """Of all that decides its store: request, tracers, protocol and code; names the store."""
+    request: StudyRequest
+    planned: StoreHeader
+    """What its store will be; samples and digest are not known yet."""
+
+
+def load_suite(name_or_path: str) -> Suite:
+    """The suite of a shipped name or of a user's YAML file.
+
+    Raises:
+        InputError: No such suite, or its file holds something wrong.
+    """
+    path = find_config("suites", name_or_path)
+    return from_mapping(Suite, read_yaml(path), str(path))
+
+
+def cells_of(suite: Suite) -> list[Cell]:
+    """All cells of a suite, by combination, then by noise level."""
+    return [
+        _cell(suite, combination, noise)
+        for combination in suite.combinations
+        for noise in suite.noise
+    ]
+
+
+def cell_store(cell: Cell, workspace: Workspace, progress: Progress) -> Store:
+    """The store of a cell: simulated into the workspace, or the one that is there already.
+
+    Its name is a digest of how it is made, so that a changed suite or code makes a new store.
+    A store that does not open is one that was damaged since: it is made again.
+    """
+    path = workspace.suites / f"{cell.digest}.zarr"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):  # two evaluations at once make it once
+        store = _opened(path)
+        if store is None:
+            shutil.rmtree(path, ignore_errors=True)
+            simulate(cell.request, str(path), progress=progress, splits={SPLIT: 1.0})
+            store = open_store(str(path), need_truth=True)
+    return store
+
+
+def _opened(path: Path) -> Store | None:
+    if not path.exists():
+        return None
+    try:
+        return open_store(str(path), need_truth=True)
+    except StoreError:
+        return None
+
+
+def _cell(suite: Suite, combination: Combination, noise: str) -> Cell:
+    tracers = (load_tracer(combination.tracers[0]), load_tracer(combination.tracers[1]))
+    protocol = load_protocol(combination.protocol)
+    request = StudyRequest(
+        tracers=combination.tracers,
+        protocol=combination.protocol,
+        phantom=suite.phantom,
+        noise=noise,
+        subjects=suite.subjects,
+        slices=suite.slices,
+        size=suite.size,
+        seed=suite.seed,
+        purpose=f"suite-{suite.name}",
+    )
+    first, second = tracers
+    planned = StoreHeader(
+        path="",
+        tracers=(first.name, second.name),
+        protocol=protocol,
+        half_life=(first.half_life, second.half_life),
+        size=(suite.size, suite.size),
+        voxel_size=(0.0, 0.0),
+        samples=0,
+        region_names=(),
+        has_truth=True,
+        noise=noise,
+        phantom=suite.phantom,
+        seed=suite.seed,
+        digest="",
+        generator_version="",
+    )
+    key = f"{first.name}-{second.name}-{protocol.name}-{noise}"
+    made_of = [to_mapping(part) for part in (request, protocol, *tracers)]
+    text = json.dumps([made_of, code_version()], sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:24]
+    return Cell(key=key, digest=digest, request=request, planned=planned)

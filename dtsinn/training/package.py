@@ -1,0 +1,70 @@
+"""From a run's state to its separator package and its pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dtsinn.core.config import to_mapping
+from dtsinn.core.version import code_version
+from dtsinn.data.store import Store, StoreHeader
+from dtsinn.deploy.package import Lineage, SeparatorInfo, write_package
+from dtsinn.deploy.separator import Separator
+from dtsinn.evaluation import pictures
+from dtsinn.training.state import TrainingState
+
+
+def package_run(
+    state: TrainingState, header: StoreHeader, folder: Path, run: str, search: str = ""
+) -> None:
+    """Write the best weights of a run as the separator package ``folder``.
+
+    Args:
+        state: Of the run, after at least one validation.
+        header: Of the store that it was trained on.
+        folder: Where to; must not exist.
+        run: Key of the run.
+        search: Name of the search that it belongs to.
+    """
+    write_package(folder, state.best_network(), separator_info(state, header, run, search))
+
+
+def separator_info(
+    state: TrainingState, header: StoreHeader, run: str, search: str = ""
+) -> SeparatorInfo:
+    """What ``separator.json`` says of the best weights of a run."""
+    protocol, config = header.protocol, state.config
+    return SeparatorInfo(
+        model=config.model,
+        tracers=header.tracers,
+        protocol=protocol.name,
+        frame_start=protocol.frame_start,
+        frame_duration=protocol.frame_duration,
+        injection_time=protocol.injection_time,
+        half_life=header.half_life,
+        metrics={"val_psnr": state.progress.best_psnr, "cpu_seconds": state.progress.cpu_seconds},
+        lineage=Lineage(
+            run=run,
+            config=to_mapping(config),
+            store_path=header.path,
+            store_digest=header.digest,
+            code_version=code_version(),
+            seed=config.seed,
+            search=search,
+            trial=run if search else "",
+            steps=state.progress.best_step,
+        ),
+    )
+
+
+def picture_run(state: TrainingState, store: Store, folder: Path, run: str) -> list[Path]:
+    """Draw the first ``val`` subject as the best weights separate it: images and curves."""
+    separator = Separator(state.best_network(), separator_info(state, store.header, run))
+    samples = next(store.subjects("val"))
+    predicted_NKTYX = separator.separate(samples.mixture_NTYX)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for draw in (pictures.separation, pictures.regional_curves):
+        path = folder / f"{draw.__name__}.png"
+        path.write_bytes(pictures.png(draw(samples, predicted_NKTYX, store.header)))
+        paths.append(path)
+    return paths

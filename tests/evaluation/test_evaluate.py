@@ -1,0 +1,271 @@
+"""Evaluations of real separators on real stores, and what is left on the disk."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from dtsinn.core.errors import InputError
+from dtsinn.core.progress import no_progress
+from dtsinn.core.protocol import load_protocol
+from dtsinn.core.workspace import Workspace
+from dtsinn.deploy.info import Lineage, SeparatorInfo
+from dtsinn.deploy.separator import Separator
+from dtsinn.evaluation.evaluate import evaluate, run_grid
+from dtsinn.evaluation.results import FLOOR
+from dtsinn.evaluation.score import score_subjects
+from dtsinn.evaluation.suite import Combination, cell_store, cells_of
+from dtsinn.networks.build import build_network
+from dtsinn.networks.invertible import ModelConfig
+from dtsinn.networks.normalisation import sample_scale
+
+MODEL = ModelConfig(blocks=1, width=8, depth=2)
+
+OTHER_PROTOCOL = """
+name: short
+description: half an hour in 6 frames
+source: made up for this test
+injections: [0, 600]
+frames: [[6, 300]]
+"""
+
+
+def made_info(seed: int) -> SeparatorInfo:
+    protocol = load_protocol("p1")
+    return SeparatorInfo(
+        model=MODEL,
+        tracers=("fmz", "fdg"),
+        protocol=protocol.name,
+        frame_start=protocol.frame_start,
+        frame_duration=protocol.frame_duration,
+        injection_time=protocol.injection_time,
+        half_life=(1224.0, 6588.0),
+        lineage=Lineage(
+            run=f"runs/{seed}",
+            config={},
+            store_path="study.zarr",
+            store_digest="ab" * 32,
+            code_version="0.1.0",
+            seed=seed,
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    return Workspace(tmp_path_factory.mktemp("workspace"))
+
+
+@pytest.fixture(scope="module")
+def store(tiny_suite, workspace):
+    return cell_store(cells_of(tiny_suite)[0], workspace, no_progress)
+
+
+@pytest.fixture(scope="module")
+def untrained():
+    """A tame start: it is the halved mixture."""
+    return Separator(build_network(MODEL, 18), made_info(0))
+
+
+@pytest.fixture(scope="module")
+def trained(store):
+    """A few steps on the very subjects that it is scored on: enough to beat halving."""
+    network = build_network(MODEL, 18)
+    held = list(store.subjects("test"))
+    mixture, truth = (
+        torch.from_numpy(np.concatenate([getattr(samples, name) for samples in held]))
+        for name in ("mixture_NTYX", "tracers_NKTYX")
+    )
+    scale = sample_scale(mixture, torch.tensor(store.header.protocol.frame_duration))
+    mixture, truth = mixture / scale[:, None, None, None], truth / scale[:, None, None, None, None]
+    optimiser = torch.optim.Adam(network.parameters(), 3e-3)
+    for _ in range(60):
+        optimiser.zero_grad()
+        (network(mixture) - truth).square().mean().backward()
+        optimiser.step()
+    return Separator(network, made_info(1))
+
+
+@pytest.fixture(scope="module")
+def wide_suite(tiny_suite, tmp_path_factory):
+    """The tiny suite and a protocol whose frames fit no model here."""
+    path = tmp_path_factory.mktemp("protocols") / "short.yaml"
+    path.write_text(OTHER_PROTOCOL)
+    other = Combination(tracers=("fmz", "fdg"), protocol=str(path))
+    return dataclasses.replace(tiny_suite, combinations=(*tiny_suite.combinations, other))
+
+
+@pytest.fixture(scope="module")
+def written(trained, untrained, wide_suite, store, workspace, tmp_path_factory):
+    out = tmp_path_factory.mktemp("evaluations") / "both"
+    pair = [("new", trained), ("old", untrained)]
+    told = []
+    evaluation = evaluate(
+        pair,
+        suite=wide_suite,
+        store=store,
+        workspace=workspace,
+        out=out,
+        progress=lambda *step: told.append(step),
+    )
+    assert told[-1] == ("report", 1, 1)
+    return evaluation, out
+
+
+def test_cells_are_the_store_then_the_suite(written):
+    evaluation, _ = written
+    assert [cell.key for cell in evaluation.cells] == [
+        "store",
+        "fmz-fdg-p1-mid",
+        "fmz-fdg-short-mid",
+    ]
+    assert [cell.source for cell in evaluation.cells] == ["store", "simulated", "simulated"]
+    assert evaluation.headline.key == "store"
+
+
+def test_scores_are_those_of_score_subjects(written, trained, store):
+    evaluation, _ = written
+    cell = evaluation.cells[1]
+    assert list(cell.models[0].subjects) == score_subjects(trained.separate, store, "test")
+    assert cell.store_digest == store.header.digest
+    assert cell.models[0].trained_on
+
+
+def test_a_cell_that_does_not_fit_is_not_applicable_and_not_simulated(
+    written, wide_suite, workspace
+):
+    cell = written[0].cells[2]
+    assert not cell.applicable
+    assert cell.floor is None
+    assert {scores.reason for scores in cell.models} == {"store has 6 frames, model 18"}
+    assert not any(scores.trained_on for scores in cell.models)
+    made = {path.stem for path in workspace.suites.glob("*.zarr")}
+    assert cells_of(wide_suite)[1].digest not in made
+
+
+def test_models_are_compared_in_pairs_and_with_the_floor(written):
+    cell = written[0].cells[0]
+    gain, untrained, between = (
+        cell.difference("new"),
+        cell.difference("old"),
+        cell.difference("new", "old"),
+    )
+    assert gain.verdict == "beats"
+    assert untrained.verdict == "level with"  # it is the floor, bit for bit
+    assert tuple(untrained.psnr) == pytest.approx((0, 0, 0), abs=1e-4)
+    assert between.psnr.mean == pytest.approx(gain.psnr.mean, abs=1e-3)
+    means = {scores.model: scores.summary.psnr.mean for scores in (*cell.models, cell.floor)}
+    assert gain.psnr.mean == pytest.approx(means["new"] - means[FLOOR])
+
+
+def test_the_record_is_whole_finite_and_names_no_path(written, trained, store):
+    evaluation, out = written
+    text = (out / "evaluation.json").read_text()
+    record = json.loads(text)
+    assert (record["format"], record["format_version"]) == ("dtsinn-evaluation", 1)
+    assert record["models"][0]["digest"] == trained.digest
+    assert record["models"][1]["lineage"]["run"] == "runs/0"
+    assert set(record["units"]) <= set(record["definitions"])
+    cell = record["cells"][0]
+    assert cell["store_digest"] == store.header.digest
+    subject = cell["models"][0]["subjects"][0]
+    assert subject["psnr"] == list(evaluation.cells[0].models[0].subjects[0].psnr)
+    assert record["cells"][2]["models"][0]["verdict"] == "not applicable"
+    assert str(out.parents[2]) not in text + (out / "report.html").read_text()
+
+
+def test_the_table_has_a_row_per_cell_model_and_subject(written):
+    _, out = written
+    with (out / "table.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert len(rows) == 2 * 3 * 2 + 2  # cells x series x subjects, and two that do not apply
+    assert all(float(row["mean_psnr_dB"]) > 0 for row in rows if not row["not_applicable"])
+    assert rows[-1]["not_applicable"] == "store has 6 frames, model 18"
+
+
+def test_the_report_is_one_file_that_owns_up(written):
+    _, out = written
+    page = (out / "report.html").read_text()
+    for outside in ("http://", "https://", "<script", "<link", 'src="pictures'):
+        assert outside not in page
+    assert page.count("data:image/png;base64,") == len(list((out / "pictures").iterdir())) == 11
+    assert "old is level with the halved mixture" in page
+    assert "not applicable: store has 6 frames, model 18" in page
+    assert "beats it in 2, is level with it in 0, loses to it in 0" in page
+    assert (out / "pictures" / "store-new-images.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_an_earlier_evaluation_is_replaced_by_equal_bytes(
+    written, trained, untrained, wide_suite, store, workspace
+):
+    _, out = written
+    before = {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    (out / "stale.txt").write_text("from an older version")
+    again = [("new", trained), ("old", untrained)]
+    evaluate(again, suite=wide_suite, store=store, workspace=workspace, out=out)
+    after = {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    assert after == before
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+def test_a_folder_with_other_files_is_refused_before_anything_runs(
+    untrained, store, workspace, tmp_path
+):
+    kept = tmp_path / "mine" / "thesis.txt"
+    kept.parent.mkdir()
+    kept.write_text("years of work")
+    told = []
+    with pytest.raises(InputError, match="in the way"):
+        evaluate(
+            [("old", untrained)],
+            suite=None,
+            store=store,
+            workspace=workspace,
+            out=kept.parent,
+            progress=lambda *step: told.append(step),
+        )
+    assert kept.read_text() == "years of work"
+    assert told == []
+
+
+def test_hostile_names_are_text_in_the_report_and_never_paths(
+    untrained, store, workspace, tmp_path
+):
+    out = tmp_path / "out"
+    name = "<script>alert(1)</script>"
+    evaluate([(name, untrained)], suite=None, store=store, workspace=workspace, out=out)
+    assert name not in (out / "report.html").read_text()
+    assert (out / "pictures" / "store-script-alert-1-script-images.png").exists()
+
+    evaluation = run_grid(
+        [("/home/someone/package", untrained)], suite=None, store=store, workspace=workspace
+    )
+    assert evaluation.models[0].name == "package"
+
+
+def test_a_split_without_subjects_is_not_applicable(untrained, store, workspace):
+    evaluation = run_grid(
+        [("old", untrained)], suite=None, store=store, workspace=workspace, split="gate"
+    )
+    assert evaluation.headline is None
+    assert evaluation.cells[0].models[0].reason == "the store has no subject in split 'gate'"
+
+
+def test_what_cannot_be_evaluated_is_refused(untrained, store, workspace):
+    with pytest.raises(InputError, match="at least one separator"):
+        run_grid([], suite=None, store=store, workspace=workspace)
+    with pytest.raises(InputError, match="a suite or a store"):
+        run_grid([("old", untrained)], suite=None, store=None, workspace=workspace)
+    for names in (("a", "a"), ("a", FLOOR)):
+        with pytest.raises(InputError, match="none twice"):
+            run_grid(
+                [(name, untrained) for name in names],
+                suite=None,
+                store=store,
+                workspace=workspace,
+            )

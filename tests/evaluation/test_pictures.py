@@ -1,0 +1,79 @@
+"""Pictures: what they show is what was measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+
+import matplotlib.image
+import numpy as np
+import pytest
+from matplotlib._pylab_helpers import Gcf
+
+from dtsinn.evaluation import metrics, pictures
+
+
+@pytest.fixture
+def answer(samples):
+    return samples.tracers_NKTYX * np.float32(1.1)
+
+
+def test_separation_shows_truth_answer_and_error_on_shared_scales(scene, samples, answer):
+    figure = pictures.separation(samples, answer, scene.header)
+    images = [axes.images[0] for axes in figure.axes if axes.images]
+    assert len(images) == 36  # 6 rows of 6 frames
+    for tracer in (0, 1):
+        rows = [images[18 * tracer + 6 * row :][:6] for row in range(3)]
+        truth, answered, error = rows
+        assert {image.norm.vmax for image in truth} == {image.norm.vmax for image in answered}
+        assert {image.norm.vmin for image in truth + answered} == {0}
+        assert all(image.norm.vmin == -image.norm.vmax for image in error)
+        for three in zip(truth, answered, error, strict=True):
+            shown = [np.asarray(image.get_array()) for image in three]
+            np.testing.assert_allclose(shown[2], shown[1] - shown[0], atol=1e-6)
+    labels = [axes.get_ylabel() for axes in figure.axes]
+    assert labels.count("kBq/mL") == 4
+
+
+def test_separation_titles_are_the_frames_it_shows(scene, samples, answer):
+    figure = pictures.separation(samples, answer, scene.header)
+    assert [axes.get_title() for axes in figure.axes[:6]] == [
+        "2.5–5 min",
+        "10–15 min",
+        "22.5–25 min",
+        "30–35 min",
+        "45–50 min",
+        "70–80 min",
+    ]
+
+
+def test_curves_are_the_regional_means_against_minutes(scene, samples, answer):
+    figure = pictures.regional_curves(samples, answer, scene.header)
+    protocol = scene.header.protocol
+    for tracer, axes in enumerate(figure.axes):
+        lines = {line.get_label(): line for line in axes.lines}
+        true = metrics.regional_curves(
+            samples.tracers_NKTYX[:, tracer], samples.regions_NYX, scene.header.region_names
+        )
+        for region, curve_T in true.items():
+            np.testing.assert_allclose(lines[region].get_ydata(), curve_T)
+            assert lines[region].get_xdata()[-1] == pytest.approx(85)
+        injection = protocol.injection_time[tracer] / 60
+        assert any(list(line.get_xdata()) == [injection] * 2 for line in axes.lines)
+
+
+def test_pictures_without_regions_show_the_body(scene, samples, answer):
+    bare = dataclasses.replace(samples, regions_NYX=None)
+    figure = pictures.regional_curves(bare, answer, scene.header)
+    assert "body" in [line.get_label() for line in figure.axes[0].lines]
+    assert len(pictures.separation(bare, answer, scene.header).axes) == 40
+
+
+def test_png_is_an_image_repeats_and_leaves_no_global_figure(scene, samples, answer):
+    first, second = (
+        pictures.png(pictures.separation(samples, answer, scene.header)) for _ in range(2)
+    )
+    assert first == second
+    image = matplotlib.image.imread(io.BytesIO(first))
+    assert min(image.shape[:2]) > 500
+    assert Gcf.get_num_fig_managers() == 0

@@ -1,0 +1,185 @@
+"""Whole trainings on a small store: repeatable, resumable, watched."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dtsinn.core.errors import DivergedError, InputError
+from dtsinn.core.tracker import RunStart, RunStatus
+from dtsinn.data.store import Store, open_store
+from dtsinn.deploy.separator import Separator
+from dtsinn.evaluation.score import halve, psnr_of_subjects
+from dtsinn.networks.build import build_network
+from dtsinn.training.config import RunConfig, load_run_config
+from dtsinn.training.loop import learning_rate, train
+from dtsinn.training.run import resume_run, start_run
+from dtsinn.training.state import TrainingState, latest_checkpoint
+
+QUICK = ["steps=60", "validate_every=20", "model.width=8", "augmentation.dose=0.1"]
+
+
+class Notebook:
+    """A tracker that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.begun: list[RunStart] = []
+        self.reports: list[tuple[int, dict[str, float]]] = []
+        self.ended: list[tuple[str, dict[str, str]]] = []
+        self.folders: list[str] = []
+
+    def begin(self, run: RunStart) -> None:
+        self.begun.append(run)
+
+    def report(self, key: str, step: int, metrics: Mapping[str, float], time_ms: int) -> None:
+        self.reports.append((step, dict(metrics)))
+
+    def artifact(self, key: str, path: Path, folder: str = "") -> None:
+        self.folders.append(folder)
+
+    def end(
+        self, key: str, status: RunStatus, time_ms: int, tags: Mapping[str, str] | None = None
+    ) -> None:
+        self.ended.append((status, dict(tags or {})))
+
+
+def curve(notebook: Notebook) -> list[tuple[int, float, float]]:
+    return [(step, m["val_psnr"], m["loss_forward"]) for step, m in notebook.reports]
+
+
+@pytest.fixture(scope="module")
+def config() -> RunConfig:
+    return load_run_config("default", QUICK)
+
+
+@pytest.fixture(scope="module")
+def finished(small_path: Path, config: RunConfig, tmp_path_factory: pytest.TempPathFactory):
+    """A finished run and what its tracker was told; shared, so not to be changed."""
+    notebook = Notebook()
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    return start_run(open_store(str(small_path)), config, folder, notebook), notebook
+
+
+def test_a_run_learns_and_leaves_a_package(finished, small_store: Store) -> None:
+    run, notebook = finished
+    separator = Separator.load(run.package)
+    ours = np.mean(list(psnr_of_subjects(separator.separate, small_store, "test").values()))
+    floor = np.mean(list(psnr_of_subjects(halve, small_store, "test").values()))
+    assert ours > floor + 4
+    assert separator.info.lineage.store_digest == small_store.header.digest
+    assert separator.info.metrics["val_psnr"] == run.best_psnr
+    (start,) = notebook.begun
+    assert start.parameters["model.width"] == 8
+    assert set(start.tags) >= {"store.digest", "code.version", "seed", "store.path"}
+    assert [step for step, _ in notebook.reports] == [20, 40, 60]
+    assert all(metrics["round_trip_error"] < 1e-5 for _, metrics in notebook.reports)
+    assert notebook.folders == ["pictures", "separator"]
+    assert notebook.ended == [("finished", {})]
+
+
+def test_the_same_seed_gives_the_same_curve_and_weights(
+    finished, small_store: Store, config: RunConfig, tmp_path: Path
+) -> None:
+    run, notebook = finished
+    again = Notebook()
+    second = start_run(small_store, config, tmp_path / "again", again)
+    assert curve(again) == curve(notebook)
+    assert Separator.load(second.package).digest == Separator.load(run.package).digest
+    other = load_run_config("default", [*QUICK, "seed=1", "steps=20"])
+    third = Notebook()
+    start_run(small_store, other, tmp_path / "other", third)
+    assert curve(third)[0] != curve(notebook)[0]
+
+
+def test_a_resumed_run_ends_with_the_same_numbers(
+    finished, small_store: Store, config: RunConfig, tmp_path: Path
+) -> None:
+    run, notebook = finished
+    folder = tmp_path / "broken"
+    state = TrainingState(config, small_store.header.protocol.frames)
+    for report in train(small_store, state):
+        state.save(folder)
+        if report.step == 40:
+            break  # as a kill right after a checkpoint would
+    rest = Notebook()
+    resumed = resume_run(small_store, folder, rest)
+    assert curve(rest) == curve(notebook)[2:]
+    assert Separator.load(resumed.package).digest == Separator.load(run.package).digest
+
+
+def test_a_run_is_not_started_twice(finished, small_store: Store, config: RunConfig) -> None:
+    run, _ = finished
+    with pytest.raises(InputError, match="exists already; try --resume whole"):
+        start_run(small_store, config, run.folder, Notebook())
+
+
+def test_divergence_stops_with_a_reason(small_store: Store, tmp_path: Path) -> None:
+    config = load_run_config(
+        "default", [*QUICK, "optimizer.learning_rate=1", "optimizer.clip=1e9", "model.blocks=8"]
+    )
+    notebook = Notebook()
+    with pytest.raises(DivergedError) as caught:
+        start_run(small_store, config, tmp_path / "wild", notebook)
+    assert notebook.ended == [("failed", {"reason": str(caught.value)})]
+    assert not (tmp_path / "wild" / "separator").exists()
+
+
+def test_a_lost_inverse_stops_with_a_reason(small_store: Store) -> None:
+    config = load_run_config("default", [*QUICK, "round_trip_limit=1e-12"])
+    with pytest.raises(DivergedError, match="lost its inverse; got a relative round-trip error"):
+        list(train(small_store, TrainingState(config, 18)))
+
+
+def test_a_checkpoint_is_whole_and_no_pickle(finished, tmp_path: Path) -> None:
+    run, _ = finished
+    folder = Path(shutil.copytree(run.folder, tmp_path / "copy"))
+    checkpoint = latest_checkpoint(folder)
+    assert checkpoint is not None
+    assert checkpoint.name == "checkpoint-00000060"
+    assert [p.name for p in folder.glob("checkpoint-*")] == [checkpoint.name]
+    assert {p.suffix for p in checkpoint.iterdir()} == {".safetensors", ".json"}
+    (checkpoint / "best.safetensors").write_bytes(b"torn")
+    with pytest.raises(InputError, match="cannot be read"):
+        TrainingState.load(checkpoint)
+
+
+def test_a_run_without_a_checkpoint_cannot_be_resumed(small_store: Store, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="run none has no checkpoint"):
+        resume_run(small_store, tmp_path / "none", Notebook())
+
+
+def test_another_number_of_frames_is_refused(small_store: Store, config, tmp_path: Path) -> None:
+    TrainingState(config, 12).save(tmp_path / "other")
+    with pytest.raises(InputError, match="has 18 frames; wanted 12"):
+        resume_run(small_store, tmp_path / "other", Notebook())
+
+
+def test_the_learning_rate_warms_up_and_decays(config: RunConfig) -> None:
+    rates = [learning_rate(config.optimizer, step, 1000) for step in range(1000)]
+    assert rates[0] < rates[25] < max(rates)
+    assert max(rates) == pytest.approx(config.optimizer.learning_rate, rel=0.02)
+    assert rates[-1] < 1e-4 * max(rates)
+
+
+def test_checkpoints_keep_every_number(config: RunConfig, tmp_path: Path) -> None:
+    state = TrainingState(config, 6)
+    network = build_network(config.model, 6, seed=9)
+    state.network.load_state_dict(network.state_dict())
+    for parameter in state.network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    state.optimizer.step()
+    state.progress.step = 7
+    loaded = TrainingState.load(state.save(tmp_path))
+    assert loaded.progress == state.progress
+    assert loaded.config == config
+    for name, value in state.network.state_dict().items():
+        assert torch.equal(loaded.network.state_dict()[name], value)
+    before, after = (s.optimizer.state_dict()["state"] for s in (state, loaded))
+    assert before.keys() == after.keys()
+    for parameter, values in before.items():
+        assert all(torch.equal(values[key], after[parameter][key]) for key in values)
