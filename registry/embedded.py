@@ -1,0 +1,71 @@
+"""The embedded MLflow of a workspace: one SQLite file, artifacts beside it, no server."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from filelock import FileLock
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+from dtsinn.core.errors import InputError
+from dtsinn.core.workspace import Workspace
+from dtsinn.registry.names import told_as
+
+LOCK_WAIT_s = 300
+"""Longest wait for another process that makes the database or begins a run."""
+
+
+def tracking_uri(workspace: Workspace) -> str:
+    """Where runs are recorded: ``MLFLOW_TRACKING_URI`` when set, else the workspace's SQLite."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or embedded_uri(workspace)
+
+
+def embedded_uri(workspace: Workspace) -> str:
+    """SQLite URI of the workspace.
+
+    Raises:
+        InputError: The path holds a character that ends a path inside a URI.
+    """
+    path = str(workspace.database.absolute())
+    if any(c in "?#%" or not c.isprintable() for c in path):
+        raise InputError("the workspace's path", got=repr(path), wanted="none of ? # % in it")
+    return f"sqlite:///{path}"
+
+
+def lock(workspace: Workspace, name: str) -> FileLock:
+    """A lock between processes that share the workspace; its folder must exist."""
+    return FileLock(workspace.root / f".{name}.lock", timeout=LOCK_WAIT_s)
+
+
+def make_database(workspace: Workspace) -> None:
+    """Make and migrate the database unless it exists; safe in several processes at once.
+
+    MLflow's own migration crashes when several processes meet in it, and one that is killed
+    half-way leaves tables that no later one can repair: so the file is made under a lock,
+    under another name, and renamed when it is whole.
+    """
+    if workspace.database.is_file():
+        return
+    uri = embedded_uri(workspace)
+    with told_as(f"making the workspace {workspace.root}"):
+        workspace.root.mkdir(parents=True, exist_ok=True)
+        workspace.artifacts.mkdir(exist_ok=True)
+        with lock(workspace, "database"):
+            if workspace.database.is_file():
+                return
+            partial = Path(f"{workspace.database}.partial")
+            partial.unlink(missing_ok=True)
+            store = SqlAlchemyStore(f"{uri}.partial", workspace.artifacts.absolute().as_uri())  # type: ignore[no-untyped-call]
+            store.engine.dispose()
+            partial.replace(workspace.database)
+
+
+def require_workspace(workspace: Workspace) -> None:
+    """Refuse a workspace in which nothing was recorded yet, instead of making one.
+
+    Raises:
+        InputError: There is no database and no ``MLFLOW_TRACKING_URI``.
+    """
+    if not os.environ.get("MLFLOW_TRACKING_URI") and not workspace.database.is_file():
+        raise InputError(f"no workspace at {workspace.root}", hint="dtsinn search STORE")

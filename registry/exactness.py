@@ -1,0 +1,46 @@
+"""How exactly a packaged network mixes back, and how well its ONNX graph agrees with torch.
+
+Both on the images of a real subject and relative to all of them together: a slice of pure air has
+nothing that an error could be relative to. Shape letters: N sample, K tracer (2), T frame, Y X
+pixel; all activities in kBq/mL.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtsinn.deploy.export import open_session
+from dtsinn.deploy.separator import Separator
+
+ONNX_SAMPLES = 4
+"""Samples that parity is measured on: ONNX Runtime takes as long as torch."""
+
+
+def round_trip_difference(
+    separator: Separator, mixture_NTYX: NDArray[np.float32], tracers_NKTYX: NDArray[np.float32]
+) -> float:
+    """Relative error of mixing separated tracers again, with the scale of the mixture."""
+    mixed_NTYX = separator.mix(tracers_NKTYX, separator.scale(mixture_NTYX))
+    return relative_difference(mixed_NTYX, mixture_NTYX)
+
+
+def onnx_difference(
+    package: Path, mixture_NTYX: NDArray[np.float32], tracers_NKTYX: NDArray[np.float32]
+) -> float:
+    """Relative difference of the package's ``model.onnx`` from what torch answered.
+
+    Raises:
+        RunError: ONNX Runtime refuses the graph.
+    """
+    session = open_session(package / "model.onnx")
+    (answer_NKTYX,) = session.run(["tracers"], {"mixture": mixture_NTYX[:ONNX_SAMPLES]})
+    return relative_difference(np.asarray(answer_NKTYX), tracers_NKTYX[:ONNX_SAMPLES])
+
+
+def relative_difference(got: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
+    """Norm of the difference over the norm of ``wanted``."""
+    norm = float(np.linalg.norm(wanted.astype(np.float64)))
+    return float(np.linalg.norm(got.astype(np.float64) - wanted)) / max(norm, 1e-30)

@@ -1,0 +1,106 @@
+"""What the gate found: its checks, the decision, and how both are told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from dtsinn.evaluation.metrics import Interval
+
+FLOOR = "halved mixture"
+"""The opponent where there is no champion."""
+Verdict = Literal["passed", "refused", "unchanged"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One thing that the gate looked at."""
+
+    name: str
+    value: float | str
+    limit: float | str
+    passed: bool
+    detail: str = ""
+
+    def line(self) -> str:
+        """For the terminal."""
+        verdict = "ok  " if self.passed else "FAIL"
+        value = f"{self.value:.4g}" if isinstance(self.value, float) else self.value
+        limit = f"{self.limit:g}" if isinstance(self.limit, float) else self.limit
+        tail = f"  ({self.detail})" if self.detail else ""
+        return f"{verdict} {self.name}: {value}, wanted {limit}{tail}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateReport:
+    """What the gate found and decided."""
+
+    verdict: Verdict
+    candidate: str
+    against: str
+    """The champion, or :data:`FLOOR`."""
+    checks: tuple[Check, ...] = ()
+    difference: Interval | None = None
+    """Mean PSNR of the candidate minus the opponent's and its interval over subjects, dB."""
+    subjects: int = 0
+    store_digest: str = ""
+    dry_run: bool = False
+    per_subject: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Subject -> mean PSNR of candidate and opponent, dB."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the candidate may be champion (or is it already)."""
+        return self.verdict != "refused"
+
+    @property
+    def failures(self) -> tuple[Check, ...]:
+        """The checks that refused it."""
+        return tuple(check for check in self.checks if not check.passed)
+
+    def lines(self) -> list[str]:
+        """For the terminal: the checks, then the decision."""
+        if self.verdict == "unchanged":
+            return [f"{self.candidate} holds the champion's own weights: nothing to do"]
+        names = ", ".join(check.name for check in self.failures)
+        end = {
+            "passed": f"{self.candidate} passes the gate against {self.against}",
+            "refused": f"{self.candidate} is refused against {self.against}: {names}",
+        }[self.verdict]
+        tail = "; a dry run, nothing was changed" if self.dry_run else ""
+        return [*(check.line() for check in self.checks), end + tail]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data with no NaN: what ``--json`` prints and the run keeps."""
+        return {
+            "format": "dtsinn-gate-report",
+            "format_version": 1,
+            "verdict": self.verdict,
+            "dry_run": self.dry_run,
+            "candidate": self.candidate,
+            "against": self.against,
+            "subjects": self.subjects,
+            "store_digest": self.store_digest,
+            "unit": "dB",
+            "difference": None if self.difference is None else self.difference._asdict(),
+            "checks": [
+                {
+                    "name": check.name,
+                    "value": _plain(check.value),
+                    "limit": _plain(check.limit),
+                    "passed": check.passed,
+                    "detail": check.detail,
+                }
+                for check in self.checks
+            ],
+            "per_subject": {
+                subject: {"candidate": ours, "opponent": theirs}
+                for subject, (ours, theirs) in self.per_subject.items()
+            },
+        }
+
+
+def _plain(value: float | str) -> float | str:
+    return value if isinstance(value, str) or np.isfinite(value) else str(value)

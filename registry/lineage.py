@@ -1,0 +1,67 @@
+"""Where a version comes from: store -> search -> trial -> run -> version -> evaluations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlflow.entities import Run
+
+from dtsinn.registry.references import find_version
+from dtsinn.registry.tracking import KEY, KIND, STATUS, MlflowTracker
+from dtsinn.registry.versions import ModelVersion
+
+EVALUATED = "model.digest"
+"""Tag of evaluation runs: the digests of the models that took part, with commas between."""
+
+
+def show_model(ref: str, tracker: MlflowTracker) -> dict[str, Any]:
+    """All that is recorded of a version, as plain data.
+
+    Raises:
+        InputError: The REF names nothing.
+    """
+    version = find_version(ref, tracker)
+    run = tracker.find_run(version.run_id) if version.run_id else None
+    parent_id = run.data.tags.get("mlflow.parentRunId") if run else None
+    parent = tracker.find_run(parent_id) if parent_id else None
+    tags = version.tags
+    return {
+        "ref": version.ref,
+        "aliases": list(version.aliases),
+        "digest": version.digest,
+        "created": version.created,
+        "metrics": version.metrics,
+        "store": {"path": tags.get("store.path", ""), "digest": tags.get("store.digest", "")},
+        "search": _run(tracker, parent),
+        "trial": tags.get("trial", ""),
+        "run": _run(tracker, run),
+        "parameters": dict(sorted(run.data.params.items())) if run else {},
+        "seed": tags.get("seed", ""),
+        "code_version": tags.get("code.version", ""),
+        "gate": {k.removeprefix("gate."): v for k, v in tags.items() if k.startswith("gate.")},
+        "evaluations": _evaluations(tracker, version),
+    }
+
+
+def _run(tracker: MlflowTracker, run: Run | None) -> dict[str, Any] | None:
+    if run is None:
+        return None
+    key = run.data.tags.get(KEY, "")
+    return {
+        "key": key,
+        "id": run.info.run_id,
+        "name": run.info.run_name,
+        "kind": run.data.tags.get(KIND, ""),
+        "status": run.data.tags.get(STATUS, run.info.status.lower()),
+        "url": tracker.run_url(key) if key else "",
+    }
+
+
+def _evaluations(tracker: MlflowTracker, version: ModelVersion) -> list[dict[str, Any]]:
+    runs = tracker.search(
+        f"tags.`{KIND}` = 'evaluation' and tags.`{EVALUATED}` LIKE '%{version.digest}%'"
+    )
+    return [
+        {"key": run.data.tags.get(KEY, ""), "id": run.info.run_id, "metrics": run.data.metrics}
+        for run in runs
+    ]

@@ -1,0 +1,173 @@
+"""From a separator package to a version in the registry."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from mlflow.entities import LoggedModel, LoggedModelOutput
+from mlflow.exceptions import MlflowException
+
+import dtsinn
+from dtsinn.deploy.package import SeparatorInfo, package_digest, read_info, verify_package
+from dtsinn.registry.names import checked_name, model_name, told_as
+from dtsinn.registry.tracking import MlflowTracker
+from dtsinn.registry.versions import (
+    DIGEST,
+    LOGGED_MODEL,
+    METRICS,
+    RUN_KEY,
+    ModelVersion,
+    get_version,
+    versions_of_run,
+)
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # on import MLflow warns of type hints of its own
+    import mlflow.pyfunc
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+FOLDER = "separator"
+"""Name of the package inside a registered model: ``data/separator``."""
+
+LOADER = "dtsinn.registry.flavour"
+
+REQUIREMENTS = (f"dtsinn=={dtsinn.__version__}", "mlflow", "numpy", "safetensors", "torch")
+"""Given, because MLflow would start a process for half a minute to guess them."""
+
+
+def register(
+    tracker: MlflowTracker,
+    package: Path,
+    *,
+    run_key: str,
+    name: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> ModelVersion:
+    """Register a package as a new version, on the run that made it.
+
+    The run's status is left alone. The same weights from the same run are registered once:
+    asking again returns the version that exists.
+
+    Args:
+        tracker: Where the run was begun.
+        package: A separator package; it is verified and copied.
+        run_key: The run that made it.
+        name: Model to add to; from tracer pair and protocol unless given.
+        tags: More tags of the version.
+
+    Raises:
+        PackageError: The package is damaged.
+        RunError: The run is unknown, or MLflow failed.
+    """
+    verify_package(package)
+    info = read_info(package)
+    digest = package_digest(package)
+    chosen = checked_name(name) if name else model_name(info.tracers, info.protocol)
+    run_id = tracker.run_id(run_key)
+    for known in versions_of_run(tracker, run_id):
+        if (known.name, known.digest) == (chosen, digest):
+            return known
+    with told_as(f"registering {package.name} as {chosen}"):
+        model = _logged_model(tracker, run_id, package, info, digest)
+        _make_model(tracker, chosen, info)
+        described = _version_tags(info, digest, run_key) | dict(tags or {})
+        # The location, not models:/ID: that one MLflow looks up at its global tracking URI.
+        made = tracker.client.create_model_version(
+            chosen,
+            source=model.artifact_location,
+            run_id=run_id,
+            tags=described | {LOGGED_MODEL: model.model_id},
+            model_id=model.model_id,
+        )
+    return get_version(tracker, chosen, int(made.version))
+
+
+def _logged_model(
+    tracker: MlflowTracker, run_id: str, package: Path, info: SeparatorInfo, digest: str
+) -> LoggedModel:
+    """The package as MLflow's "logged model" of the run; one that was left behind is used."""
+    experiment = tracker.client.get_run(run_id).info.experiment_id
+    for known in tracker.all_pages(
+        tracker.client.search_logged_models,
+        experiment_ids=[experiment],
+        filter_string=f"tags.`{DIGEST}` = '{digest}'",
+    ):
+        if known.source_run_id == run_id and str(known.status) == "READY":
+            left: LoggedModel = known
+            return left
+    model = tracker.client.create_logged_model(
+        experiment, name=FOLDER, source_run_id=run_id, tags={DIGEST: digest}, model_type="separator"
+    )
+    with TemporaryDirectory(prefix="dtsinn-") as folder:
+        copied = Path(folder) / FOLDER
+        shutil.copytree(package, copied)
+        made = Path(folder) / "model"
+        _save(
+            path=str(made),
+            loader_module=LOADER,
+            data_path=str(copied),
+            mlflow_model=Model(
+                artifact_path=model.artifact_location,
+                run_id=run_id,
+                model_id=model.model_id,
+                model_uuid=model.model_id,
+            ),
+            signature=_signature(len(info.frame_start)),
+            pip_requirements=list(REQUIREMENTS),
+        )
+        tracker.client.log_model_artifacts(model.model_id, str(made))
+    tracker.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    return tracker.client.finalize_logged_model(model.model_id, "READY")
+
+
+def _save(**what: Any) -> None:
+    """MLflow asks for an input example on every model; the signature says what it would."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*input example")
+        mlflow.pyfunc.save_model(**what)
+
+
+def _signature(frames: int) -> ModelSignature:
+    """Unnamed tensors, so that ``predict`` gets an array and no dictionary."""
+    f4 = np.dtype(np.float32)
+    return ModelSignature(
+        inputs=Schema([TensorSpec(f4, (-1, frames, -1, -1))]),
+        outputs=Schema([TensorSpec(f4, (-1, 2, frames, -1, -1))]),
+    )
+
+
+def _make_model(tracker: MlflowTracker, name: str, info: SeparatorInfo) -> None:
+    pair = " + ".join(tracer.upper() for tracer in info.tracers)
+    try:
+        tracker.client.create_registered_model(
+            name,
+            tags={"dtsinn.tracers": ",".join(info.tracers), "dtsinn.protocol": info.protocol},
+            description=f"Separators of {pair}, protocol {info.protocol}",
+        )
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _version_tags(info: SeparatorInfo, digest: str, run_key: str) -> dict[str, str]:
+    lineage = info.lineage
+    tags = {
+        DIGEST: digest,
+        RUN_KEY: run_key,
+        METRICS: json.dumps(info.metrics, sort_keys=True),
+        "store.path": lineage.store_path,
+        "store.digest": lineage.store_digest,
+        "code.version": lineage.code_version,
+        "seed": str(lineage.seed),
+        "search": lineage.search,
+        "trial": lineage.trial,
+    }
+    return {name: value for name, value in tags.items() if value}

@@ -1,0 +1,366 @@
+"""Runs in MLflow: the :class:`~dtsinn.core.tracker.Tracker` that dtsinn records with.
+
+Only ``MlflowClient`` is used: MLflow's fluent state (``start_run``) is global, sets statuses by
+itself and is not safe between threads. A run is found by its tag ``dtsinn.key``, so that events
+that are sent again after a crash meet the same run.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+    ViewType,
+)
+from mlflow.exceptions import MlflowException
+
+from dtsinn.core.errors import InputError, RunError
+from dtsinn.core.tracker import RunStart, RunStatus
+from dtsinn.core.workspace import Workspace
+from dtsinn.registry.embedded import lock, make_database, require_workspace, tracking_uri
+from dtsinn.registry.names import checked_folder, checked_key, told_as, without_secrets
+
+KEY = "dtsinn.key"
+KIND = "dtsinn.kind"
+STATUS = "dtsinn.status"
+BEGUN = "dtsinn.begun"
+ENDED = "dtsinn.ended"
+"""Tags of every run; times in ms since 1970 UTC of the latest begin and end."""
+
+UI_PORT = 5000
+"""Port of ``dtsinn ui`` unless told otherwise."""
+
+PARAMETER_LENGTH = 6000
+TAG_LENGTH = 8000
+ENTRIES_PER_BATCH = 100
+METRICS_PER_BATCH = 1000
+DIGEST_LENGTH = 36
+"""MLflow's limits."""
+
+_STATUS_IN_MLFLOW: dict[RunStatus, str] = {
+    "finished": "FINISHED",
+    "pruned": "FINISHED",  # an answer for the sampler, not a fault; the tag tells it apart
+    "failed": "FAILED",
+    "killed": "KILLED",
+}
+
+
+def connect(workspace: Workspace) -> MlflowTracker:
+    """The tracker of a workspace, made when missing; ``MLFLOW_TRACKING_URI`` wins when set.
+
+    Raises:
+        InputError: The workspace's path cannot stand in a URI.
+        RunError: The database cannot be made or does not answer.
+    """
+    uri = tracking_uri(workspace)
+    embedded = uri.startswith("sqlite:") and uri.endswith(str(workspace.database.absolute()))
+    if embedded:
+        make_database(workspace)
+    served = uri.startswith(("http:", "https:"))
+    with told_as(f"opening {without_secrets('uri', uri)}"):
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        client.search_experiments(max_results=1)  # an outdated schema or a dead server says so now
+    return MlflowTracker(
+        client,
+        uri,
+        # A server knows where artifacts go; MLflow's default is ./mlruns of the caller.
+        artifacts=None if served else workspace.artifacts.absolute(),
+        workspace=workspace if embedded else None,
+    )
+
+
+def connect_existing(workspace: Workspace) -> MlflowTracker:
+    """As :func:`connect`, for commands that only read: nothing is made.
+
+    Raises:
+        InputError: There is no workspace yet.
+    """
+    require_workspace(workspace)
+    return connect(workspace)
+
+
+class MlflowTracker:
+    """Records runs in MLflow; see :class:`dtsinn.core.tracker.Tracker` for the contract.
+
+    Args:
+        client: MLflow's client for runs and models.
+        uri: Where it records.
+        artifacts: Folder for the artifacts of new experiments; None leaves it to the server.
+        workspace: The workspace whose embedded database it is, for locks between processes.
+    """
+
+    def __init__(
+        self,
+        client: MlflowClient,
+        uri: str,
+        *,
+        artifacts: Path | None = None,
+        workspace: Workspace | None = None,
+    ) -> None:
+        self.client = client
+        self.uri = uri
+        self._artifacts = artifacts
+        self._workspace = workspace
+        self._run_ids: dict[str, str] = {}
+
+    # ------------------------------------------------------------- the Tracker contract
+
+    def begin(self, run: RunStart) -> None:
+        """Record that a run began; a known key is continued, and reopened when it had ended.
+
+        Raises:
+            InputError: A key or parent that cannot be a name.
+            RunError: The parent is unknown, or MLflow failed.
+        """
+        checked_key(run.key)
+        with told_as(f"beginning {run.key}"), self._alone():
+            run_id = self._find(run.key)
+            if run_id is None:
+                run_id = self._create(run)
+            else:
+                self._continue(run_id, run)
+            self._add_parameters(run_id, run.parameters)
+            self._add_dataset(run_id, run)
+
+    def report(self, key: str, step: int, metrics: Mapping[str, float], time_ms: int) -> None:
+        """Record metrics of a run at a step; one that is not finite becomes a tag instead.
+
+        MLflow would store infinity as 1.8e308. The same report sent twice is stored once,
+        because MLflow compares key, step, value and timestamp.
+        """
+        run_id = self.run_id(key)
+        finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+        tags = [
+            RunTag(f"dtsinn.nonfinite.{name}", f"{float(value)} at step {step}")
+            for name, value in metrics.items()
+            if name not in finite
+        ]
+        rows = [Metric(name, value, time_ms, step) for name, value in finite.items()]
+        with told_as(f"reporting step {step} of {key}"):
+            for first in range(0, max(len(rows), 1), METRICS_PER_BATCH):
+                self.client.log_batch(
+                    run_id, rows[first : first + METRICS_PER_BATCH], tags=[] if first else tags
+                )
+
+    def artifact(self, key: str, path: Path, folder: str = "") -> None:
+        """Attach a file, or the content of a directory, to a run under ``folder``.
+
+        Raises:
+            InputError: The path is missing, a link in it leaves it, or the folder does.
+        """
+        run_id = self.run_id(key)
+        target = checked_folder(folder) or None
+        _refuse_links_out(path)
+        with told_as(f"attaching {path.name} to {key}"):
+            if path.is_dir():
+                self.client.log_artifacts(run_id, str(path), target)
+            else:
+                self.client.log_artifact(run_id, str(path), target)
+
+    def end(
+        self,
+        key: str,
+        status: RunStatus,
+        time_ms: int,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Record how a run ended; an end older than what is known (sent again) is passed over."""
+        run_id = self.run_id(key)
+        with told_as(f"ending {key}"):
+            known = self.client.get_run(run_id).data.tags
+            if time_ms < max(int(known.get(BEGUN, 0)), int(known.get(ENDED, 0))):
+                return
+            final = {**(tags or {}), STATUS: status, ENDED: str(time_ms)}
+            self._set_tags(run_id, final)
+            self.client.set_terminated(run_id, _STATUS_IN_MLFLOW[status], time_ms)
+
+    # ------------------------------------------------------------- questions
+
+    def run_id(self, key: str) -> str:
+        """MLflow's id of the run with this key.
+
+        Raises:
+            RunError: No such run was begun.
+        """
+        with told_as(f"looking for {key}"):
+            run_id = self._find(checked_key(key))
+        if run_id is None:
+            raise RunError("no run was begun with this key", got=key)
+        return run_id
+
+    def find_run(self, id_or_key: str) -> Run | None:
+        """The run with this MLflow id or key, or None."""
+        with told_as(f"looking for run {id_or_key}"):
+            run_id = self._find(checked_key(id_or_key)) or id_or_key
+            try:
+                run = self.client.get_run(run_id)
+            except MlflowException as error:
+                if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                    return None
+                raise
+        return None if run.info.lifecycle_stage == "deleted" else run
+
+    def running(self, parent_key: str) -> list[str]:
+        """Keys of the children of a run that MLflow takes for running, for reconciliation."""
+        parent = self.run_id(parent_key)
+        runs = self.search(
+            f"tags.`mlflow.parentRunId` = '{parent}' and attributes.status = 'RUNNING'"
+        )
+        return sorted(run.data.tags[KEY] for run in runs if KEY in run.data.tags)
+
+    def search(self, query: str) -> list[Run]:
+        """All runs of all experiments that an MLflow filter selects, oldest first."""
+        with told_as("searching runs"):
+            experiments = self.all_pages(self.client.search_experiments, view_type=ViewType.ALL)
+            return self.all_pages(
+                self.client.search_runs,
+                experiment_ids=[e.experiment_id for e in experiments],
+                filter_string=query,
+                order_by=["attributes.start_time ASC"],
+            )
+
+    def run_url(self, key: str) -> str:
+        """Page of a run: on the tracking server, or where ``dtsinn ui`` shows it."""
+        with told_as(f"looking for {key}"):
+            run = self.client.get_run(self.run_id(key)).info
+        served = self.uri.startswith(("http:", "https:"))
+        base = without_secrets("uri", self.uri) if served else f"http://127.0.0.1:{UI_PORT}"
+        return f"{base.rstrip('/')}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+
+    # ------------------------------------------------------------- inside
+
+    def _alone(self) -> AbstractContextManager[Any]:
+        """Find-or-create is two steps: in a shared workspace one process at a time."""
+        return lock(self._workspace, "begin") if self._workspace else nullcontext()
+
+    @staticmethod
+    def all_pages(search: Any, **question: Any) -> list[Any]:
+        """All pages of one of MLflow's searches."""
+        found: list[Any] = []
+        token = None
+        while True:
+            page = search(page_token=token, **question)
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+    def _find(self, key: str) -> str | None:
+        if key not in self._run_ids:
+            runs = self.search(f"tags.`{KEY}` = '{key}'")
+            if not runs:
+                return None
+            self._run_ids[key] = runs[0].info.run_id
+        return self._run_ids[key]
+
+    def _experiment(self, name: str) -> str:
+        """Id of an experiment, made on demand; several processes may ask at once."""
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            location = self._artifacts.as_uri() if self._artifacts else None
+            try:
+                created: str = self.client.create_experiment(name, artifact_location=location)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                found = self.client.get_experiment_by_name(name)
+            else:
+                return created
+        if found is None:
+            raise RunError(f"experiment {name!r} can be neither made nor found")
+        if found.lifecycle_stage == "deleted":
+            self.client.restore_experiment(found.experiment_id)
+        experiment: str = found.experiment_id
+        return experiment
+
+    def _create(self, run: RunStart) -> str:
+        tags = {**_tags(run), BEGUN: str(run.time_ms)}
+        if run.parent is not None:
+            tags["mlflow.parentRunId"] = self.run_id(run.parent)
+        experiment = self._experiment(run.experiment)
+        created = self.client.create_run(experiment, run.time_ms, _short(tags), run.name)
+        self._run_ids[run.key] = created.info.run_id
+        return self._run_ids[run.key]
+
+    def _continue(self, run_id: str, run: RunStart) -> None:
+        """Add what is missing; reopen a run that had ended before this begin."""
+        known = self.client.get_run(run_id).data.tags
+        missing = {name: value for name, value in _tags(run).items() if name not in known}
+        if run.time_ms > int(known.get(BEGUN, 0)):
+            missing[BEGUN] = str(run.time_ms)
+        self._set_tags(run_id, missing)
+        if STATUS in known and run.time_ms > int(known.get(ENDED, 0)):
+            self.client.delete_tag(run_id, STATUS)
+            self.client.update_run(run_id, "RUNNING")
+
+    def _add_parameters(self, run_id: str, parameters: Mapping[str, object]) -> None:
+        """Parameters are immutable in MLflow: only those that are not there yet."""
+        if not parameters:
+            return
+        known = self.client.get_run(run_id).data.params
+        rows = [
+            Param(name, _shortened(without_secrets(name, value), PARAMETER_LENGTH))
+            for name, value in parameters.items()
+            if name not in known
+        ]
+        for first in range(0, len(rows), ENTRIES_PER_BATCH):
+            self.client.log_batch(run_id, params=rows[first : first + ENTRIES_PER_BATCH])
+
+    def _add_dataset(self, run_id: str, run: RunStart) -> None:
+        """Show the store that a run read among MLflow's inputs."""
+        digest = run.tags.get("store.digest")
+        if not digest:
+            return
+        path = without_secrets("path", run.tags.get("store.path", ""))
+        dataset = Dataset(
+            name=Path(path).name or "store",
+            digest=digest[:DIGEST_LENGTH],
+            source_type="dtsinn-store",
+            source=json.dumps({"path": path, "digest": digest}),
+        )
+        inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", run.kind)])]
+        self.client.log_inputs(run_id, inputs)
+
+    def _set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        rows = [RunTag(name, value) for name, value in _short(tags).items()]
+        for first in range(0, len(rows), ENTRIES_PER_BATCH):
+            self.client.log_batch(run_id, tags=rows[first : first + ENTRIES_PER_BATCH])
+
+
+def _tags(run: RunStart) -> dict[str, str]:
+    tags = {name: without_secrets(name, value) for name, value in run.tags.items()}
+    tags |= {KEY: run.key, KIND: run.kind, "mlflow.source.name": "dtsinn"}
+    if run.description:
+        tags["mlflow.note.content"] = run.description
+    return tags
+
+
+def _short(tags: Mapping[str, str]) -> dict[str, str]:
+    return {name: _shortened(str(value), TAG_LENGTH) for name, value in tags.items()}
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
+def _refuse_links_out(path: Path) -> None:
+    """A link that leaves what is attached would carry a foreign file along."""
+    if not path.exists():
+        raise InputError("an artifact is missing", got=path)
+    root = path.resolve()
+    for inner in path.rglob("*") if path.is_dir() else ():
+        if inner.is_symlink() and not inner.resolve().is_relative_to(root):
+            raise InputError("an artifact holds a link that leaves it", got=inner)

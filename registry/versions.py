@@ -1,0 +1,161 @@
+"""Versions of registered models, as dtsinn sees them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow.entities.model_registry import ModelVersion as MlflowVersion
+from mlflow.exceptions import MlflowException
+
+from dtsinn.core.errors import InputError
+from dtsinn.registry.names import checked_name, told_as
+from dtsinn.registry.tracking import MlflowTracker
+
+CHAMPION = "champion"
+PREVIOUS = "previous"
+DIGEST = "dtsinn.digest"
+RUN_KEY = "dtsinn.run_key"
+METRICS = "dtsinn.metrics"
+LOGGED_MODEL = "dtsinn.logged_model"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelVersion:
+    """A registered separator."""
+
+    name: str
+    version: int
+    aliases: tuple[str, ...]
+    """``champion``, ``previous`` and the user's own."""
+    run_id: str
+    """MLflow's id of the run that made it."""
+    run_key: str
+    digest: str
+    """Of weights and configuration."""
+    metrics: dict[str, float]
+    """As the package carries them."""
+    created: int
+    """ms since 1970 UTC."""
+    source: str
+    """Where MLflow keeps its files."""
+    tags: dict[str, str]
+
+    @property
+    def ref(self) -> str:
+        """How the command line calls it: ``NAME/3``."""
+        return f"{self.name}/{self.version}"
+
+
+def list_models(tracker: MlflowTracker) -> list[ModelVersion]:
+    """All separators in the registry, by name, newest version first."""
+    with told_as("listing models"):
+        aliases = _aliases(tracker)
+        found = tracker.all_pages(tracker.client.search_model_versions)
+    versions = [
+        _version(v, aliases.get(v.name, {})) for v in found if DIGEST in v.tags
+    ]  # models of other tools may share a server
+    return sorted(versions, key=lambda v: (v.name, -v.version))
+
+
+def versions_of_run(tracker: MlflowTracker, run_id: str) -> list[ModelVersion]:
+    """Separators that a run registered, newest first."""
+    with told_as("listing models"):
+        found = tracker.all_pages(
+            tracker.client.search_model_versions, filter_string=f"run_id = '{run_id}'"
+        )
+        aliases = _aliases(tracker) if found else {}
+    versions = [_version(v, aliases.get(v.name, {})) for v in found if DIGEST in v.tags]
+    return sorted(versions, key=lambda v: -v.created)
+
+
+def get_version(tracker: MlflowTracker, name: str, version: int) -> ModelVersion:
+    """One version by its number.
+
+    Raises:
+        InputError: There is none; the message lists what there is.
+    """
+    with told_as(f"looking for {name}/{version}"):
+        try:
+            found = tracker.client.get_model_version(checked_name(name), str(version))
+        except MlflowException as error:
+            if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                raise
+            raise _unknown(tracker, name, f"version {version}") from None
+        return _version(found, _aliases(tracker).get(name, {}))
+
+
+def get_alias(tracker: MlflowTracker, name: str, alias: str) -> ModelVersion:
+    """The version that an alias points at.
+
+    Raises:
+        InputError: There is none; the message lists what there is.
+    """
+    found = find_alias(tracker, name, alias)
+    if found is None:
+        raise _unknown(tracker, name, alias)
+    return found
+
+
+def find_alias(tracker: MlflowTracker, name: str, alias: str) -> ModelVersion | None:
+    """The version that an alias points at, or None."""
+    with told_as(f"looking for {name}@{alias}"):
+        try:
+            found = tracker.client.get_model_version_by_alias(checked_name(name), alias)
+        except MlflowException as error:
+            if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                raise
+            return None
+        return _version(found, _aliases(tracker).get(name, {}))
+
+
+def _aliases(tracker: MlflowTracker) -> dict[str, dict[str, int]]:
+    """Model -> alias -> version: MLflow's searches for versions leave aliases out."""
+    models = tracker.all_pages(tracker.client.search_registered_models)
+    return {m.name: {alias: int(v) for alias, v in m.aliases.items()} for m in models}
+
+
+def _version(found: MlflowVersion, aliases: dict[str, int]) -> ModelVersion:
+    tags: dict[str, str] = dict(found.tags)
+    number = int(found.version)
+    return ModelVersion(
+        name=found.name,
+        version=number,
+        aliases=tuple(sorted(alias for alias, v in aliases.items() if v == number)),
+        run_id=found.run_id or "",
+        run_key=tags.get(RUN_KEY, ""),
+        digest=tags.get(DIGEST, ""),
+        metrics=_metrics(tags.get(METRICS, "")),
+        created=int(found.creation_timestamp),
+        source=found.source or "",
+        tags=tags,
+    )
+
+
+def _metrics(text: str) -> dict[str, float]:
+    """Metrics from a tag; anybody may have edited it."""
+    try:
+        plain: Any = json.loads(text)
+    except ValueError:
+        return {}
+    if not isinstance(plain, dict):
+        return {}
+    return {str(k): float(v) for k, v in plain.items() if isinstance(v, int | float)}
+
+
+def _unknown(tracker: MlflowTracker, name: str, what: str) -> InputError:
+    """The error for a version that is not there, with what is and what to type."""
+    versions = list_models(tracker)
+    here = [v for v in versions if v.name == name]
+    if not here:
+        names = sorted({v.name for v in versions})
+        return InputError(
+            f"no model is called {name}",
+            wanted=f"one of {', '.join(names)}" if names else "",
+            hint="dtsinn models" if names else "dtsinn search STORE",
+        )
+    if what == CHAMPION:
+        return InputError(f"{name} has no champion", hint=f"dtsinn promote {here[0].ref}")
+    known = [*(str(v.version) for v in here), *sorted(a for v in here for a in v.aliases)]
+    return InputError(f"{name} has no {what}", wanted=f"one of {', '.join(known)}")

@@ -1,0 +1,1 @@
+"""Hyperparameter search: Ray Tune runs, Optuna suggests, the driver records."""

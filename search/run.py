@@ -1,0 +1,272 @@
+"""A whole search: Ray Tune runs trials, Optuna suggests, ASHA stops, the driver records."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from rich.console import Console
+
+from dtsinn.core.errors import InputError, RunError
+from dtsinn.core.tracker import RunStart, Tracker
+from dtsinn.core.workspace import Workspace
+from dtsinn.data.store import Store, open_store
+from dtsinn.search.callback import DriverCallback, now_ms
+from dtsinn.search.events import Recorder
+from dtsinn.search.ledger import Ledger
+from dtsinn.search.plan import SearchPlan
+from dtsinn.search.space import describe
+from dtsinn.search.suggest import OBJECTIVE, StudySearch, close_study
+from dtsinn.search.table import TrialTable
+from dtsinn.search.trial import TrialPlan, run_trial
+from dtsinn.training.package import package_run, picture_run
+from dtsinn.training.run import check_store_fits, experiment_of, lineage_tags
+from dtsinn.training.state import TrainingState
+
+MACHINE_FAULT_RETRIES = 2
+"""Times that a trial whose worker died is started again from its last checkpoint (uncited)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchResult:
+    """How a search ended."""
+
+    name: str
+    folder: Path
+    best_trial: str
+    """Key of the best trial's run."""
+    best_psnr: float
+    """dB on the ``val`` subjects."""
+    package: Path
+    """The best trial as a separator package."""
+    states: dict[str, int]
+    """Number of trials by how they ended."""
+    undelivered: int
+    """Events that the tracker has not taken yet; they are in the ledger."""
+
+
+def run_search(
+    plan: SearchPlan, workspace: Workspace, tracker: Tracker, console: Console
+) -> SearchResult:
+    """Search, record everything, and package the best trial.
+
+    Raises:
+        InputError: The name is taken or the store cannot be used; nothing was started.
+        RunError: No trial gave a result.
+    """
+    folder = workspace.searches / plan.name
+    if folder.exists():
+        raise InputError(f"search {plan.name} exists already", hint="another --name")
+    store = open_store(plan.store, need_truth=True)
+    check_store_fits(store)
+    recorder = Recorder(Ledger(folder / "ledger.jsonl"), tracker)
+    recorder.record({"event": "begin", "run": asdict(_search_run(plan, store))})
+    status = "killed"
+    try:
+        result = _search(plan, store, folder, recorder, console)
+        status = "finished"
+    except RunError:
+        status = "failed"
+        raise
+    finally:
+        recorder.record(
+            {"event": "end", "key": plan.name, "status": status, "time_ms": now_ms(), "tags": {}}
+        )
+    return result
+
+
+def _search(
+    plan: SearchPlan, store: Store, folder: Path, recorder: Recorder, console: Console
+) -> SearchResult:
+    study_storage = JournalStorage(JournalFileBackend(str(folder / "study.journal")))
+    steps = int(plan.space.base["steps"])
+    with TrialTable(console, plan.trials, steps) as table:
+        callback = DriverCallback(
+            search=plan.name,
+            space=plan.space,
+            lineage=lineage_tags(store),
+            experiment=experiment_of(store),
+            recorder=recorder,
+            table=table,
+        )
+        best = _tune(plan, folder, study_storage, callback)
+    callback.close("the search ended")
+    study = optuna.load_study(study_name=plan.name, storage=study_storage)
+    close_study(study, "the search ended")
+    if best is None:
+        reasons = {row.reason for row in table.rows.values() if row.reason}
+        raise RunError("no trial gave a result", got="; ".join(sorted(reasons)) or "no report")
+    checkpoints, name = best
+    draw_trials(checkpoints, store, folder, plan.name, recorder)
+    key = f"{plan.name}/{name}"
+    state = TrainingState.load(checkpoints[name])
+    package = folder / "separator"
+    package_run(state, store.header, package, key, search=plan.name)
+    states: dict[str, int] = {}
+    for row in table.rows.values():
+        states[row.state] = states.get(row.state, 0) + 1
+    return SearchResult(
+        name=plan.name,
+        folder=folder,
+        best_trial=key,
+        best_psnr=state.progress.best_psnr,
+        package=package,
+        states=states,
+        undelivered=recorder.deliver(),
+    )
+
+
+def _tune(
+    plan: SearchPlan, folder: Path, storage: JournalStorage, callback: DriverCallback
+) -> tuple[dict[str, Path], str] | None:
+    """Run the trials; returns the last checkpoint of each and the best trial's name."""
+    _quiet_ray()
+    import ray
+    from ray import tune
+
+    ray.init(
+        address=plan.cluster,
+        include_dashboard=False if plan.cluster is None else None,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    try:
+        trial_plan = TrialPlan(
+            store=_everywhere(plan.store),
+            base=plan.space.base,
+            threads=max(1, int(plan.cpus_per_trial)),
+            device="cuda" if plan.gpus_per_trial > 0 else "cpu",
+        )
+        tuner = tune.Tuner(
+            tune.with_resources(
+                tune.with_parameters(run_trial, plan=trial_plan),
+                {"cpu": plan.cpus_per_trial, "gpu": plan.gpus_per_trial},
+            ),
+            tune_config=tune.TuneConfig(
+                search_alg=_searcher(plan, storage),
+                scheduler=_scheduler(plan),
+                num_samples=plan.trials,
+                time_budget_s=plan.time_budget_s,
+                max_concurrent_trials=plan.concurrent,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="ray",
+                storage_path=str(folder.resolve()),
+                callbacks=[callback],
+                checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
+                failure_config=tune.FailureConfig(max_failures=MACHINE_FAULT_RETRIES),
+                verbose=0,
+            ),
+        )
+        return _best(tuner.fit(), callback.names)
+    finally:
+        ray.shutdown()
+
+
+def _best(results: Any, names: dict[str, str]) -> tuple[dict[str, Path], str] | None:
+    checkpoints: dict[str, Path] = {}
+    psnr: dict[str, float] = {}
+    for result in results:
+        if result.checkpoint is None or not result.metrics:
+            continue
+        name = names[result.metrics["trial_id"]]
+        checkpoints[name] = Path(result.checkpoint.path)
+        psnr[name] = TrainingState.load(checkpoints[name]).progress.best_psnr
+    if not psnr:
+        return None
+    return checkpoints, max(psnr, key=lambda name: psnr[name])
+
+
+def _sampler(plan: SearchPlan) -> BaseSampler:
+    if plan.sampler == "random":
+        return RandomSampler(seed=plan.seed)
+    # A few random trials first; ten, Optuna's default, would be all of a small search.
+    startup = max(2, min(10, plan.trials // 4))
+    return TPESampler(seed=plan.seed, n_startup_trials=startup)
+
+
+def _searcher(plan: SearchPlan, storage: JournalStorage) -> StudySearch:
+    start = plan.space.start()
+    return StudySearch(
+        space=plan.space.distributions,
+        metric=OBJECTIVE,
+        mode="max",
+        points_to_evaluate=[start] if start else None,
+        sampler=_sampler(plan),
+        study_name=plan.name,
+        storage=storage,
+    )
+
+
+def _scheduler(plan: SearchPlan) -> Any:
+    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+
+    if plan.scheduler == "none":
+        return FIFOScheduler()
+    base = plan.space.base
+    return ASHAScheduler(
+        time_attr="step",
+        metric=OBJECTIVE,
+        mode="max",
+        # The trainable's own budget: a trial that ASHA stops has not finished.
+        max_t=base["steps"],
+        grace_period=base["validate_every"],
+        reduction_factor=3,
+    )
+
+
+def draw_trials(
+    checkpoints: dict[str, Path], store: Store, folder: Path, search: str, recorder: Recorder
+) -> None:
+    """Draw every trial's first ``val`` subject and attach the pictures to its run."""
+    for name, checkpoint in checkpoints.items():
+        key = f"{search}/{name}"
+        pictures = folder / "pictures" / name
+        picture_run(TrainingState.load(checkpoint), store, pictures, key)
+        recorder.record(
+            {"event": "artifact", "key": key, "path": str(pictures), "folder": "pictures"}
+        )
+
+
+def _search_run(plan: SearchPlan, store: Store) -> RunStart:
+    settings = {
+        key: value
+        for key, value in asdict(plan).items()
+        if key not in {"space", "name", "store", "cluster"} and value is not None
+    }
+    moved = "\n".join(f"* `{key}`: {text}" for key, text in describe(plan.space))
+    return RunStart(
+        key=plan.name,
+        name=plan.name,
+        kind="search",
+        experiment=experiment_of(store),
+        time_ms=now_ms(),
+        parameters=settings | {"space": plan.space.name},
+        tags=lineage_tags(store)
+        | {"seed": str(plan.seed), "space": json.dumps(dict(describe(plan.space)))},
+        description=f"Search over space **{plan.space.name}**:\n\n{moved}",
+    )
+
+
+def _everywhere(path: str) -> str:
+    """A store's path as workers understand it, whatever folder they run in."""
+    return path if "://" in path else str(Path(path).resolve())
+
+
+def _quiet_ray() -> None:
+    """Settings that Ray reads from the environment."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)

@@ -1,0 +1,82 @@
+"""Suggestions: Ray's OptunaSearch, corrected in what it tells Optuna about a trial's end.
+
+What the base class gets wrong, and what is told here instead:
+
+* A value that is NaN, infinite or missing left the Optuna trial RUNNING for ever. It is an answer
+  of the configuration: PRUNED, without an intermediate value, with the reason.
+* A trial that the scheduler stopped was told as COMPLETE with its low-fidelity value. It is
+  PRUNED after reporting that value. The trainable's last report carries ``finished``; only it
+  makes a trial COMPLETE.
+* FAIL is kept for faults of the machine, which Ray has retried in vain.
+* Each Optuna trial carries the id of its Ray trial.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+from ray.tune.search.optuna import OptunaSearch
+
+OBJECTIVE = "best_psnr"
+"""What a search maximises: the highest validation PSNR of a trial so far, dB."""
+
+
+class StudySearch(OptunaSearch):  # type: ignore[misc]
+    """OptunaSearch over one objective that tells Optuna the truth."""
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """The next configuration, as dotted keys; the Optuna trial is marked with its Ray id."""
+        suggestion: dict[str, Any] | None = super().suggest(trial_id)
+        trial = self._ot_trials[trial_id]
+        self._ot_study._storage.set_trial_user_attr(trial._trial_id, "ray_trial_id", trial_id)
+        return suggestion
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Report a finite intermediate value at its optimiser step."""
+        value = result.get(OBJECTIVE)
+        if _is_finite(value) and trial_id not in self._completed_trials:
+            self._ot_trials[trial_id].report(value, int(result["step"]))
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tell Optuna how a trial ended; a second call changes nothing."""
+        if trial_id in self._completed_trials:
+            return
+        trial = self._ot_trials[trial_id]
+        result = result or {}
+        value = result.get(OBJECTIVE)
+        if error:
+            trial.set_user_attr("reason", "machine fault")
+            self._ot_study.tell(trial, state=TrialState.FAIL)
+        elif result.get("reason") or not _is_finite(value):
+            trial.set_user_attr("reason", result.get("reason") or f"{OBJECTIVE} is {value}")
+            self._ot_study.tell(trial, state=TrialState.PRUNED)
+        elif result.get("finished"):
+            self._ot_study.tell(trial, value)
+        else:
+            trial.set_user_attr("reason", "stopped by the scheduler")
+            if int(result["step"]) not in _steps(self._ot_study, trial):
+                trial.report(value, int(result["step"]))
+            self._ot_study.tell(trial, state=TrialState.PRUNED)
+        self._completed_trials.add(trial_id)
+
+
+def close_study(study: optuna.Study, reason: str) -> int:
+    """Tell FAIL for every trial that is still RUNNING; returns how many were."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    for trial in running:
+        study._storage.set_trial_user_attr(trial._trial_id, "reason", reason)
+        study.tell(trial.number, state=TrialState.FAIL)
+    return len(running)
+
+
+def _steps(study: optuna.Study, trial: optuna.Trial) -> set[int]:
+    return set(study._storage.get_trial(trial._trial_id).intermediate_values)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

@@ -1,0 +1,69 @@
+"""One trial: what a Ray worker does. It trains, reports and checkpoints; it writes nowhere else."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+
+from dtsinn.core.config import from_mapping, set_key
+from dtsinn.core.errors import DivergedError, InputError
+from dtsinn.data.store import open_store
+from dtsinn.search.suggest import OBJECTIVE
+from dtsinn.training.config import RunConfig
+from dtsinn.training.loop import train
+from dtsinn.training.state import TrainingState
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialPlan:
+    """What all trials of a search share."""
+
+    store: str
+    """Path or URL, the same on every node."""
+    base: dict[str, Any]
+    """Run configuration that suggestions change."""
+    threads: int
+    device: str
+
+
+def run_trial(suggestion: dict[str, Any], plan: TrialPlan) -> None:
+    """Train one suggestion (dotted keys), reporting to Ray Tune at every validation.
+
+    What the configuration does wrong (divergence, a lost inverse, no memory) is reported as a
+    ``reason``, an answer for the sampler. Everything else is a fault and raised.
+    """
+    torch.set_num_threads(plan.threads)
+    try:
+        _train(suggestion, plan)
+    except (DivergedError, InputError, torch.OutOfMemoryError) as error:
+        tune.report({OBJECTIVE: float("nan"), "step": 0, "finished": False, "reason": str(error)})
+
+
+def _train(suggestion: dict[str, Any], plan: TrialPlan) -> None:
+    mapping = dict(plan.base)
+    for key, value in suggestion.items():
+        set_key(mapping, key, value)
+    config = from_mapping(RunConfig, mapping, "suggestion")
+    store = open_store(plan.store, need_truth=True)
+    state = _restored(plan) or TrainingState(config, store.header.protocol.frames, plan.device)
+    for report in train(store, state):
+        with tempfile.TemporaryDirectory() as folder:
+            state.write(Path(folder))
+            tune.report(
+                report.metrics | {"step": report.step, "finished": report.finished, "reason": ""},
+                checkpoint=tune.Checkpoint.from_directory(folder),
+            )
+
+
+def _restored(plan: TrialPlan) -> TrainingState | None:
+    """The state of the trial's last checkpoint, when Ray starts it again."""
+    checkpoint = tune.get_checkpoint()
+    if checkpoint is None:
+        return None
+    with checkpoint.as_directory() as folder:
+        return TrainingState.load(Path(folder), plan.device)

@@ -1,0 +1,217 @@
+"""A real embedded MLflow per test, small stores, and separators that were really trained."""
+
+import dataclasses
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dtsinn.core.protocol import Protocol
+from dtsinn.core.tracker import RunStart
+from dtsinn.core.workspace import Workspace
+from dtsinn.data.store import Store, open_store
+from dtsinn.data.writer import StorePlan, StoreWriter
+from dtsinn.deploy.info import info_text
+from dtsinn.deploy.manifest import write_manifest
+from dtsinn.deploy.package import Lineage, SeparatorInfo, read_info, write_package
+from dtsinn.networks.build import build_network
+from dtsinn.networks.invertible import ModelConfig
+from dtsinn.networks.normalisation import per_sample, sample_scale
+from dtsinn.registry.models import ModelVersion, register
+from dtsinn.registry.tracking import MlflowTracker, connect
+
+PROTOCOL = Protocol(
+    name="p1",
+    description="six short frames",
+    source="uncited",
+    frame_start=(0.0, 60.0, 180.0, 360.0, 600.0, 900.0),
+    frame_duration=(60.0, 120.0, 180.0, 240.0, 300.0, 300.0),
+    injection_time=(0.0, 360.0),
+)
+MODEL = ModelConfig(blocks=1, width=8, depth=2)
+
+
+@pytest.fixture(autouse=True)
+def no_other_tracking_server(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory) -> Path:
+    """A migrated database without runs."""
+    workspace = Workspace(tmp_path_factory.mktemp("pristine"))
+    connect(workspace)
+    return workspace.database
+
+
+@pytest.fixture
+def workspace(tmp_path, pristine) -> Workspace:
+    workspace = Workspace(tmp_path / "work space")
+    workspace.artifacts.mkdir(parents=True)
+    shutil.copyfile(pristine, workspace.database)
+    return workspace
+
+
+@pytest.fixture
+def tracker(workspace) -> MlflowTracker:
+    return connect(workspace)
+
+
+def images(subjects: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two slices a subject, one blob per tracer: mixture, tracers, regions."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[0:16, 0:16]
+    body_YX = (y - 7.5) ** 2 + (x - 7.5) ** 2 < 49
+    middle_T = np.array(PROTOCOL.frame_start) + np.array(PROTOCOL.frame_duration) / 2
+    tracers = np.zeros((2 * subjects, 2, 6, 16, 16), np.float32)
+    for sample in range(2 * subjects):
+        for place, fall in enumerate((900, 4000)):
+            cy, cx = random.uniform(4, 12, 2)
+            map_YX = body_YX * (0.3 + np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / 12))
+            age_T = np.clip(middle_T - PROTOCOL.injection_time[place], 0, None)
+            curve_T = 30 * (1 - np.exp(-age_T / 120)) * np.exp(-age_T / fall)
+            tracers[sample, place] = random.uniform(0.6, 1.4) * curve_T[:, None, None] * map_YX
+    noise = random.normal(0, 0.3, tracers[:, 0].shape).astype(np.float32)
+    regions = np.broadcast_to(body_YX, (2 * subjects, 16, 16)).astype(np.uint8)
+    return tracers.sum(axis=1) + noise, tracers, regions
+
+
+def make_store(path: Path, *, gate: int, seed: int = 0) -> Store:
+    """A store with 8 training subjects and ``gate`` of the gate split."""
+    subjects = 8 + gate
+    splits = ["train"] * 8 + ["gate"] * gate
+    plan = StorePlan(
+        tracers=("fmz", "fdg"),
+        protocol=PROTOCOL,
+        half_life=(1221.8, 6584.0),
+        size=(16, 16),
+        voxel_size=(8.0, 8.0),
+        subject=tuple(f"s{i:02d}" for i in range(subjects) for _ in range(2)),
+        slice_position=tuple(float(8 * j) for _ in range(subjects) for j in range(2)),
+        split=tuple(split for split in splits for _ in range(2)),
+        region_names=("outside", "body"),
+        block=4,
+    )
+    writer = StoreWriter(str(path), plan)
+    mixture, tracers, regions = images(subjects, seed)
+    for block in writer.begin():
+        where = plan.block_samples(block)
+        parts = {"mixture": mixture[where], "tracers": tracers[where], "regions": regions[where]}
+        writer.write(block, parts)
+    writer.seal()
+    return open_store(str(path))
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory) -> Store:
+    return make_store(tmp_path_factory.mktemp("store") / "gate.zarr", gate=12)
+
+
+@pytest.fixture(scope="session")
+def small_store(tmp_path_factory) -> Store:
+    return make_store(tmp_path_factory.mktemp("store") / "few.zarr", gate=5, seed=1)
+
+
+def info(store: Store) -> SeparatorInfo:
+    header = store.header
+    return SeparatorInfo(
+        model=MODEL,
+        tracers=header.tracers,
+        protocol="p1",
+        frame_start=PROTOCOL.frame_start,
+        frame_duration=PROTOCOL.frame_duration,
+        injection_time=PROTOCOL.injection_time,
+        half_life=header.half_life,
+        metrics={"psnr": 30.5},
+        lineage=Lineage(
+            run="search/a",
+            config={"model": {"blocks": 1}},
+            store_path="gate.zarr",
+            store_digest=header.digest,
+            code_version="0.1.0+gabcdef12",
+            seed=3,
+            search="search",
+            trial="a",
+        ),
+    )
+
+
+def trained(store: Store, *steps: int) -> Iterator[torch.nn.Module]:
+    """One network after each of these numbers of steps on the training subjects."""
+    network = build_network(MODEL, PROTOCOL.frames, seed=0)
+    subjects = list(store.subjects("train"))
+    mixture = torch.from_numpy(np.concatenate([s.mixture_NTYX for s in subjects]))
+    tracers = torch.from_numpy(np.concatenate([s.tracers_NKTYX for s in subjects]))
+    scale = sample_scale(mixture, torch.tensor(PROTOCOL.frame_duration))
+    mixture, tracers = mixture / per_sample(scale, mixture), tracers / per_sample(scale, tracers)
+    optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
+    for step in range(max(steps) + 1):
+        if step in steps:
+            yield network
+        optimiser.zero_grad()
+        torch.nn.functional.mse_loss(network(mixture), tracers).backward()
+        optimiser.step()
+
+
+@dataclass(frozen=True)
+class Packages:
+    """Separators, from untrained to well trained."""
+
+    untrained: Path
+    weak: Path
+    strong: Path
+    stronger: Path
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory, store) -> Packages:
+    folder = tmp_path_factory.mktemp("packages")
+    made = Packages(*(folder / name for name in ("untrained", "weak", "strong", "stronger")))
+    paths = (made.untrained, made.weak, made.strong, made.stronger)
+    for path, network in zip(paths, trained(store, 0, 30, 120, 300), strict=True):
+        write_package(path, network, info(store))
+    return made
+
+
+@pytest.fixture
+def orphan(tmp_path, packages) -> Path:
+    """A package that does not say which code made it."""
+    folder = tmp_path / "orphan"
+    shutil.copytree(packages.weak, folder)
+    read = read_info(folder)
+    lineage = dataclasses.replace(read.lineage, code_version="")
+    changed = dataclasses.replace(read, lineage=lineage)
+    (folder / "separator.json").write_text(info_text(changed), encoding="utf-8")
+    (folder / "manifest.json").unlink()
+    write_manifest(folder)
+    return folder
+
+
+@pytest.fixture
+def begin(tracker):
+    """Begins a run that needs no more than a key."""
+
+    def begin_one(key: str, **more) -> None:
+        settings = {"name": key, "kind": "training", "experiment": "fmz-fdg", "time_ms": 1_000}
+        tracker.begin(RunStart(key=key, **{**settings, **more}))
+
+    return begin_one
+
+
+@pytest.fixture
+def registered(tracker, begin):
+    """Registers a package on a finished run of its own."""
+
+    def register_one(package: Path, key: str | None = None, **more) -> ModelVersion:
+        key = key or f"search/{package.name}"
+        begin(key)
+        version = register(tracker, package, run_key=key, **more)
+        tracker.end(key, "finished", 9_000)
+        return version
+
+    return register_one

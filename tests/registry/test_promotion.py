@@ -1,0 +1,159 @@
+"""The gate and the aliases, with separators that are really better or worse."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from dtsinn.core.errors import InputError
+from dtsinn.registry.gate import GateConfig, load_gate
+from dtsinn.registry.models import list_models
+from dtsinn.registry.promotion import promote, rollback
+from dtsinn.registry.versions import find_alias
+
+NAME = "dtsinn-fmz-fdg-p1"
+CONFIG = GateConfig()
+
+
+def alias(tracker, name, of=NAME):
+    found = find_alias(tracker, of, name)
+    return found.version if found else None
+
+
+def names_of(checks):
+    return {check.name for check in checks}
+
+
+def test_the_shipped_gate_is_the_default():
+    assert load_gate() == GateConfig()
+    with pytest.raises(InputError, match="min_subjects"):
+        GateConfig(min_subjects=1)
+
+
+def test_first_better_and_worse(tracker, workspace, registered, packages, store):
+    weak, strong = registered(packages.weak), registered(packages.strong)
+
+    first = promote(tracker, workspace, weak, store, CONFIG)
+    assert (first.verdict, first.against, first.subjects) == ("passed", "halved mixture", 12)
+    assert (alias(tracker, "champion"), alias(tracker, "previous")) == (1, None)
+
+    trial = promote(tracker, workspace, strong, store, CONFIG, dry_run=True)
+    assert trial.verdict == "passed"
+    assert alias(tracker, "champion") == 1
+    assert "gate.verdict" not in list_models(tracker)[0].tags
+
+    second = promote(tracker, workspace, strong, store, CONFIG)
+    assert (second.verdict, second.against) == ("passed", f"{NAME}/1")
+    assert second.difference.low > 0
+    assert (alias(tracker, "champion"), alias(tracker, "previous")) == (2, 1)
+
+    again = promote(tracker, workspace, strong, store, CONFIG)
+    assert again.verdict == "unchanged"
+    assert "nothing to do" in again.lines()[0]
+    assert (alias(tracker, "champion"), alias(tracker, "previous")) == (2, 1)
+
+    back = promote(tracker, workspace, weak, store, CONFIG)
+    assert back.verdict == "refused"
+    assert "better" in names_of(back.failures)
+    assert back.lines()[-1].startswith(f"{NAME}/1 is refused against {NAME}/2: better")
+    assert (alias(tracker, "champion"), alias(tracker, "previous")) == (2, 1)
+
+    newest, oldest = list_models(tracker)
+    assert newest.tags["gate.verdict"] == "promoted"
+    assert newest.tags["gate.against"] == f"{NAME}/1"
+    assert oldest.tags["gate.verdict"] == "refused"
+    assert oldest.tags["gate.failed"].startswith("FAIL better")
+    kept = workspace.artifacts / newest.run_id / "artifacts" / "gate"
+    (file,) = kept.iterdir()
+    written = json.loads(file.read_text())
+    assert (written["verdict"], len(written["per_subject"])) == ("passed", 12)
+    assert {"manifest", "lineage", "evidence", "better", "round trip", "ONNX parity"} <= {
+        check["name"] for check in written["checks"]
+    }
+
+
+def test_rollback_swaps_and_needs_a_previous_one(tracker, workspace, registered, packages, store):
+    promote(tracker, workspace, registered(packages.weak), store, CONFIG)
+    with pytest.raises(InputError, match="no previous champion"):
+        rollback(tracker, workspace, NAME)
+    promote(tracker, workspace, registered(packages.strong), store, CONFIG)
+    assert rollback(tracker, workspace, NAME).version == 1
+    assert (alias(tracker, "champion"), alias(tracker, "previous")) == (1, 2)
+
+
+def test_the_floor_is_not_beaten_by_itself(tracker, workspace, registered, packages, store):
+    report = promote(tracker, workspace, registered(packages.untrained), store, CONFIG)
+    assert names_of(report.failures) == {"better"}
+    assert alias(tracker, "champion") is None
+
+
+def test_too_few_subjects_are_no_evidence(tracker, workspace, registered, packages, small_store):
+    report = promote(tracker, workspace, registered(packages.strong), small_store, CONFIG)
+    assert names_of(report.failures) == {"evidence"}
+    assert report.difference.low > 0
+    assert alias(tracker, "champion") is None
+
+
+def test_incomplete_lineage_is_refused(tracker, workspace, registered, store, orphan):
+    report = promote(tracker, workspace, registered(orphan), store, CONFIG)
+    assert names_of(report.failures) == {"lineage"}
+    assert "code_version" in report.lines()[1]
+
+
+def test_limits_are_honoured(tracker, workspace, registered, packages, store):
+    strict = GateConfig(round_trip_limit=1e-12, onnx_parity_limit=1e-12)
+    report = promote(tracker, workspace, registered(packages.weak), store, strict)
+    assert names_of(report.failures) == {"round trip", "ONNX parity"}
+
+
+def test_under_another_name(tracker, workspace, registered, packages, store):
+    version = registered(packages.weak)
+    report = promote(tracker, workspace, version, store, CONFIG, name="ours")
+    assert report.passed
+    assert alias(tracker, "champion") is None
+    leader = find_alias(tracker, "ours", "champion")
+    assert (leader.digest, leader.run_key) == (version.digest, version.run_key)
+    assert leader.tags["gate.verdict"] == "promoted"
+
+
+def test_two_processes_promote_one_after_the_other(
+    tracker, workspace, registered, packages, store, tmp_path
+):
+    promote(tracker, workspace, registered(packages.weak), store, CONFIG)
+    versions = [registered(packages.strong), registered(packages.stronger)]
+    path = tmp_path / "store.zarr"
+    shutil.copytree(store.header.path, path)
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from dtsinn.core.workspace import Workspace\n"
+        "from dtsinn.data.store import open_store\n"
+        "from dtsinn.registry.gate import GateConfig\n"
+        "from dtsinn.registry.models import find_version\n"
+        "from dtsinn.registry.promotion import promote\n"
+        "from dtsinn.registry.tracking import connect\n"
+        "space = Workspace(Path(sys.argv[1])); tracker = connect(space)\n"
+        "promote(tracker, space, find_version(sys.argv[3], tracker), open_store(sys.argv[2]),"
+        " GateConfig())\n"
+    )
+    jobs = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(workspace.root), str(path), version.ref],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for version in versions
+    ]
+    for job in jobs:
+        out, err = job.communicate(timeout=120)
+        assert (job.returncode, out) == (0, b""), err.decode()
+    by_number = {v.version: v for v in list_models(tracker)}
+    assert alias(tracker, "champion") == 3
+    decided_against = by_number[3].tags["gate.against"]
+    # Whoever came first, each decision was taken against the champion of its moment.
+    if by_number[2].tags["gate.verdict"] == "promoted":
+        assert (decided_against, alias(tracker, "previous")) == (f"{NAME}/2", 2)
+    else:
+        assert (decided_against, alias(tracker, "previous")) == (f"{NAME}/1", 1)
+        assert by_number[2].tags["gate.against"] == f"{NAME}/3"

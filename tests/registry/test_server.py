@@ -1,0 +1,97 @@
+"""The page of a workspace: on this machine only, for this machine only, and it ends whole."""
+
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from dtsinn.core.errors import InputError
+from dtsinn.core.workspace import Workspace
+from dtsinn.registry.server import start_ui, ui
+
+
+def status(url, host=None):
+    request = urllib.request.Request(url, headers={"Host": host} if host else {})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+@pytest.fixture
+def page(workspace):
+    """``ui`` in a process of its own, as the command line runs it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from dtsinn.core.workspace import Workspace\n"
+        "from dtsinn.registry.server import ui\n"
+        "ui(Workspace(Path(sys.argv[1])), int(sys.argv[2]), announce=print)\n"
+    )
+    command = [sys.executable, "-c", code, str(workspace.root), str(port)]
+    job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        yield job, port
+    finally:
+        if job.poll() is None:
+            job.terminate()
+            job.communicate(timeout=30)
+
+
+def wait_until_up(job, port):
+    deadline = time.monotonic() + 100
+    while True:
+        try:
+            if status(f"http://127.0.0.1:{port}/health")[0] == 200:
+                return
+        except OSError:
+            assert time.monotonic() < deadline
+            assert job.poll() is None
+            time.sleep(0.1)
+
+
+def test_serves_this_machine_only_until_sigterm(begin, tracker, workspace, page, tmp_path):
+    job, port = page
+    begin("search/a")
+    (tmp_path / "card.md").write_text("hello")
+    tracker.artifact("search/a", tmp_path / "card.md")
+    run = tracker.run_id("search/a")
+    wait_until_up(job, port)
+    url = f"http://127.0.0.1:{port}"
+
+    assert status(f"{url}/")[0] == 200
+    answer = status(f"{url}/api/2.0/mlflow/runs/get?run_id={run}")
+    assert answer[0] == 200
+    assert b"search/a" in answer[1]
+    assert status(f"{url}/get-artifact?run_uuid={run}&path=card.md") == (200, b"hello")
+    for host in ("evil.example", "192.168.0.7:5000", f"evil.example:{port}", "127.0.0.1.evil"):
+        assert status(f"{url}/", host)[0] == 403
+    assert status(f"{url}/", f"localhost:{port}")[0] == 200
+    with pytest.raises(InputError, match=f"port {port} cannot be used"):
+        start_ui(workspace, port)
+
+    job.terminate()
+    out, err = job.communicate(timeout=30)
+    assert (job.returncode, out, err) == (0, b"", b"")
+    with pytest.raises(OSError, match="refused"):
+        status(f"{url}/health")
+
+
+def test_refusals_are_one_line(tmp_path, workspace, monkeypatch):
+    nowhere = Workspace(tmp_path / "none")
+    with pytest.raises(InputError, match=r"^no workspace at .*; try dtsinn search STORE$"):
+        ui(nowhere, 0, announce=print)
+    assert not nowhere.root.exists()
+    with pytest.raises(InputError, match="port 70000 cannot be used"):
+        ui(workspace, 70000, announce=print)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:pw@tracking.example:5000")
+    with pytest.raises(InputError, match=r"has its own page; try http://tracking\.example:5000"):
+        ui(workspace, 0, announce=print)
