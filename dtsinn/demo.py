@@ -1,0 +1,95 @@
+"""The demo: the whole road on a small store, step by step, with what to type next."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from dtsinn import terminal
+from dtsinn.core.errors import InputError
+from dtsinn.core.workspace import Workspace
+from dtsinn.data.store import open_store
+from dtsinn.evaluation.suite import load_suite
+from dtsinn.road import evaluate_models, export_model, search_and_promote
+from dtsinn.search.plan import SearchPlan
+from dtsinn.search.space import load_space
+from dtsinn.simulation.study import simulate
+from dtsinn.simulation.subject import StudyRequest
+
+REQUEST = StudyRequest(subjects=60, slices=8, size=64, noise="mid", seed=0)
+TRIALS = 8
+NAME = "demo"
+
+
+def walk(workspace: Workspace, *, quiet: bool) -> None:
+    """Simulate, search, promote, evaluate and export, all inside ``workspace``.
+
+    A store that an earlier demo finished or began is used again.
+
+    Raises:
+        InputError: The demo was walked in this workspace already.
+    """
+    if (workspace.searches / NAME).exists():
+        raise InputError(
+            f"{workspace.root} holds a demo already",
+            hint="dtsinn ui, or another --workspace",
+        )
+    begun = time.monotonic()
+    store = str(workspace.root / "demo.zarr")
+    export = workspace.root / "demo-export"
+
+    _head(1, "simulate", f"dtsinn simulate {store}", quiet)
+    if not Path(store).exists():
+        with terminal.progress(quiet) as progress:
+            simulate(REQUEST, store, progress=progress)
+    header = open_store(store).header
+    terminal.say(
+        f"{header.samples} slices of {REQUEST.subjects} subjects: "
+        f"{' then '.join(header.tracers)}, protocol {header.protocol.name}, noise {header.noise}"
+    )
+
+    command = f"dtsinn search {store} --space quick --trials {TRIALS} --name {NAME}"
+    _head(2, "search and promote", command, quiet)
+    plan = SearchPlan(name=NAME, store=store, space=load_space("quick"), trials=TRIALS)
+    found = search_and_promote(plan, workspace, terminal.live(quiet))
+    terminal.say(f"best of {TRIALS} trials: {found.search.best_psnr:.2f} dB on the val subjects")
+    for line in found.gate.lines():
+        terminal.say(f"  {line}")
+
+    _head(3, "evaluate", "dtsinn evaluate --model best --suite quick", quiet)
+    with terminal.progress(quiet) as progress:
+        evaluation, report = evaluate_models(
+            [found.version.ref], load_suite("quick"), store, None, workspace, progress
+        )
+    terminal.say_evaluation(evaluation)
+
+    _head(4, "export", f"dtsinn export best --out {export}", quiet)
+    _, proof = export_model(found.version.ref, export, workspace)
+    terminal.say(f"ONNX Runtime against torch: relative error {proof.model_error:.1e}")
+    terminal.say(f"inverse of forward through ONNX: relative error {proof.round_trip_error:.1e}")
+
+    minutes = (time.monotonic() - begun) / 60
+    option = "" if str(workspace.root) == "dtsinn-workspace" else f" --workspace {workspace.root}"
+    terminal.say(f"\nDone in {minutes:.1f} minutes. Everything lies in {workspace.root}:")
+    terminal.say_table(
+        ["what", "where"],
+        [
+            ["the data", store],
+            ["the champion", f"{found.version.ref}, in dtsinn models{option}"],
+            ["the report", str(report / "report.html")],
+            ["the package with its ONNX graphs", str(export)],
+            ["every run, with curves and pictures", f"dtsinn ui{option}"],
+        ],
+    )
+    terminal.say("\nNext, type:")
+    for line in (
+        f"dtsinn ui{option}",
+        f"dtsinn models show best{option}",
+        f"dtsinn train {store} --set steps=8000{option}",
+        f"dtsinn search {store} --trials 50 --time-budget 2h --name long{option}",
+    ):
+        terminal.say(f"  {line}")
+
+
+def _head(step: int, title: str, command: str, quiet: bool) -> None:
+    terminal.say(f"\n{step}. {title}   ({command})", quiet=quiet)

@@ -1,0 +1,186 @@
+"""The road from a store to a champion: search and registry joined, as commands walk it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from dtsinn.core.errors import DtsinnError, InputError
+from dtsinn.core.progress import Progress, no_progress
+from dtsinn.core.tracker import RunStart
+from dtsinn.core.workspace import Workspace
+from dtsinn.data.store import Store, open_store
+from dtsinn.deploy.export import ParityReport, export_package
+from dtsinn.deploy.separator import Separator
+from dtsinn.evaluation.evaluate import evaluate
+from dtsinn.evaluation.results import Evaluation
+from dtsinn.evaluation.suite import Suite
+from dtsinn.registry.gate import load_gate
+from dtsinn.registry.gate_report import GateReport
+from dtsinn.registry.lineage import EVALUATED
+from dtsinn.registry.promotion import promote
+from dtsinn.registry.references import ResolvedModel, resolve
+from dtsinn.registry.registration import register
+from dtsinn.registry.tracking import MlflowTracker, connect, connect_existing
+from dtsinn.registry.versions import ModelVersion, get_version
+from dtsinn.search.plan import SearchPlan
+from dtsinn.search.run import SearchResult, run_search
+from dtsinn.training.config import RunConfig
+from dtsinn.training.loop import Report
+from dtsinn.training.run import (
+    FinishedRun,
+    check_store_fits,
+    experiment_of,
+    lineage_tags,
+    resume_run,
+    start_run,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a search found and what the gate said of it."""
+
+    search: SearchResult
+    version: ModelVersion
+    gate: GateReport
+
+
+def search_and_promote(plan: SearchPlan, workspace: Workspace, console: Console) -> Found:
+    """Search, register the best trial, and promote it if it passes the gate."""
+    store = open_store(plan.store, need_truth=True)
+    check_store_fits(store)
+    limits = load_gate()
+    tracker = connect(workspace)
+    result = run_search(plan, workspace, tracker, console)
+    version = register(tracker, result.package, run_key=result.best_trial)
+    report = promote(tracker, workspace, version, store, limits)
+    return Found(search=result, version=version, gate=report)
+
+
+def train_and_register(
+    store: Store,
+    config: RunConfig,
+    name: str,
+    workspace: Workspace,
+    *,
+    resume: bool,
+    device: str,
+    on_report: Callable[[Report], None],
+) -> tuple[FinishedRun, ModelVersion]:
+    """Train one run, new or resumed, and register its package as a version."""
+    check_store_fits(store)
+    folder = workspace.runs / name
+    tracker = connect(workspace)
+    if resume:
+        run = resume_run(store, folder, tracker, device=device, on_report=on_report)
+    else:
+        run = start_run(store, config, folder, tracker, device=device, on_report=on_report)
+    return run, register(tracker, run.package, run_key=run.key)
+
+
+def evaluate_models(
+    refs: Sequence[str],
+    suite: Suite | None,
+    data: str | None,
+    out: Path | None,
+    workspace: Workspace,
+    progress: Progress = no_progress,
+) -> tuple[Evaluation, Path]:
+    """Evaluate models on a store's ``test`` subjects and a suite, and log it to MLflow.
+
+    Args:
+        refs: Model REFs; the first is the one that the report is about.
+        suite: The grid, or None.
+        data: A store; without it the one that the first model was trained on, where it still is.
+        out: Folder of the report; by default one in the workspace.
+        workspace: Where models are looked up and reports are kept.
+        progress: Told of what is done.
+
+    Returns:
+        The evaluation, and the folder that holds its report.
+    """
+    models = [resolve(ref, workspace) for ref in refs]
+    separators = [Separator.load(model.path) for model in models]
+    store = open_store(data, need_truth=True) if data else _own_store(models[0], workspace)
+    if store is not None and data:
+        for separator in separators:
+            separator.check_fits(store.header)
+    label = suite.name if suite else "store"
+    out = out or workspace.evaluations / f"{_label(models[0])}-{label}"
+    evaluation = evaluate(
+        [(_label(model), separator) for model, separator in zip(models, separators, strict=True)],
+        suite=suite,
+        store=store,
+        workspace=workspace,
+        out=out,
+        progress=progress,
+    )
+    if models[0].version is not None:
+        _log_evaluation(evaluation, models, store, out, connect_existing(workspace))
+    return evaluation, out
+
+
+def export_model(ref: str, out: Path, workspace: Workspace) -> tuple[ResolvedModel, ParityReport]:
+    """Copy a model's package to ``out`` after proving its ONNX graphs."""
+    if out.exists():
+        raise InputError(f"{out} exists already", hint="another --out")
+    model = resolve(ref, workspace)
+    return model, export_package(model.path, out)
+
+
+def _own_store(model: ResolvedModel, workspace: Workspace) -> Store | None:
+    """The store that a registered model was trained on, if it is still what it was."""
+    if model.version is None:
+        return None
+    tracker = connect_existing(workspace)
+    run = tracker.find_run(get_version(tracker, model.name, model.version).run_id)
+    tags = run.data.tags if run else {}
+    try:
+        store = open_store(tags.get("store.path", ""), need_truth=True)
+    except DtsinnError:
+        return None
+    return store if store.header.digest == tags.get("store.digest") else None
+
+
+def _label(model: ResolvedModel) -> str:
+    return model.name if model.version is None else f"{model.name}-{model.version}"
+
+
+def _log_evaluation(
+    evaluation: Evaluation,
+    models: Sequence[ResolvedModel],
+    store: Store | None,
+    out: Path,
+    tracker: MlflowTracker,
+) -> None:
+    """One run per evaluation, with the means as metrics and the report as artifacts."""
+    now = int(time.time() * 1000)
+    content = (out / "evaluation.json").read_bytes()
+    key = f"evaluation/{hashlib.sha256(content).hexdigest()[:16]}"
+    metrics = {
+        f"{cell.key}.psnr": scores.summary.psnr.mean
+        for cell in evaluation.cells
+        for scores in cell.models[:1]
+        if scores.summary is not None
+    }
+    tracker.begin(
+        RunStart(
+            key=key,
+            name=f"evaluate {_label(models[0])} {evaluation.suite}".strip(),
+            kind="evaluation",
+            experiment=experiment_of(store) if store else "evaluations",
+            time_ms=now,
+            parameters={"suite": evaluation.suite, "models": ", ".join(map(_label, models))},
+            tags={EVALUATED: ",".join(model.digest for model in models)}
+            | (lineage_tags(store) if store else {}),
+        )
+    )
+    tracker.report(key, 0, metrics, now)
+    tracker.artifact(key, out, "evaluation")
+    tracker.end(key, "finished", now)

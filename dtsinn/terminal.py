@@ -1,0 +1,118 @@
+"""What a person at the terminal sees: progress, results, and errors in one line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from dtsinn.core.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from dtsinn.evaluation.results import Evaluation
+
+out = Console(soft_wrap=True, highlight=False)
+"""Results: what a command was asked for."""
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+"""Progress and errors."""
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[Progress]:
+    """Bars for long work, one per thing that is done; nothing when ``quiet``."""
+    if quiet:
+        yield no_progress
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, console=err) as bars:
+        tasks: dict[str, Any] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield tell
+
+
+def say(text: str, *, quiet: bool = False) -> None:
+    """One line of result, plain text."""
+    if not quiet:
+        out.print(text, markup=False)
+
+
+def say_json(content: Any) -> None:
+    """Plain data as JSON on standard output."""
+    out.print(json.dumps(content, indent=2), markup=False)
+
+
+def say_table(titles: list[str], rows: list[list[str]]) -> None:
+    """A table without lines."""
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+
+
+def say_evaluation(evaluation: Evaluation) -> None:
+    """One row per cell and model: PSNR with its interval, and the gain over halving."""
+    rows = []
+    for cell in evaluation.cells:
+        for scores in cell.models:
+            if scores.summary is None:
+                rows.append([cell.title, scores.model, f"not applicable: {scores.reason}", ""])
+                continue
+            psnr, gain = scores.summary.psnr, cell.difference(scores.model)
+            over = "" if gain is None else f"{gain.psnr.mean:+.2f}"
+            interval = f"{psnr.mean:.2f} [{psnr.low:.2f}, {psnr.high:.2f}]"
+            rows.append([cell.title, scores.model, interval, over])
+    say_table(["cell", "model", "PSNR dB [95 %]", "over halving dB"], rows)
+
+
+def say_tree(title: str, content: Mapping[str, Any]) -> None:
+    """Nested plain data as a tree; what is empty is left out."""
+    tree = Tree(title)
+    _grow(tree, content)
+    out.print(tree)
+
+
+def note(text: str) -> None:
+    """One line beside the progress, on standard error."""
+    err.print(text, markup=False)
+
+
+def live(quiet: bool) -> Console:
+    """Where a live display goes."""
+    return Console(stderr=True, quiet=True) if quiet else err
+
+
+def complain(text: str) -> None:
+    """An error, one line on standard error."""
+    err.print(f"dtsinn: {' '.join(text.split())}", markup=False)
+
+
+def _grow(tree: Tree, content: Mapping[str, Any]) -> None:
+    for key, value in content.items():
+        if isinstance(value, Mapping) and value:
+            _grow(tree.add(key), value)
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            branch = tree.add(key)
+            for number, part in enumerate(value, 1):
+                _grow(branch.add(str(number)), part)
+        elif value not in ("", None, [], {}):
+            tree.add(Text(f"{key}: {value}"))
