@@ -43,6 +43,9 @@ ENDED = "dtsinn.ended"
 UI_PORT = 5000
 """Port of ``dtsinn ui`` unless told otherwise."""
 
+TRAINING_VIEW = {"mlflow.experimentKind": "custom_model_development"}
+"""Tag of experiments, without which MLflow's page shows its view for language models."""
+
 PARAMETER_LENGTH = 6000
 TAG_LENGTH = 8000
 ENTRIES_PER_BATCH = 100
@@ -272,7 +275,9 @@ class MlflowTracker:
         if found is None:
             location = self._artifacts.as_uri() if self._artifacts else None
             try:
-                created: str = self.client.create_experiment(name, artifact_location=location)
+                created: str = self.client.create_experiment(
+                    name, artifact_location=location, tags=TRAINING_VIEW
+                )
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise

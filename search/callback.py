@@ -45,6 +45,10 @@ class DriverCallback(Callback):  # type: ignore[misc]
         self.names: dict[str, str] = {}
         """Name of each trial that began, by Ray's id, in the order in which they began."""
         self.ended: set[str] = set()
+        self.steps: dict[str, int] = {}
+        """Steps that each trial has reported."""
+        self.best_psnr = float("-inf")
+        """Of the incumbent, which the search's own run charts against all trials' steps."""
 
     def __reduce__(self) -> tuple[type[Callback], tuple[()]]:
         """Ray stores its callbacks; of this one, which holds a terminal, nothing is kept."""
@@ -78,16 +82,15 @@ class DriverCallback(Callback):  # type: ignore[misc]
         if result.get("reason"):
             return
         metrics = {key: result[key] for key in sorted(result) if _is_metric(key, result[key])}
-        self.table.reported(name, int(result["step"]), float(result[OBJECTIVE]))
-        self.recorder.record(
-            {
-                "event": "report",
-                "key": f"{self.search}/{name}",
-                "step": int(result["step"]),
-                "metrics": metrics,
-                "time_ms": int(result["timestamp"] * 1000),
-            }
-        )
+        step, psnr = int(result["step"]), float(result[OBJECTIVE])
+        time_ms = int(result["timestamp"] * 1000)
+        self.table.reported(name, step, psnr)
+        self._record_report(f"{self.search}/{name}", step, metrics, time_ms)
+        self.steps[name] = step
+        if psnr > self.best_psnr:
+            self.best_psnr = psnr
+            spent = sum(self.steps.values())
+            self._record_report(self.search, spent, {OBJECTIVE: psnr}, time_ms)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial reached its budget, was stopped by the scheduler, or gave a reason to stop."""
@@ -107,6 +110,19 @@ class DriverCallback(Callback):  # type: ignore[misc]
         for name in left:
             self._record_end(name, "killed", reason)
         return len(left)
+
+    def _record_report(
+        self, key: str, step: int, metrics: Mapping[str, float], time_ms: int
+    ) -> None:
+        self.recorder.record(
+            {
+                "event": "report",
+                "key": key,
+                "step": step,
+                "metrics": dict(metrics),
+                "time_ms": time_ms,
+            }
+        )
 
     def _end(self, trial: Any, status: str, reason: str) -> None:
         self._record_end(self.names[trial.trial_id], status, reason)

@@ -1,0 +1,213 @@
+"""A real search with Ray, Optuna and MLflow on a small store, and what it must leave behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+import pytest
+from mlflow.entities import Run
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+
+from dtsinn.core.errors import InputError, RunError
+from dtsinn.core.tracker import NullTracker
+from dtsinn.core.workspace import Workspace
+from dtsinn.data.store import open_store
+from dtsinn.road import Found, search_and_promote
+from dtsinn.search.ledger import Ledger
+from dtsinn.search.plan import SearchPlan
+from dtsinn.search.run import run_search
+from dtsinn.search.space import SearchSpace, load_space
+
+SPACE = """
+base: default
+fixed: {steps: 60, validate_every: 20, model.width: 8}
+parameters:
+  model.blocks: {choice: [1, 2]}
+  loss.backward: {choice: [0.0, 0.05]}
+  optimizer.learning_rate: {log: [1e-3, 6e-3]}
+"""
+QUIET = Console(quiet=True)
+
+
+@dataclass(frozen=True)
+class Done:
+    found: Found
+    workspace: Workspace
+    plan: SearchPlan
+
+
+def study_trials(workspace: Workspace, name: str) -> list[FrozenTrial]:
+    journal = workspace.searches / name / "study.journal"
+    storage = JournalStorage(JournalFileBackend(str(journal)))
+    return optuna.load_study(study_name=name, storage=storage).trials
+
+
+def space_of(folder: Path, text: str) -> SearchSpace:
+    path = folder / "space.yaml"
+    path.write_text(text)
+    return load_space(str(path))
+
+
+@pytest.fixture(scope="module")
+def done(small_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    folder = tmp_path_factory.mktemp("search")
+    workspace = Workspace(folder / "workspace")
+    plan = SearchPlan(
+        name="first", store=str(small_path), space=space_of(folder, SPACE), trials=5, seed=3
+    )
+    return Done(search_and_promote(plan, workspace, QUIET), workspace, plan)
+
+
+@pytest.fixture(scope="module")
+def runs(done: Done) -> dict[str, Run]:
+    from dtsinn.registry.tracking import connect_existing
+
+    found = connect_existing(done.workspace).search("")
+    return {run.data.tags["dtsinn.key"]: run for run in found}
+
+
+def test_one_parent_and_a_child_per_trial_all_ended(runs: dict[str, Run]) -> None:
+    parent = runs.pop("first")
+    assert parent.info.status == "FINISHED"
+    assert sorted(runs) == [f"first/trial-{number:03d}" for number in range(5)]
+    for child in runs.values():
+        assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert child.info.status == "FINISHED"
+        assert child.data.tags["dtsinn.status"] in {"finished", "pruned"}
+    runs["first"] = parent
+
+
+def test_each_child_can_be_traced_and_repeated(done: Done, runs: dict[str, Run]) -> None:
+    digest = open_store(done.plan.store).header.digest
+    for key, run in runs.items():
+        assert run.data.tags["store.digest"] == digest
+        assert run.data.tags["code.version"]
+        assert run.data.tags["seed"]
+        if key != "first":
+            assert run.data.params["model.width"] == "8"
+            assert {"model.blocks", "loss.backward", "optimizer.learning_rate", "seed"} <= set(
+                run.data.params
+            )
+            assert {"val_psnr", "round_trip_error", "loss_forward"} <= set(run.data.metrics)
+
+
+def test_curves_and_pictures_are_there(done: Done, runs: dict[str, Run]) -> None:
+    from dtsinn.registry.tracking import connect_existing
+
+    client = connect_existing(done.workspace).client
+    for key, run in runs.items():
+        if key == "first":
+            continue
+        history = client.get_metric_history(run.info.run_id, "val_psnr")
+        steps = [point.step for point in history]
+        assert steps == sorted(set(steps))
+        assert steps[0] == 20
+        pictures = {item.path for item in client.list_artifacts(run.info.run_id, "pictures")}
+        assert pictures == {"pictures/separation.png", "pictures/regional_curves.png"}
+    best = client.get_metric_history(runs["first"].info.run_id, "best_psnr")
+    assert [p.value for p in best] == sorted(p.value for p in best)
+
+
+def test_optuna_was_told_how_each_trial_ended(done: Done, runs: dict[str, Run]) -> None:
+    trials = study_trials(done.workspace, "first")
+    assert len(trials) == 5
+    by_ray_id = {run.data.tags.get("ray.trial"): run for run in runs.values()}
+    for trial in trials:
+        assert trial.state in {TrialState.COMPLETE, TrialState.PRUNED}
+        run = by_ray_id[trial.user_attrs["ray_trial_id"]]
+        finished = run.data.tags["dtsinn.status"] == "finished"
+        assert (trial.state == TrialState.COMPLETE) == finished
+        assert trial.value == pytest.approx(run.data.metrics["best_psnr"])
+
+
+def test_the_first_trial_is_the_base_configuration(done: Done) -> None:
+    first = study_trials(done.workspace, "first")[0]
+    assert first.params == {
+        "model.blocks": 2,
+        "loss.backward": 0.0,
+        "optimizer.learning_rate": 2e-3,
+    }
+
+
+def test_the_best_trial_becomes_champion_through_the_gate(done: Done) -> None:
+    from dtsinn.deploy.separator import Separator
+    from dtsinn.registry.references import resolve
+
+    found = done.found
+    assert found.gate.verdict == "passed"
+    assert found.gate.subjects == 12
+    model = resolve("best", done.workspace)
+    assert (model.name, model.version) == ("dtsinn-fmz-fdg-p1", 1)
+    info = Separator.load(model.path).info
+    assert info.lineage.search == "first"
+    assert info.lineage.run == found.search.best_trial
+    assert info.metrics["val_psnr"] == found.search.best_psnr
+    assert found.search.undelivered == 0
+
+
+def test_the_ledger_tells_the_same_story_again(done: Done, runs: dict[str, Run]) -> None:
+    """Delivering every event a second time changes nothing in MLflow."""
+    from dtsinn.registry.tracking import connect_existing
+    from dtsinn.search.events import tell
+
+    tracker = connect_existing(done.workspace)
+    for event in Ledger(done.found.search.folder / "ledger.jsonl"):
+        tell(tracker, event)
+    again = {run.data.tags["dtsinn.key"]: run for run in tracker.search("")}
+    assert again.keys() == runs.keys()
+    for key, run in runs.items():
+        assert again[key].data.metrics == run.data.metrics
+        assert again[key].info.status == run.info.status
+        for metric in ("val_psnr", "best_psnr"):
+            points = tracker.client.get_metric_history(run.info.run_id, metric)
+            assert len(points) == len({point.step for point in points})
+
+
+def test_a_name_is_not_searched_twice(done: Done) -> None:
+    with pytest.raises(InputError, match="search first exists already"):
+        run_search(done.plan, done.workspace, NullTracker(), QUIET)
+
+
+def test_what_a_configuration_does_wrong_is_an_answer(small_path: Path, tmp_path: Path) -> None:
+    """Trials that diverge are pruned with a reason; without any result the search says why."""
+    space = space_of(
+        tmp_path,
+        "{base: default, fixed: {steps: 40, validate_every: 20, round_trip_limit: 1e-15},"
+        " parameters: {model.blocks: {choice: [1, 2]}}}",
+    )
+    workspace = Workspace(tmp_path / "workspace")
+    plan = SearchPlan(name="wild", store=str(small_path), space=space, trials=2, scheduler="none")
+    with pytest.raises(RunError, match=r"no trial gave a result; got .*lost its inverse"):
+        run_search(plan, workspace, NullTracker(), QUIET)
+    trials = study_trials(workspace, "wild")
+    assert [trial.state for trial in trials] == [TrialState.PRUNED] * 2
+    assert all("lost its inverse" in trial.user_attrs["reason"] for trial in trials)
+    events = list(Ledger(workspace.searches / "wild" / "ledger.jsonl"))
+    ends = [event for event in events if event["event"] == "end"]
+    assert [end["status"] for end in ends] == ["pruned", "pruned", "failed"]
+
+
+@pytest.mark.slow
+def test_a_serial_search_suggests_the_same_again(small_path: Path, tmp_path: Path) -> None:
+    suggested, curves = [], []
+    for attempt in ("one", "two"):
+        workspace = Workspace(tmp_path / attempt)
+        plan = SearchPlan(
+            name=attempt,
+            store=str(small_path),
+            space=space_of(tmp_path, SPACE),
+            trials=4,
+            seed=3,
+            concurrent=1,
+        )
+        run_search(plan, workspace, NullTracker(), QUIET)
+        trials = study_trials(workspace, attempt)
+        suggested.append([trial.params for trial in trials])
+        curves.append([trial.intermediate_values for trial in trials])
+    assert suggested[0] == suggested[1]
+    assert curves[0] == curves[1]
