@@ -36,9 +36,10 @@ from dtsinn.training.run import (
     FinishedRun,
     check_store_fits,
     experiment_of,
+    fresh_state,
     lineage_tags,
-    resume_run,
-    start_run,
+    resumed_state,
+    run_training,
 )
 
 
@@ -74,13 +75,14 @@ def train_and_register(
     on_report: Callable[[Report], None],
 ) -> tuple[FinishedRun, ModelVersion]:
     """Train one run, new or resumed, and register its package as a version."""
-    check_store_fits(store)
     folder = workspace.runs / name
+    state = (
+        resumed_state(store, folder, device)
+        if resume
+        else fresh_state(store, config, folder, device)
+    )
     tracker = connect(workspace)
-    if resume:
-        run = resume_run(store, folder, tracker, device=device, on_report=on_report)
-    else:
-        run = start_run(store, config, folder, tracker, device=device, on_report=on_report)
+    run = run_training(store, state, folder, tracker, on_report)
     return run, register(tracker, run.package, run_key=run.key)
 
 

@@ -37,15 +37,20 @@ def progress(quiet: bool) -> Iterator[Progress]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Bars(*columns, console=err) as bars:
-        tasks: dict[str, Any] = {}
+    bars = Bars(*columns, console=err)
+    tasks: dict[str, Any] = {}
 
-        def tell(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)
+    def tell(what: str, done: int, total: int) -> None:
+        bars.start()  # here, so that a command that refuses its input prints no empty bars
+        if what not in tasks:
+            tasks[what] = bars.add_task(what, total=total)
+        bars.update(tasks[what], completed=done, total=total)
 
+    try:
         yield tell
+    finally:
+        if tasks:
+            bars.stop()
 
 
 def say(text: str, *, quiet: bool = False) -> None:

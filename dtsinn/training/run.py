@@ -30,42 +30,25 @@ class FinishedRun:
     """dB on the ``val`` subjects."""
 
 
-def start_run(
-    store: Store,
-    config: RunConfig,
-    folder: Path,
-    tracker: Tracker,
-    *,
-    device: str = "cpu",
-    on_report: Callable[[Report], None] = lambda report: None,
-) -> FinishedRun:
-    """Train ``config`` on ``store`` from step 0 in the new ``folder``.
+def fresh_state(store: Store, config: RunConfig, folder: Path, device: str) -> TrainingState:
+    """The state of a new run at step 0; nothing is written yet.
 
     Raises:
-        InputError: The folder exists, or the store lacks a ``val`` or ``train`` subject.
-        DivergedError: The training left the numbers that make sense.
+        InputError: ``folder`` exists, or the store lacks a ``val`` or ``train`` subject.
     """
     if folder.exists():
         raise InputError(f"run {folder.name} exists already", hint=f"--resume {folder.name}")
     check_store_fits(store)
-    state = TrainingState(config, store.header.protocol.frames, device)
-    return _run(store, state, folder, tracker, on_report)
+    return TrainingState(config, store.header.protocol.frames, device)
 
 
-def resume_run(
-    store: Store,
-    folder: Path,
-    tracker: Tracker,
-    *,
-    device: str = "cpu",
-    on_report: Callable[[Report], None] = lambda report: None,
-) -> FinishedRun:
-    """Continue the run in ``folder`` from its last checkpoint.
+def resumed_state(store: Store, folder: Path, device: str) -> TrainingState:
+    """The state of the run in ``folder`` at its last checkpoint.
 
-    On the CPU the result has the same numbers as that of an uninterrupted run.
+    On the CPU, what follows has the same numbers as an uninterrupted run.
 
     Raises:
-        InputError: There is no checkpoint, or it is of a run with another number of frames.
+        InputError: There is no checkpoint, or the store has another number of frames.
     """
     checkpoint = latest_checkpoint(folder)
     if checkpoint is None:
@@ -77,47 +60,22 @@ def resume_run(
             f"{store.header.path} has {store.header.protocol.frames} frames",
             wanted=f"{state.network.frames}, as in run {folder.name}",
         )
-    return _run(store, state, folder, tracker, on_report)
+    return state
 
 
-def check_store_fits(store: Store) -> None:
-    """Refuse a store that a training cannot use.
-
-    Raises:
-        InputError: It has no sample in ``train`` or in ``val``.
-    """
-    for split in ("train", "val"):
-        if not store.subject_count(split):
-            raise InputError(
-                f"{store.header.path} has no {split} subject", hint="a store of more subjects"
-            )
-
-
-def lineage_tags(store: Store) -> dict[str, str]:
-    """Tags that lead from a run back to its data and code."""
-    header = store.header
-    return {
-        "store.path": str(header.path if is_url(header.path) else Path(header.path).resolve()),
-        "store.digest": header.digest,
-        "tracers": ",".join(header.tracers),
-        "protocol": header.protocol.name,
-        "code.version": code_version(),
-    }
-
-
-def experiment_of(store: Store) -> str:
-    """The experiment that runs on a store are listed in: one per pair, protocol and store."""
-    header = store.header
-    return f"{'-'.join(header.tracers)} {header.protocol.name} {header.digest[:8]}"
-
-
-def _run(
+def run_training(
     store: Store,
     state: TrainingState,
     folder: Path,
     tracker: Tracker,
-    on_report: Callable[[Report], None],
+    on_report: Callable[[Report], None] = lambda report: None,
 ) -> FinishedRun:
+    """Train ``state`` to its budget; checkpoints, pictures and the package go to ``folder``.
+
+    Raises:
+        DivergedError: The training left the numbers that make sense.
+        StoreError: A chunk of the store is missing or damaged.
+    """
     key = folder.name
     tracker.begin(
         RunStart(
@@ -149,6 +107,37 @@ def _run(
     tracker.artifact(key, package, "separator")
     tracker.end(key, "finished", _now_ms())
     return FinishedRun(key=key, folder=folder, package=package, best_psnr=state.progress.best_psnr)
+
+
+def check_store_fits(store: Store) -> None:
+    """Refuse a store that a training cannot use.
+
+    Raises:
+        InputError: It has no sample in ``train`` or in ``val``.
+    """
+    for split in ("train", "val"):
+        if not store.subject_count(split):
+            raise InputError(
+                f"{store.header.path} has no {split} subject", hint="a store of more subjects"
+            )
+
+
+def lineage_tags(store: Store) -> dict[str, str]:
+    """Tags that lead from a run back to its data and code."""
+    header = store.header
+    return {
+        "store.path": str(header.path if is_url(header.path) else Path(header.path).resolve()),
+        "store.digest": header.digest,
+        "tracers": ",".join(header.tracers),
+        "protocol": header.protocol.name,
+        "code.version": code_version(),
+    }
+
+
+def experiment_of(store: Store) -> str:
+    """The experiment that runs on a store are listed in: one per pair, protocol and store."""
+    header = store.header
+    return f"{'-'.join(header.tracers)} {header.protocol.name} {header.digest[:8]}"
 
 
 def _now_ms() -> int:

@@ -18,7 +18,7 @@ from dtsinn.evaluation.score import halve, psnr_of_subjects
 from dtsinn.networks.build import build_network
 from dtsinn.training.config import RunConfig, load_run_config
 from dtsinn.training.loop import learning_rate, train
-from dtsinn.training.run import resume_run, start_run
+from dtsinn.training.run import FinishedRun, fresh_state, resumed_state, run_training
 from dtsinn.training.state import TrainingState, latest_checkpoint
 
 QUICK = ["steps=60", "validate_every=20", "model.width=8", "augmentation.dose=0.1"]
@@ -46,6 +46,14 @@ class Notebook:
         self, key: str, status: RunStatus, time_ms: int, tags: Mapping[str, str] | None = None
     ) -> None:
         self.ended.append((status, dict(tags or {})))
+
+
+def start_run(store: Store, config: RunConfig, folder: Path, notebook: Notebook) -> FinishedRun:
+    return run_training(store, fresh_state(store, config, folder, "cpu"), folder, notebook)
+
+
+def resume_run(store: Store, folder: Path, notebook: Notebook) -> FinishedRun:
+    return run_training(store, resumed_state(store, folder, "cpu"), folder, notebook)
 
 
 def curve(notebook: Notebook) -> list[tuple[int, float, float]]:

@@ -1,0 +1,216 @@
+"""The command line as a user types it: help, answers, and errors in one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from dtsinn.cli import app
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = [
+    "simulate",
+    "info",
+    "check",
+    "train",
+    "search",
+    "evaluate",
+    "models",
+    "export",
+    "ui",
+    "demo",
+]
+
+
+def run(*arguments: str | Path) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands run in an empty folder, which must stay empty when they refuse."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.delenv("DTSINN_WORKSPACE", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def test_the_commands_are_these() -> None:
+    group = typer.main.get_command(app)
+    assert list(group.commands) == COMMANDS  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example_and_stands_in_the_docs(command: str) -> None:
+    code, out, _ = run(command, "--help")
+    assert code == 0
+    assert f"Example: dtsinn {command}" in out
+    assert f"dtsinn {command}" in (ROOT / "docs" / "commands.md").read_text()
+
+
+def test_the_version_is_printed() -> None:
+    import dtsinn
+
+    assert run("--version") == (0, f"{dtsinn.__version__}\n", "")
+
+
+def test_a_store_is_simulated_described_and_checked(tmp_path: Path) -> None:
+    out = tmp_path / "s.zarr"
+    code, _, err = run(
+        "simulate", out, "--subjects", 8, "--slices", 1, "--size", 16, "--workers", 1, "--quiet"
+    )
+    assert (code, err) == (0, "")
+    code, text, _ = run("info", out)
+    assert code == 0
+    assert "fmz at 0 min, fdg at 20 min" in text
+    code, text, _ = run("info", out, "--json")
+    assert json.loads(text)["samples"] == 8
+    code, text, _ = run("check", out)
+    assert code == 0
+    assert "is whole: 8 samples" in text
+
+
+def refused(*arguments: str | Path) -> str:
+    """The one line that a command refuses with, after which nothing may be left behind."""
+    code, out, err = run(*arguments)
+    assert code == 2, out + err
+    assert out == ""
+    assert err.startswith("dtsinn: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    assert list(Path.cwd().iterdir()) == []
+    return err
+
+
+@pytest.mark.parametrize("command", ["info", "check", "train", "search"])
+def test_a_missing_store_is_refused(command: str) -> None:
+    assert "no store at nowhere.zarr; try dtsinn simulate" in refused(command, "nowhere.zarr")
+
+
+def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
+    for command in ("info", "check", "train", "search"):
+        assert "no zarr group" in refused(command, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "model.blokcs=8"], "unknown key; got model.blokcs; try model.blocks"),
+        (["--set", "model.blocks=0"], "model.blocks; got 0; wanted at least 1"),
+        (["--set", "steps=many"], "steps"),
+        (["--config", "deflaut"], "no such run; got 'deflaut'"),
+        (["--name", "../up"], "name of the run; got '../up'"),
+        (["--device", "cuda:99"], "--device"),
+        (["--resume", "r", "--set", "steps=3"], "--resume continues a run as it is"),
+        (["--resume", "r"], "run r has no checkpoint"),
+    ],
+)
+def test_a_wrong_training_is_refused(small_path: Path, arguments: list[str], message: str) -> None:
+    assert message in refused("train", small_path, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ("parameters: {}", "is empty"),
+        ("parameters: {model.blokcs: {int: [1, 2]}}", "got model.blokcs; try model.blocks"),
+        ("parameters: {model.blocks: {int: [0, 2]}}", "wanted at least 1"),
+    ],
+)
+def test_a_wrong_space_is_refused(
+    small_path: Path, tmp_path: Path, space: str, message: str
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(space)
+    assert message in refused("search", small_path, "--space", path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--space", "quikc"], "no such space; got 'quikc'"),
+        (["--time-budget", "2 hours"], "wanted such as 90s, 30m or 2h"),
+        (["--sampler", "magic"], "no such sampler; got 'magic'; wanted tpe or random"),
+        (["--scheduler", "magic"], "no such scheduler"),
+        (["--name", "a/b"], "name of the search"),
+    ],
+)
+def test_a_wrong_search_is_refused(small_path: Path, arguments: list[str], message: str) -> None:
+    assert message in refused("search", small_path, *arguments)
+
+
+def test_a_dry_run_shows_the_space_and_starts_nothing(small_path: Path) -> None:
+    code, out, _ = run("search", small_path, "--space", "quick", "--dry-run")
+    assert code == 0
+    assert "model.blocks" in out
+    assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--tracers", "fmz"], "wanted two names with a comma"),
+        (["--tracers", "fmz,xyz"], "no such tracer; got 'xyz'"),
+        (["--protocol", "p99"], "no such protocol"),
+        (["--noise", "loud"], "noise"),
+        (["--phantom", "fish"], "phantom"),
+    ],
+)
+def test_a_wrong_simulation_is_refused(arguments: list[str], message: str) -> None:
+    assert message in refused("simulate", "out.zarr", *arguments)
+
+
+def test_an_existing_store_is_not_overwritten(small_path: Path) -> None:
+    assert "exists already" in refused("simulate", small_path)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["evaluate", "--model", "best"], ["models"], ["models", "show", "best"],
+     ["export", "best", "--out", "out"], ["ui"]],
+)  # fmt: skip
+def test_reading_commands_make_no_workspace(arguments: list[str]) -> None:
+    assert "no workspace at dtsinn-workspace" in refused(*arguments)
+
+
+@pytest.mark.parametrize("ref", ["../x", "%2e%2e/x", "a#b", "a\nb", "name/0", "x@y@z"])
+def test_a_hostile_model_name_is_refused(ref: str) -> None:
+    refused("evaluate", "--model", ref)
+
+
+@pytest.mark.parametrize("name", ["mixture", "tracers"])
+def test_damage_is_named_by_check_and_by_training(damaged: Path, tmp_path: Path, name: str) -> None:
+    shard = damaged / name / "c" / "0" / "/".join("0" * (3 if name == "mixture" else 4))
+    content = bytearray(shard.read_bytes())
+    content[10] ^= 0xFF
+    shard.write_bytes(bytes(content))
+    assert f"{name}, sample 0 is damaged" in refused("check", "--quiet", damaged)
+    code, _, err = run(
+        "train", damaged, "--quiet", "--set", "steps=20", "--workspace", tmp_path / "w"
+    )
+    assert code == 2
+    assert f"damaged.zarr: {name}, sample 0 is damaged" in err
+
+
+def test_debug_shows_the_traceback() -> None:
+    code, _, err = run("info", "nowhere.zarr", "--debug")
+    assert code == 2
+    assert "Traceback" in err
+    assert "dtsinn: no store at nowhere.zarr" in err
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = (
+        "import sys; from dtsinn.cli import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit: print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not set(done.stderr.split()) & {"torch", "ray", "mlflow", "zarr"}
