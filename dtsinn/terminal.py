@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,9 @@ from dtsinn.core.progress import Progress, no_progress
 if TYPE_CHECKING:
     from dtsinn.evaluation.results import Evaluation
 
-out = Console(soft_wrap=True, highlight=False)
+PIPE_WIDTH = 1000
+"""Columns where nobody looks at a terminal: a row of a table is a line."""
+out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 """Results: what a command was asked for."""
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 """Progress and errors."""

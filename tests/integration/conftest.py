@@ -1,0 +1,51 @@
+"""One real search that the integration tests share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from dtsinn.core.workspace import Workspace
+from dtsinn.road import Found, search_and_promote
+from dtsinn.search.plan import SearchPlan
+from dtsinn.search.space import SearchSpace, load_space
+
+SPACE = """
+base: default
+fixed: {steps: 60, validate_every: 20, model.width: 8}
+parameters:
+  model.blocks: {choice: [1, 2]}
+  loss.backward: {choice: [0.0, 0.05]}
+  optimizer.learning_rate: {log: [1e-3, 6e-3]}
+"""
+QUIET = Console(quiet=True)
+
+
+@dataclass(frozen=True)
+class Done:
+    found: Found
+    workspace: Workspace
+    plan: SearchPlan
+
+
+@pytest.fixture(scope="session")
+def make_space():
+    """Writes a space file into a folder and loads it."""
+    return space_of
+
+
+def space_of(folder: Path, text: str = SPACE) -> SearchSpace:
+    path = folder / "space.yaml"
+    path.write_text(text)
+    return load_space(str(path))
+
+
+@pytest.fixture(scope="session")
+def done(small_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    folder = tmp_path_factory.mktemp("search")
+    workspace = Workspace(folder / "workspace")
+    plan = SearchPlan(name="first", store=str(small_path), space=space_of(folder), trials=5, seed=3)
+    return Done(search_and_promote(plan, workspace, QUIET), workspace, plan)
