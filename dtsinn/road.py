@@ -28,6 +28,7 @@ from dtsinn.registry.references import ResolvedModel, resolve
 from dtsinn.registry.registration import register
 from dtsinn.registry.tracking import MlflowTracker, connect, connect_existing
 from dtsinn.registry.versions import ModelVersion, get_version
+from dtsinn.search.cluster import check_cluster
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import SearchResult, run_search
 from dtsinn.training.config import RunConfig
@@ -56,6 +57,7 @@ def search_and_promote(plan: SearchPlan, workspace: Workspace, console: Console)
     """Search, register the best trial, and promote it if it passes the gate."""
     store = open_store(plan.store, need_truth=True)
     check_store_fits(store)
+    check_cluster(plan.cluster)
     limits = load_gate()
     tracker = connect(workspace)
     result = run_search(plan, workspace, tracker, console)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,8 @@ import optuna
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 from rich.console import Console
 
 from dtsinn.core.errors import InputError, RunError
@@ -20,6 +20,7 @@ from dtsinn.core.tracker import RunStart, Tracker
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store, open_store
 from dtsinn.search.callback import DriverCallback, now_ms
+from dtsinn.search.cluster import ray_session
 from dtsinn.search.events import Recorder
 from dtsinn.search.ledger import Ledger
 from dtsinn.search.plan import SearchPlan
@@ -67,26 +68,35 @@ def run_search(
         raise InputError(f"search {plan.name} exists already", hint="another --name")
     store = open_store(plan.store, need_truth=True)
     check_store_fits(store)
-    recorder = Recorder(Ledger(folder / "ledger.jsonl"), tracker)
-    recorder.record({"event": "begin", "run": asdict(_search_run(plan, store))})
-    status = "killed"
-    try:
-        result = _search(plan, store, folder, recorder, console)
-        status = "finished"
-    except RunError:
-        status = "failed"
-        raise
-    finally:
-        recorder.record(
-            {"event": "end", "key": plan.name, "status": status, "time_ms": now_ms(), "tags": {}}
-        )
+    with ray_session(plan.cluster):
+        recorder = Recorder(Ledger(folder / "ledger.jsonl"), tracker)
+        recorder.record({"event": "begin", "run": asdict(_search_run(plan, store))})
+        status = "killed"
+        try:
+            result = _search(plan, store, folder, recorder, console)
+            status = "finished"
+        except RunError:
+            status = "failed"
+            raise
+        finally:
+            recorder.record(
+                {
+                    "event": "end",
+                    "key": plan.name,
+                    "status": status,
+                    "time_ms": now_ms(),
+                    "tags": {},
+                }
+            )
     return result
 
 
 def _search(
     plan: SearchPlan, store: Store, folder: Path, recorder: Recorder, console: Console
 ) -> SearchResult:
-    study_storage = JournalStorage(JournalFileBackend(str(folder / "study.journal")))
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = JournalStorage(JournalFileBackend(str(folder / "study.journal")))
+    study = optuna.create_study(study_name=plan.name, storage=storage, direction="maximize")
     steps = int(plan.space.base["steps"])
     with TrialTable(console, plan.trials, steps) as table:
         callback = DriverCallback(
@@ -97,10 +107,11 @@ def _search(
             recorder=recorder,
             table=table,
         )
-        best = _tune(plan, folder, study_storage, callback)
-    callback.close("the search ended")
-    study = optuna.load_study(study_name=plan.name, storage=study_storage)
-    close_study(study, "the search ended")
+        try:
+            best = _tune(plan, folder, storage, callback)
+        finally:
+            callback.close("the search ended first")
+            close_study(study, "the search ended first")
     if best is None:
         reasons = {row.reason for row in table.rows.values() if row.reason}
         raise RunError("no trial gave a result", got="; ".join(sorted(reasons)) or "no report")
@@ -128,48 +139,35 @@ def _tune(
     plan: SearchPlan, folder: Path, storage: JournalStorage, callback: DriverCallback
 ) -> tuple[dict[str, Path], str] | None:
     """Run the trials; returns the last checkpoint of each and the best trial's name."""
-    _quiet_ray()
-    import ray
-    from ray import tune
-
-    ray.init(
-        address=plan.cluster,
-        include_dashboard=False if plan.cluster is None else None,
-        log_to_driver=False,
-        logging_level="ERROR",
+    trial_plan = TrialPlan(
+        store=_everywhere(plan.store),
+        base=plan.space.base,
+        threads=max(1, int(plan.cpus_per_trial)),
+        device="cuda" if plan.gpus_per_trial > 0 else "cpu",
     )
-    try:
-        trial_plan = TrialPlan(
-            store=_everywhere(plan.store),
-            base=plan.space.base,
-            threads=max(1, int(plan.cpus_per_trial)),
-            device="cuda" if plan.gpus_per_trial > 0 else "cpu",
-        )
-        tuner = tune.Tuner(
-            tune.with_resources(
-                tune.with_parameters(run_trial, plan=trial_plan),
-                {"cpu": plan.cpus_per_trial, "gpu": plan.gpus_per_trial},
-            ),
-            tune_config=tune.TuneConfig(
-                search_alg=_searcher(plan, storage),
-                scheduler=_scheduler(plan),
-                num_samples=plan.trials,
-                time_budget_s=plan.time_budget_s,
-                max_concurrent_trials=plan.concurrent,
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                name="ray",
-                storage_path=str(folder.resolve()),
-                callbacks=[callback],
-                checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
-                failure_config=tune.FailureConfig(max_failures=MACHINE_FAULT_RETRIES),
-                verbose=0,
-            ),
-        )
-        return _best(tuner.fit(), callback.names)
-    finally:
-        ray.shutdown()
+    tuner = tune.Tuner(
+        tune.with_resources(
+            tune.with_parameters(run_trial, plan=trial_plan),
+            {"cpu": plan.cpus_per_trial, "gpu": plan.gpus_per_trial},
+        ),
+        tune_config=tune.TuneConfig(
+            search_alg=_searcher(plan, storage),
+            scheduler=_scheduler(plan),
+            num_samples=plan.trials,
+            time_budget_s=plan.time_budget_s,
+            max_concurrent_trials=plan.concurrent,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="ray",
+            storage_path=str(folder.resolve()),
+            callbacks=[callback],
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
+            failure_config=tune.FailureConfig(max_failures=MACHINE_FAULT_RETRIES),
+            verbose=0,
+        ),
+    )
+    return _best(tuner.fit(), callback.names)
 
 
 def _best(results: Any, names: dict[str, str]) -> tuple[dict[str, Path], str] | None:
@@ -208,8 +206,6 @@ def _searcher(plan: SearchPlan, storage: JournalStorage) -> StudySearch:
 
 
 def _scheduler(plan: SearchPlan) -> Any:
-    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
-
     if plan.scheduler == "none":
         return FIFOScheduler()
     base = plan.space.base
@@ -260,13 +256,3 @@ def _search_run(plan: SearchPlan, store: Store) -> RunStart:
 def _everywhere(path: str) -> str:
     """A store's path as workers understand it, whatever folder they run in."""
     return path if "://" in path else str(Path(path).resolve())
-
-
-def _quiet_ray() -> None:
-    """Settings that Ray reads from the environment."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
-    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
-    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)

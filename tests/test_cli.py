@@ -140,6 +140,8 @@ def test_a_wrong_space_is_refused(
         (["--sampler", "magic"], "no such sampler; got 'magic'; wanted tpe or random"),
         (["--scheduler", "magic"], "no such scheduler"),
         (["--name", "a/b"], "name of the search"),
+        (["--cluster", "127.0.0.1:9"], "no Ray cluster at 127.0.0.1:9"),
+        (["--cluster", "nonsense"], "wanted HOST:PORT, or auto"),
     ],
 )
 def test_a_wrong_search_is_refused(small_path: Path, arguments: list[str], message: str) -> None:

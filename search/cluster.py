@@ -1,0 +1,75 @@
+"""Ray for the time of a search: started on this machine, or joined where it runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from dtsinn.core.errors import InputError
+
+KNOCK_s = 10
+"""Longest wait for a cluster's address to answer, s (uncited)."""
+
+
+def check_cluster(address: str | None) -> None:
+    """Knock at a cluster's address: Ray itself would wait for it for a quarter of an hour.
+
+    Raises:
+        InputError: The address is malformed, or nobody answers there.
+    """
+    if address is None or address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise InputError("--cluster", got=repr(address), wanted="HOST:PORT, or auto")
+    try:
+        socket.create_connection((host, int(port)), timeout=KNOCK_s).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"no Ray cluster at {address}",
+            got=str(error),
+            hint="--cluster HOST:PORT as `ray start --head` printed it",
+        ) from None
+
+
+@contextmanager
+def ray_session(address: str | None) -> Iterator[None]:
+    """Connect to Ray and leave it again at the end.
+
+    Args:
+        address: Of a running cluster (``HOST:PORT``, or ``auto``); None starts Ray here.
+
+    Raises:
+        InputError: Ray does not start, or does not take us in.
+    """
+    _quiet()
+    try:
+        ray.init(
+            address=address or "local",
+            include_dashboard=None if address else False,
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"Ray at {address} refuses" if address else "Ray does not start here",
+            got=" ".join(str(error).split())[:200],
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _quiet() -> None:
+    """Settings that Ray reads from the environment; what the user has set stays."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
