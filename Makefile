@@ -25,10 +25,10 @@ demo: env
 	$(BIN)/dtsinn demo
 
 test: env
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-all: env
-	$(BIN)/pytest -m ''
+	$(BIN)/pytest -n 2 --dist loadfile -m ''
 
 check: env
 	$(BIN)/ruff check .

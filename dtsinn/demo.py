@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 
 from dtsinn import terminal
-from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
 from dtsinn.evaluation.suite import load_suite
@@ -18,25 +18,20 @@ from dtsinn.simulation.subject import StudyRequest
 
 REQUEST = StudyRequest(subjects=60, slices=8, size=64, noise="mid", seed=0)
 TRIALS = 8
-NAME = "demo"
 
 
 def walk(workspace: Workspace, *, quiet: bool) -> None:
     """Simulate, search, promote, evaluate and export, all inside ``workspace``.
 
-    A store that an earlier demo finished or began is used again.
-
-    Raises:
-        InputError: The demo was walked in this workspace already.
+    A store that an earlier demo finished or began is used again; each demo is a new search,
+    whose best has to beat the champion of the one before.
     """
-    if (workspace.searches / NAME).exists():
-        raise InputError(
-            f"{workspace.root} holds a demo already",
-            hint="dtsinn ui, or another --workspace",
-        )
     begun = time.monotonic()
+    number = next(n for n in itertools.count(1) if not _taken(workspace, n))
+    name = _name(number)
     store = str(workspace.root / "demo.zarr")
-    export = workspace.root / "demo-export"
+    export = workspace.root / f"{name}-export"
+    option = "" if str(workspace.root) == "dtsinn-workspace" else f" --workspace {workspace.root}"
 
     _head(1, "simulate", f"dtsinn simulate {store}", quiet)
     if not Path(store).exists():
@@ -48,28 +43,32 @@ def walk(workspace: Workspace, *, quiet: bool) -> None:
         f"{' then '.join(header.tracers)}, protocol {header.protocol.name}, noise {header.noise}"
     )
 
-    command = f"dtsinn search {store} --space quick --trials {TRIALS} --name {NAME}"
+    command = (
+        f"dtsinn search {store} --space quick --trials {TRIALS}"
+        f" --name {name} --seed {number - 1}{option}"
+    )
     _head(2, "search and promote", command, quiet)
-    plan = SearchPlan(name=NAME, store=store, space=load_space("quick"), trials=TRIALS)
+    plan = SearchPlan(
+        name=name, store=store, space=load_space("quick"), trials=TRIALS, seed=number - 1
+    )
     found = search_and_promote(plan, workspace, terminal.live(quiet))
     terminal.say(f"best of {TRIALS} trials: {found.search.best_psnr:.2f} dB on the val subjects")
     for line in found.gate.lines():
         terminal.say(f"  {line}")
 
-    _head(3, "evaluate", "dtsinn evaluate --model best --suite quick", quiet)
+    _head(3, "evaluate", f"dtsinn evaluate --model {found.version.ref}{option}", quiet)
     with terminal.progress(quiet) as progress:
         evaluation, report = evaluate_models(
             [found.version.ref], load_suite("quick"), store, None, workspace, progress
         )
     terminal.say_evaluation(evaluation)
 
-    _head(4, "export", f"dtsinn export best --out {export}", quiet)
+    _head(4, "export", f"dtsinn export {found.version.ref} --out {export}{option}", quiet)
     _, proof = export_model(found.version.ref, export, workspace)
     terminal.say(f"ONNX Runtime against torch: relative error {proof.model_error:.1e}")
     terminal.say(f"inverse of forward through ONNX: relative error {proof.round_trip_error:.1e}")
 
     minutes = (time.monotonic() - begun) / 60
-    option = "" if str(workspace.root) == "dtsinn-workspace" else f" --workspace {workspace.root}"
     terminal.say(f"\nDone in {minutes:.1f} minutes. Everything lies in {workspace.root}:")
     terminal.say_table(
         ["what", "where"],
@@ -89,6 +88,15 @@ def walk(workspace: Workspace, *, quiet: bool) -> None:
         f"dtsinn search {store} --trials 50 --time-budget 2h --name long{option}",
     ):
         terminal.say(f"  {line}")
+
+
+def _name(number: int) -> str:
+    return "demo" if number == 1 else f"demo-{number}"
+
+
+def _taken(workspace: Workspace, number: int) -> bool:
+    name = _name(number)
+    return (workspace.searches / name).exists() or (workspace.root / f"{name}-export").exists()
 
 
 def _head(step: int, title: str, command: str, quiet: bool) -> None:

@@ -80,7 +80,7 @@ def separation(
         start = header.protocol.frame_start[frame] / 60
         end = start + header.protocol.frame_duration[frame] / 60
         figure.axes[column].set_title(f"{start:g}–{end:g} min", fontsize=9, color=INK, pad=5)
-    where = f"slice {n + 1} of {len(samples.slice_N)} at {samples.slice_N[n]:.0f} mm"
+    where = f"slice {n + 1} of {len(samples.slice_N)} at {round(float(samples.slice_N[n]))} mm"
     _heading(figure, f"Subject {samples.subject_N[0]}", f"{where}   ·   {_setting(header)}")
     return figure
 

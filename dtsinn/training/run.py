@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dtsinn.core.config import flatten, to_mapping
-from dtsinn.core.errors import DtsinnError, InputError
-from dtsinn.core.tracker import RunStart, Tracker
+from dtsinn.core.errors import InputError
+from dtsinn.core.tracker import RunStart, RunStatus, Tracker
 from dtsinn.core.version import code_version
 from dtsinn.data.layout import is_url
 from dtsinn.data.store import Store
@@ -93,11 +93,9 @@ def run_training(
             state.save(folder)
             tracker.report(key, report.step, report.metrics, _now_ms())
             on_report(report)
-    except DtsinnError as error:
-        tracker.end(key, "failed", _now_ms(), {"reason": str(error)})
-        raise
-    except KeyboardInterrupt:
-        tracker.end(key, "killed", _now_ms(), {"reason": "interrupted"})
+    except BaseException as error:
+        status: RunStatus = "killed" if isinstance(error, KeyboardInterrupt) else "failed"
+        tracker.end(key, status, _now_ms(), {"reason": str(error) or type(error).__name__})
         raise
     package = folder / "separator"
     if not package.exists():
