@@ -279,9 +279,9 @@ def search(
 
 @app.command(epilog="Example: dtsinn evaluate --model best --suite quick")
 def evaluate(
-    model: Annotated[str, typer.Option(metavar="REF", help="The model.")] = "best",
-    model2: Annotated[
-        str | None, typer.Option("--model2", metavar="REF", help="Another, compared in pairs.")
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="REF", help="The model (best); give it twice to compare two."),
     ] = None,
     suite: Annotated[str, typer.Option(help="Suite: name or YAML file, or none.")] = "quick",
     data: Annotated[
@@ -300,7 +300,7 @@ def evaluate(
     from dtsinn.road import evaluate_models
 
     grid = None if suite == "none" else load_suite(suite)
-    refs = [model] if model2 is None else [model, model2]
+    refs = model or ["best"]
     with terminal.progress(quiet or as_json) as progress:
         evaluation, folder = evaluate_models(refs, grid, data, out, Workspace(workspace), progress)
     if as_json:
@@ -403,6 +403,8 @@ def demo(
 
 def _say_found(found: Any) -> None:
     result = found.search
+    if result.interrupted:
+        terminal.say("interrupted: what the trials had reached by then is kept")
     states = ", ".join(f"{count} {state}" for state, count in sorted(result.states.items()))
     terminal.say(
         f"search {result.name}: {states}; best {result.best_psnr:.2f} dB in "

@@ -23,6 +23,7 @@ from dtsinn.evaluation.suite import Suite
 from dtsinn.registry.gate import load_gate
 from dtsinn.registry.gate_report import GateReport
 from dtsinn.registry.lineage import EVALUATED
+from dtsinn.registry.names import model_name
 from dtsinn.registry.promotion import promote
 from dtsinn.registry.references import ResolvedModel, resolve
 from dtsinn.registry.registration import register
@@ -57,6 +58,7 @@ def search_and_promote(plan: SearchPlan, workspace: Workspace, console: Console)
     """Search, register the best trial, and promote it if it passes the gate."""
     store = open_store(plan.store, need_truth=True)
     check_store_fits(store)
+    model_name(store.header.tracers, store.header.protocol.name)
     check_cluster(plan.cluster)
     limits = load_gate()
     tracker = connect(workspace)
@@ -77,6 +79,7 @@ def train_and_register(
     on_report: Callable[[Report], None],
 ) -> tuple[FinishedRun, ModelVersion]:
     """Train one run, new or resumed, and register its package as a version."""
+    model_name(store.header.tracers, store.header.protocol.name)
     folder = workspace.runs / name
     state = (
         resumed_state(store, folder, device)
@@ -167,6 +170,9 @@ def _log_evaluation(
     now = int(time.time() * 1000)
     content = (out / "evaluation.json").read_bytes()
     key = f"evaluation/{hashlib.sha256(content).hexdigest()[:16]}"
+    known = tracker.find_run(key)
+    if known is not None and known.info.status == "FINISHED":
+        return  # the same models scored the same: logged already
     metrics = {
         f"{cell.key}.psnr": scores.summary.psnr.mean
         for cell in evaluation.cells

@@ -35,7 +35,7 @@ def progress(quiet: bool) -> Iterator[Progress]:
         yield no_progress
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -71,9 +71,9 @@ def say_table(titles: list[str], rows: list[list[str]]) -> None:
     """A table without lines."""
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for title in titles:
-        table.add_column(title, overflow="fold")
+        table.add_column(Text(title), overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(cell) for cell in row))
     out.print(table)
 
 
@@ -94,7 +94,7 @@ def say_evaluation(evaluation: Evaluation) -> None:
 
 def say_tree(title: str, content: Mapping[str, Any]) -> None:
     """Nested plain data as a tree; what is empty is left out."""
-    tree = Tree(title)
+    tree = Tree(Text(title))
     _grow(tree, content)
     out.print(tree)
 

@@ -169,7 +169,7 @@ def _split(text: str) -> tuple[str, int | None, str]:
 def _of_run(id_or_key: str, tracker: MlflowTracker) -> ModelVersion:
     run = tracker.find_run(id_or_key)
     if run is None:
-        raise InputError("no such run", got=repr(id_or_key), hint="dtsinn status")
+        raise InputError("no such run", got=repr(id_or_key), hint="dtsinn models")
     versions = versions_of_run(tracker, run.info.run_id)
     if not versions:
         raise InputError(f"run {id_or_key} registered no model", hint="dtsinn models")
@@ -192,7 +192,7 @@ def _best(tracker: MlflowTracker) -> ModelVersion:
     raise InputError(
         "no model has a champion yet",
         got=", ".join(v.ref for v in versions),
-        hint=f"dtsinn promote {newest.ref}",
+        hint=f"{newest.ref} in its place",
     )
 
 

@@ -103,6 +103,11 @@ def start_ui(workspace: Workspace, port: int = 0) -> UiServer:
     if elsewhere.startswith(("http:", "https:")):
         url = without_secrets("uri", elsewhere)
         raise InputError("MLFLOW_TRACKING_URI names a server that has its own page", hint=url)
+    if elsewhere:
+        raise InputError(
+            "MLFLOW_TRACKING_URI is set, and this page shows the workspace's own runs",
+            hint="unset MLFLOW_TRACKING_URI",
+        )
     require_workspace(workspace)
     connect(workspace)  # an outdated database says so in one line
     port = _free_port(port)

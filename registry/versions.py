@@ -156,6 +156,6 @@ def _unknown(tracker: MlflowTracker, name: str, what: str) -> InputError:
             hint="dtsinn models" if names else "dtsinn search STORE",
         )
     if what == CHAMPION:
-        return InputError(f"{name} has no champion", hint=f"dtsinn promote {here[0].ref}")
+        return InputError(f"{name} has no champion", hint=here[0].ref)
     known = [*(str(v.version) for v in here), *sorted(a for v in here for a in v.aliases)]
     return InputError(f"{name} has no {what}", wanted=f"one of {', '.join(known)}")

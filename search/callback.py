@@ -85,6 +85,8 @@ class DriverCallback(Callback):  # type: ignore[misc]
         step, psnr = int(result["step"]), float(result[OBJECTIVE])
         time_ms = int(result["timestamp"] * 1000)
         self.table.reported(name, step, psnr)
+        if step <= self.steps.get(name, 0):
+            return  # steps that a worker repeats after a fault are recorded once
         self._record_report(f"{self.search}/{name}", step, metrics, time_ms)
         self.steps[name] = step
         if psnr > self.best_psnr:

@@ -38,14 +38,16 @@ def check_cluster(address: str | None) -> None:
 
 
 @contextmanager
-def ray_session(address: str | None) -> Iterator[None]:
+def ray_session(address: str | None, cpus: float, gpus: float) -> Iterator[None]:
     """Connect to Ray and leave it again at the end.
 
     Args:
         address: Of a running cluster (``HOST:PORT``, or ``auto``); None starts Ray here.
+        cpus: Cores that a trial asks for.
+        gpus: GPUs that a trial asks for.
 
     Raises:
-        InputError: Ray does not start, or does not take us in.
+        InputError: Ray does not start, does not take us in, or no trial would ever fit.
     """
     _quiet()
     try:
@@ -61,6 +63,14 @@ def ray_session(address: str | None) -> Iterator[None]:
             got=" ".join(str(error).split())[:200],
         ) from error
     try:
+        has = ray.cluster_resources()
+        for what, wanted in (("CPU", cpus), ("GPU", gpus)):
+            if wanted > has.get(what, 0):
+                raise InputError(
+                    f"a trial asks for {wanted:g} {what}s",
+                    got=f"{has.get(what, 0):g} in all",
+                    hint=f"a smaller --{what.lower()}s-per-trial",
+                )
         yield
     finally:
         ray.shutdown()

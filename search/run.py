@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ class SearchResult:
     """The best trial as a separator package."""
     states: dict[str, int]
     """Number of trials by how they ended."""
+    interrupted: bool
+    """Trials were still to come when it was told to stop."""
     undelivered: int
     """Events that the tracker has not taken yet; they are in the ledger."""
 
@@ -68,13 +71,13 @@ def run_search(
         raise InputError(f"search {plan.name} exists already", hint="another --name")
     store = open_store(plan.store, need_truth=True)
     check_store_fits(store)
-    with ray_session(plan.cluster):
+    with ray_session(plan.cluster, plan.cpus_per_trial, plan.gpus_per_trial):
         recorder = Recorder(Ledger(folder / "ledger.jsonl"), tracker)
         recorder.record({"event": "begin", "run": asdict(_search_run(plan, store))})
         status = "killed"
         try:
             result = _search(plan, store, folder, recorder, console)
-            status = "finished"
+            status = "killed" if result.interrupted else "finished"
         except RunError:
             status = "failed"
             raise
@@ -98,6 +101,7 @@ def _search(
     storage = JournalStorage(JournalFileBackend(str(folder / "study.journal")))
     study = optuna.create_study(study_name=plan.name, storage=storage, direction="maximize")
     steps = int(plan.space.base["steps"])
+    begun = time.monotonic()
     with TrialTable(console, plan.trials, steps) as table:
         callback = DriverCallback(
             search=plan.name,
@@ -110,6 +114,7 @@ def _search(
         try:
             best = _tune(plan, folder, storage, callback)
         finally:
+            interrupted = _is_interrupted(plan, callback, time.monotonic() - begun)
             callback.close("the search ended first")
             close_study(study, "the search ended first")
     if best is None:
@@ -131,8 +136,16 @@ def _search(
         best_psnr=state.progress.best_psnr,
         package=package,
         states=states,
+        interrupted=interrupted,
         undelivered=recorder.deliver(),
     )
+
+
+def _is_interrupted(plan: SearchPlan, callback: DriverCallback, seconds: float) -> bool:
+    """Whether Ray came back early: it takes Ctrl-C itself and returns what there is."""
+    if plan.time_budget_s is not None and seconds >= plan.time_budget_s:
+        return False
+    return len(callback.ended) < plan.trials
 
 
 def _tune(

@@ -39,6 +39,9 @@ from dtsinn.core.config import (
 from dtsinn.core.errors import InputError
 from dtsinn.training.config import RunConfig, load_run_config
 
+NOT_SEARCHED = {"steps", "validate_every", "seed", "round_trip_limit"}
+"""Keys that make trials comparable: ASHA stops by the steps of one common budget."""
+
 Value = str | int | float | bool
 Whole = int
 Number = float
@@ -117,6 +120,8 @@ def load_space(name_or_path: str) -> SearchSpace:
     for key in (*content.fixed, *content.parameters):
         if key not in keys:
             raise unknown_key(key, RunConfig, where)
+    for key in set(content.parameters) & NOT_SEARCHED:
+        raise InputError(f"{where}: {key} cannot be searched", hint=f"fixed: {{{key}: ...}}")
     for key, value in content.fixed.items():
         set_key(base, key, value)
     twice = set(content.fixed) & set(content.parameters)

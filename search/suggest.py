@@ -66,11 +66,15 @@ class StudySearch(OptunaSearch):  # type: ignore[misc]
 
 
 def close_study(study: optuna.Study, reason: str) -> int:
-    """Tell FAIL for every trial that is still RUNNING; returns how many were."""
+    """End every trial that is still RUNNING; returns how many were.
+
+    What such a trial had reported teaches the sampler (PRUNED); without a report it is FAIL.
+    """
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     for trial in running:
         study._storage.set_trial_user_attr(trial._trial_id, "reason", reason)
-        study.tell(trial.number, state=TrialState.FAIL)
+        told = TrialState.PRUNED if trial.intermediate_values else TrialState.FAIL
+        study.tell(trial.number, state=told)
     return len(running)
 
 

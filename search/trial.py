@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from ray import tune
 
 from dtsinn.core.config import from_mapping, set_key
-from dtsinn.core.errors import DivergedError, InputError
+from dtsinn.core.errors import DivergedError, InputError, StoreError
 from dtsinn.data.store import open_store
 from dtsinn.search.suggest import OBJECTIVE
 from dtsinn.training.config import RunConfig
@@ -40,12 +41,16 @@ def run_trial(suggestion: dict[str, Any], plan: TrialPlan) -> None:
     torch.set_num_threads(plan.threads)
     try:
         _train(suggestion, plan)
-    except (DivergedError, InputError, torch.OutOfMemoryError) as error:
+    except StoreError:
+        raise  # no configuration is to blame for a damaged store
+    except (DivergedError, InputError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
+            raise
         tune.report({OBJECTIVE: float("nan"), "step": 0, "finished": False, "reason": str(error)})
 
 
 def _train(suggestion: dict[str, Any], plan: TrialPlan) -> None:
-    mapping = dict(plan.base)
+    mapping = copy.deepcopy(plan.base)
     for key, value in suggestion.items():
         set_key(mapping, key, value)
     config = from_mapping(RunConfig, mapping, "suggestion")
@@ -58,6 +63,11 @@ def _train(suggestion: dict[str, Any], plan: TrialPlan) -> None:
                 report.metrics | {"step": report.step, "finished": report.finished, "reason": ""},
                 checkpoint=tune.Checkpoint.from_directory(folder),
             )
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """On the CPU torch raises a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _restored(plan: TrialPlan) -> TrainingState | None:

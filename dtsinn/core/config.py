@@ -114,7 +114,7 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
     """
     adapter = TypeAdapter(cls)
     try:
-        text = json.dumps(mapping)
+        text = json.dumps(mapping, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputError(f"{where} holds a value that no setting takes", got=str(error)) from None
     try:

@@ -194,6 +194,7 @@ def open_store(path: str, *, need_truth: bool = False) -> Store:
     missing = [name for name in ("mixture", *COORDINATES) if name not in group]
     if missing:
         raise StoreError(f"{path}: array {missing[0]} is missing")
+    _check_coordinates(path, group)
     try:
         header = _header(path, group, attributes)
         store = Store(group, header)
@@ -217,7 +218,9 @@ def _open_group(path: str) -> zarr.Group:
         return zarr.open_group(zarr_store(path, read_only=True), mode="r")
     except Exception as error:  # storage backends raise many kinds
         raise StoreError(
-            f"{path} is no zarr group", got=f"{type(error).__name__}: {error}"[:200]
+            f"{path} is no zarr group",
+            got=type(error).__name__,
+            wanted="a store as dtsinn simulate writes it",
         ) from error
 
 
@@ -236,6 +239,18 @@ def _check_attributes(path: str, attributes: dict[str, Any]) -> None:
         )
     if attributes.get("complete") is not True:
         raise StoreError(f"{path} is not complete", hint="the command that wrote it, once more")
+
+
+def _check_coordinates(path: str, group: zarr.Group) -> None:
+    """A missing chunk reads as empty strings or NaN, a damaged one raises."""
+    for name, spec in COORDINATES.items():
+        try:
+            values = group[name][...]
+        except Exception as error:  # zarr and its codecs raise many kinds
+            raise StoreError(f"{path}: {name} is damaged", got=str(error)[:200]) from error
+        empty = [not str(v) for v in values] if spec.dtype is str else ~np.isfinite(values)
+        if np.any(empty):
+            raise StoreError(f"{path}: {name} is damaged", got="a missing chunk or no value")
 
 
 def _header(path: str, group: zarr.Group, attributes: dict[str, Any]) -> StoreHeader:

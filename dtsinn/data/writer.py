@@ -229,7 +229,10 @@ def refuse_existing(out: str) -> None:
 
 
 def assign_splits(subjects: int, shares: Mapping[str, float]) -> list[str]:
-    """Split ``subjects`` by ``shares`` (largest remainder), in the order of :data:`SPLITS`.
+    """The split of each subject, by its number: whichever lacks most of its share so far.
+
+    A subject's split does not depend on how many follow, so that the same subject never trains
+    in one study and tests in a longer one.
 
     Raises:
         InputError: An unknown split, or shares that do not sum to 1.
@@ -239,12 +242,14 @@ def assign_splits(subjects: int, shares: Mapping[str, float]) -> list[str]:
         raise InputError(
             "split shares", got=dict(shares), wanted=f"shares of {', '.join(SPLITS)} that sum to 1"
         )
-    exact = {split: shares.get(split, 0.0) * subjects for split in SPLITS}
-    counts = {split: int(share) for split, share in exact.items()}
-    rest = sorted(SPLITS, key=lambda split: counts[split] - exact[split])
-    for split in rest[: subjects - sum(counts.values())]:
+    counts = dict.fromkeys(SPLITS, 0)
+    splits = []
+    for subject in range(subjects):
+        lacking = {s: shares.get(s, 0.0) * (subject + 1) - counts[s] for s in SPLITS}
+        split = max(SPLITS, key=lambda s: round(lacking[s], 9))
         counts[split] += 1
-    return [split for split in SPLITS for _ in range(counts[split])]
+        splits.append(split)
+    return splits
 
 
 def _centres(pixels: int, size_mm: float) -> FloatArray:

@@ -14,6 +14,7 @@ from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.protocol import load_protocol
 from dtsinn.core.tracer import PARAMETERS, load_tracer
 from dtsinn.core.version import code_version
+from dtsinn.data.layout import SPLITS
 from dtsinn.data.store import StoreHeader, open_store
 from dtsinn.data.writer import StorePlan, StoreWriter, assign_splits, refuse_existing
 from dtsinn.simulation.noise import noise_level
@@ -50,17 +51,18 @@ def simulate(
         out: Path or URL of the store.
         workers: Processes; 1 stays in this one; by default one per core.
         progress: Told of subjects done.
-        splits: Shares of the subjects by split, in order of simulation.
+        splits: Shares of the subjects by split; a subject's split depends on its number alone.
 
     Raises:
         StoreError: ``out`` exists, or was begun with other settings.
     """
     refuse_existing(out)
-    writer = StoreWriter(out, _plan(request, splits))
+    order = _order(request, splits)
+    writer = StoreWriter(out, _plan(request, splits, order))
     pending = writer.begin()
     per_block = _subjects_per_block(request)
     workers = min(workers or os.cpu_count() or 1, max(len(pending), 1))
-    tasks = [dask.delayed(_simulate_block)(writer, request, block) for block in pending]
+    tasks = [dask.delayed(_simulate_block)(writer, request, order, block) for block in pending]
     blocks = writer.plan.blocks
     counter = _Counter(progress, blocks - len(pending), per_block, request.subjects)
     with counter:
@@ -73,23 +75,32 @@ def simulate(
     return open_store(out).header
 
 
-def _plan(request: StudyRequest, splits: Mapping[str, float]) -> StorePlan:
+def _order(request: StudyRequest, splits: Mapping[str, float]) -> list[int]:
+    """Numbers of the subjects as the store holds them: split by split.
+
+    Training then reads no block of another split.
+    """
+    split = assign_splits(request.subjects, splits)
+    return sorted(range(request.subjects), key=lambda index: SPLITS.index(split[index]))
+
+
+def _plan(request: StudyRequest, splits: Mapping[str, float], order: list[int]) -> StorePlan:
     tracers = [load_tracer(name) for name in request.tracers]
-    subjects = [draw_subject(request, index) for index in range(request.subjects)]
-    ids = [f"{request.purpose}-{request.seed}-{index:04d}" for index in range(request.subjects)]
+    protocol = load_protocol(request.protocol)
+    subjects = [draw_subject(request, index) for index in order]
+    ids = [f"{request.purpose}-{request.seed}-{index:04d}" for index in order]
+    split = assign_splits(request.subjects, splits)
     voxel = voxel_size(request)
     repeat = request.slices
     return StorePlan(
-        tracers=request.tracers,
-        protocol=load_protocol(request.protocol),
+        tracers=(tracers[0].name, tracers[1].name),  # a request may name files
+        protocol=protocol,
         half_life=(tracers[0].half_life, tracers[1].half_life),
         size=(request.size, request.size),
         voxel_size=(voxel, voxel),
         subject=tuple(np.repeat(ids, repeat).tolist()),
-        slice_position=tuple(
-            float(z) for i in range(request.subjects) for z in slice_positions(request, i)
-        ),
-        split=tuple(np.repeat(assign_splits(request.subjects, splits), repeat).tolist()),
+        slice_position=tuple(float(z) for index in order for z in slice_positions(request, index)),
+        split=tuple(np.repeat([split[index] for index in order], repeat).tolist()),
         region_names=region_names(request),
         block=_subjects_per_block(request) * request.slices,
         small={
@@ -110,6 +121,10 @@ def _plan(request: StudyRequest, splits: Mapping[str, float]) -> StorePlan:
             },
             "seed": request.seed,
             "request": to_mapping(request),
+            "split_shares": dict(splits),
+            # What the names and files of the request meant when the store was made.
+            "tracer_definitions": [to_mapping(tracer) for tracer in tracers],
+            "protocol_definition": to_mapping(protocol),
             "generator_version": code_version(),
         },
     )
@@ -119,10 +134,11 @@ def _subjects_per_block(request: StudyRequest) -> int:
     return max(1, min(SAMPLES_PER_BLOCK // request.slices, request.subjects))
 
 
-def _simulate_block(writer: StoreWriter, request: StudyRequest, block: int) -> None:
+def _simulate_block(
+    writer: StoreWriter, request: StudyRequest, order: list[int], block: int
+) -> None:
     per_block = _subjects_per_block(request)
-    first = block * per_block
-    subjects = range(first, min(first + per_block, request.subjects))
+    subjects = order[block * per_block : (block + 1) * per_block]
     rendered = [render_subject(request, index) for index in subjects]
     names = ("mixture", "tracers", "regions")
     images = {name: np.concatenate([getattr(one, name) for one in rendered]) for name in names}

@@ -82,6 +82,7 @@ class StudyRequest:
             raise InputError("tracers", got=f"{len(self.tracers)} names", wanted="two")
         load_protocol(self.protocol)
         regions = PHANTOMS[self.phantom]().regions[1:]
+        names = []
         for name in self.tracers:
             tracer = load_tracer(name)
             missing = [region for region in regions if region not in tracer.tissues]
@@ -91,6 +92,9 @@ class StudyRequest:
                     got=f"no kinetics for {', '.join(missing)}",
                     wanted=f"tissues {', '.join(regions)}",
                 )
+            names.append(tracer.name)
+        if names[0] == names[1]:  # curves, scores and metrics are told apart by name
+            raise InputError("tracers", got=f"{names[0]} twice", wanted="two that differ")
 
 
 @dataclass(frozen=True, kw_only=True)

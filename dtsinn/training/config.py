@@ -61,6 +61,10 @@ class RunConfig:
         for name in ("steps", "batch", "validate_every"):
             if getattr(self, name) < 1:
                 raise InputError(name, got=getattr(self, name), wanted="at least 1")
+        if not 0 <= self.seed < 2**63:
+            raise InputError("seed", got=self.seed, wanted="0 to 2^63 - 1")
+        if self.round_trip_limit <= 0:
+            raise InputError("round_trip_limit", got=self.round_trip_limit, wanted="above 0")
 
 
 def load_run_config(name_or_path: str, overrides: Sequence[str] = ()) -> RunConfig:

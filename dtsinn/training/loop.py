@@ -51,6 +51,7 @@ def train(store: Store, state: TrainingState) -> Iterator[Report]:
         StoreError: A chunk of the store is missing or damaged.
     """
     config, progress = state.config, state.progress
+    progress.store_digest = store.header.digest
     device = torch.device(state.device)
     duration_T = torch.tensor(store.header.protocol.frame_duration, device=device)
     reading = Reading(seed=config.seed, start=progress.step * config.batch)

@@ -60,6 +60,12 @@ def resumed_state(store: Store, folder: Path, device: str) -> TrainingState:
             f"{store.header.path} has {store.header.protocol.frames} frames",
             wanted=f"{state.network.frames}, as in run {folder.name}",
         )
+    if state.progress.store_digest != store.header.digest:
+        raise InputError(
+            f"run {folder.name} was trained on another store",
+            got=f"digest {store.header.digest[:12]}",
+            wanted=state.progress.store_digest[:12],
+        )
     return state
 
 
@@ -88,21 +94,24 @@ def run_training(
             tags=lineage_tags(store) | {"seed": str(state.config.seed)},
         )
     )
+    package = folder / "separator"
     try:
         for report in train(store, state):
             state.save(folder)
             tracker.report(key, report.step, report.metrics, _now_ms())
             on_report(report)
+        if not package.exists():
+            package_run(state, store.header, package, key)
+        picture_run(state, store, folder / "pictures", key)
+        tracker.artifact(key, folder / "pictures", "pictures")
+        tracker.artifact(key, package, "separator")
     except BaseException as error:
         status: RunStatus = "killed" if isinstance(error, KeyboardInterrupt) else "failed"
-        tracker.end(key, status, _now_ms(), {"reason": str(error) or type(error).__name__})
+        try:
+            tracker.end(key, status, _now_ms(), {"reason": str(error) or type(error).__name__})
+        except Exception as failure:
+            error.add_note(f"and the tracker was not told: {failure}")
         raise
-    package = folder / "separator"
-    if not package.exists():
-        package_run(state, store.header, package, key)
-    picture_run(state, store, folder / "pictures", key)
-    tracker.artifact(key, folder / "pictures", "pictures")
-    tracker.artifact(key, package, "separator")
     tracker.end(key, "finished", _now_ms())
     return FinishedRun(key=key, folder=folder, package=package, best_psnr=state.progress.best_psnr)
 

@@ -37,6 +37,8 @@ class Progress:
     """Wall time in steps and validations, all sittings together."""
     cpu_seconds: float = 0.0
     """Process CPU time, likewise."""
+    store_digest: str = ""
+    """Of the store that it trains on; set at the first step."""
 
 
 class TrainingState:
@@ -71,9 +73,10 @@ class TrainingState:
 
     def save(self, folder: Path) -> Path:
         """Write ``folder/checkpoint-<step>`` whole or not at all, and drop older ones."""
+        for torn in folder.glob(f".{PREFIX}*.partial"):
+            shutil.rmtree(torn)
         final = folder / f"{PREFIX}{self.progress.step:08d}"
         partial = final.with_name(f".{final.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         self.write(partial)
         shutil.rmtree(final, ignore_errors=True)

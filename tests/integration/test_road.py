@@ -163,7 +163,7 @@ def test_a_training_is_registered_resumed_and_compared(done, suite: Path, tmp_pa
     text = run("train", done.plan.store, "--resume", "mine", "--workspace", root)
     assert "registered as dtsinn-fmz-fdg-p1/2" in text
     text = run(
-        "evaluate", "--model", "run:mine", "--model2", "best", "--suite", "none", "--quiet",
+        "evaluate", "--model", "run:mine", "--model", "best", "--suite", "none", "--quiet",
         "--out", tmp_path / "pair", "--workspace", root,
     )  # fmt: skip
     assert "dtsinn-fmz-fdg-p1-2" in text

@@ -146,9 +146,9 @@ def test_what_is_not_there_is_told_with_what_is(registered, workspace, packages)
     with pytest.raises(InputError, match="no model is registered yet; try dtsinn search STORE"):
         resolve("best", workspace)
     registered(packages.weak)
-    with pytest.raises(InputError, match=f"has a champion yet; got {NAME}/1; try dtsinn promote"):
+    with pytest.raises(InputError, match=f"has a champion yet; got {NAME}/1; try {NAME}/1 in"):
         resolve("best", workspace)
-    with pytest.raises(InputError, match=f"^{NAME} has no champion; try dtsinn promote {NAME}/1$"):
+    with pytest.raises(InputError, match=f"^{NAME} has no champion; try {NAME}/1$"):
         resolve(NAME, workspace)
     with pytest.raises(InputError, match="no model is called dtsinn-x; wanted one of"):
         resolve("dtsinn-x", workspace)

@@ -17,6 +17,7 @@ from dtsinn.core.config import find_config, from_mapping, read_yaml, to_mapping
 from dtsinn.core.errors import InputError
 from dtsinn.core.protocol import load_protocol
 from dtsinn.core.tracer import load_tracer
+from dtsinn.simulation.study import simulate
 from dtsinn.simulation.subject import (
     StudyRequest,
     draw_subject,
@@ -176,3 +177,17 @@ def test_a_tracer_without_kinetics_for_a_region_is_refused(tmp_path: Path) -> No
 def test_a_subject_out_of_range_is_refused() -> None:
     with pytest.raises(InputError, match="0 to 19"):
         draw_subject(SMALL, 20)
+
+
+def test_tracers_of_a_users_file_are_called_by_their_name(tmp_path: Path) -> None:
+    mapping = read_yaml(find_config("tracers", "fmz")) | {"name": "fmz-mine"}
+    own = tmp_path / "own.yaml"
+    own.write_text(yaml.safe_dump(mapping))
+    request = StudyRequest(tracers=(str(own), "fdg"), subjects=2, slices=1, size=16)
+    header = simulate(request, str(tmp_path / "own.zarr"), workers=1)
+    assert header.tracers == ("fmz-mine", "fdg")
+
+
+def test_one_tracer_twice_is_refused() -> None:
+    with pytest.raises(InputError, match="tracers; got fdg twice; wanted two that differ"):
+        StudyRequest(tracers=("fdg", "fdg"))
