@@ -30,7 +30,7 @@ class _Commands(TyperGroup):
         except (DtsinnError, OSError, MemoryError) as error:
             if ctx.meta.get("debug"):
                 traceback.print_exc()
-            terminal.complain(str(error) or type(error).__name__)
+            terminal.complain(_words(error))
             raise typer.Exit(getattr(error, "exit_code", 1)) from None
         except KeyboardInterrupt:
             terminal.complain("interrupted")
@@ -120,7 +120,9 @@ def simulate(
 
 
 @app.command(epilog="Example: dtsinn info brain.zarr --json")
-def info(store: StorePath, as_json: AsJson = False, debug: Debug = False) -> None:
+def info(
+    store: StorePath, as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False
+) -> None:
     """Describe a store."""
     from dtsinn.core.config import to_mapping
     from dtsinn.data.store import open_store
@@ -307,6 +309,8 @@ def evaluate(
         terminal.say_json(as_record(evaluation))
         return
     terminal.say_evaluation(evaluation)
+    if data is None and all(cell.source != "store" for cell in evaluation.cells):
+        terminal.note("no test subjects of a store: the model's own is gone or changed; try --data")
     terminal.say(f"report: {folder / 'report.html'}")
 
 
@@ -318,6 +322,7 @@ def models(
     ref: Annotated[str | None, typer.Argument(metavar="[REF]", help="Which one.")] = None,
     as_json: AsJson = False,
     workspace: Root = ROOT,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """List the registered models, or show where one comes from."""
@@ -358,12 +363,14 @@ def export(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write.")],
     ref: Annotated[str, typer.Argument(metavar="[REF]", help="Which model.")] = "best",
     workspace: Root = ROOT,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Write a model's package, after proving its ONNX graphs against torch."""
     from dtsinn.road import export_model
 
-    model, proof = export_model(ref, out, Workspace(workspace))
+    with terminal.progress(quiet) as progress:
+        model, proof = export_model(ref, out, Workspace(workspace), progress)
     version = "" if model.version is None else f"/{model.version}"
     terminal.say(f"{model.name}{version} is in {out}")
     terminal.say(f"ONNX Runtime against torch: relative error {proof.model_error:.1e}")
@@ -376,6 +383,7 @@ def ui(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 5000,
     browser: Annotated[bool, typer.Option("--browser", help="Open a browser too.")] = False,
     workspace: Root = ROOT,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Show this workspace in the MLflow UI on 127.0.0.1, until Ctrl-C."""
@@ -384,7 +392,7 @@ def ui(
     show(
         Workspace(workspace),
         port,
-        announce=lambda url: terminal.say(f"{url}   (Ctrl-C ends it)"),
+        announce=lambda url: terminal.say(f"{url}   (Ctrl-C ends it)", quiet=quiet),
         open_browser=browser,
     )
 
@@ -399,6 +407,12 @@ def demo(
     from dtsinn.demo import walk
 
     walk(Workspace(workspace), quiet=quiet)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
 
 
 def _say_found(found: Any) -> None:

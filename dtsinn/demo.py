@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from pathlib import Path
+from shlex import quote
 
 from dtsinn import terminal
 from dtsinn.core.workspace import Workspace
@@ -31,9 +32,13 @@ def walk(workspace: Workspace, *, quiet: bool) -> None:
     name = _name(number)
     store = str(workspace.root / "demo.zarr")
     export = workspace.root / f"{name}-export"
-    option = "" if str(workspace.root) == "dtsinn-workspace" else f" --workspace {workspace.root}"
+    option = (
+        ""
+        if str(workspace.root) == "dtsinn-workspace"
+        else f" --workspace {quote(str(workspace.root))}"
+    )
 
-    _head(1, "simulate", f"dtsinn simulate {store}", quiet)
+    _head(1, "simulate", f"dtsinn simulate {quote(store)}", quiet)
     if not Path(store).exists():
         with terminal.progress(quiet) as progress:
             simulate(REQUEST, store, progress=progress)
@@ -44,7 +49,7 @@ def walk(workspace: Workspace, *, quiet: bool) -> None:
     )
 
     command = (
-        f"dtsinn search {store} --space quick --trials {TRIALS}"
+        f"dtsinn search {quote(store)} --space quick --trials {TRIALS}"
         f" --name {name} --seed {number - 1}{option}"
     )
     _head(2, "search and promote", command, quiet)
@@ -63,18 +68,21 @@ def walk(workspace: Workspace, *, quiet: bool) -> None:
         )
     terminal.say_evaluation(evaluation)
 
-    _head(4, "export", f"dtsinn export {found.version.ref} --out {export}{option}", quiet)
+    _head(
+        4, "export", f"dtsinn export {found.version.ref} --out {quote(str(export))}{option}", quiet
+    )
     _, proof = export_model(found.version.ref, export, workspace)
     terminal.say(f"ONNX Runtime against torch: relative error {proof.model_error:.1e}")
     terminal.say(f"inverse of forward through ONNX: relative error {proof.round_trip_error:.1e}")
 
+    model = "the champion" if found.gate.passed else "the best model, refused by the gate"
     minutes = (time.monotonic() - begun) / 60
     terminal.say(f"\nDone in {minutes:.1f} minutes. Everything lies in {workspace.root}:")
     terminal.say_table(
         ["what", "where"],
         [
             ["the data", store],
-            ["the champion", f"{found.version.ref}, in dtsinn models{option}"],
+            [model, f"{found.version.ref}, in dtsinn models{option}"],
             ["the report", str(report / "report.html")],
             ["the package with its ONNX graphs", str(export)],
             ["every run, with curves and pictures", f"dtsinn ui{option}"],
@@ -83,9 +91,9 @@ def walk(workspace: Workspace, *, quiet: bool) -> None:
     terminal.say("\nNext, type:")
     for line in (
         f"dtsinn ui{option}",
-        f"dtsinn models show best{option}",
-        f"dtsinn train {store} --set steps=8000{option}",
-        f"dtsinn search {store} --trials 50 --time-budget 2h --name long{option}",
+        f"dtsinn models show {found.version.ref}{option}",
+        f"dtsinn train {quote(store)} --set steps=8000{option}",
+        f"dtsinn search {quote(store)} --trials 50 --time-budget 2h --name long{option}",
     ):
         terminal.say(f"  {line}")
 

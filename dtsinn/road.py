@@ -118,6 +118,11 @@ def evaluate_models(
     if store is not None and data:
         for separator in separators:
             separator.check_fits(store.header)
+    if store is None and suite is None:
+        raise InputError(
+            "nothing to evaluate on: the store that the model was trained on is gone or changed",
+            hint="--data STORE",
+        )
     label = suite.name if suite else "store"
     out = out or workspace.evaluations / f"{_label(models[0])}-{label}"
     evaluation = evaluate(
@@ -133,12 +138,17 @@ def evaluate_models(
     return evaluation, out
 
 
-def export_model(ref: str, out: Path, workspace: Workspace) -> tuple[ResolvedModel, ParityReport]:
+def export_model(
+    ref: str, out: Path, workspace: Workspace, progress: Progress = no_progress
+) -> tuple[ResolvedModel, ParityReport]:
     """Copy a model's package to ``out`` after proving its ONNX graphs."""
     if out.exists():
         raise InputError(f"{out} exists already", hint="another --out")
     model = resolve(ref, workspace)
-    return model, export_package(model.path, out)
+    progress("exporting", 0, 1)
+    proof = export_package(model.path, out)
+    progress("exporting", 1, 1)
+    return model, proof
 
 
 def _own_store(model: ResolvedModel, workspace: Workspace) -> Store | None:

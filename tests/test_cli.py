@@ -148,6 +148,22 @@ def test_a_wrong_search_is_refused(small_path: Path, arguments: list[str], messa
     assert message in refused("search", small_path, *arguments)
 
 
+def test_a_trial_that_can_never_fit_is_refused(small_path: Path, tmp_path: Path) -> None:
+    code, _, err = run(
+        "search", small_path, "--cpus-per-trial", 999, "--workspace", tmp_path / "w", "--quiet"
+    )
+    assert code == 2
+    assert "a trial asks for 999 CPUs" in err
+    assert "try a smaller --cpus-per-trial" in err
+    assert not (tmp_path / "w" / "searches").exists()
+
+
+def test_markup_in_a_name_is_text(small_path: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a[b]c.zarr"
+    path.symlink_to(small_path)
+    assert "a[b]c.zarr" in run("info", path)[1]
+
+
 def test_a_dry_run_shows_the_space_and_starts_nothing(small_path: Path) -> None:
     code, out, _ = run("search", small_path, "--space", "quick", "--dry-run")
     assert code == 0

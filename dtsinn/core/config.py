@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -113,6 +114,9 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
             or a value that the class refuses.
     """
     adapter = TypeAdapter(cls)
+    for key, value in flatten(mapping).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{where}: {key}", got=value, wanted="a finite number")
     try:
         text = json.dumps(mapping, allow_nan=False)
     except (TypeError, ValueError) as error:

@@ -11,6 +11,8 @@ from pathlib import Path
 from dtsinn.core.config import STRICT, config_names, find_config, from_mapping, read_yaml
 from dtsinn.core.errors import InputError
 
+MOST_FRAMES = 10_000
+"""Frames of one length, at most: list mode at a second a frame for three hours (uncited)."""
 CONTIGUITY_S = 1e-3
 """Gap or overlap of frames up to which they count as contiguous, s (scanners round to 1 ms)."""
 
@@ -88,8 +90,8 @@ def load_protocol(name_or_path: str) -> Protocol:
     path: Path = find_config("protocols", name_or_path)
     file = from_mapping(_ProtocolFile, read_yaml(path), str(path))
     for count, _ in file.frames:
-        if count < 1:
-            raise InputError(f"{path}: frames: count", got=count, wanted="1 or more")
+        if not 1 <= count <= MOST_FRAMES:
+            raise InputError(f"{path}: frames: count", got=count, wanted=f"1 to {MOST_FRAMES}")
     durations = [seconds for count, seconds in file.frames for _ in range(count)]
     starts = [0.0, *itertools.accumulate(durations)][:-1]
     return Protocol(

@@ -178,7 +178,9 @@ def test_a_training_is_registered_resumed_and_compared(done, suite: Path, tmp_pa
 def test_the_page_shows_the_search_with_its_pictures(done) -> None:
     page = start_ui(Workspace(done.workspace.root))
     try:
-        run_id = connect_existing(done.workspace).run_id("first/trial-000")
+        tracker = connect_existing(done.workspace)
+        run_id = tracker.run_id("first/trial-000")
+        assert tracker.client.list_artifacts(run_id, "pictures")
         url = f"{page.url}/get-artifact?path=pictures/separation.png&run_uuid={run_id}"
         with urllib.request.urlopen(url, timeout=30) as answer:
             assert answer.read().startswith(b"\x89PNG")

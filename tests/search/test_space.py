@@ -82,6 +82,7 @@ def test_the_base_is_the_first_suggestion_where_the_space_holds_it(write) -> Non
         ("{parameters: {optimizer.learning_rate: {log: [0, 1e-2]}}}", "above 0"),
         ("{parameters: {loss.backward: {float: [0, 1], step: 2}}}", "of an int range"),
         ("{base: nothing, parameters: {model.blocks: {int: [1, 2]}}}", "no such run"),
+        ("{parameters: {steps: {int: [100, 8000]}}}", "steps cannot be searched"),
         ("{extra: 1, parameters: {model.blocks: {int: [1, 2]}}}", "unknown key; got extra"),
         ("{fixed: {model.blocks: 2}, parameters: {model.blocks: {int: [1, 2]}}}", "both fixed"),
     ],

@@ -167,6 +167,37 @@ def test_another_number_of_frames_is_refused(small_store: Store, config, tmp_pat
         resume_run(small_store, tmp_path / "other", Notebook())
 
 
+def test_another_store_is_refused(small_store: Store, config, tmp_path: Path) -> None:
+    state = TrainingState(config, 18)
+    state.progress.store_digest = "0" * 64
+    state.save(tmp_path / "other")
+    with pytest.raises(InputError, match="run other was trained on another store"):
+        resume_run(small_store, tmp_path / "other", Notebook())
+
+
+def test_an_interruption_is_told_whenever_it_comes(
+    small_store: Store, config: RunConfig, tmp_path: Path
+) -> None:
+    class Stopped(Notebook):
+        def artifact(self, key: str, path: Path, folder: str = "") -> None:
+            raise KeyboardInterrupt
+
+    notebook = Stopped()
+    short = load_run_config("default", [*QUICK, "steps=1"])
+    with pytest.raises(KeyboardInterrupt):
+        start_run(small_store, short, tmp_path / "late", notebook)
+    assert notebook.ended == [("killed", {"reason": "KeyboardInterrupt"})]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["seed=-1", "optimizer.clip=.nan", "round_trip_limit=0", "optimizer.weight_decay=.inf"],
+)
+def test_impossible_settings_are_refused(setting: str) -> None:
+    with pytest.raises(InputError, match=setting.split("=")[0]):
+        load_run_config("default", [setting])
+
+
 def test_the_learning_rate_warms_up_and_decays(config: RunConfig) -> None:
     rates = [learning_rate(config.optimizer, step, 1000) for step in range(1000)]
     assert rates[0] < rates[25] < max(rates)
