@@ -7,7 +7,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -114,8 +114,8 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
             or a value that the class refuses.
     """
     adapter = TypeAdapter(cls)
-    for key, value in flatten(mapping).items():
-        if isinstance(value, float) and not math.isfinite(value):
+    for key, value in _floats("", mapping):
+        if not math.isfinite(value):
             raise InputError(f"{where}: {key}", got=value, wanted="a finite number")
     try:
         text = json.dumps(mapping, allow_nan=False)
@@ -196,6 +196,16 @@ def unknown_key(key: str, cls: type[Any], where: str) -> InputError:
         wanted="" if close else f"one of {', '.join(known)}",
         hint=close[0] if close else "",
     )
+
+
+def _floats(key: str, value: Any) -> Iterator[tuple[str, float]]:
+    """All floats inside plain data, with their dotted keys."""
+    if isinstance(value, float):
+        yield key, value
+    elif isinstance(value, Mapping | list | tuple):
+        parts = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for name, part in parts:
+            yield from _floats(f"{key}.{name}" if key else str(name), part)
 
 
 def _located(cls: type[Any], error: ValidationError, where: str) -> InputError:

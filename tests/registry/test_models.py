@@ -187,15 +187,13 @@ def test_lineage_is_shown(begin, champion, tracker, store):
     assert [found["key"] for found in shown["evaluations"]] == ["e1"]
 
 
-def test_mlflow_loads_it_without_pickles_and_answers_the_same(champion, tracker, packages, store):
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(tracker.uri)
-    mlflow.set_registry_uri(tracker.uri)
-    try:
-        loaded = mlflow.pyfunc.load_model(f"models:/{NAME}@champion")
-    finally:
-        mlflow.set_registry_uri(None)
-        mlflow.set_tracking_uri(before)
+def test_mlflow_loads_it_without_pickles_and_answers_the_same(
+    champion, tracker, packages, store, monkeypatch
+):
+    # MLflow's own set_tracking_uri would stay in the environment of all later tests.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracker.uri)
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", tracker.uri)
+    loaded = mlflow.pyfunc.load_model(f"models:/{NAME}@champion")
     mixture = next(store.subjects("gate")).mixture_NTYX
     answer = loaded.predict(mixture)
     separator = Separator.load(packages.weak)
