@@ -19,6 +19,8 @@ from dtsinn.simulation.subject import StudyRequest
 
 REQUEST = StudyRequest(subjects=60, slices=8, size=64, noise="mid", seed=0)
 TRIALS = 8
+TIME_BUDGET_S = 210
+"""Two idle cores need about 150 s for the trials; a busy or slow machine stops here."""
 
 
 def walk(workspace: Workspace, *, quiet: bool) -> None:
@@ -50,11 +52,16 @@ def walk(workspace: Workspace, *, quiet: bool) -> None:
 
     command = (
         f"dtsinn search {quote(store)} --space quick --trials {TRIALS}"
-        f" --name {name} --seed {number - 1}{option}"
+        f" --time-budget {TIME_BUDGET_S}s --name {name} --seed {number - 1}{option}"
     )
     _head(2, "search and promote", command, quiet)
     plan = SearchPlan(
-        name=name, store=store, space=load_space("quick"), trials=TRIALS, seed=number - 1
+        name=name,
+        store=store,
+        space=load_space("quick"),
+        trials=TRIALS,
+        time_budget_s=TIME_BUDGET_S,
+        seed=number - 1,
     )
     found = search_and_promote(plan, workspace, terminal.live(quiet))
     terminal.say(f"best of {TRIALS} trials: {found.search.best_psnr:.2f} dB on the val subjects")

@@ -106,11 +106,11 @@ class DriverCallback(Callback):  # type: ignore[misc]
         """A trial failed for good: a machine fault that retries did not mend."""
         self._end(trial, "failed", "machine fault")
 
-    def close(self, reason: str) -> int:
+    def close(self, status: str, reason: str) -> int:
         """End what began and never ended; returns how many trials that were."""
         left = [name for name in self.names.values() if name not in self.ended]
         for name in left:
-            self._record_end(name, "killed", reason)
+            self._record_end(name, status, reason)
         return len(left)
 
     def _record_report(

@@ -115,8 +115,11 @@ def _search(
             best = _tune(plan, folder, storage, callback)
         finally:
             interrupted = _is_interrupted(plan, callback, time.monotonic() - begun)
-            callback.close("the search ended first")
-            close_study(study, "the search ended first")
+            status, reason = (
+                ("killed", "interrupted") if interrupted else ("pruned", "the time budget is spent")
+            )
+            callback.close(status, reason)
+            close_study(study, reason)
     if best is None:
         reasons = {row.reason for row in table.rows.values() if row.reason}
         raise RunError("no trial gave a result", got="; ".join(sorted(reasons)) or "no report")

@@ -140,6 +140,32 @@ def test_a_name_is_not_searched_twice(done) -> None:
         run_search(done.plan, done.workspace, NullTracker(), QUIET)
 
 
+def test_a_time_budget_ends_a_search_in_order(make_space, small_path: Path, tmp_path: Path) -> None:
+    space = make_space(
+        tmp_path,
+        "{base: default, fixed: {steps: 100000, validate_every: 20, model.width: 8},"
+        " parameters: {model.blocks: {choice: [1, 2]}}}",
+    )
+    workspace = Workspace(tmp_path / "workspace")
+    plan = SearchPlan(
+        name="short",
+        store=str(small_path),
+        space=space,
+        trials=50,
+        time_budget_s=15,
+        scheduler="none",
+    )
+    result = run_search(plan, workspace, NullTracker(), QUIET)
+    assert not result.interrupted
+    assert set(result.states) == {"pruned"}
+    events = list(Ledger(workspace.searches / "short" / "ledger.jsonl"))
+    ends = [event for event in events if event["event"] == "end"]
+    assert {end["tags"].get("reason") for end in ends[:-1]} == {"the time budget is spent"}
+    assert ends[-1]["status"] == "finished"
+    states = {trial.state for trial in study_trials(workspace, "short")}
+    assert TrialState.RUNNING not in states
+
+
 def test_what_a_configuration_does_wrong_is_an_answer(
     make_space, small_path: Path, tmp_path: Path
 ) -> None:
