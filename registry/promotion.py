@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 from filelock import FileLock, Timeout
 
-from dtsinn.core.errors import InputError, RunError
+from dtsinn.core.errors import RunError
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store
 from dtsinn.registry.gate import Contender, GateConfig, gate
@@ -84,21 +84,6 @@ def promote(
             _write_down(tracker, version, report)
             return report
     raise RunError(f"the champion of {target} keeps changing", hint="again later")
-
-
-def rollback(tracker: MlflowTracker, workspace: Workspace, name: str) -> ModelVersion:
-    """Make the previous champion lead again; asking twice undoes it.
-
-    Raises:
-        InputError: There is no previous champion.
-    """
-    with _alone(workspace):
-        champion = find_alias(tracker, name, CHAMPION)
-        previous = find_alias(tracker, name, PREVIOUS)
-        if previous is None or _number(previous) == _number(champion):
-            raise InputError(f"{name} has no previous champion", hint="dtsinn models")
-        _move(tracker, previous, champion)
-        return get_version(tracker, name, previous.version)
 
 
 @contextmanager

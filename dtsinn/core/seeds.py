@@ -24,8 +24,3 @@ def seed_words(*path: int | str) -> list[int]:
 def generator(*path: int | str) -> np.random.Generator:
     """A numpy generator for a named place, independent of all other places."""
     return np.random.default_rng(np.random.SeedSequence(seed_words(*path)))
-
-
-def integer_seed(*path: int | str) -> int:
-    """A 63-bit seed for a named place, for generators of other libraries (torch)."""
-    return int(np.random.SeedSequence(seed_words(*path)).generate_state(1, np.uint64)[0] >> 1)

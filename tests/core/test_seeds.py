@@ -1,6 +1,6 @@
 import numpy as np
 
-from dtsinn.core.seeds import generator, integer_seed
+from dtsinn.core.seeds import generator
 
 
 def test_the_same_place_draws_the_same_and_another_does_not() -> None:
@@ -8,8 +8,3 @@ def test_the_same_place_draws_the_same_and_another_does_not() -> None:
     assert np.array_equal(first, generator(3, "subject", 7).random(100))
     for other in [(3, "subject", 8), (4, "subject", 7), (3, "Subject", 7)]:
         assert abs(np.corrcoef(first, generator(*other).random(100))[0, 1]) < 0.5
-
-
-def test_integer_seeds_fit_other_libraries() -> None:
-    assert integer_seed(1, "a") == integer_seed(1, "a") != integer_seed(1, "b")
-    assert 0 <= integer_seed(1, "a") < 2**63

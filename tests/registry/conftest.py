@@ -21,8 +21,9 @@ from dtsinn.deploy.package import Lineage, SeparatorInfo, read_info, write_packa
 from dtsinn.networks.build import build_network
 from dtsinn.networks.invertible import ModelConfig
 from dtsinn.networks.normalisation import per_sample, sample_scale
-from dtsinn.registry.models import ModelVersion, register
+from dtsinn.registry.registration import register
 from dtsinn.registry.tracking import MlflowTracker, connect
+from dtsinn.registry.versions import ModelVersion
 
 PROTOCOL = Protocol(
     name="p1",

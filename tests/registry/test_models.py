@@ -12,14 +12,11 @@ from dtsinn.core.workspace import Workspace
 from dtsinn.deploy.package import package_digest
 from dtsinn.deploy.separator import Separator
 from dtsinn.registry.flavour import SeparatorModel
-from dtsinn.registry.models import (
-    CHAMPION,
-    list_models,
-    model_name,
-    register,
-    resolve,
-    show_model,
-)
+from dtsinn.registry.lineage import show_model
+from dtsinn.registry.names import model_name
+from dtsinn.registry.references import resolve
+from dtsinn.registry.registration import register
+from dtsinn.registry.versions import CHAMPION, list_models
 
 NAME = "dtsinn-fmz-fdg-p1"
 

@@ -9,9 +9,8 @@ import pytest
 
 from dtsinn.core.errors import InputError
 from dtsinn.registry.gate import GateConfig, load_gate
-from dtsinn.registry.models import list_models
-from dtsinn.registry.promotion import promote, rollback
-from dtsinn.registry.versions import find_alias
+from dtsinn.registry.promotion import promote
+from dtsinn.registry.versions import find_alias, list_models
 
 NAME = "dtsinn-fmz-fdg-p1"
 CONFIG = GateConfig()
@@ -74,15 +73,6 @@ def test_first_better_and_worse(tracker, workspace, registered, packages, store)
     }
 
 
-def test_rollback_swaps_and_needs_a_previous_one(tracker, workspace, registered, packages, store):
-    promote(tracker, workspace, registered(packages.weak), store, CONFIG)
-    with pytest.raises(InputError, match="no previous champion"):
-        rollback(tracker, workspace, NAME)
-    promote(tracker, workspace, registered(packages.strong), store, CONFIG)
-    assert rollback(tracker, workspace, NAME).version == 1
-    assert (alias(tracker, "champion"), alias(tracker, "previous")) == (1, 2)
-
-
 def test_the_floor_is_not_beaten_by_itself(tracker, workspace, registered, packages, store):
     report = promote(tracker, workspace, registered(packages.untrained), store, CONFIG)
     assert names_of(report.failures) == {"better"}
@@ -130,7 +120,7 @@ def test_two_processes_promote_one_after_the_other(
         "from dtsinn.core.workspace import Workspace\n"
         "from dtsinn.data.store import open_store\n"
         "from dtsinn.registry.gate import GateConfig\n"
-        "from dtsinn.registry.models import find_version\n"
+        "from dtsinn.registry.references import find_version\n"
         "from dtsinn.registry.promotion import promote\n"
         "from dtsinn.registry.tracking import connect\n"
         "space = Workspace(Path(sys.argv[1])); tracker = connect(space)\n"

@@ -14,9 +14,10 @@ import pytest
 
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.gate import GateConfig
-from dtsinn.registry.models import list_models, resolve
 from dtsinn.registry.promotion import promote
+from dtsinn.registry.references import resolve
 from dtsinn.registry.tracking import connect
+from dtsinn.registry.versions import list_models
 
 pytestmark = pytest.mark.slow
 
