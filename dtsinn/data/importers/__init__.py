@@ -1,0 +1,1 @@
+"""Importers: foreign and real data, brought into a store."""

@@ -1,0 +1,84 @@
+"""What every importer promises: a study in the store's words, read one subject at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from dtsinn.core.protocol import Protocol as ScanProtocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSubject:
+    """One subject of a source, before anything of it is read.
+
+    Attributes:
+        identity: What the user calls the subject; it may name a person and is written nowhere.
+        split: One of the splits, or None where the importer shall assign it.
+        slice_position: [S] axial positions of the slices, ascending, mm.
+        where: Place in the user's plan, for messages, such as ``subjects.2``.
+    """
+
+    identity: str
+    split: str | None
+    slice_position: tuple[float, ...]
+    where: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyShape:
+    """What all subjects of a source share.
+
+    Attributes:
+        tracers: Names, by order of injection.
+        protocol: Frames and injection times.
+        half_life: Of each tracer, s.
+        size: Rows Y and columns X of a slice.
+        voxel_size: Along y and x, mm.
+        has_truth: Whether there are single-tracer sequences beside the mixture.
+        attributes: Plain data on how the samples came about; free of identities and free text.
+    """
+
+    tracers: tuple[str, str]
+    protocol: ScanProtocol
+    half_life: tuple[float, float]
+    size: tuple[int, int]
+    voxel_size: tuple[float, float]
+    has_truth: bool
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """A foreign study, opened: everything but the images is known and checked.
+
+    An implementer promises: whatever can be told from headers was refused when the source was
+    opened; ``read`` is a pure function of the subject's number.
+    """
+
+    @property
+    def shape(self) -> StudyShape:
+        """What all subjects share."""
+        ...
+
+    @property
+    def subjects(self) -> tuple[SourceSubject, ...]:
+        """The subjects in the order of the plan."""
+        ...
+
+    def read(self, subject: int) -> dict[str, npt.NDArray[np.floating[Any]]]:
+        """The images of one subject, kBq/mL, frame-averaged, not decay-corrected.
+
+        Rows run from the front of the body to its back, columns from the subject's left hand to
+        its right (x of a RAS frame ascending).
+
+        Returns:
+            ``mixture`` [S, T, Y, X] and, where the source has truth, ``tracers`` [S, K, T, Y, X].
+
+        Raises:
+            InputError: The data are damaged, or do not fit what the header said.
+        """
+        ...
