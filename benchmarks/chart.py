@@ -9,9 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dtsinn.evaluation.pictures import FAINT, INK, SERIES, png, tidy
+from dtsinn.core.figures import FAINT, INK, SERIES, grid_lines, png, tidy
 
-GRID = "#e4e7eb"
 LINK = "#c9d2dc"
 BAND = "#eef4fb"
 
@@ -39,8 +38,7 @@ def comparison_chart(rows: Sequence[Dots], tracers: tuple[str, str], seconds: fl
     axes.set_ylim(len(rows) - 0.45, -0.55)
     axes.margins(x=0.06)
     axes.set_xlabel("PSNR on unseen subjects, dB", fontsize=9.5, color=INK)
-    axes.grid(axis="x", color=GRID, lw=0.8)
-    axes.set_axisbelow(True)
+    grid_lines(axes, "x")
     tidy(axes)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0, labelsize=10, labelcolor=INK)

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dtsinn.data.body import SCALE_FLOOR_kBq_mL
 from dtsinn.networks.invertible import CouplingBlock, ModelConfig
-from dtsinn.networks.normalisation import SCALE_FLOOR_kBq_mL
 from dtsinn.networks.subnets import draw_start
 from dtsinn.networks.variables import VARIABLE_AUGMENTATIONS
 

@@ -1,43 +1,36 @@
-"""``reading``: what the training stream costs, beside plain ways to read the same samples."""
+"""``reading``: what the training stream costs, beside other ways to read the same samples."""
 
 from __future__ import annotations
 
+import os
 import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
+from unittest import mock
 
 from benchmarks.comparison import Say
+from benchmarks.formats import as_float16, in_bucket, rounding, stored_mib
 from benchmarks.machine import describe_machine
 from benchmarks.methods import separator_learner
 from benchmarks.report import Result, Table
+from benchmarks.s3 import s3_server
 from benchmarks.training import calibrate
-from dtsinn.data.loader import Reading, batches
+from benchmarks.ways import DIRECT, STREAM, Cost, Way, local_ways, measure, stream_and_zarr
 from dtsinn.data.store import Store
 from dtsinn.training.config import load_run_config
 from dtsinn.training.loop import train
 from dtsinn.training.state import TrainingState
 
 NAME = "reading"
-ARRAYS = ("mixture", "tracers")
+THROUGHPUT_TARGET = 0.85
+"""Samples of the stream over those of whole blocks read with zarr alone, at least."""
 WAIT_TARGET = 0.02
 """Largest part of a step that may be spent waiting for data."""
 READ_TARGET = 0.03
 """Largest part of a step's CPU time that may be spent reading."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """A way to read and its process CPU time a sample: median and range of the rounds."""
-
-    way: str
-    milliseconds: float
-    low: float
-    high: float
+BUCKET_ROUNDS = 3
+"""Passes over the bucket, at most: they are slow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,104 +49,50 @@ def run(store: Store, *, rounds: int, steps: int, say: Say) -> Result:
     """Measure reading and report.
 
     Args:
-        store: Data with ``train`` and ``val`` subjects.
+        store: Local data with ``train`` and ``val`` subjects.
         rounds: Passes over the ``train`` samples with every way, interleaved.
         steps: Training steps over which the shares are taken.
         say: Told what is being done.
     """
-    say("reading all train samples in three ways")
-    costs = measure_costs(store, rounds)
+    busy = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        say("writing the samples in other formats")
+        half = as_float16(store, folder / "half.zarr")
+        ways = [*local_ways(store, folder), *_renamed(stream_and_zarr(half)[:2], "float16")]
+        say(f"reading all train samples in {len(ways)} ways")
+        costs = measure(ways, rounds)
+        sizes = {"float32": stored_mib(store), "float16": stored_mib(half)}
+        errors = rounding(store, half)
+        say("reading them from an S3 server")
+        remote = _from_bucket(store, folder, min(rounds, BUCKET_ROUNDS))
     say("training the default separator")
-    shares = measure_shares(store, steps, costs[0].milliseconds)
-    header = store.header
-    sample = 3 * header.protocol.frames * header.size[0] * header.size[1] * 4 / 2**20
-    base = costs[-1].milliseconds
-    table = Table(
-        title="Reading a sample (mixture and two tracers)",
-        columns=["way", "CPU ms [range]", "over npy memmap"],
-        rows=[
-            [
-                cost.way,
-                f"{cost.milliseconds:.2f} [{cost.low:.2f}, {cost.high:.2f}]",
-                f"{cost.milliseconds / base:.1f}x",
-            ]
-            for cost in costs
-        ],
-    )
-    step = Table(
-        title=f"A training step of the default separator ({shares.step_milliseconds:.1f} CPU ms)",
-        columns=["share", "measured", "target"],
-        rows=[
-            ["waiting for data, of wall time", _percent(shares.waiting), _percent(WAIT_TARGET)],
-            ["reading, of CPU time", _percent(shares.reading), _percent(READ_TARGET)],
-        ],
-    )
+    shares = measure_shares(store, steps, costs[0].cpu)
     return Result(
         name=NAME,
         title="Reading samples for training",
         machine=describe_machine(),
-        notes=[
-            f"{header.size[0]} x {header.size[1]} pixels, {header.protocol.frames} frames: "
-            f"{sample:.2f} MiB a sample; lz4 with shuffle and crc32c, one chunk a sample, shards "
-            f"of {store.block}. Page cache warm.",
-            f"Process CPU time, all threads; median of {rounds} interleaved passes over the "
-            "train samples after one that is not counted, in brackets the range.",
-            "The training stream reads the store's blocks through dask in a thread, checks every "
-            "sample for NaN, shuffles and collates; the direct reads give whole blocks in order; "
-            "the memmap has neither compression nor checksum and copies single samples in random "
-            "order.",
-            f"Shares over {steps} steps, batch 1, one torch thread.",
+        notes=_notes(store, rounds, steps, busy),
+        tables=[
+            _targets(costs, shares),
+            _costs("Reading a sample (mixture and two tracers) from a local disk", costs),
+            _costs("The same from an S3 server on this machine", remote),
+            _half_table(sizes, errors),
         ],
-        tables=[table, step],
         data={
-            "costs": [asdict(cost) for cost in costs],
+            "local": [asdict(cost) for cost in costs],
+            "bucket": [asdict(cost) for cost in remote],
             "shares": asdict(shares),
-            "targets": {"waiting": WAIT_TARGET, "reading": READ_TARGET},
+            "stored_MiB_a_sample": sizes,
+            "float16_error": errors,
+            "load_average_before": busy,
+            "targets": {
+                "throughput": THROUGHPUT_TARGET,
+                "waiting": WAIT_TARGET,
+                "reading": READ_TARGET,
+            },
         },
     )
-
-
-def measure_costs(store: Store, rounds: int) -> list[Cost]:
-    """CPU time a sample: the training stream, direct zarr blocks, npy memmap."""
-    chosen = np.flatnonzero(store.split_N == "train")
-    stream = batches(store, Reading(seed=0), 1)
-
-    def from_stream() -> None:
-        for _ in chosen:
-            next(stream)
-
-    def from_zarr() -> None:
-        for block in np.unique(chosen // store.block):
-            for name in ARRAYS:
-                store.group[name][block * store.block : (block + 1) * store.block]
-
-    with tempfile.TemporaryDirectory() as folder:
-        maps = [_as_memmap(store, name, chosen, Path(folder)) for name in ARRAYS]
-        order = np.random.default_rng(0).permutation(len(chosen))
-
-        def from_memmap() -> None:
-            for position in order:
-                for mapped in maps:
-                    np.array(mapped[position])
-
-        blocks = len(np.unique(chosen // store.block)) * store.block
-        ways: list[tuple[str, Callable[[], None], int]] = [
-            ("training stream", from_stream, len(chosen)),
-            ("direct zarr blocks", from_zarr, blocks),
-            ("npy memmap", from_memmap, len(chosen)),
-        ]
-        taken = np.array(
-            [[_cpu(read) / samples for _, read, samples in ways] for _ in range(rounds + 1)]
-        )
-    return [
-        Cost(
-            way=way,
-            milliseconds=float(np.median(values)),
-            low=float(values.min()),
-            high=float(values.max()),
-        )
-        for (way, _, _), values in zip(ways, 1e3 * taken[1:].T, strict=True)
-    ]
 
 
 def measure_shares(store: Store, steps: int, reading_milliseconds: float) -> Shares:
@@ -171,19 +110,95 @@ def measure_shares(store: Store, steps: int, reading_milliseconds: float) -> Sha
     )
 
 
-def _as_memmap(
-    store: Store, name: str, chosen: npt.NDArray[np.intp], folder: Path
-) -> npt.NDArray[np.float32]:
-    path = folder / f"{name}.npy"
-    np.save(path, store.group[name][int(chosen[0]) : int(chosen[-1]) + 1])
-    mapped: npt.NDArray[np.float32] = np.load(path, mmap_mode="r")
-    return mapped
+def _from_bucket(store: Store, folder: Path, rounds: int) -> list[Cost]:
+    with s3_server(folder) as server, mock.patch.dict(os.environ, server.environment):
+        return measure(stream_and_zarr(in_bucket(store, server)), rounds)
 
 
-def _cpu(work: Callable[[], None]) -> float:
-    begun = time.process_time()
-    work()
-    return time.process_time() - begun
+def _renamed(ways: Sequence[Way], what: str) -> list[Way]:
+    return [replace(way, name=f"{way.name}, {what}") for way in ways]
+
+
+def _targets(costs: Sequence[Cost], shares: Shares) -> Table:
+    of = {cost.way: cost for cost in costs}
+    stream, direct = of[STREAM], of[DIRECT]
+    target = f"at least {_percent(THROUGHPUT_TARGET)}"
+    return Table(
+        title=f"Targets; a training step of the default separator takes "
+        f"{shares.step_milliseconds:.1f} CPU ms",
+        columns=["share", "measured", "target"],
+        rows=[
+            [
+                "throughput of the stream over zarr's whole blocks, per CPU second",
+                _percent(direct.cpu / stream.cpu),
+                target,
+            ],
+            ["the same, per second", _percent(direct.wall / stream.wall), target],
+            [
+                "waiting for data, of a step's time",
+                _percent(shares.waiting),
+                f"at most {_percent(WAIT_TARGET)}",
+            ],
+            [
+                "reading, of a step's CPU time",
+                _percent(shares.reading),
+                f"at most {_percent(READ_TARGET)}",
+            ],
+        ],
+    )
+
+
+def _costs(title: str, costs: Sequence[Cost]) -> Table:
+    stream = costs[0]
+    return Table(
+        title=title,
+        columns=["way", "order", "CPU ms [range]", "ms [range]", "CPU over stream"],
+        rows=[
+            [
+                cost.way,
+                cost.order,
+                f"{cost.cpu:.2f} [{cost.cpu_low:.2f}, {cost.cpu_high:.2f}]",
+                f"{cost.wall:.2f} [{cost.wall_low:.2f}, {cost.wall_high:.2f}]",
+                f"{cost.cpu / stream.cpu:.2f}x",
+            ]
+            for cost in costs
+        ],
+    )
+
+
+def _half_table(sizes: dict[str, float], errors: dict[str, float]) -> Table:
+    gain = sizes["float32"] / sizes["float16"]
+    return Table(
+        title="What float16 stores gain and lose",
+        columns=["", "measured"],
+        rows=[
+            ["MiB a sample on disk, float32", f"{sizes['float32']:.3f}"],
+            ["MiB a sample on disk, float16", f"{sizes['float16']:.3f} ({gain:.2f}x less)"],
+            ["error of the mixture, relative", f"{errors['mixture']:.1e}"],
+            ["error of the tracers, relative", f"{errors['tracers']:.1e}"],
+            ["error of the mixture over its noise", f"{errors['noise']:.1e}"],
+        ],
+    )
+
+
+def _notes(store: Store, rounds: int, steps: int, busy: float) -> list[str]:
+    header = store.header
+    sample = 3 * header.protocol.frames * header.size[0] * header.size[1] * 4 / 2**20
+    return [
+        f"{header.size[0]} x {header.size[1]} pixels, {header.protocol.frames} frames: "
+        f"{sample:.2f} MiB a sample; lz4 with shuffle and crc32c, one chunk a sample, shards of "
+        f"{store.block}. Page cache warm.",
+        f"Milliseconds a sample: median of {rounds} interleaved passes over the train samples "
+        f"(bucket: {min(rounds, BUCKET_ROUNDS)}) after one that is not counted, in brackets the "
+        "range. CPU time is the process's, all threads, without the S3 server's.",
+        "The stream reads blocks through dask in a thread, checks every sample for NaN and "
+        "shuffles the samples of four blocks; all ways through zarr decode in one thread. The "
+        "memmap has neither compression nor checksum.",
+        f"Shares over {steps} steps, batch 1, one torch thread. Errors are root mean squares over "
+        "all samples.",
+        f"Load average of the machine when the benchmark began: {busy:.1f}; above 0.5 other work "
+        "took part of its cores.",
+    ]
 
 
 def _percent(share: float) -> str:

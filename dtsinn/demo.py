@@ -14,8 +14,8 @@ from dtsinn.evaluation.suite import load_suite
 from dtsinn.road import evaluate_models, export_model, search_and_promote
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.space import load_space
+from dtsinn.simulation.request import StudyRequest
 from dtsinn.simulation.study import simulate
-from dtsinn.simulation.subject import StudyRequest
 
 REQUEST = StudyRequest(subjects=60, slices=8, size=64, noise="mid", seed=0)
 TRIALS = 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,9 @@ from rich.text import Text
 from rich.tree import Tree
 
 from dtsinn.core.progress import Progress, no_progress
+from dtsinn.core.protocol import Protocol
+from dtsinn.core.timeline import timeline_text
+from dtsinn.core.tracer import PARAMETERS, Tracer
 
 if TYPE_CHECKING:
     from dtsinn.evaluation.results import Evaluation
@@ -90,6 +93,76 @@ def say_evaluation(evaluation: Evaluation) -> None:
             interval = f"{psnr.mean:.2f} [{psnr.low:.2f}, {psnr.high:.2f}]"
             rows.append([cell.title, scores.model, interval, over])
     say_table(["cell", "model", "PSNR dB [95 %]", "over halving dB"], rows)
+
+
+def say_tracers(tracers: Sequence[Tracer]) -> None:
+    """One row per tracer: isotope, model, dose, and how much of its kinetics is cited."""
+    rows = []
+    for tracer in tracers:
+        cited = sum(not t.source.startswith("uncited") for t in tracer.tissues.values())
+        rows.append(
+            [
+                tracer.name,
+                tracer.label,
+                f"{tracer.half_life / 60:.4g} min",
+                str(tracer.model_order),
+                f"{tracer.dose_MBq:g} MBq",
+                f"{cited} of {len(tracer.tissues)}",
+                tracer.target,
+            ]
+        )
+    titles = ["tracer", "label", "half-life", "tissues in model", "dose", "cited regions", "shows"]
+    say_table(titles, rows)
+
+
+def say_tracer(tracer: Tracer) -> None:
+    """Regional kinetics of one tracer, each with its source, and the sources of the rest."""
+    rows = [
+        [region, *(f"{getattr(tissue, name):g}" for name in PARAMETERS), tissue.source]
+        for region, tissue in tracer.tissues.items()
+    ]
+    say_table([tracer.label, "K1 mL/cm3/min", "k2 /min", "k3", "k4", "vB", "source"], rows)
+    sources = tracer.sources
+    parent = tracer.input.parent
+    say_table(
+        ["", "", "source"],
+        [
+            ["isotope", f"{tracer.isotope}, half-life {tracer.half_life:g} s", sources.half_life],
+            ["model", f"{tracer.model_order} tissue compartments", sources.model_order],
+            ["dose", f"{tracer.dose_MBq:g} MBq", sources.dose_MBq],
+            ["input", _input_in_words(tracer), tracer.input.source],
+            [
+                "metabolites",
+                "none"
+                if parent is None
+                else f"half of the parent left after {parent.half_time_min:g} min",
+                "" if parent is None else parent.source,
+            ],
+            ["spread", f"K1 {100 * tracer.spread.subject.K1:g} % of subjects", sources.spread],
+        ],
+    )
+
+
+def _input_in_words(tracer: Tracer) -> str:
+    if tracer.input.feng is None:
+        return "measured curve"
+    length = tracer.input.infusion_s
+    return f"Feng's model, infused over {length:g} s" if length else "Feng's model, a bolus"
+
+
+def say_protocols(protocols: Sequence[Protocol]) -> None:
+    """Each protocol in words, and drawn to one scale: frames, and where the tracers come in."""
+    longest = max(protocol.end for protocol in protocols) / 60
+    for protocol in protocols:
+        first, second = (time / 60 for time in protocol.injection_time)
+        say(f"{protocol.name}: {protocol.description}")
+        say(
+            f"  {protocol.frames} frames, {protocol.end / 60:g} min; "
+            f"injections at {first:g} and {second:g} min; {protocol.source}"
+        )
+        for line in timeline_text(protocol, longest).splitlines():
+            say(f"  {line}")
+    say("1 and 2: injections, * both at once; | a frame ends; # several end within one character")
 
 
 def say_tree(title: str, content: Mapping[str, Any]) -> None:

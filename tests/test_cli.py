@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import typer
+from scipy.io import savemat
 from typer.testing import CliRunner
 
 from dtsinn.cli import app
+from dtsinn.core.config import from_mapping
+from dtsinn.core.protocol import protocol_names
+from dtsinn.core.tracer import Tracer, load_tracer, tracer_names
+from dtsinn.simulation.images import render_subject
+from dtsinn.simulation.request import StudyRequest
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = [
     "simulate",
+    "import",
     "info",
     "check",
+    "tracers",
+    "protocols",
     "train",
     "search",
     "evaluate",
@@ -75,6 +85,124 @@ def test_a_store_is_simulated_described_and_checked(tmp_path: Path) -> None:
     code, text, _ = run("check", out)
     assert code == 0
     assert "is whole: 8 samples" in text
+
+
+def test_a_simulation_says_what_it_took(tmp_path: Path) -> None:
+    out = tmp_path / "s.zarr"
+    code, text, _ = run("simulate", out, "--subjects", 4, "--slices", 1, "--size", 16,
+                        "--noise-model", "osem", "--labels", "osem", "--phantom", "cylinder",
+                        "--dtype", "float16", "--workers", 1)  # fmt: skip
+    assert code == 0
+    assert re.search(r"4 samples in [\d.]+ s, [\d.]+ a second, peak memory .* \d+ MiB", text)
+    code, text, _ = run("info", out)
+    assert "osem mid" in text
+    assert "float16" in text
+
+
+def test_info_draws_what_the_store_holds(small_path: Path, tmp_path: Path) -> None:
+    code, _, err = run("info", small_path, "--pictures", tmp_path / "look")
+    assert code == 0
+    drawn = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.png"))
+    wanted = [f"look/{s}/{n}.png" for s in ("train", "val") for n in ("curves", "montage", "sum")]
+    assert drawn == wanted
+    assert all(name in err for name in wanted)
+
+
+def test_tracers_are_listed_with_regions_and_sources_and_drawn(tmp_path: Path) -> None:
+    code, text, _ = run("tracers")
+    assert code == 0
+    for name in tracer_names():
+        assert re.search(rf"^{name} ", text, re.MULTILINE)
+    code, text, _ = run("tracers", "fdg", "--pictures", tmp_path / "curves")
+    assert code == 0
+    assert [path.name for path in (tmp_path / "curves").iterdir()] == ["fdg.png"]
+    for region, tissue in load_tracer("fdg").tissues.items():
+        (line,) = (line for line in text.splitlines() if line.startswith(f"{region} "))
+        assert tissue.source in line
+        assert f"{tissue.K1:g}" in line
+    code, text, _ = run("tracers", "fdg", "--json")
+    assert from_mapping(Tracer, json.loads(text)[0], "json") == load_tracer("fdg")
+
+
+def test_protocols_are_drawn_to_one_scale(tmp_path: Path) -> None:
+    code, text, _ = run("protocols", "--pictures", tmp_path / "drawn")
+    assert code == 0
+    lines = text.splitlines()
+    for name in protocol_names():
+        place = next(n for n, line in enumerate(lines) if line.startswith(f"{name}: "))
+        assert lines[place + 2].strip()[0] in "1*"
+    assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["protocols.png"]
+
+
+@pytest.mark.parametrize(
+    ("frames", "injections", "message"),
+    [
+        ("[[4, 60], [2, -5]]", "[0, 60]", "duration of frame 4; got -5"),
+        ("[[4, 60]]", "[0, 240]", "injection; got 240 s; wanted inside the scan, 0 to 240 s"),
+        ("[[4, 60]]", "[60, 0]", "wanted ascending times"),
+        ("[[0, 60]]", "[0, 0]", "frames: count; got 0"),
+    ],
+)
+def test_a_wrong_protocol_of_the_users_is_refused(
+    tmp_path: Path, frames: str, injections: str, message: str
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        f"name: mine\ndescription: mine\nsource: uncited\n"
+        f"frames: {frames}\ninjections: {injections}\n"
+    )
+    assert message in refused("protocols", path)
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    """Eight slices of eight subjects in the published code's folders, and a plan of them."""
+    folder = tmp_path / "published"
+    request = StudyRequest(subjects=8, slices=1, size=16)
+    for number in range(8):
+        images = render_subject(request, number)
+        arrays = {"hybrid": images.mixture[0]}
+        arrays |= {"fmz": images.tracers[0, 0], "fdg": images.tracers[0, 1]}
+        for kind, image_TYX in arrays.items():
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            savemat(folder / kind / f"Anna{number}_1.mat", {"data": image_TYX.transpose(1, 2, 0)})
+    (folder / "plan.yaml").write_text(
+        "tracers: [fmz, fdg]\nprotocol: p1\nunits: kBq/mL\ndecay_corrected: false\n"
+        "voxel_size_mm: [14.4, 14.4]\nslice_thickness_mm: 10\n"
+        "subjects: '(?P<subject>.+)_(?P<slice>\\d+)'\n"
+    )
+    return folder
+
+
+def test_foreign_scans_are_imported_checked_and_described(published: Path, tmp_path: Path) -> None:
+    out = tmp_path / "s.zarr"
+    code, text, _ = run(
+        "import", published, out, "--from", "mat", "--plan", published / "plan.yaml"
+    )
+    assert code == 0
+    assert "8 samples, checked" in text
+    private = tmp_path / "s.zarr.subjects.json"
+    assert private.stat().st_mode & 0o777 == 0o600
+    assert "Anna3" in private.read_text()
+    code, text, _ = run("info", out)
+    assert code == 0
+    assert "Anna" not in text
+    assert "imported" in text
+    assert run("check", out)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["plan.yaml", "out.zarr", "--from", "tiff"], "wanted mat, nifti or dicom"),
+        (["folder", "out.zarr", "--from", "mat"], "--plan; got none; wanted a YAML file"),
+        (["p.yaml", "out.zarr", "--from", "nifti", "--plan", "p.yaml"], "SRC is the plan"),
+        (["p.yaml", "s3://b/out.zarr", "--from", "nifti"], "--map; got none; wanted a local file"),
+        (["p.yaml", "out.zarr", "--from", "nifti"], "the plan cannot be read"),
+    ],
+)
+def test_a_wrong_import_is_refused(arguments: list[str], message: str) -> None:
+    assert message in refused("import", *arguments)
 
 
 def refused(*arguments: str | Path) -> str:
@@ -178,7 +306,12 @@ def test_a_dry_run_shows_the_space_and_starts_nothing(small_path: Path) -> None:
         (["--tracers", "fmz,xyz"], "no such tracer; got 'xyz'"),
         (["--protocol", "p99"], "no such protocol"),
         (["--noise", "loud"], "noise"),
-        (["--phantom", "fish"], "phantom"),
+        (["--phantom", "fish"], "wanted one of brain, brain-lesion, thorax, cylinder"),
+        (["--noise-model", "poisson"], "no such noise model; got 'poisson'; wanted one of image"),
+        (["--labels", "osem"], "labels osem; got noise model image; wanted noise model osem"),
+        (["--noise-model", "osem", "--scanner", "mine"], "no such scanner; got 'mine'"),
+        (["--dtype", "float8"], "dtype; got 'float8'; wanted float32 or float16"),
+        (["--device", "cuda:99"], "--device"),
     ],
 )
 def test_a_wrong_simulation_is_refused(arguments: list[str], message: str) -> None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -179,6 +179,8 @@ def known_keys(cls: type[Any], prefix: str = "") -> list[str]:
     hints = get_type_hints(cls)
     for field in dataclasses.fields(cls):
         inner = hints[field.name]
+        if type(None) in get_args(inner):  # X | None
+            inner = next(part for part in get_args(inner) if part is not type(None))
         if dataclasses.is_dataclass(inner) and isinstance(inner, type):
             keys += known_keys(inner, f"{prefix}{field.name}.")
         else:

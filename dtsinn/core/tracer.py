@@ -7,8 +7,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dtsinn.core.checks import not_negative, positive
 from dtsinn.core.config import STRICT, config_names, find_config, from_mapping, read_yaml
 from dtsinn.core.errors import InputError
+from dtsinn.core.input_function import InputFunction
 
 PARAMETERS = ("K1", "k2", "k3", "k4", "vB")
 """Order of the kinetic parameters wherever they stand in an array."""
@@ -24,7 +26,7 @@ class TissueKinetics:
         k3: Binding or trapping, 1/min; 0 in a one-tissue model.
         k4: Release, 1/min; 0 in a one-tissue model and for irreversible trapping.
         vB: Blood volume as a fraction of the tissue, 0 to 1.
-        source: Where the numbers come from, or "uncited".
+        source: Where the numbers come from, or "uncited"; where only some are cited, which.
     """
 
     __pydantic_config__ = STRICT
@@ -34,59 +36,7 @@ class TissueKinetics:
     k3: float = 0.0
     k4: float = 0.0
     vB: float
-    source: str = "uncited"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ParentFraction:
-    """Unmetabolised part of the activity in plasma, ``1 / (1 + (t / half_time)^exponent)``.
-
-    Attributes:
-        half_time_min: Time after injection at which half is left, minutes.
-        exponent: Steepness of the Hill curve.
-    """
-
-    __pydantic_config__ = STRICT
-
-    half_time_min: float
-    exponent: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class InputFunction:
-    """Feng's model 2 of the activity in blood, decay-corrected to the injection.
-
-    With s = t - delay >= 0 in minutes:
-    ``C = (A1 s - A2 - A3) e^(-l1 s) + A2 e^(-l2 s) + A3 e^(-l3 s)``
-    (Feng, Huang, Wang 1993).
-
-    Attributes:
-        A1: kBq/mL/min at the reference dose and weight.
-        A2: kBq/mL at the reference dose and weight.
-        A3: kBq/mL at the reference dose and weight.
-        l1: 1/min.
-        l2: 1/min.
-        l3: 1/min.
-        delay_min: Between the injection and the arrival of the tracer, minutes.
-        reference_dose_MBq: Dose for which the amplitudes hold, MBq.
-        reference_weight_kg: Body weight for which they hold, kg.
-        parent: Unmetabolised part, or None where the tracer is not metabolised.
-        source: Where the numbers come from, or "uncited".
-    """
-
-    __pydantic_config__ = STRICT
-
-    A1: float
-    A2: float
-    A3: float
-    l1: float
-    l2: float
-    l3: float
-    delay_min: float
-    reference_dose_MBq: float
-    reference_weight_kg: float
-    parent: ParentFraction | None = None
-    source: str = "uncited"
+    source: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,12 +74,25 @@ class Spread:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sources:
+    """Where the numbers come from that have no source of their own beside them, or "uncited"."""
+
+    __pydantic_config__ = STRICT
+
+    half_life: str
+    model_order: str
+    dose_MBq: str
+    spread: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tracer:
     """A radiotracer and everything that simulating it needs.
 
     Attributes:
         name: Short name, as on the command line.
         label: Name in print, such as "18F-FDG".
+        target: What its uptake shows, in a few words.
         isotope: Such as "F-18".
         half_life: s.
         model_order: 1 or 2 tissue compartments.
@@ -137,13 +100,14 @@ class Tracer:
         input: Input function at a reference dose and weight.
         spread: Differences between subjects, regions and voxels.
         tissues: Kinetics by region name.
-        sources: Remarks on where numbers come from that belong to no single field.
+        sources: Of the numbers that have none beside them.
     """
 
     __pydantic_config__ = STRICT
 
     name: str
     label: str
+    target: str
     isotope: str
     half_life: float
     model_order: int
@@ -151,15 +115,15 @@ class Tracer:
     input: InputFunction
     spread: Spread
     tissues: Mapping[str, TissueKinetics]
-    sources: tuple[str, ...] = ()
+    sources: Sources
 
     def __post_init__(self) -> None:
         where = f"tracer {self.name!r}"
-        _positive(f"{where}: half_life", self.half_life, "s")
-        _positive(f"{where}: dose_MBq", self.dose_MBq, "MBq")
+        positive(f"{where}: half_life", self.half_life, "s")
+        positive(f"{where}: dose_MBq", self.dose_MBq, "MBq")
         if self.model_order not in (1, 2):
             raise InputError(f"{where}: model_order", got=self.model_order, wanted="1 or 2")
-        _check_input(f"{where}: input", self.input)
+        self.input.check(f"{where}: input")
         _check_spread(f"{where}: spread", self.spread)
         if not self.tissues:
             raise InputError(f"{where} has no tissues", wanted="kinetics for at least one region")
@@ -189,7 +153,9 @@ def load_tracer(name_or_path: str) -> Tracer:
 
 def _check_tissue(where: str, tissue: TissueKinetics, model_order: int) -> None:
     for name in PARAMETERS:
-        _not_negative(f"{where}.{name}", getattr(tissue, name))
+        not_negative(f"{where}.{name}", getattr(tissue, name))
+    if not tissue.source.strip():
+        raise InputError(f"{where}.source is empty", wanted="a source, or uncited")
     if tissue.vB >= 1:
         raise InputError(f"{where}.vB", got=tissue.vB, wanted="a fraction below 1")
     if model_order == 1 and (tissue.k3 or tissue.k4):
@@ -201,18 +167,6 @@ def _check_tissue(where: str, tissue: TissueKinetics, model_order: int) -> None:
         )
 
 
-def _check_input(where: str, curve: InputFunction) -> None:
-    for name in ("A1", "A2", "A3", "delay_min"):
-        _not_negative(f"{where}.{name}", getattr(curve, name))
-    for name in ("l1", "l2", "l3"):
-        _positive(f"{where}.{name}", getattr(curve, name), "1/min")
-    _positive(f"{where}.reference_dose_MBq", curve.reference_dose_MBq, "MBq")
-    _positive(f"{where}.reference_weight_kg", curve.reference_weight_kg, "kg")
-    if curve.parent is not None:
-        _positive(f"{where}.parent.half_time_min", curve.parent.half_time_min, "min")
-        _positive(f"{where}.parent.exponent", curve.parent.exponent, "")
-
-
 def _check_spread(where: str, spread: Spread) -> None:
     values = {
         **{f"subject.{key}": value for key, value in dataclasses.asdict(spread.subject).items()},
@@ -222,18 +176,8 @@ def _check_spread(where: str, spread: Spread) -> None:
         "dose": spread.dose,
     }
     for key, value in values.items():
-        _not_negative(f"{where}.{key}", value)
+        not_negative(f"{where}.{key}", value)
         if value >= 1:
             raise InputError(
                 f"{where}.{key}", got=value, wanted="a coefficient of variation below 1"
             )
-
-
-def _positive(what: str, value: float, unit: str) -> None:
-    if not (math.isfinite(value) and value > 0):
-        raise InputError(what, got=value, wanted=f"a number above 0 {unit}".rstrip())
-
-
-def _not_negative(what: str, value: float) -> None:
-    if not (math.isfinite(value) and value >= 0):
-        raise InputError(what, got=value, wanted="a number, 0 or above")

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
-from zarr.storage import FsspecStore, LocalStore
 
 FORMAT = "dtsinn-store"
 FORMAT_VERSION = 1
@@ -100,7 +99,14 @@ KINETICS = {
     "region": ArraySpec(dims=("region",), dtype=str, units="", meaning="region of the kinetics"),
     "parameter": ArraySpec(dims=("parameter",), dtype=str, units="", meaning="rate constant"),
 }
-"""Small arrays that a simulated store has; a real one may lack them."""
+"""Arrays that a simulated store has; a real one may lack them.
+
+Those whose first dimension is ``subject`` have a chunk per block and are written with its images.
+"""
+DTYPES = ("float32", "float16")
+"""In which ``mixture`` and ``tracers`` may be stored; readers hand out float32."""
+FLOAT16_LIMIT = float(np.finfo(np.float16).max)
+"""Largest value that float16 holds, 65504 (IEEE 754), here in kBq/mL."""
 
 
 def is_url(path: str) -> bool:
@@ -108,22 +114,15 @@ def is_url(path: str) -> bool:
     return "://" in path
 
 
-def zarr_store(path: str, *, read_only: bool) -> LocalStore | FsspecStore:
-    """The storage behind a local path or an fsspec URL."""
-    if is_url(path):
-        return FsspecStore.from_url(path, read_only=read_only)
-    return LocalStore(path, read_only=read_only)
-
-
 def create_images(
-    group: zarr.Group, name: str, shape: tuple[int, ...], block: int, coordinates: str
+    group: zarr.Group, name: str, shape: tuple[int, ...], block: int, dtype: str, coordinates: str
 ) -> None:
-    """Create one of :data:`IMAGES` with shards of ``block`` samples."""
+    """Create one of :data:`IMAGES` with shards of ``block`` samples; ``dtype`` is for floats."""
     spec = IMAGES[name]
     group.create_array(
         name,
         shape=shape,
-        dtype=spec.dtype,
+        dtype=spec.dtype if name == "regions" else dtype,
         chunks=(1, *shape[1:]),
         shards=(block, *shape[1:]),
         compressors=[BloscCodec(cname="lz4", shuffle="shuffle"), Crc32cCodec()],
@@ -137,15 +136,30 @@ def create_small(group: zarr.Group, name: str, values: Any) -> None:
     """Write one of :data:`COORDINATES` or :data:`KINETICS` as a single checked chunk."""
     spec = (COORDINATES | KINETICS)[name]
     values = np.asarray(values, dtype=object if spec.dtype is str else spec.dtype)
-    attributes = {"long_name": spec.meaning} | ({"units": spec.units} if spec.units else {})
-    array = group.create_array(
+    _create(group, name, values.shape, values.shape)[...] = values
+
+
+def create_per_subject(group: zarr.Group, name: str, shape: tuple[int, ...], subjects: int) -> None:
+    """Create one of :data:`KINETICS` with chunks of ``subjects``, to be written block by block."""
+    _create(group, name, shape, (subjects, *shape[1:]))
+
+
+def is_per_subject(name: str) -> bool:
+    """Whether this is one of :data:`KINETICS` with a row for each subject."""
+    return name in KINETICS and KINETICS[name].dims[0] == "subject"
+
+
+def _create(
+    group: zarr.Group, name: str, shape: tuple[int, ...], chunks: tuple[int, ...]
+) -> zarr.Array:
+    spec = (COORDINATES | KINETICS)[name]
+    return group.create_array(
         name,
-        shape=values.shape,
+        shape=shape,
         dtype=spec.dtype,
-        chunks=values.shape,
+        chunks=chunks,
         fill_value="" if spec.dtype is str else np.nan,
         compressors=[Crc32cCodec()],
         dimension_names=spec.dims,
-        attributes=attributes,
+        attributes={"long_name": spec.meaning} | ({"units": spec.units} if spec.units else {}),
     )
-    array[...] = values

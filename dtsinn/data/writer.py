@@ -8,10 +8,8 @@ and ``complete: true``, written last, says the same.
 from __future__ import annotations
 
 import json
-import shutil
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,76 +17,31 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from dtsinn.core.errors import InputError, StoreError
-from dtsinn.core.protocol import Protocol
+from dtsinn.core.errors import StoreError
+from dtsinn.data.blocks import BlockWriter
 from dtsinn.data.digest import content_digest
 from dtsinn.data.layout import (
     COORDINATES,
     FORMAT,
     FORMAT_VERSION,
     IMAGES,
-    SPLITS,
     create_images,
+    create_per_subject,
     create_small,
     is_url,
+)
+from dtsinn.data.plan import StorePlan, subjects_per_block
+from dtsinn.data.storage import (
+    cannot_write,
+    cause,
+    open_for_writing,
+    stored_keys,
     zarr_store,
 )
 
 FloatArray = npt.NDArray[np.floating[Any]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StorePlan:
-    """All of a store but its images."""
-
-    tracers: tuple[str, str]
-    protocol: Protocol
-    half_life: tuple[float, float]
-    """s"""
-    size: tuple[int, int]
-    """Rows Y and columns X of a slice."""
-    voxel_size: tuple[float, float]
-    """Along y and x, mm."""
-    subject: tuple[str, ...]
-    """[N] subject id of each sample; the samples of a subject stand together."""
-    slice_position: tuple[float, ...]
-    """[N] mm"""
-    split: tuple[str, ...]
-    """[N] one of :data:`SPLITS`, the same for all samples of a subject."""
-    region_names: tuple[str, ...] = ()
-    """Label -> name, "outside" first; empty without ``regions``."""
-    has_truth: bool = True
-    block: int
-    """Samples per shard."""
-    small: Mapping[str, Any] = field(default_factory=dict)
-    """Arrays of :data:`dtsinn.data.layout.KINETICS`, by name."""
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    """How the samples came about: phantom, noise, seed, generator version, ..."""
-
-    @property
-    def samples(self) -> int:
-        """Number of samples N."""
-        return len(self.subject)
-
-    @property
-    def blocks(self) -> int:
-        """Number of shards."""
-        return -(-self.samples // self.block)
-
-    @property
-    def images(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the images by name."""
-        frames = self.protocol.frames
-        shapes: dict[str, tuple[int, ...]] = {"mixture": (self.samples, frames, *self.size)}
-        if self.has_truth:
-            shapes["tracers"] = (self.samples, 2, frames, *self.size)
-        if self.region_names:
-            shapes["regions"] = (self.samples, *self.size)
-        return shapes
-
-    def block_samples(self, block: int) -> slice:
-        """The samples of shard ``block``."""
-        return slice(block * self.block, min((block + 1) * self.block, self.samples))
+MARK = {"format": FORMAT}
+"""Attributes of a store whose layout is not whole yet."""
 
 
 class StoreWriter:
@@ -98,6 +51,7 @@ class StoreWriter:
         self.out = out
         self.plan = plan
         self.path = out if is_url(out) else f"{out}.partial"
+        self.blocks = BlockWriter(out=out, path=self.path)
 
     def begin(self) -> list[int]:
         """Lay the store out, or continue what an interrupted writer of the same plan left.
@@ -107,63 +61,74 @@ class StoreWriter:
 
         Raises:
             StoreError: ``out`` exists already, or was begun with another plan.
+            RunError: The storage fails: it is full, gone, or refuses.
         """
         refuse_existing(self.out)
         wanted = json.loads(json.dumps(self._attributes()))
-        begun = _attributes_of(self.path)
-        difference = _first_difference(begun, wanted) if begun is not None else ""
-        if difference:
-            raise StoreError(
-                f"{self.path} was begun with other settings",
-                got=difference,
-                hint="the same command as before, or another OUT",
-            )
-        if begun is None:
-            self._lay_out(wanted)
-        return [block for block in range(self.plan.blocks) if not self._is_written(block)]
+        try:
+            begun = _attributes_of(self.path)
+            if begun is None and stored_keys(self.path):
+                raise StoreError(
+                    f"{self.path} holds something else", hint="another OUT, or remove it"
+                )
+            if begun is None or begun == MARK:
+                self._lay_out(wanted)
+                return list(range(self.plan.blocks))
+            difference = _first_difference(begun, wanted)
+            if difference:
+                raise StoreError(
+                    f"{self.path} was begun with other settings",
+                    got=difference,
+                    hint="the same command as before, or another OUT",
+                )
+            self._remove_torn_files()
+            return self._unwritten()
+        except Exception as error:  # storage backends raise many kinds
+            raise cannot_write(self.out, error) from error
 
     def write(self, block: int, images: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Write the images of one block; shapes as :attr:`StorePlan.images`, block first.
-
-        Raises:
-            StoreError: An image has another shape, or holds NaN or infinity.
-        """
-        where = self.plan.block_samples(block)
-        group = self._group()
-        for name, shape in self.plan.images.items():
-            image = images[name]
-            wanted = (where.stop - where.start, *shape[1:])
-            if image.shape != wanted:
-                raise StoreError(
-                    f"{self.out}: {name}, block {block}", got=image.shape, wanted=wanted
-                )
-            if not np.isfinite(image).all():
-                raise StoreError(f"{self.out}: {name}, block {block} holds NaN or infinity")
-            with zarr.config.set({"array.write_empty_chunks": True}):
-                group[name][where] = image.astype(IMAGES[name].dtype, copy=False)
+        """Write one block, as :meth:`BlockWriter.write`; shapes as :attr:`StorePlan.images`."""
+        self.blocks.write(block, images)
 
     def seal(self) -> str:
         """Write the digest and ``complete``, consolidate, and give the store its name.
 
         Returns:
             The content digest.
-        """
-        group = self._group()
-        digest = content_digest(group)
-        group.attrs.update({"digest": digest, "complete": True})
-        with warnings.catch_warnings():
-            # Not in the zarr v3 specification yet, as zarr warns; xarray and zarr read it.
-            warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
-            zarr.consolidate_metadata(zarr_store(self.path, read_only=False), zarr_format=3)
-        if self.path != self.out:
-            refuse_existing(self.out)
-            Path(self.path).rename(self.out)
-        return digest
 
-    def _group(self) -> zarr.Group:
-        return zarr.open_group(
-            zarr_store(self.path, read_only=False), mode="r+", use_consolidated=False
-        )
+        Raises:
+            StoreError: What was written cannot be read back, or ``out`` exists by now.
+            RunError: The storage fails: it is full, gone, or refuses.
+        """
+        unwritten = self._unwritten()
+        if unwritten:
+            raise StoreError(
+                f"{self.path} is not whole",
+                got=f"{len(unwritten)} blocks unwritten, such as {unwritten[0]}",
+                hint="to write them before it is sealed",
+            )
+        try:
+            digest = content_digest(open_for_writing(self.path))
+        except Exception as error:
+            raise StoreError(
+                f"{self.path} cannot be read back",
+                got=cause(error),
+                hint="to remove it, then the same command again",
+            ) from error
+        try:
+            with warnings.catch_warnings():
+                # Not in the zarr v3 specification yet, as zarr warns; xarray and zarr read it.
+                warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
+                group = zarr.consolidate_metadata(
+                    zarr_store(self.path, read_only=False), zarr_format=3
+                )
+            group.attrs.update({"digest": digest, "complete": True})  # the last write
+            if self.path != self.out:
+                refuse_existing(self.out)
+                Path(self.path).rename(self.out)
+        except Exception as error:  # storage backends raise many kinds
+            raise cannot_write(self.out, error) from error
+        return digest
 
     def _attributes(self) -> dict[str, Any]:
         plan = self.plan
@@ -176,15 +141,17 @@ class StoreWriter:
             "voxel_size_units": "mm",
             "region_names": list(plan.region_names),
             "block": plan.block,
+            "dtype": plan.dtype,
             **plan.attributes,
         }
 
     def _lay_out(self, attributes: dict[str, Any]) -> None:
         """Make the arrays; the attributes, written last, say that the layout is whole."""
         plan = self.plan
-        if not is_url(self.path):
-            shutil.rmtree(self.path, ignore_errors=True)
-        group = zarr.open_group(zarr_store(self.path, read_only=False), mode="w", zarr_format=3)
+        subjects, per_block = len(set(plan.subject)), subjects_per_block(plan)
+        group = zarr.open_group(
+            zarr_store(self.path, read_only=False), mode="w", zarr_format=3, attributes=dict(MARK)
+        )
         coordinates = {
             "tracer": plan.tracers,
             "frame_start": plan.protocol.frame_start,
@@ -199,6 +166,8 @@ class StoreWriter:
         }
         for name, values in (coordinates | dict(plan.small)).items():
             create_small(group, name, values)
+        for name, rest in plan.per_subject.items():
+            create_per_subject(group, name, (subjects, *rest), per_block)
         for name, shape in plan.images.items():
             dims = IMAGES[name].dims
             names = [
@@ -206,13 +175,24 @@ class StoreWriter:
                 for n, spec in COORDINATES.items()
                 if n not in dims and set(spec.dims) <= set(dims)
             ]
-            create_images(group, name, shape, plan.block, " ".join(names))
+            create_images(group, name, shape, plan.block, plan.dtype, " ".join(names))
         group.attrs.update(attributes)
 
-    def _is_written(self, block: int) -> bool:
-        store = zarr_store(self.path, read_only=True)
-        keys = [f"{name}/c/{block}{'/0' * (len(s) - 1)}" for name, s in self.plan.images.items()]
-        return all(zarr.core.sync.sync(store.exists(key)) for key in keys)
+    def _unwritten(self) -> list[int]:
+        keys = stored_keys(self.path)
+        axes = {name: len(shape) for name, shape in self.plan.images.items()}
+        axes |= {name: 1 + len(rest) for name, rest in self.plan.per_subject.items()}
+        return [
+            block
+            for block in range(self.plan.blocks)
+            if any(f"{name}/c/{block}{'/0' * (n - 1)}" not in keys for name, n in axes.items())
+        ]
+
+    def _remove_torn_files(self) -> None:
+        """What a killed process was writing at the moment; they hold no data of the store."""
+        if not is_url(self.path):
+            for torn in Path(self.path).rglob("*.partial"):
+                torn.unlink()
 
 
 def refuse_existing(out: str) -> None:
@@ -220,36 +200,17 @@ def refuse_existing(out: str) -> None:
 
     Raises:
         StoreError: It does.
+        RunError: The storage cannot be reached.
     """
     if is_url(out):
-        if _is_complete(out):
+        try:
+            complete = (_attributes_of(out) or {}).get("complete") is True
+        except Exception as error:  # storage backends raise many kinds
+            raise cannot_write(out, error) from error
+        if complete:
             raise StoreError(f"{out} exists already", hint="another OUT")
     elif Path(out).exists() or Path(out).is_symlink():
         raise StoreError(f"{out} exists already", hint="another OUT, or remove it")
-
-
-def assign_splits(subjects: int, shares: Mapping[str, float]) -> list[str]:
-    """The split of each subject, by its number: whichever lacks most of its share so far.
-
-    A subject's split does not depend on how many follow, so that the same subject never trains
-    in one study and tests in a longer one.
-
-    Raises:
-        InputError: An unknown split, or shares that do not sum to 1.
-    """
-    unknown = set(shares) - set(SPLITS)
-    if unknown or abs(sum(shares.values()) - 1) > 1e-6 or min(shares.values()) < 0:
-        raise InputError(
-            "split shares", got=dict(shares), wanted=f"shares of {', '.join(SPLITS)} that sum to 1"
-        )
-    counts = dict.fromkeys(SPLITS, 0)
-    splits = []
-    for subject in range(subjects):
-        lacking = {s: shares.get(s, 0.0) * (subject + 1) - counts[s] for s in SPLITS}
-        split = max(SPLITS, key=lambda s: round(lacking[s], 9))
-        counts[split] += 1
-        splits.append(split)
-    return splits
 
 
 def _centres(pixels: int, size_mm: float) -> FloatArray:
@@ -258,15 +219,12 @@ def _centres(pixels: int, size_mm: float) -> FloatArray:
 
 def _attributes_of(path: str) -> dict[str, Any] | None:
     """Attributes of a group that was laid out, or None."""
+    storage = zarr_store(path, read_only=True)
     try:
-        group = zarr.open_group(zarr_store(path, read_only=True), mode="r", use_consolidated=False)
+        group = zarr.open_group(storage, mode="r", use_consolidated=False, zarr_format=3)
     except (FileNotFoundError, KeyError, ValueError, zarr.errors.NodeNotFoundError):
         return None
     return dict(group.attrs) if group.attrs.get("format") else None
-
-
-def _is_complete(path: str) -> bool:
-    return (_attributes_of(path) or {}).get("complete") is True
 
 
 def _first_difference(begun: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dtsinn.core.figures import DPI, INK, SERIES, grid_lines, tidy
 from dtsinn.evaluation.metrics import Interval
-from dtsinn.evaluation.pictures import INK, SERIES, tidy
 from dtsinn.evaluation.results import FLOOR, CellResult, Evaluation, ModelScores
 
 FLOOR_COLOUR = "#9aa5b1"
@@ -23,7 +23,7 @@ def subject_dots(evaluation: Evaluation) -> Figure:
     names = [model.name for model in evaluation.models]
     height = 0.95 + 0.62 * len(cells) + 0.3
     left = min(0.03 + 0.0067 * max((len(cell.title) for cell in cells), default=0), 0.5)
-    figure = Figure(figsize=(11, height), dpi=110)
+    figure = Figure(figsize=(11, height), dpi=DPI)
     axes = figure.subplots(
         gridspec_kw={"left": left, "right": 0.975, "bottom": 0.5 / height, "top": 1 - 0.45 / height}
     )
@@ -32,8 +32,7 @@ def subject_dots(evaluation: Evaluation) -> Figure:
     axes.set_yticks(range(len(cells)), [cell.title for cell in cells])
     axes.set_ylim(len(cells) - 0.5, -0.5)
     axes.set_xlabel("PSNR, mean of the two tracers, dB", fontsize=9, color=INK)
-    axes.grid(axis="x", color="#e4e7eb", lw=0.8)
-    axes.set_axisbelow(True)
+    grid_lines(axes, "x")
     tidy(axes)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0, labelsize=9)
@@ -61,7 +60,7 @@ def regional_bias(cell: CellResult) -> Figure:
     names = [scores.model for scores in cell.models]
     regions = _regions(models)
     height = 1.2 + 0.26 * len(regions)
-    figure = Figure(figsize=(11, height), dpi=110)
+    figure = Figure(figsize=(11, height), dpi=DPI)
     panels = figure.subplots(
         1,
         2,
@@ -82,8 +81,7 @@ def regional_bias(cell: CellResult) -> Figure:
             _bias_dots(axes, scores, tracer, regions, shift, colour)
         axes.set_title(tracer.upper(), loc="left", fontsize=10.5, color=INK)
         axes.set_xlabel("bias of the area under the curve, %", fontsize=9, color=INK)
-        axes.grid(axis="x", color="#e4e7eb", lw=0.8)
-        axes.set_axisbelow(True)
+        grid_lines(axes, "x")
         axes.margins(x=0.08)
         tidy(axes)
         axes.spines["left"].set_visible(False)

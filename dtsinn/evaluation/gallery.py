@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dtsinn.core.figures import png
 from dtsinn.data.store import Samples, Store
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation import charts, pictures
@@ -45,7 +46,7 @@ def draw_gallery(
                 cell="",
                 caption="Mean PSNR of the two tracers. Small dots are subjects; large dots are "
                 "means with their 95 % bootstrap interval.",
-                png=pictures.png(charts.subject_dots(evaluation)),
+                png=png(charts.subject_dots(evaluation)),
             )
         )
     for cell in evaluation.cells:
@@ -62,7 +63,7 @@ def draw_gallery(
                     cell=cell.key,
                     caption="Bias of the area under each regional curve. Small dots are "
                     "subjects, large dots their mean.",
-                    png=pictures.png(charts.regional_bias(cell)),
+                    png=png(charts.regional_bias(cell)),
                 )
             )
     return drawn
@@ -83,13 +84,13 @@ def _of_model(
             file=f"{stem}-images.png",
             cell=cell.key,
             caption=f"Truth, prediction and error: {who}.",
-            png=pictures.png(pictures.separation(samples, answer_NKTYX, store.header)),
+            png=png(pictures.separation(samples, answer_NKTYX, store.header)),
         ),
         Picture(
             file=f"{stem}-curves.png",
             cell=cell.key,
             caption=f"Curves of the largest regions: {who}.",
-            png=pictures.png(pictures.regional_curves(samples, answer_NKTYX, store.header)),
+            png=png(pictures.regional_curves(samples, answer_NKTYX, store.header)),
         ),
     ]
 

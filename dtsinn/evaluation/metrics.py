@@ -17,14 +17,12 @@ from numpy.typing import NDArray
 from dtsinn.core.errors import RunError, StoreError
 from dtsinn.core.protocol import Protocol
 from dtsinn.core.seeds import generator
+from dtsinn.data.body import body_mask
 from dtsinn.data.store import Samples
-from dtsinn.networks.normalisation import SCALE_FLOOR_kBq_mL
 
 Floats = NDArray[np.floating]
 Pair = tuple[float, float]
 
-BODY_FRACTION = 0.05
-"""Without regions, the body is where the mean mixture exceeds this part of the scale (DESIGN 5)."""
 RESOLUTION = float(np.finfo(np.float32).eps)
 """An RMS error below this part of the peak is rounding of the float32 truth: PSNR ends there,
 at 138 dB, so that a perfect answer has a finite score."""
@@ -66,18 +64,6 @@ def check_prediction(samples: Samples, predicted_NKTYX: Floats) -> None:
             got=predicted_NKTYX.shape,
             wanted=(n, 2, frames, height, width),
         )
-
-
-def body_mask(samples: Samples, protocol: Protocol) -> NDArray[np.bool_]:
-    """Body pixels [N, Y, X]: labelled ones, or by the mixture where there are no labels."""
-    if samples.regions_NYX is not None:
-        body_NYX: NDArray[np.bool_] = samples.regions_NYX > 0
-        return body_NYX
-    duration_T = np.asarray(protocol.frame_duration)
-    mean_NYX = np.einsum("ntyx,t->nyx", samples.mixture_NTYX, duration_T / duration_T.sum())
-    scale_N = np.maximum(mean_NYX.max(axis=(1, 2)), SCALE_FLOOR_kBq_mL)
-    above_NYX: NDArray[np.bool_] = mean_NYX > BODY_FRACTION * scale_N[:, None, None]
-    return above_NYX
 
 
 def first_frame(protocol: Protocol, tracer: int) -> int:

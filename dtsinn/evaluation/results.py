@@ -105,7 +105,8 @@ class CellResult:
         pair = " + ".join(tracer.upper() for tracer in self.tracers)
         start = "Store: " if self.source == "store" else ""
         noise = f", {self.noise} noise" if self.noise else ""
-        return f"{start}{pair}, {self.protocol}{noise}"
+        anatomy = f", {self.phantom}" if self.phantom else ""
+        return f"{start}{pair}, {self.protocol}{anatomy}{noise}"
 
     @property
     def applicable(self) -> bool:

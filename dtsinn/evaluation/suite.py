@@ -1,4 +1,4 @@
-"""Suites: evaluation grids of tracer pair and protocol by noise level, and their stores."""
+"""Suites: evaluation grids of tracers, protocol and anatomy by noise level, and their stores."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from dtsinn.core.tracer import load_tracer
 from dtsinn.core.version import code_version
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store, StoreHeader, open_store
+from dtsinn.simulation.request import StudyRequest
+from dtsinn.simulation.scanner import load_scanner
 from dtsinn.simulation.study import simulate
-from dtsinn.simulation.subject import StudyRequest
 
 SPLIT = "test"
 """Split of all subjects of a cell."""
@@ -35,6 +36,8 @@ class Combination:
     """Names, in the order of injection."""
     protocol: str
     """Name, or path of a YAML file."""
+    phantom: str | None = None
+    """Anatomy, where it is not the suite's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,8 @@ class Suite:
     seed: int = 0
     noise: tuple[str, ...]
     """Noise levels."""
+    noise_model: str = "image"
+    """What the levels mean, see :class:`dtsinn.simulation.request.StudyRequest`."""
     combinations: tuple[Combination, ...]
 
     def __post_init__(self) -> None:
@@ -136,11 +141,13 @@ def _opened(path: Path) -> Store | None:
 def _cell(suite: Suite, combination: Combination, noise: str) -> Cell:
     tracers = (load_tracer(combination.tracers[0]), load_tracer(combination.tracers[1]))
     protocol = load_protocol(combination.protocol)
+    phantom = combination.phantom or suite.phantom
     request = StudyRequest(
         tracers=combination.tracers,
         protocol=combination.protocol,
-        phantom=suite.phantom,
+        phantom=phantom,
         noise=noise,
+        noise_model=suite.noise_model,
         subjects=suite.subjects,
         slices=suite.slices,
         size=suite.size,
@@ -158,14 +165,19 @@ def _cell(suite: Suite, combination: Combination, noise: str) -> Cell:
         samples=0,
         region_names=(),
         has_truth=True,
-        noise=noise,
-        phantom=suite.phantom,
+        dtype="float32",
+        origin="simulated",
+        noise=noise if suite.noise_model == "image" else f"{suite.noise_model} {noise}",
+        labels="truth",
+        phantom=phantom,
         seed=suite.seed,
         digest="",
         generator_version="",
     )
-    key = f"{first.name}-{second.name}-{protocol.name}-{noise}"
-    made_of = [to_mapping(part) for part in (request, protocol, *tracers)]
+    names = [first.name, second.name, protocol.name, noise]
+    key = "-".join(names if phantom == suite.phantom else [*names, phantom])
+    scanner = load_scanner(request.scanner)
+    made_of = [to_mapping(part) for part in (request, protocol, scanner, *tracers)]
     text = json.dumps([made_of, code_version()], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:24]
     return Cell(key=key, digest=digest, request=request, planned=planned)

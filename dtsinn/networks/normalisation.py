@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-SCALE_FLOOR_kBq_mL = 1e-3
-"""Smallest scale, so that an empty sample is divided by no zero (uncited)."""
+from dtsinn.data.body import SCALE_FLOOR_kBq_mL
 
 
 def sample_scale(mixture_BTYX: Tensor, duration_T: Tensor) -> Tensor:

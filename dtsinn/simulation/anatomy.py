@@ -8,13 +8,42 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dtsinn.simulation.fields import Float32Array, smooth_field
+from dtsinn.simulation.fields import HEAD_MM, Float32Array, smooth_field
 from dtsinn.simulation.input_function import FloatArray, clipped_normal
+
+WATER = 0.096
+"""Linear attenuation coefficient of water and soft tissue at 511 keV, 1/cm (NIST XCOM)."""
+NOTHING, BLOOD = "", "blood"
+"""Tissues that no tracer describes: one without any activity, and blood alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """What a label of a phantom stands for.
+
+    Attributes:
+        name: Of the label, unique within the phantom.
+        tissue: Key of the tracers' kinetics; :data:`BLOOD` follows the input function, and
+            :data:`NOTHING` holds no activity.
+        activity: Factor on the tissue's activity, as for rods with a set contrast.
+        attenuation: Linear attenuation coefficient at 511 keV, 1/cm.
+        grey: Whether it counts as grey matter in calibration and reports.
+    """
+
+    name: str
+    tissue: str
+    activity: float = 1.0
+    attenuation: float = WATER
+    grey: bool = False
+
+
+OUTSIDE = Region(name="outside", tissue=NOTHING, attenuation=0.0)
+"""The first region of every phantom: air."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Anatomy:
-    """One subject's regions in axial slices; rows run from front to back, columns along MNI x.
+    """One subject's regions in axial slices; rows run front to back, columns left to right.
 
     Attributes:
         fractions: [S, L, Y, X] share of each pixel that belongs to each label, summing to 1.
@@ -36,12 +65,14 @@ class Deformation:
         shift: [3] mm, x, y, z.
         displacement_sd: Of each component of the random field u, mm.
         displacement_sigma: Of the kernel that smooths u, mm.
+        reach_mm: How far from the origin the body may reach along any axis, mm.
     """
 
     matrix: FloatArray
     shift: FloatArray
     displacement_sd: float
     displacement_sigma: float
+    reach_mm: float = HEAD_MM
 
 
 def kernel_sigma(length_mm: float) -> float:
@@ -85,7 +116,8 @@ def deformed_points(
         [Z, Y, X, 3] atlas coordinates x, y, z, mm.
     """
     z, y, x = axes
-    displacement = smooth_field(rng, 3, axes, deformation.displacement_sigma)
+    sigma, reach = deformation.displacement_sigma, deformation.reach_mm
+    displacement = smooth_field(rng, 3, axes, sigma, reach)
     displacement *= deformation.displacement_sd
     points = np.empty((z.size, y.size, x.size, 3))
     points[..., 0] = displacement[0] + x

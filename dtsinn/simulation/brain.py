@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from dtsinn.core.config import STRICT, find_config, from_mapping, read_yaml
 from dtsinn.simulation.anatomy import (
+    OUTSIDE,
     Anatomy,
     Deformation,
+    Region,
     deformed_points,
     draw_affine,
     kernel_sigma,
@@ -28,9 +30,10 @@ from dtsinn.simulation.brain_atlas import (
     build_atlas,
 )
 from dtsinn.simulation.fields import Float32Array, pixel_centres
+from dtsinn.simulation.geometry import spread_levels
 from dtsinn.simulation.input_function import FloatArray, clipped_normal
 
-REGIONS = (
+LABELS = (
     "outside",
     "csf",
     "white",
@@ -45,10 +48,12 @@ REGIONS = (
     "cerebellum",
     "brainstem",
 )
-"""Names of the labels."""
-GREY = (*REGIONS[3:12],)
+"""Names of the labels; ``csf`` is all of the head that is not brain, bone and scalp too."""
+GREY = (*LABELS[3:12],)
 """All but white matter, CSF and the mixed tissue of the brainstem."""
-_LABEL = {name: label for label, name in enumerate(REGIONS)}
+REGIONS = (OUTSIDE, *(Region(name=name, tissue=name, grey=name in GREY) for name in LABELS[1:]))
+"""What the labels stand for; the skull attenuates like water (a simplification)."""
+_LABEL = {name: label for label, name in enumerate(LABELS)}
 
 SUPERSAMPLING = 2
 """Points per pixel and axis."""
@@ -155,14 +160,9 @@ class BrainPhantom:
     shape: BrainShape
 
     @property
-    def regions(self) -> tuple[str, ...]:
-        """Names of the labels."""
+    def regions(self) -> tuple[Region, ...]:
+        """What the labels stand for."""
         return REGIONS
-
-    @property
-    def grey(self) -> tuple[str, ...]:
-        """Names of the grey-matter regions."""
-        return GREY
 
     @property
     def field_of_view_mm(self) -> float:
@@ -176,10 +176,8 @@ class BrainPhantom:
 
     def slice_positions(self, rng: np.random.Generator, slices: int) -> FloatArray:
         """[S] evenly spaced levels with a range and an offset of the subject's own, mm."""
-        lowest = rng.uniform(*self.shape.lowest_slice_mm)
-        highest = rng.uniform(*self.shape.highest_slice_mm)
-        offset = rng.uniform()
-        return np.asarray(lowest + (np.arange(slices) + offset) * (highest - lowest) / slices)
+        shape = self.shape
+        return spread_levels(rng, shape.lowest_slice_mm, shape.highest_slice_mm, slices)
 
     def draw(self, rng: np.random.Generator, slice_position: FloatArray, size: int) -> Anatomy:
         """One subject's anatomy in axial slices of ``size`` times ``size`` pixels."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from dtsinn.core.protocol import load_protocol
-from dtsinn.simulation.noise import load_scanner
+from dtsinn.simulation.images import render_subject
+from dtsinn.simulation.noise import load_image_noise
 from dtsinn.simulation.phantom import PHANTOMS
-from dtsinn.simulation.subject import StudyRequest, render_subject
+from dtsinn.simulation.request import StudyRequest
 
 CALIBRATION = StudyRequest(
     tracers=("fmz", "fdg"), protocol="p1", phantom="brain", subjects=16, purpose="calibration"
@@ -23,7 +24,7 @@ def calibrate(request: StudyRequest = CALIBRATION) -> dict[str, float]:
     ``relative_sd``; solving for alpha gives relative_sd sqrt(mean A * duration).
     """
     phantom = PHANTOMS[request.phantom]()
-    grey = [phantom.regions.index(name) for name in phantom.grey]
+    grey = [label for label, region in enumerate(phantom.regions) if region.grey]
     activity = []
     for index in range(request.subjects):
         images = render_subject(request, index)
@@ -31,4 +32,4 @@ def calibrate(request: StudyRequest = CALIBRATION) -> dict[str, float]:
         activity.append(total[np.isin(images.regions, grey)])
     duration = load_protocol(request.protocol).frame_duration[-1]
     root = float(np.sqrt(np.concatenate(activity).mean() * duration))
-    return {name: level.relative_sd * root for name, level in load_scanner().levels.items()}
+    return {name: level.relative_sd * root for name, level in load_image_noise().levels.items()}

@@ -11,11 +11,8 @@ from dtsinn.simulation.input_function import FloatArray
 
 Float32Array = NDArray[np.float32]
 
-LATTICE_MM = (150.0, 150.0, 150.0)
-"""Half extent of the lattice in z, y, x that carries random fields, mm: more than any head.
-
-It does not depend on pixels or slices, so that a subject is the same at every image size.
-"""
+HEAD_MM = 150.0
+"""Half extent of the lattice that carries random fields, mm: more than any head."""
 
 
 def sigma_of(fwhm: float) -> float:
@@ -34,6 +31,7 @@ def smooth_field(
     components: int,
     axes: tuple[FloatArray, FloatArray, FloatArray],
     sigma: float,
+    reach_mm: float = HEAD_MM,
 ) -> FloatArray:
     """Gaussian random fields of exactly unit variance everywhere, covariance e^(-d²/(4 sigma²)).
 
@@ -42,13 +40,15 @@ def smooth_field(
         components: How many independent fields, C.
         axes: [Z], [Y], [X] coordinates at which the fields are wanted, mm, inside the lattice.
         sigma: Of the smoothing kernel, mm.
+        reach_mm: Half extent of the lattice along each axis, mm. It must not depend on pixels or
+            slices, so that a subject is the same at every image size.
 
     Returns:
         [C, Z, Y, X].
     """
-    counts = [2 * math.ceil(half / sigma) + 1 for half in LATTICE_MM]
-    field = rng.standard_normal((components, *counts))
-    for axis, (count, at) in enumerate(zip(counts, axes, strict=True), start=1):
+    count = 2 * math.ceil(reach_mm / sigma) + 1
+    field = rng.standard_normal((components, count, count, count))
+    for axis, at in enumerate(axes, start=1):
         lattice = pixel_centres(count, count * sigma)
         weights = _kernel(at, lattice, sigma)
         weights /= np.sqrt(np.square(weights).sum(axis=1, keepdims=True))

@@ -7,7 +7,9 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from dtsinn.core.tracer import InputFunction, ParentFraction, Tracer
+from dtsinn.core.errors import InputError
+from dtsinn.core.input_function import Feng, InputFunction, MeasuredCurve, ParentFraction
+from dtsinn.core.tracer import Tracer
 
 FloatArray = NDArray[np.float64]
 
@@ -54,12 +56,8 @@ def draw_input(
         parent = dataclasses.replace(parent, half_time_min=parent.half_time_min * metabolism)
     return dataclasses.replace(
         typical,
-        A1=typical.A1 * scale,
-        A2=typical.A2 * scale,
-        A3=typical.A3 * scale,
-        l1=typical.l1 * l1,
-        l2=typical.l2 * l2,
-        l3=typical.l3 * l3,
+        feng=None if typical.feng is None else _scaled_feng(typical.feng, scale, (l1, l2, l3)),
+        table=None if typical.table is None else _scaled_table(typical.table, scale, l2),
         delay_min=typical.delay_min * delay,
         reference_dose_MBq=dose_MBq,
         reference_weight_kg=weight_kg,
@@ -67,17 +65,24 @@ def draw_input(
     )
 
 
-def feng(curve: InputFunction, minutes: FloatArray) -> FloatArray:
-    """Total activity in blood, decay-corrected to the injection, kBq/mL.
+def blood_curve(curve: InputFunction, minutes: FloatArray) -> FloatArray:
+    """Total activity in blood, decay-corrected to the injection, kBq/mL; 0 before the arrival.
 
     Args:
-        curve: Feng's model 2, as it is: no scaling with dose or weight.
+        curve: The input function as it is: no scaling with dose or weight.
         minutes: [I] time after the injection.
     """
     s = np.maximum(minutes - curve.delay_min, 0.0)
-    early = (curve.A1 * s - curve.A2 - curve.A3) * np.exp(-curve.l1 * s)
-    late = curve.A2 * np.exp(-curve.l2 * s) + curve.A3 * np.exp(-curve.l3 * s)
-    return np.asarray(np.maximum(early + late, 0.0))
+    if curve.table is not None:
+        return _interpolated(curve.table, s)
+    if curve.feng is None:
+        raise InputError("input function", got="neither feng nor table", wanted="one of them")
+    if not curve.infusion_s:
+        return np.asarray(np.maximum(_feng(curve.feng, s), 0.0))
+    length = curve.infusion_s / 60.0
+    before = np.maximum(s - length, 0.0)
+    gained = _feng_integral(curve.feng, s) - _feng_integral(curve.feng, before)
+    return np.asarray(np.maximum(gained / length, 0.0))
 
 
 def parent_fraction(parent: ParentFraction | None, minutes: FloatArray) -> FloatArray:
@@ -112,5 +117,54 @@ def plasma_and_blood(
     """
     since = time_s - injection_s
     minutes = since / 60.0
-    blood = feng(curve, minutes) * np.exp(-decay_constant * np.maximum(since, 0.0))
+    blood = blood_curve(curve, minutes) * np.exp(-decay_constant * np.maximum(since, 0.0))
     return blood * parent_fraction(curve.parent, minutes), blood
+
+
+def _feng(curve: Feng, s: FloatArray) -> FloatArray:
+    """Feng's model 2 at ``s`` minutes after the arrival."""
+    early = np.exp(-curve.l1 * s)
+    # Ordered so that it is exactly 0 at the arrival.
+    late = curve.A2 * (np.exp(-curve.l2 * s) - early) + curve.A3 * (np.exp(-curve.l3 * s) - early)
+    return np.asarray(curve.A1 * s * early + late)
+
+
+def _feng_integral(curve: Feng, s: FloatArray) -> FloatArray:
+    """Integral of Feng's model 2 from the arrival to ``s``, kBq/mL min."""
+
+    def exponential(rate: float) -> FloatArray:
+        return np.asarray(-np.expm1(-rate * s) / rate)
+
+    first = exponential(curve.l1)
+    ramp = (first - s * np.exp(-curve.l1 * s)) / curve.l1  # of u e^(-l1 u)
+    late = curve.A2 * exponential(curve.l2) + curve.A3 * exponential(curve.l3)
+    return np.asarray(curve.A1 * ramp - (curve.A2 + curve.A3) * first + late)
+
+
+def _interpolated(table: MeasuredCurve, s: FloatArray) -> FloatArray:
+    """A measured curve at ``s`` minutes after the arrival; its tail never rises."""
+    times, values = np.array(table.time_min), np.array(table.blood)
+    inside = np.interp(s, times, values)
+    (t0, t1), (v0, v1) = times[-2:], values[-2:]
+    rate = max(np.log(v0 / v1) / (t1 - t0), 0.0) if v0 > 0 and v1 > 0 else 0.0
+    return np.asarray(np.where(s > t1, v1 * np.exp(-rate * np.maximum(s - t1, 0.0)), inside))
+
+
+def _scaled_feng(feng: Feng, scale: float, rates: tuple[float, float, float]) -> Feng:
+    """Amplitudes times ``scale``, each rate times its own factor."""
+    return Feng(
+        A1=feng.A1 * scale,
+        A2=feng.A2 * scale,
+        A3=feng.A3 * scale,
+        l1=feng.l1 * rates[0],
+        l2=feng.l2 * rates[1],
+        l3=feng.l3 * rates[2],
+    )
+
+
+def _scaled_table(table: MeasuredCurve, scale: float, rate: float) -> MeasuredCurve:
+    """Values times ``scale``; the whole curve runs ``rate`` times as fast."""
+    return MeasuredCurve(
+        time_min=tuple(time / rate for time in table.time_min),
+        blood=tuple(value * scale for value in table.blood),
+    )

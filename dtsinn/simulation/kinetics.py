@@ -1,6 +1,7 @@
 """Compartment models: tissue curves of many regions, exact for a piecewise-linear input.
 
-Shape suffixes: R region, M exponential term, I input sample, T frame.
+Shape suffixes: R region, M exponential term, I input sample, T frame; leading axes, such as one
+of subjects, are carried through.
 
 Decay is put into the model instead of being multiplied on: if C solves dC/dt = a C_p - b C, then
 A = C e^(-λt) solves dA/dt = a (C_p e^(-λt)) - (b + λ) A. With the activity actually present as
@@ -35,13 +36,13 @@ def impulse_response(kinetics_RP: FloatArray) -> tuple[FloatArray, FloatArray]:
     """The tissue's answer to an impulse, ``sum_m coefficient e^(-rate t)``, without blood.
 
     Args:
-        kinetics_RP: [R, 5] K1 (mL/cm3/min), k2, k3, k4 (1/min), vB.
+        kinetics_RP: [..., R, 5] K1 (mL/cm3/min), k2, k3, k4 (1/min), vB.
 
     Returns:
-        Coefficients [R, 2] in 1/s (mL/cm3/s) and rates [R, 2] in 1/s (Gunn, Gunn, Cunningham
-        2001 for the two-tissue model; k3 = 0 leaves the one-tissue model).
+        Coefficients [..., R, 2] in 1/s (mL/cm3/s) and rates [..., R, 2] in 1/s (Gunn, Gunn,
+        Cunningham 2001 for the two-tissue model; k3 = 0 leaves the one-tissue model).
     """
-    K1, k2, k3, k4 = (kinetics_RP[:, column] / 60.0 for column in range(4))
+    K1, k2, k3, k4 = (kinetics_RP[..., column] / 60.0 for column in range(4))
     total = k2 + k3 + k4
     root = np.sqrt(np.maximum(np.square(total) - 4.0 * k2 * k4, 0.0))
     fast = (total + root) / 2.0
@@ -50,8 +51,8 @@ def impulse_response(kinetics_RP: FloatArray) -> tuple[FloatArray, FloatArray]:
     apart = np.where(k3 > 0, fast - slow, 1.0)
     slow_share = np.where(k3 > 0, (k3 + k4 - slow) / apart, 0.0)
     fast_share = np.where(k3 > 0, (fast - k3 - k4) / apart, 1.0)
-    rates = np.stack([np.where(k3 > 0, slow, 0.0), np.where(k3 > 0, fast, k2)], axis=1)
-    return K1[:, None] * np.stack([slow_share, fast_share], axis=1), rates
+    rates = np.stack([np.where(k3 > 0, slow, 0.0), np.where(k3 > 0, fast, k2)], axis=-1)
+    return K1[..., None] * np.stack([slow_share, fast_share], axis=-1), rates
 
 
 def frame_averages(
@@ -65,58 +66,62 @@ def frame_averages(
     """Frame-averaged activity actually present in each region: ``(1 - vB) C_tissue + vB C_blood``.
 
     Args:
-        kinetics_RP: [R, 5] K1 (mL/cm3/min), k2, k3, k4 (1/min), vB.
+        kinetics_RP: [..., R, 5] K1 (mL/cm3/min), k2, k3, k4 (1/min), vB.
         time_I: [I] s, ascending, holding every frame edge; the inputs are linear in between.
-        plasma_I: [I] parent in plasma, kBq/mL, not decay-corrected.
-        blood_I: [I] whole blood, kBq/mL, not decay-corrected.
+        plasma_I: [..., I] parent in plasma, kBq/mL, not decay-corrected.
+        blood_I: [..., I] whole blood, kBq/mL, not decay-corrected.
         decay_constant: Of the isotope, 1/s.
         edges_T: [T + 1] frame edges, s, contained in ``time_I``.
 
     Returns:
-        [R, T] kBq/mL.
+        [..., R, T] kBq/mL.
     """
     at_edge = np.searchsorted(time_I, edges_T)
-    duration_T = np.diff(edges_T)
-    plasma_T = np.diff(_running_integral(time_I, plasma_I)[at_edge])
-    blood_T = np.diff(_running_integral(time_I, blood_I)[at_edge])
+    plasma_T = np.diff(_running_integral(time_I, plasma_I)[..., at_edge])
+    blood_T = np.diff(_running_integral(time_I, blood_I)[..., at_edge])
     coefficient_RM, rate_RM = impulse_response(kinetics_RP)
-    decay_M = (rate_RM + decay_constant).ravel()
-    change_MT = np.diff(_states_at(decay_M, time_I, plasma_I, at_edge), axis=1)
-    integral_MT = (plasma_T - change_MT) / decay_M[:, None]
-    tissue_RT = np.einsum("rm,rmt->rt", coefficient_RM, integral_MT.reshape(*rate_RM.shape, -1))
-    vB_R1 = kinetics_RP[:, 4:5]
-    average_RT = ((1.0 - vB_R1) * tissue_RT + vB_R1 * blood_T) / duration_T
+    decay_RM = rate_RM + decay_constant
+    leaving_M = decay_RM.reshape(*decay_RM.shape[:-2], -1)
+    change_MT = np.diff(_states_at(leaving_M, time_I, plasma_I, at_edge))
+    change_RMT = change_MT.reshape(*decay_RM.shape, -1)
+    integral_RMT = (plasma_T[..., None, None, :] - change_RMT) / decay_RM[..., None]
+    tissue_RT = np.einsum("...rm,...rmt->...rt", coefficient_RM, integral_RMT)
+    vB_R1 = kinetics_RP[..., 4:5]
+    average_RT = ((1.0 - vB_R1) * tissue_RT + vB_R1 * blood_T[..., None, :]) / np.diff(edges_T)
     # Before the arrival both inputs are exactly 0: so is the answer, without rounding.
-    return np.asarray(np.where(at_edge[1:] <= _first_activity(blood_I), 0.0, average_RT))
+    empty_T = at_edge[1:] <= _last_empty(blood_I)[..., None]
+    return np.asarray(np.where(empty_T[..., None, :], 0.0, average_RT))
 
 
-def _first_activity(blood_I: FloatArray) -> int:
-    """Index of the last sample before activity arrives; the sample count where none does."""
-    present = np.flatnonzero(blood_I > 0)
-    return int(present[0]) - 1 if present.size else blood_I.size
+def _last_empty(blood_I: FloatArray) -> FloatArray:
+    """[...] index of the last sample before activity arrives; the sample count where none does."""
+    present = blood_I > 0
+    last = np.where(present.any(axis=-1), present.argmax(axis=-1) - 1, blood_I.shape[-1])
+    return np.asarray(last)
 
 
 def _running_integral(time_I: FloatArray, value_I: FloatArray) -> FloatArray:
-    """[I] integral of the piecewise-linear curve from the first sample."""
-    areas = np.diff(time_I) * (value_I[1:] + value_I[:-1]) / 2.0
-    return np.concatenate([[0.0], np.cumsum(areas)])
+    """[..., I] integral of the piecewise-linear curve from the first sample."""
+    areas = np.diff(time_I) * (value_I[..., 1:] + value_I[..., :-1]) / 2.0
+    return np.concatenate([np.zeros_like(areas[..., :1]), np.cumsum(areas, axis=-1)], axis=-1)
 
 
 def _states_at(
     decay_M: FloatArray, time_I: FloatArray, input_I: FloatArray, at_edge: np.ndarray
 ) -> FloatArray:
-    """[M, T + 1] convolution of the piecewise-linear input with e^(-decay t) at the edges."""
+    """[..., M, T + 1] the piecewise-linear input convolved with e^(-decay t), at the edges."""
     h = np.diff(time_I)
-    x = decay_M[:, None] * h
+    x = decay_M[..., None] * h
     # ∫ e^(-decay (h - s)) u(s) ds over one interval = before * u(0) + after * u(h)
     whole = np.where(x > 0, -np.expm1(-x) / np.where(x > 0, x, 1.0), 1.0)
     series = 0.5 - x / 6.0 + np.square(x) / 24.0 - x**3 / 120.0
     after = np.where(x < 1e-2, series, (1.0 - whole) / np.maximum(x, 1e-2))  # below, it cancels
-    pieces = h * ((whole - after) * input_I[:-1] + after * input_I[1:])
-    states = np.zeros((decay_M.size, at_edge.size))
+    inputs = input_I[..., None, :]
+    pieces = h * ((whole - after) * inputs[..., :-1] + after * inputs[..., 1:])
+    states = np.zeros((*decay_M.shape, at_edge.size))
     for edge, (first, last) in enumerate(itertools.pairwise(at_edge.tolist())):
         left = time_I[last] - time_I[first + 1 : last + 1]
-        fresh = (pieces[:, first:last] * np.exp(-decay_M[:, None] * left)).sum(axis=1)
-        carried = states[:, edge] * np.exp(-decay_M * (time_I[last] - time_I[first]))
-        states[:, edge + 1] = carried + fresh
+        fresh = (pieces[..., first:last] * np.exp(-decay_M[..., None] * left)).sum(axis=-1)
+        carried = states[..., edge] * np.exp(-decay_M * (time_I[last] - time_I[first]))
+        states[..., edge + 1] = carried + fresh
     return states

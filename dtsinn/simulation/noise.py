@@ -1,4 +1,4 @@
-"""Scanner noise of reconstructed images: its variance follows the activity actually present."""
+"""Image-domain noise: the variance of a voxel follows the activity actually present."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class NoiseLevel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scanner:
-    """Resolution and noise of the simulated scanner, the same for every phantom and tracer.
+class ImageNoise:
+    """Resolution and noise of reconstructed images, the same for every phantom and tracer.
 
     Attributes:
         resolution_fwhm_mm: Of the in-plane Gaussian point spread, mm.
@@ -56,14 +56,14 @@ class Scanner:
         }
         for key, value in numbers.items():
             if not (math.isfinite(value) and value > 0):
-                raise InputError(f"scanner: {key}", got=value, wanted="a number above 0")
+                raise InputError(f"noise: {key}", got=value, wanted="a number above 0")
 
 
 @functools.cache
-def load_scanner() -> Scanner:
-    """The scanner that ships with dtsinn."""
+def load_image_noise() -> ImageNoise:
+    """The image-domain noise that ships with dtsinn."""
     path = Path(str(resources.files("dtsinn") / "configs" / "noise.yaml"))
-    return from_mapping(Scanner, read_yaml(path), str(path))
+    return from_mapping(ImageNoise, read_yaml(path), str(path))
 
 
 def noise_level(name: str) -> float:
@@ -72,7 +72,7 @@ def noise_level(name: str) -> float:
     Raises:
         InputError: No such level.
     """
-    levels = load_scanner().levels
+    levels = load_image_noise().levels
     if name not in levels:
         raise InputError(
             "no such noise level", got=repr(name), wanted=f"one of {', '.join(levels)}"

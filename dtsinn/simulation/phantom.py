@@ -7,9 +7,12 @@ from typing import Protocol
 
 import numpy as np
 
-from dtsinn.simulation.anatomy import Anatomy
+from dtsinn.simulation.anatomy import Anatomy, Region
 from dtsinn.simulation.brain import load_brain
+from dtsinn.simulation.brain_lesion import load_brain_lesion
+from dtsinn.simulation.cylinder import load_cylinder
 from dtsinn.simulation.input_function import FloatArray
+from dtsinn.simulation.thorax import load_thorax
 
 
 class Phantom(Protocol):
@@ -21,13 +24,8 @@ class Phantom(Protocol):
     """
 
     @property
-    def regions(self) -> tuple[str, ...]:
-        """Names of the regions; the first is ``outside``, which holds no activity."""
-        ...
-
-    @property
-    def grey(self) -> tuple[str, ...]:
-        """Names of the regions that count as grey matter in calibration and reports."""
+    def regions(self) -> tuple[Region, ...]:
+        """What each label stands for; the first is :data:`dtsinn.simulation.anatomy.OUTSIDE`."""
         ...
 
     @property
@@ -49,5 +47,10 @@ class Phantom(Protocol):
         ...
 
 
-PHANTOMS: dict[str, Callable[[], Phantom]] = {"brain": load_brain}
+PHANTOMS: dict[str, Callable[[], Phantom]] = {
+    "brain": load_brain,
+    "brain-lesion": load_brain_lesion,
+    "thorax": load_thorax,
+    "cylinder": load_cylinder,
+}
 """Every phantom by name."""

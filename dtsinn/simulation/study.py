@@ -3,35 +3,83 @@
 from __future__ import annotations
 
 import os
+import resource
+import sys
+import time
 from collections.abc import Mapping
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any
 
 import dask
 import numpy as np
 from dask.callbacks import Callback
+from dask.multiprocessing import RemoteException
 
 from dtsinn.core.config import to_mapping
+from dtsinn.core.errors import RunError
 from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.protocol import load_protocol
 from dtsinn.core.tracer import PARAMETERS, load_tracer
 from dtsinn.core.version import code_version
+from dtsinn.data.blocks import BlockWriter
 from dtsinn.data.layout import SPLITS
+from dtsinn.data.plan import StorePlan
+from dtsinn.data.splits import SPLIT_SHARES, assign_splits
 from dtsinn.data.store import StoreHeader, open_store
-from dtsinn.data.writer import StorePlan, StoreWriter, assign_splits, refuse_existing
-from dtsinn.simulation.noise import noise_level
-from dtsinn.simulation.subject import (
+from dtsinn.data.writer import StoreWriter, refuse_existing
+from dtsinn.simulation.images import render_subject
+from dtsinn.simulation.request import (
     StudyRequest,
-    draw_subject,
-    input_time,
+    noise_strength,
     region_names,
-    render_subject,
-    slice_positions,
+    resolution_mm,
     voxel_size,
 )
+from dtsinn.simulation.scanner import load_scanner
+from dtsinn.simulation.subject import draw_subject, input_time, slice_positions
 
-SPLIT_SHARES = {"train": 0.55, "val": 0.1, "gate": 0.2, "test": 0.15}
-"""Shares of the subjects; the gate needs more subjects than a mean does (uncited)."""
 SAMPLES_PER_BLOCK = 16
 """About as many samples make a shard; always whole subjects."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulationResult:
+    """A finished simulation, and what it took.
+
+    Attributes:
+        header: Of the store.
+        seconds: Wall time.
+        samples_written: Samples that this call simulated; the others stood there already.
+        driver_peak_MiB: Largest memory that this process has held in its life.
+        worker_peak_MiB: The same of its largest worker, on Linux at least what this process held
+            when it started the worker; None where there were none.
+    """
+
+    header: StoreHeader
+    seconds: float
+    samples_written: int
+    driver_peak_MiB: float
+    worker_peak_MiB: float | None
+
+    @property
+    def samples(self) -> int:
+        """Number of samples in the store."""
+        return self.header.samples
+
+    @property
+    def digest(self) -> str:
+        """Content digest of the store."""
+        return self.header.digest
+
+    def cost(self) -> str:
+        """Time, throughput and memory in one line."""
+        peaks = [self.driver_peak_MiB, self.worker_peak_MiB or 0.0]
+        return (
+            f"{self.samples_written} samples in {self.seconds:.1f} s, "
+            f"{self.samples_written / self.seconds:.1f} a second, "
+            f"peak memory of a process {max(peaks):.0f} MiB"
+        )
 
 
 def simulate(
@@ -41,7 +89,9 @@ def simulate(
     workers: int | None = None,
     progress: Progress = no_progress,
     splits: Mapping[str, float] = SPLIT_SHARES,
-) -> StoreHeader:
+    dtype: str = "float32",
+    device: str = "cpu",
+) -> SimulationResult:
     """Simulate ``request`` into the store ``out``; an interrupted one is continued.
 
     The store is the same, bit for bit, whatever the number of workers.
@@ -52,27 +102,64 @@ def simulate(
         workers: Processes; 1 stays in this one; by default one per core.
         progress: Told of subjects done.
         splits: Shares of the subjects by split; a subject's split depends on its number alone.
+        dtype: How mixture and tracers are stored: float32, or float16 in half of the space.
+        device: Where the noise model ``osem`` computes; another one rounds otherwise.
 
     Raises:
-        StoreError: ``out`` exists, or was begun with other settings.
+        StoreError: ``out`` exists, was begun with other settings, or a value does not fit float16.
+        RunError: The storage fails, or a worker process was killed.
     """
+    begun = time.perf_counter()
     refuse_existing(out)
     order = _order(request, splits)
-    writer = StoreWriter(out, _plan(request, splits, order))
+    writer = StoreWriter(out, _plan(request, splits, order, dtype))
     pending = writer.begin()
     per_block = _subjects_per_block(request)
     workers = min(workers or os.cpu_count() or 1, max(len(pending), 1))
-    tasks = [dask.delayed(_simulate_block)(writer, request, order, block) for block in pending]
-    blocks = writer.plan.blocks
-    counter = _Counter(progress, blocks - len(pending), per_block, request.subjects)
-    with counter:
-        if workers == 1:
-            dask.compute(*tasks, scheduler="synchronous")
-        else:
-            # One task at a time goes to a process, so that memory holds one block per worker.
-            dask.compute(*tasks, scheduler="processes", num_workers=workers, chunksize=1)
+    tasks = [
+        dask.delayed(_simulate_block)(
+            writer.blocks,
+            request,
+            order[block * per_block : (block + 1) * per_block],
+            block,
+            device,
+        )
+        for block in pending
+    ]
+    done = writer.plan.blocks - len(pending)
+    with _Counter(progress, done, per_block, request.subjects):
+        _compute(tasks, workers, out)
     writer.seal()
-    return open_store(out).header
+    sizes = [writer.plan.block_samples(block) for block in pending]
+    return SimulationResult(
+        header=open_store(out).header,
+        seconds=time.perf_counter() - begun,
+        samples_written=sum(size.stop - size.start for size in sizes),
+        driver_peak_MiB=_peak_mib(resource.RUSAGE_SELF),
+        worker_peak_MiB=_peak_mib(resource.RUSAGE_CHILDREN) if workers > 1 else None,
+    )
+
+
+def _compute(tasks: list[Any], workers: int, out: str) -> None:
+    if workers == 1:
+        dask.compute(*tasks, scheduler="synchronous")
+        return
+    try:
+        # One task at a time goes to a process, so that memory holds one block per worker.
+        dask.compute(*tasks, scheduler="processes", num_workers=workers, chunksize=1)
+    except RemoteException as error:  # dask puts the worker's traceback into the message
+        raise error.exception from error
+    except BrokenProcessPool as error:
+        raise RunError(
+            f"{out}: a worker process was killed",
+            got="no word of it; most often the machine has no memory left",
+            hint="the same command with fewer workers: it goes on where it stopped",
+        ) from error
+
+
+def _peak_mib(whose: int) -> float:
+    peak = resource.getrusage(whose).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # macOS counts bytes
 
 
 def _order(request: StudyRequest, splits: Mapping[str, float]) -> list[int]:
@@ -84,14 +171,17 @@ def _order(request: StudyRequest, splits: Mapping[str, float]) -> list[int]:
     return sorted(range(request.subjects), key=lambda index: SPLITS.index(split[index]))
 
 
-def _plan(request: StudyRequest, splits: Mapping[str, float], order: list[int]) -> StorePlan:
+def _plan(
+    request: StudyRequest, splits: Mapping[str, float], order: list[int], dtype: str
+) -> StorePlan:
+    """The plan of a study: of its subjects only what is cheap, however many they are."""
     tracers = [load_tracer(name) for name in request.tracers]
     protocol = load_protocol(request.protocol)
-    subjects = [draw_subject(request, index) for index in order]
     ids = [f"{request.purpose}-{request.seed}-{index:04d}" for index in order]
     split = assign_splits(request.subjects, splits)
     voxel = voxel_size(request)
     repeat = request.slices
+    times, regions = input_time(request), region_names(request)
     return StorePlan(
         tracers=(tracers[0].name, tracers[1].name),  # a request may name files
         protocol=protocol,
@@ -101,24 +191,20 @@ def _plan(request: StudyRequest, splits: Mapping[str, float], order: list[int]) 
         subject=tuple(np.repeat(ids, repeat).tolist()),
         slice_position=tuple(float(z) for index in order for z in slice_positions(request, index)),
         split=tuple(np.repeat([split[index] for index in order], repeat).tolist()),
-        region_names=region_names(request),
+        region_names=regions,
+        dtype=dtype,
         block=_subjects_per_block(request) * request.slices,
-        small={
-            "input_time": input_time(request),
-            "plasma": np.stack([subject.plasma for subject in subjects]),
-            "blood": np.stack([subject.blood for subject in subjects]),
-            "kinetics": np.stack([subject.kinetics for subject in subjects]),
-            "region": region_names(request)[1:],
-            "parameter": PARAMETERS,
+        small={"input_time": times, "region": regions[1:], "parameter": PARAMETERS},
+        per_subject={
+            "plasma": (2, len(times)),
+            "blood": (2, len(times)),
+            "kinetics": (2, len(regions) - 1, len(PARAMETERS)),
         },
         attributes={
+            "origin": "simulated",
             "phantom": request.phantom,
-            "noise": {
-                "model": "image",
-                "level": request.noise,
-                "alpha": noise_level(request.noise),
-                "alpha_units": "(kBq/mL)^0.5 s^0.5",
-            },
+            "noise": _noise(request),
+            "labels": request.labels,
             "seed": request.seed,
             "request": to_mapping(request),
             "split_shares": dict(splits),
@@ -130,19 +216,39 @@ def _plan(request: StudyRequest, splits: Mapping[str, float], order: list[int]) 
     )
 
 
+def _noise(request: StudyRequest) -> dict[str, Any]:
+    """What was done to the truth, in numbers that outlive the files they came from."""
+    common = {"model": request.noise_model, "level": request.noise}
+    if request.noise_model == "image":
+        return common | {
+            "alpha": noise_strength(request),
+            "alpha_units": "(kBq/mL)^0.5 s^0.5",
+            "resolution_fwhm_mm": resolution_mm(request),
+        }
+    return common | {
+        "trues_per_slice": noise_strength(request),
+        "scanner": to_mapping(load_scanner(request.scanner)),
+    }
+
+
 def _subjects_per_block(request: StudyRequest) -> int:
     return max(1, min(SAMPLES_PER_BLOCK // request.slices, request.subjects))
 
 
 def _simulate_block(
-    writer: StoreWriter, request: StudyRequest, order: list[int], block: int
+    writer: BlockWriter, request: StudyRequest, subjects: list[int], block: int, device: str
 ) -> None:
-    per_block = _subjects_per_block(request)
-    subjects = order[block * per_block : (block + 1) * per_block]
-    rendered = [render_subject(request, index) for index in subjects]
-    names = ("mixture", "tracers", "regions")
-    images = {name: np.concatenate([getattr(one, name) for one in rendered]) for name in names}
-    writer.write(block, images)
+    drawn = [draw_subject(request, index) for index in subjects]
+    arrays = {
+        name: np.stack([getattr(one, name) for one in drawn])
+        for name in ("plasma", "blood", "kinetics")
+    }
+    rendered = [render_subject(request, index, device) for index in subjects]
+    arrays |= {
+        name: np.concatenate([getattr(one, name) for one in rendered])
+        for name in ("mixture", "tracers", "regions")
+    }
+    writer.write(block, arrays)
 
 
 class _Counter(Callback):  # type: ignore[misc]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dtsinn.core.config import to_mapping
+from dtsinn.core.figures import write_figure
 from dtsinn.core.version import code_version
 from dtsinn.data.store import Store, StoreHeader
 from dtsinn.deploy.package import Lineage, SeparatorInfo, write_package
@@ -61,10 +62,7 @@ def picture_run(state: TrainingState, store: Store, folder: Path, run: str) -> l
     separator = Separator(state.best_network(), separator_info(state, store.header, run))
     samples = next(store.subjects("val"))
     predicted_NKTYX = separator.separate(samples.mixture_NTYX)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for draw in (pictures.separation, pictures.regional_curves):
-        path = folder / f"{draw.__name__}.png"
-        path.write_bytes(pictures.png(draw(samples, predicted_NKTYX, store.header)))
-        paths.append(path)
-    return paths
+    return [
+        write_figure(draw(samples, predicted_NKTYX, store.header), folder / f"{draw.__name__}.png")
+        for draw in (pictures.separation, pictures.regional_curves)
+    ]

@@ -1,4 +1,4 @@
-"""Protocols: the shipped ones load, wrong frames and injections are refused."""
+"""Protocols: the shipped ones keep injections apart, wrong frames and injections are refused."""
 
 from __future__ import annotations
 
@@ -8,27 +8,83 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dtsinn.core.config import find_config, read_yaml
+from dtsinn.core.config import find_config, from_mapping, read_yaml, to_mapping
 from dtsinn.core.errors import InputError
-from dtsinn.core.protocol import load_protocol, protocol_names, protocol_of_frames
+from dtsinn.core.protocol import Protocol, load_protocol, protocol_names, protocol_of_frames
+
+DELAYS = ["delay00", "delay05", "delay10", "delay20", "delay30"]
+SCANS = ["scan40", "scan60", "scan80"]
+SHIPPED = [*DELAYS, "p1", "p2", "p3", "p4", *SCANS]
+
+
+def test_the_shipped_protocols_are_these() -> None:
+    assert protocol_names() == SHIPPED
 
 
 @pytest.mark.parametrize("name", protocol_names())
-def test_every_shipped_protocol_loads(name: str) -> None:
+def test_every_shipped_protocol_loads_and_survives_a_round_trip(name: str) -> None:
     protocol = load_protocol(name)
     assert protocol.name == name
+    assert protocol.description
+    assert protocol.source.startswith("uncited default")
     assert protocol.frame_edges[-1] == protocol.end
     again = protocol_of_frames(
         name, protocol.frame_start, protocol.frame_duration, protocol.injection_time
     )
     assert again.frame_edges == protocol.frame_edges
+    assert from_mapping(Protocol, to_mapping(protocol), "again") == protocol
 
 
-def test_p1_and_p3_are_the_published_shapes() -> None:
-    p1, p3 = load_protocol("p1"), load_protocol("p3")
-    assert (p1.frames, p1.end, p1.injection_time) == (18, 5400.0, (0.0, 1200.0))
-    assert (p3.frames, p3.end, p3.injection_time) == (18, 3600.0, (0.0, 600.0))
-    assert sum(start < 1200 for start in p1.frame_start) == 6
+@pytest.mark.parametrize("name", protocol_names())
+def test_a_shipped_protocol_has_18_frames_and_none_from_before_to_after_an_injection(
+    name: str,
+) -> None:
+    protocol = load_protocol(name)
+    assert protocol.frames == 18
+    assert protocol.injection_time[0] == 0
+    assert set(protocol.injection_time) <= set(protocol.frame_start)
+
+
+@pytest.mark.parametrize("name", protocol_names())
+def test_the_frames_of_a_shipped_protocol_are_shortest_after_an_injection(name: str) -> None:
+    protocol = load_protocol(name)
+    durations = protocol.frame_duration
+    second = protocol.frame_start.index(protocol.injection_time[1])
+    for first_frame in {0, second}:
+        assert durations[first_frame] < durations[-1]
+    if second:
+        assert durations[second] < durations[second - 1]
+    assert f"{protocol.end / 60:g} min in {protocol.frames} frames" in protocol.description
+
+
+def test_p1_to_p4_have_the_stated_shapes() -> None:
+    shapes = {}
+    for name in ("p1", "p2", "p3", "p4"):
+        protocol = load_protocol(name)
+        second = protocol.injection_time[1]
+        empty = sum(start < second for start in protocol.frame_start)
+        shapes[name] = (protocol.end / 60, second / 60, empty)
+    assert shapes == {"p1": (90, 20, 6), "p2": (60, 0, 0), "p3": (60, 10, 7), "p4": (90, 30, 6)}
+
+
+def test_between_the_delay_protocols_only_the_delay_changes() -> None:
+    delays = [load_protocol(name) for name in DELAYS]
+    assert [protocol.injection_time[1] / 60 for protocol in delays] == [0, 5, 10, 20, 30]
+    assert [protocol.name for protocol in delays] == [
+        f"delay{protocol.injection_time[1] / 60:02.0f}" for protocol in delays
+    ]
+    assert len({protocol.frame_edges for protocol in delays}) == 1
+
+
+def test_between_the_scan_protocols_only_the_length_changes_and_shown_times_end_frames() -> None:
+    """The DTS-INN paper shows images at 40, 60 and 80 min."""
+    scans = [load_protocol(name) for name in SCANS]
+    assert [protocol.end / 60 for protocol in scans] == [40, 60, 80]
+    assert len({protocol.injection_time for protocol in scans}) == 1
+    assert len({protocol.frame_edges[:11] for protocol in scans}) == 1
+    for protocol in scans:
+        shown = {2400.0, 3600.0, 4800.0} & set(protocol.frame_edges)
+        assert shown == {time for time in (2400.0, 3600.0, 4800.0) if time <= protocol.end}
 
 
 @pytest.mark.parametrize(

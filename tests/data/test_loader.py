@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import zarr
 
-from dtsinn.core.errors import StoreError
+from dtsinn.core.errors import InputError, StoreError
 from dtsinn.data.loader import Reading, SampleStream, batches
+from dtsinn.data.plan import StorePlan
 from dtsinn.data.store import Store, open_store
+
+Plan = Callable[..., StorePlan]
+WriteStore = Callable[..., dict[str, np.ndarray]]
 
 
 def indices(store: Store, count: int, **reading: int) -> list[int]:
@@ -42,11 +49,127 @@ def test_a_resumed_stream_goes_on_where_it_stopped(small_store: Store, start: in
 def test_ranks_share_an_epoch(damaged: Path) -> None:
     store = open_store(str(damaged))
     store.split_N[:] = "train"
-    parts = [
-        np.concatenate(SampleStream(store, Reading(rank=rank, ranks=2)).order(0, rank, 2))
-        for rank in (0, 1)
-    ]
-    assert sorted(np.concatenate(parts)) == list(range(store.header.samples))
+    for epoch in range(3):
+        parts = [
+            window
+            for rank in (0, 1)
+            for window in SampleStream(store, Reading(rank=rank, ranks=2)).order(epoch, rank, 2)
+        ]
+        assert sorted(np.concatenate(parts)) == list(range(store.header.samples))
+
+
+def test_a_rank_has_work_even_where_there_are_fewer_blocks_than_ranks(small_store: Store) -> None:
+    assert len(np.unique(np.flatnonzero(small_store.split_N == "train") // 16)) == 1
+    seen = [indices(small_store, 16, rank=rank, ranks=3) for rank in range(3)]
+    assert [len(set(one)) for one in seen] == [16, 16, 16]
+    assert seen[0] != seen[1] != seen[2]
+
+
+def taken(stream: Iterator[dict[str, torch.Tensor]], count: int) -> list[list[int]]:
+    return [batch["index"].tolist() for batch in itertools.islice(stream, count)]
+
+
+def test_loader_workers_share_an_epoch_and_resume_where_they_stopped(
+    tmp_path: Path, tiny_plan: Plan, write_store: WriteStore
+) -> None:
+    write_store(tmp_path / "s.zarr", tiny_plan(samples=28, block=4))
+    store = open_store(str(tmp_path / "s.zarr"))
+    parts = []
+    for part in (0, 1):
+        stream = SampleStream(store, Reading(window=2))
+        own = np.concatenate([w for epoch in range(4) for w in stream.order(epoch, part, 2)])
+        parts.append(own.reshape(-1, 2).tolist())
+    expected = [batch for pair in zip(*parts, strict=False) for batch in pair]
+    whole = taken(batches(store, Reading(window=2), 2, workers=2), 24)
+    assert whole == expected[:24]
+    resumed = batches(store, Reading(window=2, start=2 * 7), 2, workers=2)
+    assert taken(resumed, 12) == expected[7:19]
+
+
+def test_a_start_inside_a_batch_is_refused_where_several_workers_read(small_store: Store) -> None:
+    stream = SampleStream(small_store, Reading(start=3), batch=2)
+    with pytest.raises(InputError, match="loader workers; got 3; wanted whole batches of 2"):
+        stream._place(0, 2)
+
+
+@pytest.mark.parametrize(
+    ("reading", "message"),
+    [
+        ({"window": 0}, "window; got 0; wanted at least 1"),
+        ({"ranks": 0}, "ranks; got 0"),
+        ({"rank": 2, "ranks": 2}, "rank; got 2; wanted 0 to 1"),
+        ({"start": -1}, "start; got -1"),
+    ],
+)
+def test_a_reading_that_makes_no_sense_is_refused(reading: dict[str, int], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Reading(**reading)
+
+
+def test_a_long_stream_holds_no_more_than_its_windows(
+    tmp_path: Path, tiny_plan: Plan, write_store: WriteStore
+) -> None:
+    plan = tiny_plan(samples=48, block=4, size=(48, 48))
+    write_store(tmp_path / "s.zarr", plan)
+    store = open_store(str(tmp_path / "s.zarr"))
+    sample = sum(4 * int(np.prod(plan.images[name][1:])) for name in ("mixture", "tracers"))
+
+    def peak(window: int) -> int:
+        """Bytes above those before, over an epoch."""
+        stream = iter(SampleStream(store, Reading(window=window)))
+        list(itertools.islice(stream, 48))
+        tracemalloc.start()
+        for _ in itertools.islice(stream, 48):
+            pass
+        highest = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return highest
+
+    window = 2 * 4 * sample
+    assert peak(2) < 3 * window  # this one, the next one, and what zarr decodes at the moment
+    assert peak(12) > 5 * window  # the measurement would see more
+
+
+def test_samples_of_a_block_are_views_of_it(small_store: Store) -> None:
+    stream = batches(small_store, Reading(), 1)
+    first, second = next(stream), next(stream)
+    for name in ("mixture", "tracers"):
+        stores = {batch[name].untyped_storage().data_ptr() for batch in (first, second)}
+        assert len(stores) == 1  # the train samples fill one block
+
+
+def test_a_float16_store_is_streamed_as_float32(
+    tmp_path: Path, tiny_plan: Plan, write_store: WriteStore
+) -> None:
+    content = write_store(tmp_path / "s.zarr", tiny_plan(dtype="float16"))
+    store = open_store(str(tmp_path / "s.zarr"))
+    for batch in itertools.islice(batches(store, Reading(), 3), 5):
+        assert batch["mixture"].dtype == batch["tracers"].dtype == torch.float32
+        expected = content["tracers"][batch["index"].numpy()].astype(np.float16)
+        assert np.array_equal(batch["tracers"].numpy(), expected)
+
+
+def test_a_store_that_another_tool_wrote_without_shards_is_streamed(
+    tmp_path: Path, tiny_plan: Plan, write_store: WriteStore
+) -> None:
+    content = write_store(tmp_path / "s.zarr", tiny_plan())
+    group = zarr.open_group(tmp_path / "s.zarr")
+    for name in ("mixture", "tracers"):
+        attributes, dims = dict(group[name].attrs), group[name].metadata.dimension_names
+        group.create_array(
+            name,
+            data=content[name],
+            chunks=(3, *content[name].shape[1:]),
+            dimension_names=dims,
+            attributes=attributes,
+            overwrite=True,
+        )
+    with pytest.warns(zarr.errors.ZarrUserWarning):
+        zarr.consolidate_metadata(tmp_path / "s.zarr")
+    stream = batches(open_store(str(tmp_path / "s.zarr")), Reading(), 1)
+    for batch in itertools.islice(stream, 16):
+        index = int(batch["index"])
+        assert np.array_equal(batch["mixture"][0].numpy(), content["mixture"][index])
 
 
 def test_batches_hold_what_the_store_holds(small_store: Store) -> None:
@@ -71,3 +194,11 @@ def test_an_empty_split_is_refused(small_store: Store) -> None:
     small_store.split_N[:] = "test"
     with pytest.raises(StoreError, match="no sample in split train"):
         SampleStream(small_store, Reading())
+
+
+def test_a_store_without_truth_is_refused(
+    tmp_path: Path, tiny_plan: Plan, write_store: WriteStore
+) -> None:
+    write_store(tmp_path / "s.zarr", tiny_plan(has_truth=False))
+    with pytest.raises(StoreError, match="has no array tracers; wanted the truth"):
+        SampleStream(open_store(str(tmp_path / "s.zarr")), Reading())

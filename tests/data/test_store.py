@@ -11,15 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+import yaml
 
-from dtsinn.core.config import find_config
+from dtsinn.core.config import find_config, read_yaml
 from dtsinn.core.errors import InputError, StoreError
 from dtsinn.data.check import check_store
 from dtsinn.data.layout import COORDINATES, IMAGES
+from dtsinn.data.splits import assign_splits
 from dtsinn.data.store import Store, open_store
-from dtsinn.data.writer import assign_splits
+from dtsinn.simulation.images import render_subject
+from dtsinn.simulation.request import StudyRequest
 from dtsinn.simulation.study import simulate
-from dtsinn.simulation.subject import StudyRequest, render_subject
 
 
 def test_xarray_opens_it_with_names_coordinates_and_units(small_path: Path) -> None:
@@ -203,9 +205,9 @@ def test_a_deleted_chunk_of_a_coordinate_is_named(damaged: Path, small_path: Pat
 
 
 def test_another_definition_of_a_tracer_is_not_mixed_in(tmp_path: Path) -> None:
-    source = find_config("tracers", "fdg").read_text()
+    definition = read_yaml(find_config("tracers", "fdg"))
     mine = tmp_path / "fdg.yaml"
-    mine.write_text(source)
+    mine.write_text(yaml.safe_dump(definition))
     request = StudyRequest(tracers=("fmz", str(mine)), subjects=12, slices=4, size=16)
 
     def interrupt(what: str, done: int, total: int) -> None:
@@ -214,10 +216,10 @@ def test_another_definition_of_a_tracer_is_not_mixed_in(tmp_path: Path) -> None:
 
     with pytest.raises(StopHereError):
         simulate(request, str(tmp_path / "s.zarr"), workers=1, progress=interrupt)
-    mine.write_text(source.replace("dose_MBq: ", "dose_MBq: 1"))
+    mine.write_text(yaml.safe_dump(definition | {"dose_MBq": definition["dose_MBq"] + 1}))
     code = (
         "import sys; from dtsinn.simulation.study import simulate\n"
-        "from dtsinn.simulation.subject import StudyRequest\n"
+        "from dtsinn.simulation.request import StudyRequest\n"
         "request = StudyRequest(tracers=('fmz', sys.argv[1]), subjects=12, slices=4, size=16)\n"
         "simulate(request, sys.argv[2], workers=1)\n"
     )

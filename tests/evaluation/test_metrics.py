@@ -11,6 +11,7 @@ import pytest
 from dtsinn.core.errors import RunError, StoreError
 from dtsinn.core.protocol import Protocol, protocol_of_frames
 from dtsinn.core.seeds import generator
+from dtsinn.data.body import body_mask
 from dtsinn.data.store import Samples
 from dtsinn.evaluation import metrics
 from dtsinn.evaluation.score import halve
@@ -80,7 +81,7 @@ def test_a_frame_that_straddles_the_injection_is_not_scored(samples, protocol):
 
 def test_without_regions_the_body_is_found_in_the_mixture(samples, protocol):
     bare = dataclasses.replace(samples, regions_NYX=None)
-    body = metrics.body_mask(bare, protocol)
+    body = body_mask(bare, protocol)
     weights = np.array(protocol.frame_duration) / sum(protocol.frame_duration)
     for n in range(len(body)):
         mean = sum(w * image for w, image in zip(weights, samples.mixture_NTYX[n], strict=True))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from matplotlib._pylab_helpers import Gcf
 
+from dtsinn.core.figures import png
 from dtsinn.evaluation import metrics, pictures
 
 
@@ -70,9 +71,7 @@ def test_pictures_without_regions_show_the_body(scene, samples, answer):
 
 
 def test_png_is_an_image_repeats_and_leaves_no_global_figure(scene, samples, answer):
-    first, second = (
-        pictures.png(pictures.separation(samples, answer, scene.header)) for _ in range(2)
-    )
+    first, second = (png(pictures.separation(samples, answer, scene.header)) for _ in range(2))
     assert first == second
     image = matplotlib.image.imread(io.BytesIO(first))
     assert min(image.shape[:2]) > 500

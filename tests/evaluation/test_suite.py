@@ -34,6 +34,16 @@ def test_quick_asks_for_two_noise_levels_and_two_protocols():
     ]
 
 
+def test_a_combination_may_have_another_anatomy():
+    cells = cells_of(load_suite("unseen"))
+    assert [cell.request.phantom for cell in cells] == ["brain", "brain-lesion", "thorax"]
+    assert [cell.key for cell in cells] == [
+        "fmz-fdg-p1-mid",
+        "fmz-fdg-p1-mid-brain-lesion",
+        "fmz-fdg-p1-mid-thorax",
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

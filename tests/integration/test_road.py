@@ -55,7 +55,7 @@ def evaluated(done, suite: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         "evaluate", "--model", "best", "--suite", suite, "--out", out, "--quiet",
         "--workspace", done.workspace.root,
     )  # fmt: skip
-    assert "Store: FMZ + FDG, p1, mid noise" in text
+    assert "Store: FMZ + FDG, p1, brain, mid noise" in text
     return out
 
 

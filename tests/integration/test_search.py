@@ -143,7 +143,7 @@ def test_a_name_is_not_searched_twice(done) -> None:
 def test_a_time_budget_ends_a_search_in_order(make_space, small_path: Path, tmp_path: Path) -> None:
     space = make_space(
         tmp_path,
-        "{base: default, fixed: {steps: 100000, validate_every: 20, model.width: 8},"
+        "{base: default, fixed: {steps: 100000, validate_every: 5, model.width: 4},"
         " parameters: {model.blocks: {choice: [1, 2]}}}",
     )
     workspace = Workspace(tmp_path / "workspace")
@@ -152,7 +152,7 @@ def test_a_time_budget_ends_a_search_in_order(make_space, small_path: Path, tmp_
         store=str(small_path),
         space=space,
         trials=50,
-        time_budget_s=15,
+        time_budget_s=25,
         scheduler="none",
     )
     result = run_search(plan, workspace, NullTracker(), QUIET)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.integrate import quad, solve_ivp
+from scipy.integrate import cumulative_trapezoid, quad, solve_ivp
 
 from dtsinn.core.protocol import load_protocol
 from dtsinn.core.tracer import PARAMETERS, load_tracer
-from dtsinn.simulation.input_function import feng, parent_fraction, plasma_and_blood
+from dtsinn.simulation.input_function import blood_curve, parent_fraction, plasma_and_blood
 from dtsinn.simulation.kinetics import frame_averages, impulse_response, time_grid
 
 EDGES = np.array(load_protocol("p1").frame_edges)
@@ -33,7 +33,7 @@ def solved(name: str, kinetics: list[float]) -> np.ndarray:
 
     def change(minutes: float, state: np.ndarray) -> list[float]:
         now = np.array([minutes])
-        total = feng(tracer.input, now)[0]
+        total = blood_curve(tracer.input, now)[0]
         parent = total * parent_fraction(tracer.input.parent, now)[0]
         free, bound = state[:2]
         decay = np.exp(-tracer.decay_constant * 60 * minutes)
@@ -155,3 +155,32 @@ def test_every_shipped_tissue_has_curves_that_make_sense() -> None:
         cortex, white = fmz.tissues[region], fmz.tissues["white"]
         assert cortex.K1 / cortex.k2 > 3 * white.K1 / white.k2
         assert fdg.tissues[region].k3 > fdg.tissues["white"].k3
+
+
+def test_many_subjects_at_once_are_each_of_them_alone() -> None:
+    rng = np.random.default_rng(2)
+    kinetics = rng.uniform(0.01, 0.3, (3, 4, 5))
+    times = time_grid(EDGES[-1], EDGES)
+    plasma, blood = np.maximum(rng.normal(5, 1, (2, 3, times.size)), 0.1)
+    plasma[0, :500] = blood[0, :500] = 0.0  # the first subject's tracer arrives late
+    decay = load_tracer("fdg").decay_constant
+    together = frame_averages(kinetics, times, plasma, blood, decay, EDGES)
+    assert together.shape == (3, 4, EDGES.size - 1)
+    for one in range(3):
+        alone = frame_averages(kinetics[one], times, plasma[one], blood[one], decay, EDGES)
+        np.testing.assert_allclose(together[one], alone, rtol=1e-12)
+
+
+def test_a_closed_system_keeps_what_it_took_up() -> None:
+    """Without k2 and blood, tissue holds the integral of what was delivered, less decay."""
+    tracer = load_tracer("fdg")
+    edges = np.linspace(0.0, 3600.0, 361)
+    times = time_grid(3600.0, edges)
+    plasma, _ = plasma_and_blood(tracer.input, tracer.decay_constant, 0.0, times)
+    rows = np.array([[0.1, 0.0, 0.0, 0.0, 0.0], [0.1, 0.0, 0.2, 0.1, 0.0]])
+    held = frame_averages(rows, times, plasma, plasma, tracer.decay_constant, edges)
+    undecayed = plasma * np.exp(tracer.decay_constant * times)
+    taken = 0.1 / 60 * cumulative_trapezoid(undecayed, times, initial=0)
+    middle = (edges[1:] + edges[:-1]) / 2
+    wanted = np.interp(middle, times, taken) * np.exp(-tracer.decay_constant * middle)
+    np.testing.assert_allclose(held[:, 30:], np.stack([wanted, wanted])[:, 30:], rtol=2e-4)

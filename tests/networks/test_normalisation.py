@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from dtsinn.networks.normalisation import SCALE_FLOOR_kBq_mL, per_sample, sample_scale
+from dtsinn.data.body import SCALE_FLOOR_kBq_mL
+from dtsinn.networks.normalisation import per_sample, sample_scale
 
 DURATION_T = torch.tensor([10.0, 30.0, 60.0])
 

@@ -13,8 +13,9 @@ import torch
 from dtsinn.core.protocol import Protocol
 from dtsinn.core.tracker import RunStart
 from dtsinn.core.workspace import Workspace
+from dtsinn.data.plan import StorePlan
 from dtsinn.data.store import Store, open_store
-from dtsinn.data.writer import StorePlan, StoreWriter
+from dtsinn.data.writer import StoreWriter
 from dtsinn.deploy.info import info_text
 from dtsinn.deploy.manifest import write_manifest
 from dtsinn.deploy.package import Lineage, SeparatorInfo, read_info, write_package

@@ -7,16 +7,16 @@ import pytest
 
 from dtsinn.core.errors import InputError
 from dtsinn.simulation.calibration import CALIBRATION, calibrate
+from dtsinn.simulation.images import render_subject
 from dtsinn.simulation.noise import (
+    ImageNoise,
     NoiseLevel,
-    Scanner,
     correlated_noise,
-    load_scanner,
+    load_image_noise,
     noise_level,
     noise_sd,
 )
 from dtsinn.simulation.phantom import PHANTOMS
-from dtsinn.simulation.subject import render_subject
 
 
 def test_variance_of_voxels_is_alpha_squared_activity_over_duration() -> None:
@@ -47,7 +47,7 @@ def test_noise_is_correlated_as_the_filter_says_and_between_frames_not_at_all() 
 
 def test_the_shipped_alphas_are_what_calibration_gives() -> None:
     computed = calibrate()
-    assert set(computed) == set(load_scanner().levels) == {"low", "mid", "high"}
+    assert set(computed) == set(load_image_noise().levels) == {"low", "mid", "high"}
     for name, alpha in computed.items():
         assert noise_level(name) == pytest.approx(alpha, rel=0.03)
 
@@ -55,7 +55,7 @@ def test_the_shipped_alphas_are_what_calibration_gives() -> None:
 def test_mid_noise_in_rendered_grey_matter_is_ten_percent() -> None:
     """On the images themselves, in other subjects than the calibration's formula used."""
     phantom = PHANTOMS["brain"]()
-    grey = [phantom.regions.index(name) for name in phantom.grey]
+    grey = [label for label, region in enumerate(phantom.regions) if region.grey]
     residuals, activity = [], []
     for index in range(6):
         images = render_subject(CALIBRATION, index)
@@ -71,7 +71,7 @@ def test_wrong_levels_are_refused() -> None:
     with pytest.raises(InputError, match="low, mid, high"):
         noise_level("medium")
     with pytest.raises(InputError, match="alpha"):
-        Scanner(
+        ImageNoise(
             resolution_fwhm_mm=5.0,
             noise_fwhm_mm=6.0,
             levels={"low": NoiseLevel(relative_sd=0.05, alpha=-1.0)},

@@ -6,10 +6,19 @@ import numpy as np
 import pytest
 
 from dtsinn.core.errors import InputError
-from dtsinn.simulation.anatomy import Deformation, deformed_points, draw_affine, kernel_sigma
+from dtsinn.core.tracer import load_tracer
+from dtsinn.simulation.anatomy import (
+    BLOOD,
+    NOTHING,
+    OUTSIDE,
+    Deformation,
+    deformed_points,
+    draw_affine,
+    kernel_sigma,
+)
 from dtsinn.simulation.brain import load_brain
 from dtsinn.simulation.brain_atlas import Structure
-from dtsinn.simulation.phantom import PHANTOMS
+from dtsinn.simulation.phantom import PHANTOMS, Phantom
 
 BRAIN = load_brain()
 
@@ -18,30 +27,66 @@ def draw(seed: int, positions: np.ndarray, size: int = 64):
     return BRAIN.draw(np.random.default_rng(seed), positions, size)
 
 
+def names(phantom: Phantom) -> list[str]:
+    return [region.name for region in phantom.regions]
+
+
 @pytest.mark.parametrize("name", PHANTOMS)
 def test_every_phantom_keeps_its_contract(name: str) -> None:
     phantom = PHANTOMS[name]()
-    assert phantom.regions[0] == "outside"
-    assert set(phantom.grey) < set(phantom.regions[1:])
+    assert phantom.regions[0] == OUTSIDE
+    assert len(set(names(phantom))) == len(phantom.regions) <= 256
+    for region in phantom.regions[1:]:
+        assert region.activity > 0
+        assert 0 <= region.attenuation < 0.2
     positions = phantom.slice_positions(np.random.default_rng(0), 5)
     assert (np.diff(positions) > 0).all()
     anatomy = phantom.draw(np.random.default_rng(0), positions, 32)
     assert anatomy.fractions.shape == (5, len(phantom.regions), 32, 32)
+    assert anatomy.fractions.dtype == np.float32
     np.testing.assert_allclose(anatomy.fractions.sum(axis=1), 1.0, atol=1e-5)
     assert anatomy.fractions.min() >= 0
     np.testing.assert_array_equal(anatomy.labels, anatomy.fractions.argmax(axis=1))
+    np.testing.assert_array_equal(anatomy.slice_position, positions)
     again = phantom.draw(np.random.default_rng(0), positions, 32)
     np.testing.assert_array_equal(anatomy.fractions, again.fractions)
+    other = phantom.draw(np.random.default_rng(1), positions, 32)
+    assert (anatomy.labels != other.labels).any()
 
 
-def test_every_region_occurs_over_a_few_subjects_and_nothing_touches_the_border() -> None:
+@pytest.mark.parametrize("name", PHANTOMS)
+def test_shipped_tracers_know_every_tissue_of_a_phantom(name: str) -> None:
+    tissues = {region.tissue for region in PHANTOMS[name]().regions} - {NOTHING, BLOOD}
+    for tracer in ("fmz", "fdg"):
+        assert tissues <= set(load_tracer(tracer).tissues)
+
+
+@pytest.mark.parametrize("name", PHANTOMS)
+def test_every_region_occurs_over_a_few_subjects_and_nothing_touches_the_border(name: str) -> None:
+    phantom = PHANTOMS[name]()
     seen: set[int] = set()
-    for seed in range(4):
-        labels = draw(seed, BRAIN.slice_positions(np.random.default_rng(seed), 8)).labels
-        seen |= set(np.unique(labels).tolist())
-        for edge in (labels[:, 0], labels[:, -1], labels[..., 0], labels[..., -1]):
-            assert (edge == 0).all()
-    assert seen == set(range(len(BRAIN.regions)))
+    for seed in range(6):
+        positions = phantom.slice_positions(np.random.default_rng(seed), 8)
+        anatomy = phantom.draw(np.random.default_rng(seed), positions, 64)
+        seen |= set(np.unique(anatomy.labels).tolist())
+        air = anatomy.fractions[:, 0]
+        for edge in (air[:, 0], air[:, -1], air[..., 0], air[..., -1]):
+            assert (edge == 1).all()
+    assert seen == set(range(len(phantom.regions)))
+
+
+@pytest.mark.parametrize("name", PHANTOMS)
+def test_the_size_of_the_image_leaves_the_subject_alone(name: str) -> None:
+    phantom = PHANTOMS[name]()
+    positions = phantom.slice_positions(np.random.default_rng(2), 2)
+    coarse, fine = (
+        phantom.draw(np.random.default_rng(2), positions, size).fractions for size in (64, 128)
+    )
+    binned = fine.reshape(2, -1, 64, 2, 64, 2).mean(axis=(3, 5))
+    # Twice as many points fall on each pixel: shares agree but for the sampling.
+    assert np.abs(binned - coarse).mean() < 0.01
+    stranger = phantom.draw(np.random.default_rng(3), positions, 64).fractions
+    assert np.abs(binned - coarse).mean() < 0.5 * np.abs(stranger - coarse).mean()
 
 
 def test_structures_lie_where_anatomy_has_them() -> None:
@@ -50,23 +95,15 @@ def test_structures_lie_where_anatomy_has_them() -> None:
     rows = np.arange(64)
 
     def row(name: str) -> float:
-        share = middle[BRAIN.regions.index(name)].sum(axis=1)
+        share = middle[names(BRAIN).index(name)].sum(axis=1)
         return float((share * rows).sum() / share.sum())
 
     assert row("frontal") < row("putamen") < row("thalamus") < row("occipital")
-    cerebellum, parietal = BRAIN.regions.index("cerebellum"), BRAIN.regions.index("parietal")
+    cerebellum, parietal = names(BRAIN).index("cerebellum"), names(BRAIN).index("parietal")
     assert low[cerebellum].sum() > 100
     assert high[cerebellum].sum() < 1
     assert high[parietal].sum() > 50
     assert low[parietal].sum() < 1
-
-
-def test_the_size_of_the_image_leaves_the_subject_alone() -> None:
-    positions = np.array([-10.0, 20.0])
-    coarse, fine = draw(2, positions, 64).fractions, draw(2, positions, 128).fractions
-    binned = fine.reshape(2, -1, 64, 2, 64, 2).mean(axis=(3, 5))
-    # Twice as many points fall on each pixel: shares agree but for the sampling.
-    assert np.abs(binned - coarse).mean() < 0.01
 
 
 def test_displacements_have_the_stated_size_and_length_and_rarely_fold() -> None:
@@ -103,7 +140,7 @@ def test_an_affine_without_spread_is_the_identity() -> None:
 def test_grey_matter_of_test_subjects_is_not_that_of_any_training_subject() -> None:
     """Dice overlap on the same levels, best of 40 training subjects: the anatomy is new."""
     positions = np.array([-20.0, 0.0, 20.0, 40.0])
-    grey = [BRAIN.regions.index(name) for name in BRAIN.grey]
+    grey = [label for label, region in enumerate(BRAIN.regions) if region.grey]
 
     def mask(seed: int) -> np.ndarray:
         return np.isin(draw(seed, positions).labels, grey).ravel()

@@ -17,16 +17,14 @@ from dtsinn.core.config import find_config, from_mapping, read_yaml, to_mapping
 from dtsinn.core.errors import InputError
 from dtsinn.core.protocol import load_protocol
 from dtsinn.core.tracer import load_tracer
+from dtsinn.simulation.images import render_subject
+from dtsinn.simulation.request import StudyRequest, region_names, voxel_size
 from dtsinn.simulation.study import simulate
 from dtsinn.simulation.subject import (
-    StudyRequest,
     draw_subject,
     input_time,
-    region_names,
-    render_subject,
     slice_positions,
     tissue_curves,
-    voxel_size,
 )
 
 SMALL = StudyRequest(subjects=20, slices=2, size=32)
@@ -150,7 +148,12 @@ def test_more_dose_per_weight_gives_more_activity() -> None:
     [
         ({"tracers": ("fmz", "fgd")}, "fdg"),
         ({"protocol": "p9"}, "p1"),
-        ({"phantom": "thorax"}, "brain"),
+        ({"phantom": "fish"}, "brain"),
+        ({"noise_model": "poisson"}, "image, osem"),
+        ({"labels": "noisy"}, "truth, osem"),
+        ({"labels": "osem"}, "wanted noise model osem"),
+        ({"noise_model": "osem", "scanner": "none"}, "ge-dls"),
+        ({"noise_model": "osem", "noise": "loud"}, "low, mid, high"),
         ({"noise": "loud"}, "low, mid, high"),
         ({"subjects": 0}, "subjects"),
         ({"slices": 0}, "slices"),
@@ -184,10 +187,54 @@ def test_tracers_of_a_users_file_are_called_by_their_name(tmp_path: Path) -> Non
     own = tmp_path / "own.yaml"
     own.write_text(yaml.safe_dump(mapping))
     request = StudyRequest(tracers=(str(own), "fdg"), subjects=2, slices=1, size=16)
-    header = simulate(request, str(tmp_path / "own.zarr"), workers=1)
+    header = simulate(request, str(tmp_path / "own.zarr"), workers=1).header
     assert header.tracers == ("fmz-mine", "fdg")
 
 
 def test_one_tracer_twice_is_refused() -> None:
     with pytest.raises(InputError, match="tracers; got fdg twice; wanted two that differ"):
         StudyRequest(tracers=("fdg", "fdg"))
+
+
+SCANNED = StudyRequest(subjects=2, slices=2, size=32, noise_model="osem")
+
+
+def test_a_scan_is_near_the_truth_and_less_so_with_fewer_counts() -> None:
+    errors = []
+    for level in ("low", "high"):
+        images = render_subject(dataclasses.replace(SCANNED, noise=level), 0)
+        assert images.mixture.dtype == np.float32
+        assert (images.mixture >= 0).all()
+        late = images.tracers.sum(axis=1)[:, -1]
+        body = images.regions > 0
+        assert images.mixture[:, -1][body].mean() == pytest.approx(late[body].mean(), rel=0.05)
+        errors.append(np.square(images.mixture[:, -1] - late)[body].mean())
+    assert errors[1] > 2 * errors[0]
+
+
+def test_labels_of_scans_of_each_tracer_alone_are_noisy_and_empty_before_injection() -> None:
+    scanned = render_subject(dataclasses.replace(SCANNED, labels="osem"), 0)
+    truth = render_subject(SCANNED, 0)
+    np.testing.assert_array_equal(scanned.mixture, truth.mixture)
+    assert scanned.tracers.shape == truth.tracers.shape
+    assert (scanned.tracers[:, 1, :6] == 0).all()
+    body = truth.regions > 0
+    for k in range(2):
+        ours, true = scanned.tracers[:, k, -1], truth.tracers[:, k, -1]
+        assert not np.allclose(ours[body], true[body], rtol=0.01)
+        assert ours[body].mean() == pytest.approx(true[body].mean(), rel=0.1)
+
+
+def test_blood_follows_the_input_and_nothing_stays_empty() -> None:
+    thorax = StudyRequest(subjects=1, slices=1, size=16, phantom="thorax", tracers=("fdg", "fmz"))
+    pool = list(region_names(thorax)).index("blood") - 1
+    subject, curves = draw_subject(thorax, 0), tissue_curves(thorax, 0)
+    np.testing.assert_array_equal(subject.kinetics[:, pool], [[0, 0, 0, 0, 1]] * 2)
+    times, protocol = input_time(thorax), load_protocol("p1")
+    last = (times >= protocol.frame_start[-1]) & (times <= protocol.end)
+    seen = subject.blood[0][last].mean()
+    assert curves[0, pool, -1] == pytest.approx(seen, rel=0.01)
+    rods = StudyRequest(subjects=1, slices=1, size=16, phantom="cylinder", tracers=("fdg", "fmz"))
+    curves = dict(zip(region_names(rods)[1:], tissue_curves(rods, 0).swapaxes(0, 1), strict=True))
+    assert (curves["cold"] == 0).all()
+    np.testing.assert_allclose(curves["hot"], 4 * curves["background"], rtol=1e-12)

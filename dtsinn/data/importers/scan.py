@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+Vector = tuple[float, float, float]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scan:
@@ -23,9 +25,13 @@ class Scan:
         voxel_size: Along z, y and x, mm.
         slice_position: [Z] mm, ascending from feet to head.
         origin: x, y, z of the first voxel's centre in the store's orientation, mm, RAS; two
-            scans are registered when size, voxel size and origin agree.
+            scans are registered when size, voxel size, origin and axes agree.
         read_slices: From a slice range, [S, T, Y, X] kBq/mL, frame-averaged, **not**
             decay-corrected, in the store's orientation (rows front to back, columns along RAS x).
+        axes: Unit vectors, RAS, along columns, against rows (back to front) and along slices:
+            x, y and z but for a small tilt of the grid.
+        decay_corrected: Whether the images of the file were, before reading undid it; None where
+            the importer does not say.
     """
 
     frame_start: tuple[float, ...]
@@ -33,7 +39,9 @@ class Scan:
     injection_time: float | None
     half_life: float | None
     size: tuple[int, int, int]
-    voxel_size: tuple[float, float, float]
+    voxel_size: Vector
     slice_position: tuple[float, ...]
-    origin: tuple[float, float, float]
+    origin: Vector
     read_slices: Callable[[slice], npt.NDArray[np.floating[Any]]]
+    axes: tuple[Vector, Vector, Vector] = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+    decay_corrected: bool | None = None

@@ -23,7 +23,7 @@ class SourceSubject:
         where: Place in the user's plan, for messages, such as ``subjects.2``.
     """
 
-    identity: str
+    identity: str = field(repr=False)
     split: str | None
     slice_position: tuple[float, ...]
     where: str

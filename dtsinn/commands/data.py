@@ -1,0 +1,260 @@
+"""Commands around data: simulate, import, info, check, and what is known of tracers and scans."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dtsinn import terminal
+from dtsinn.commands.options import AsJson, Debug, Pictures, Quiet, StorePath, check_device
+from dtsinn.core.errors import InputError
+
+if TYPE_CHECKING:
+    from dtsinn.data.importers.source import Source
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: dtsinn simulate brain.zarr --subjects 60 --noise mid")
+def simulate(
+    out: Annotated[str, typer.Argument(metavar="OUT", help="The store to write: path or URL.")],
+    tracers: Annotated[
+        str, typer.Option(help="Two tracers, the one injected first first.")
+    ] = "fmz,fdg",
+    protocol: Annotated[str, typer.Option(help="Frames and injection times.")] = "p1",
+    phantom: Annotated[
+        str, typer.Option(help="Anatomy: brain, brain-lesion, thorax or cylinder.")
+    ] = "brain",
+    noise: Annotated[str, typer.Option(help="Noise level: low, mid or high.")] = "mid",
+    noise_model: Annotated[
+        str, typer.Option(help="image: noise is added; osem: counts, reconstructed.")
+    ] = "image",
+    labels: Annotated[
+        str, typer.Option(help="truth: without noise; osem: a scan of each tracer alone.")
+    ] = "truth",
+    scanner: Annotated[str, typer.Option(help="Of the noise model osem: name or YAML file.")] = (
+        "ge-dls"
+    ),
+    subjects: Annotated[int, typer.Option(min=1, help="Number of subjects.")] = 60,
+    slices: Annotated[int, typer.Option(min=1, help="Slices per subject.")] = 8,
+    size: Annotated[int, typer.Option(min=8, help="Rows and columns of a slice.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all draws.")] = 0,
+    dtype: Annotated[
+        str, typer.Option(help="float32, or float16: half the space, 3 digits.")
+    ] = "float32",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; by default one per core.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Of the noise model osem: cpu or cuda.")] = "cpu",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Simulate a study of dual-tracer scans and write it as a store.
+
+    An interrupted simulation is continued by the same command.
+    """
+    from dtsinn.simulation.request import StudyRequest
+    from dtsinn.simulation.study import simulate as run
+
+    request = StudyRequest(
+        tracers=_pair(tracers),
+        protocol=protocol,
+        phantom=phantom,
+        noise=noise,
+        noise_model=noise_model,
+        labels=labels,
+        scanner=scanner,
+        subjects=subjects,
+        slices=slices,
+        size=size,
+        seed=seed,
+    )
+    check_device(device)
+    with terminal.progress(quiet) as progress:
+        result = run(request, out, workers=workers, progress=progress, dtype=dtype, device=device)
+    terminal.say(f"{out}: {result.samples} samples, digest {result.digest[:12]}", quiet=quiet)
+    terminal.say(result.cost(), quiet=quiet)
+    terminal.say(f"try: dtsinn info {out} --pictures pictures", quiet=quiet)
+
+
+@app.command("import", epilog="Example: dtsinn import plan.yaml brain.zarr --from nifti")
+def import_(
+    source: Annotated[
+        Path, typer.Argument(metavar="SRC", help="The plan (nifti, dicom), or a folder (mat).")
+    ],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="The store to write: path or URL.")],
+    kind: Annotated[str, typer.Option("--from", help="mat, nifti or dicom.")],
+    plan: Annotated[
+        Path | None, typer.Option(metavar="YAML", help="Of mat: what the files do not say.")
+    ] = None,
+    identities: Annotated[
+        Path | None,
+        typer.Option(
+            "--map", metavar="FILE", help="Whose pseudonym is whose; yours to keep. Beside OUT."
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Bring real or foreign scans into a store, then check it.
+
+    Subjects get pseudonyms; only the map file, which nobody else may read, knows their names.
+    """
+    from dtsinn.data.importers.run import import_study
+    from dtsinn.data.layout import is_url
+
+    if kind not in ("mat", "nifti", "dicom"):
+        raise InputError("--from", got=repr(kind), wanted="mat, nifti or dicom")
+    if (kind == "mat") != (plan is not None):
+        raise InputError(
+            "--plan",
+            got="none" if plan is None else f"one beside --from {kind}",
+            wanted="a YAML file with --from mat; with nifti and dicom SRC is the plan",
+        )
+    if identities is None and is_url(out):
+        raise InputError("--map", got="none", wanted="a local file, as OUT is a URL")
+    with terminal.progress(quiet) as progress:
+        header = import_study(
+            _source(kind, source, plan),
+            out,
+            identities or Path(f"{out}.subjects.json"),
+            progress,
+        )
+    terminal.say(
+        f"{out}: {header.samples} samples, checked, digest {header.digest[:12]}", quiet=quiet
+    )
+    terminal.say(f"try: dtsinn info {out} --pictures pictures", quiet=quiet)
+
+
+@app.command(epilog="Example: dtsinn info brain.zarr --json")
+def info(
+    store: StorePath,
+    pictures: Pictures = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Describe a store; with --pictures also draw frames, curves, and mixture against sum."""
+    from dtsinn.core.config import to_mapping
+    from dtsinn.data.store import open_store
+
+    opened = open_store(store)
+    header = opened.header
+    if pictures is not None:
+        from dtsinn.data.pictures import draw_store
+
+        for path in draw_store(opened, pictures):
+            terminal.note(str(path))
+    if as_json:
+        plain = dataclasses.asdict(header) | {"protocol": to_mapping(header.protocol)}
+        terminal.say_json(plain | {"subjects": opened.split_counts()})
+        return
+    first, second = header.protocol.injection_time
+    minutes = header.protocol.end / 60
+    counts = ", ".join(f"{split} {n}" for split, n in opened.split_counts().items())
+    rows = [
+        [
+            "tracers",
+            f"{header.tracers[0]} at {first / 60:g} min, {header.tracers[1]} at "
+            f"{second / 60:g} min",
+        ],
+        ["protocol", f"{header.protocol.name}: {header.protocol.frames} frames, {minutes:g} min"],
+        [
+            "samples",
+            f"{header.samples} of {header.size[0]} x {header.size[1]} pixels, "
+            f"{header.voxel_size[0]:.2f} mm",
+        ],
+        ["subjects", counts],
+        ["origin", header.origin or "unknown"],
+        ["phantom", header.phantom],
+        ["noise", header.noise or "unknown"],
+        ["labels", (header.labels or "of unknown kind") if header.has_truth else "none"],
+        ["seed", "" if header.seed is None else str(header.seed)],
+        ["stored as", header.dtype],
+        ["digest", header.digest],
+    ]
+    terminal.say_table(["", store], [row for row in rows if row[1]])
+
+
+@app.command(epilog="Example: dtsinn check brain.zarr")
+def check(store: StorePath, quiet: Quiet = False, debug: Debug = False) -> None:
+    """Verify every chunk, checksum and invariant of a store."""
+    from dtsinn.data.check import check_store
+
+    with terminal.progress(quiet) as progress:
+        checked = check_store(store, progress)
+    terminal.say(f"{store} is whole: {checked.header.samples} samples", quiet=quiet)
+
+
+@app.command(epilog="Example: dtsinn tracers fdg --pictures curves")
+def tracers(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One tracer: name or YAML file.")
+    ] = None,
+    pictures: Pictures = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """List the tracers, or the kinetics and sources of one; --pictures draws their curves."""
+    from dtsinn.core.config import to_mapping
+    from dtsinn.core.tracer import load_tracer, tracer_names
+
+    known = [load_tracer(one) for one in ([name] if name else tracer_names())]
+    if pictures is not None:
+        from dtsinn.simulation.pictures import draw_tracers
+
+        for path in draw_tracers(known, pictures):
+            terminal.note(str(path))
+    if as_json:
+        terminal.say_json([to_mapping(tracer) for tracer in known])
+    elif name:
+        terminal.say_tracer(known[0])
+    else:
+        terminal.say_tracers(known)
+
+
+@app.command(epilog="Example: dtsinn protocols p1")
+def protocols(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One protocol: name or YAML file.")
+    ] = None,
+    pictures: Pictures = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Draw the protocols, frames and injections to scale; a file of yours is checked."""
+    from dtsinn.core.config import to_mapping
+    from dtsinn.core.protocol import load_protocol, protocol_names
+
+    known = [load_protocol(one) for one in ([name] if name else protocol_names())]
+    if pictures is not None:
+        from dtsinn.simulation.pictures import draw_protocols
+
+        terminal.note(str(draw_protocols(known, pictures)))
+    if as_json:
+        terminal.say_json([to_mapping(protocol) for protocol in known])
+    else:
+        terminal.say_protocols(known)
+
+
+def _source(kind: str, source: Path, plan: Path | None) -> Source:
+    """What is to be imported, opened by the importer of its kind."""
+    if plan is not None:
+        from dtsinn.data.importers.mat.study import open_mat
+
+        return open_mat(source, plan)
+    from dtsinn.data.importers.scans import open_plan
+
+    return open_plan(source, "nifti" if kind == "nifti" else "dicom")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    names = [name.strip() for name in text.split(",")]
+    if len(names) != 2 or not all(names):
+        raise InputError("--tracers", got=repr(text), wanted="two names with a comma: fmz,fdg")
+    return names[0], names[1]

@@ -1,0 +1,116 @@
+"""Commands around registered models: evaluate, list, export."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dtsinn import terminal
+from dtsinn.commands.options import ROOT, AsJson, Debug, Quiet, Root
+from dtsinn.core.errors import InputError
+from dtsinn.core.workspace import Workspace
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: dtsinn evaluate --model best --suite quick")
+def evaluate(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="REF", help="The model (best); give it twice to compare two."),
+    ] = None,
+    suite: Annotated[str, typer.Option(help="Suite: name or YAML file, or none.")] = "quick",
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="STORE", help="Score its test subjects; by default the model's own."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the report.")] = None,
+    as_json: AsJson = False,
+    workspace: Root = ROOT,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Evaluate a model on test subjects and over a grid of noise, tracers and protocols."""
+    from dtsinn.evaluation.record import as_record
+    from dtsinn.evaluation.suite import load_suite
+    from dtsinn.road import evaluate_models
+
+    grid = None if suite == "none" else load_suite(suite)
+    refs = model or ["best"]
+    with terminal.progress(quiet or as_json) as progress:
+        evaluation, folder = evaluate_models(refs, grid, data, out, Workspace(workspace), progress)
+    if as_json:
+        terminal.say_json(as_record(evaluation))
+        return
+    terminal.say_evaluation(evaluation)
+    if data is None and all(cell.source != "store" for cell in evaluation.cells):
+        terminal.note("no test subjects of a store: the model's own is gone or changed; try --data")
+    terminal.say(f"report: {folder / 'report.html'}")
+
+
+@app.command(epilog="Example: dtsinn models show best")
+def models(
+    what: Annotated[
+        str | None, typer.Argument(metavar="[show]", help="show: the lineage of one model.")
+    ] = None,
+    ref: Annotated[str | None, typer.Argument(metavar="[REF]", help="Which one.")] = None,
+    as_json: AsJson = False,
+    workspace: Root = ROOT,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """List the registered models, or show where one comes from."""
+    from dtsinn.registry.lineage import show_model
+    from dtsinn.registry.tracking import connect_existing
+    from dtsinn.registry.versions import list_models
+
+    if what not in (None, "show") or (what is None) != (ref is None):
+        raise InputError("models", got=f"{what} {ref or ''}", wanted="nothing, or show REF")
+    tracker = connect_existing(Workspace(workspace))
+    if ref is not None:
+        lineage = show_model(ref, tracker)
+        if as_json:
+            terminal.say_json(lineage)
+        else:
+            terminal.say_tree(lineage["ref"], lineage)
+        return
+    versions = list_models(tracker)
+    if as_json:
+        terminal.say_json([dataclasses.asdict(version) for version in versions])
+        return
+    rows = [
+        [
+            version.ref,
+            ", ".join(version.aliases),
+            f"{version.metrics.get('val_psnr', float('nan')):.2f}",
+            version.tags.get("search", ""),
+            datetime.fromtimestamp(version.created / 1000).strftime("%Y-%m-%d %H:%M"),
+            version.digest[:12],
+        ]
+        for version in versions
+    ]
+    terminal.say_table(["model", "alias", "val dB", "search", "when", "digest"], rows)
+
+
+@app.command(epilog="Example: dtsinn export best --out fmz-fdg")
+def export(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write.")],
+    ref: Annotated[str, typer.Argument(metavar="[REF]", help="Which model.")] = "best",
+    workspace: Root = ROOT,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Write a model's package, after proving its ONNX graphs against torch."""
+    from dtsinn.road import export_model
+
+    with terminal.progress(quiet) as progress:
+        model, proof = export_model(ref, out, Workspace(workspace), progress)
+    version = "" if model.version is None else f"/{model.version}"
+    terminal.say(f"{model.name}{version} is in {out}")
+    terminal.say(f"ONNX Runtime against torch: relative error {proof.model_error:.1e}")
+    if proof.round_trip_error is not None:
+        terminal.say(f"inverse of forward in ONNX Runtime: {proof.round_trip_error:.1e}")

@@ -1,0 +1,46 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dtsinn.core.errors import InputError
+
+
+def _debug(ctx: typer.Context, value: bool) -> None:
+    ctx.meta["debug"] = value
+
+
+Debug = Annotated[bool, typer.Option("--debug", callback=_debug, help="Show tracebacks.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Pictures = Annotated[
+    Path | None, typer.Option("--pictures", metavar="DIR", help="Draw into this folder too.")
+]
+Root = Annotated[
+    Path,
+    typer.Option(
+        "--workspace", envvar="DTSINN_WORKSPACE", help="Folder of runs, searches and models."
+    ),
+]
+StorePath = Annotated[str, typer.Argument(metavar="STORE", help="A zarr store: path or URL.")]
+ROOT = Path("dtsinn-workspace")
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that torch cannot use here.
+
+    Raises:
+        InputError: It cannot.
+    """
+    if device == "cpu":
+        return
+    import torch
+
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError("--device", got=f"{device}: {error}", wanted="cpu, or cuda") from None

@@ -1,0 +1,228 @@
+"""The header of a store: read from its attributes and coordinates, each of them checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+
+from dtsinn.core.errors import StoreError
+from dtsinn.core.protocol import Protocol, protocol_of_frames
+from dtsinn.data.layout import COORDINATES, DTYPES, FORMAT, FORMAT_VERSION, IMAGES, KINETICS
+from dtsinn.data.storage import cause
+
+StrArray = npt.NDArray[np.object_]
+AGAIN = "to make the store again"
+TEXT_KINDS = "OTU"
+"""Kinds of numpy types in which zarr hands out strings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreHeader:
+    """What a store is, without its images."""
+
+    path: str
+    tracers: tuple[str, str]
+    protocol: Protocol
+    half_life: tuple[float, float]
+    """s"""
+    size: tuple[int, int]
+    """Rows Y and columns X."""
+    voxel_size: tuple[float, float]
+    """Along y and x, mm."""
+    samples: int
+    dtype: str
+    """How mixture and tracers are stored, float32 or float16; readers hand out float32."""
+    region_names: tuple[str, ...]
+    """Label -> name, "outside" first; empty when unknown."""
+    has_truth: bool
+    origin: str
+    """How the samples came about: simulated, semi-real, measured or imported."""
+    noise: str
+    """Its model where that is not the image's, and its level: ``mid``, ``osem mid``,
+    ``measured``; empty when unknown."""
+    labels: str
+    """What ``tracers`` holds: ``truth``, or scans of each tracer alone; empty when unknown."""
+    phantom: str
+    seed: int | None
+    digest: str
+    generator_version: str
+
+
+def check_attributes(path: str, attributes: Mapping[str, Any]) -> None:
+    """Refuse what is no finished store of this format.
+
+    Raises:
+        StoreError: It is of another or a newer format, or not complete.
+    """
+    if attributes.get("format") != FORMAT:
+        raise StoreError(
+            f"{path} is no dtsinn store", got=repr(attributes.get("format")), wanted=repr(FORMAT)
+        )
+    version = attributes.get("format_version")
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
+        raise StoreError(
+            f"{path} has another format version",
+            got=repr(version),
+            wanted=f"{FORMAT_VERSION} or older",
+            hint="a newer dtsinn",
+        )
+    if attributes.get("complete") is not True:
+        raise StoreError(f"{path} is not complete", hint="the command that wrote it, once more")
+
+
+def read_header(path: str, group: zarr.Group, attributes: Mapping[str, Any]) -> StoreHeader:
+    """The header of a finished store.
+
+    Raises:
+        StoreError: An array or attribute is missing, damaged, or does not fit the others.
+    """
+    sizes = _check_arrays(path, group)
+    values = {name: coordinate(path, group, name) for name in COORDINATES}
+    first, second = values["tracer"]
+    half_life = values["half_life"]
+    if (half_life <= 0).any():
+        raise StoreError(
+            f"{path}: half_life", got=half_life.min(), wanted="seconds above 0", hint=AGAIN
+        )
+    of = _Attributes(path, attributes)
+    protocol = protocol_of_frames(
+        of.text("protocol"),
+        values["frame_start"].tolist(),
+        values["frame_duration"].tolist(),
+        values["injection_time"].tolist(),
+    )
+    noise = of.get("noise", {}, lambda v: isinstance(v, Mapping), "a mapping")
+    voxel = of.get("voxel_size", None, _is_voxel_size, "two lengths above 0, mm")
+    return StoreHeader(
+        path=path,
+        tracers=(first, second),
+        protocol=protocol,
+        half_life=(float(half_life[0]), float(half_life[1])),
+        size=(sizes["y"], sizes["x"]),
+        voxel_size=(float(voxel[0]), float(voxel[1])),
+        samples=sizes["sample"],
+        dtype=str(group["mixture"].dtype),
+        region_names=tuple(of.get("region_names", [], _is_names, "a list of names")),
+        has_truth="tracers" in group,
+        origin=of.text("origin", ""),
+        noise=_noise_in_words(noise),
+        labels=of.text("labels", ""),
+        phantom=of.text("phantom", ""),
+        seed=of.get("seed", None, lambda v: v is None or type(v) is int, "a whole number"),
+        digest=of.text("digest"),
+        generator_version=of.text("generator_version", ""),
+    )
+
+
+def coordinate(path: str, group: zarr.Group, name: str) -> npt.NDArray[Any]:
+    """The values of a small array; text as an object array of ``str``.
+
+    Raises:
+        StoreError: It is damaged. A missing chunk reads as empty text or NaN.
+    """
+    try:
+        values = np.asarray(group[name][...])
+    except Exception as error:  # zarr and its codecs raise many kinds
+        raise StoreError(f"{path}: {name} is damaged", got=cause(error), hint=AGAIN) from error
+    if values.dtype.kind in TEXT_KINDS:
+        values = np.array([str(value) for value in values], dtype=object)
+        damaged = any(not value for value in values)
+    else:
+        damaged = not np.isfinite(values).all()
+    if damaged:
+        raise StoreError(
+            f"{path}: {name} is damaged", got="a missing chunk, NaN or no value", hint=AGAIN
+        )
+    return values
+
+
+class _Attributes:
+    """Attributes, each looked at before it is used: a store may come from anywhere."""
+
+    def __init__(self, path: str, values: Mapping[str, Any]) -> None:
+        self.path = path
+        self.values = values
+
+    def get(self, key: str, absent: Any, is_right: Callable[[Any], bool], wanted: str) -> Any:
+        value = self.values.get(key, absent)
+        if not is_right(value):
+            raise StoreError(
+                f"{self.path}: attribute {key}", got=repr(value)[:80], wanted=wanted, hint=AGAIN
+            )
+        return value
+
+    def text(self, key: str, absent: str | None = None) -> str:
+        return str(self.get(key, absent, lambda v: isinstance(v, str), "text"))
+
+
+def _is_voxel_size(value: Any) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 2
+        and all(type(v) in {int, float} and 0 < v < np.inf for v in value)
+    )
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)
+
+
+def _check_arrays(path: str, group: zarr.Group) -> dict[str, int]:
+    """Names, types and dimensions of all arrays; the length of each dimension.
+
+    Raises:
+        StoreError: An array is missing, has another type or other dimensions, or two disagree.
+    """
+    sizes: dict[str, int] = {"tracer": 2}
+    first_with = {"tracer": "a pair"}
+    for name, spec in (IMAGES | COORDINATES | KINETICS).items():
+        array = group.get(name)
+        if array is None and (name == "mixture" or name in COORDINATES):
+            raise StoreError(f"{path}: array {name} is missing", hint=AGAIN)
+        if array is None:
+            continue
+        if not isinstance(array, zarr.Array):
+            raise StoreError(f"{path}: {name}", got="a group", wanted="an array", hint=AGAIN)
+        dims = array.metadata.dimension_names or ()
+        if tuple(dims) != spec.dims:
+            raise StoreError(
+                f"{path}: dimensions of {name}",
+                got=", ".join(map(str, dims)) or "none",
+                wanted=", ".join(spec.dims),
+                hint=AGAIN,
+            )
+        _check_type(path, name, spec.dtype, array.dtype)
+        for dim, length in zip(dims, array.shape, strict=True):
+            if sizes.setdefault(dim, length) != length:
+                raise StoreError(
+                    f"{path}: {name} has another shape than {first_with[dim]}",
+                    got=f"{length} along {dim}",
+                    wanted=sizes[dim],
+                    hint=AGAIN,
+                )
+            first_with.setdefault(dim, name)
+    empty = [dim for dim, length in sizes.items() if length == 0]
+    if empty:
+        raise StoreError(f"{path}: nothing along {empty[0]}", wanted="at least one", hint=AGAIN)
+    return sizes
+
+
+def _check_type(path: str, name: str, wanted: Any, got: np.dtype[Any]) -> None:
+    if name in IMAGES and wanted == "float32":
+        right, words = str(got) in DTYPES, " or ".join(DTYPES)
+    elif wanted is str:
+        right, words = got.kind in TEXT_KINDS, "text"
+    else:
+        right, words = got == np.dtype(wanted), wanted
+    if not right:
+        raise StoreError(f"{path}: type of {name}", got=got, wanted=words, hint=AGAIN)
+
+
+def _noise_in_words(noise: Mapping[str, Any]) -> str:
+    model, level = str(noise.get("model", "")), str(noise.get("level", ""))
+    return " ".join(part for part in ("" if model == "image" else model, level) if part)

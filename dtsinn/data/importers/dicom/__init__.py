@@ -1,0 +1,1 @@
+"""Dynamic PET series in DICOM: headers, clock, activity, and the scan that they make."""

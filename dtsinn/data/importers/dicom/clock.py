@@ -1,0 +1,248 @@
+"""The clock of a dynamic PET series: its frames and its injection, as offsets without a date."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dtsinn.core.errors import InputError
+from dtsinn.data.importers.dicom.moment import DAY_S, Moment
+from dtsinn.data.importers.dicom.series import Series, shared
+from dtsinn.data.importers.frames import Frames, check_frames
+
+REFERENCE_SLACK_S = 1.0
+REFERENCE_SLACK_SHARE = 0.05
+"""Up to which FrameReferenceTime may miss the expected place in its frame: seconds, or a share of
+the frame, whichever is more (uncited). A share of 0.05 takes in the middle of the frame, which
+DICOM names for long-lived nuclides, and leaves out its start and its end."""
+STAMP_SLACK_S = 0.02
+"""Up to which time stamps with a fraction may miss contiguous frames, s (uncited)."""
+TODAY_HALF_LIFE_S = 6 * 3600.0
+"""Half-life up to which a time of injection without a date means the nearest one (uncited):
+nothing is left of such a nuclide half a day later, so the nearest is the only one possible."""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Clock:
+    """Frames of a series from the start of its first one.
+
+    Attributes:
+        frames: The first starts at 0 s.
+        zero: When that was; None where no header says it.
+        series_start: Series time on this clock, s: the reference of FrameReferenceTime.
+    """
+
+    frames: Frames
+    zero: Moment | None
+    series_start: float | None
+
+
+def series_clock(series: Series, half_life: float | None) -> Clock:
+    """The clock of a series.
+
+    A frame starts at its AcquisitionDate and AcquisitionTime and lasts ActualFrameDuration.
+    FrameReferenceTime is no start: it is when the activity equals the frame's average, counted
+    from the series time (DICOM PS3.3 C.8.9.4.1.5). It must fall where the decay puts it,
+    or in the middle of the frame. Without acquisition times (de-identified data) the frames follow
+    from it.
+
+    Args:
+        series: Every frame and slice once.
+        half_life: s; None puts the average in the middle of a frame.
+
+    Raises:
+        InputError: Times are missing, contradict each other, or leave a gap.
+    """
+    durations = np.array([_duration(series, frame) for frame in range(series.frames)])
+    average_T = _time_of_average(durations, half_life)
+    reference_T = _frame_references(series)
+    series_moment = shared(series, lambda header: header.series_start, "SeriesTime")
+    acquired = [header.acquired for header in series.first if header.acquired is not None]
+    if not acquired:
+        return _clock_of_references(series, durations, average_T, reference_T, series_moment)
+    if len(acquired) < series.frames:
+        raise InputError(
+            f"{series.where}: AcquisitionTime is missing in some frames", wanted="all or none"
+        )
+    starts_T = _elapsed(acquired, series.where)
+    in_whole_seconds = all(moment.seconds % 1 == 0 for moment in acquired)
+    frames = _contiguous(series, starts_T, durations, 1.0 if in_whole_seconds else STAMP_SLACK_S)
+    zero = acquired[0]
+    since_zero = None if series_moment is None else series_moment.since(zero)
+    if reference_T is not None:
+        since_zero = _check_references(
+            series, reference_T - starts_T - average_T, durations, since_zero
+        )
+    return Clock(frames=frames, zero=zero, series_start=since_zero)
+
+
+def injection_on(clock: Clock, series: Series, half_life: float | None) -> float | None:
+    """Injection of the radiopharmaceutical, s on the clock of the series.
+
+    RadiopharmaceuticalStartTime has no date: it means the one nearest to the scan, so also the
+    evening before a scan after midnight.
+
+    Returns:
+        None where the header does not say: no time, several radiopharmaceuticals, or a time of
+        day for a nuclide that may have been given on an earlier day.
+
+    Raises:
+        InputError: It would be after the scan.
+    """
+    drugs = shared(series, lambda header: header.drugs, "radiopharmaceutical")
+    starts = {drug.start for drug in drugs}
+    start = starts.pop() if len(starts) == 1 else None
+    if start is None or clock.zero is None:
+        return None
+    dated = start.day is not None and clock.zero.day is not None
+    if not dated and (half_life is None or half_life > TODAY_HALF_LIFE_S):
+        return None
+    injection = start.since(clock.zero)
+    if injection >= clock.frames.end[-1]:
+        raise InputError(
+            f"{series.where}: the radiopharmaceutical was given after the scan",
+            got=f"{injection:g} s after the start of the first frame",
+            wanted=f"below {clock.frames.end[-1]:g} s",
+            hint="injection_time in the plan",
+        )
+    return injection
+
+
+def header_half_life(series: Series) -> float | None:
+    """RadionuclideHalfLife, s; None where it is missing or several nuclides are named."""
+    drugs = shared(series, lambda header: header.drugs, "radiopharmaceutical")
+    values = {drug.half_life for drug in drugs}
+    return values.pop() if len(values) == 1 else None
+
+
+def _time_of_average(
+    durations: npt.NDArray[np.float64], half_life: float | None
+) -> npt.NDArray[np.float64]:
+    """When decaying activity equals its average over a frame, s from the frame's start.
+
+    ``ln(λT / (1 - e^(-λT))) / λ`` (DICOM PS3.3 C.8.9.4.1.5, example 2).
+    """
+    if half_life is None:
+        return durations / 2
+    rate = math.log(2.0) / half_life
+    decay = np.maximum(rate * durations, 1e-6)  # below, rounding is worse than the middle
+    return np.where(
+        decay > 1e-6, np.log(decay / -np.expm1(-decay)) / decay * durations, durations / 2
+    )
+
+
+def _duration(series: Series, frame: int) -> float:
+    values = {header.duration for header in series.images[frame]}
+    value = values.pop()
+    if values or value is None or value <= 0:
+        raise InputError(
+            f"{series.where}: ActualFrameDuration of frame {frame}",
+            got="several values" if values else "none" if value is None else f"{value:g} s",
+            wanted="one for all its slices, above 0 ms",
+        )
+    return value
+
+
+def _frame_references(series: Series) -> npt.NDArray[np.float64] | None:
+    """[T] FrameReferenceTime, s; None where no image has it."""
+    values = [header.reference for header in series.first]
+    found = [value for value in values if value is not None]
+    if found and len(found) < len(values):
+        raise InputError(
+            f"{series.where}: FrameReferenceTime is missing in some frames", wanted="all or none"
+        )
+    return np.array(found) if found else None
+
+
+def _elapsed(moments: Sequence[Moment], where: str) -> npt.NDArray[np.float64]:
+    """[T] s from the acquisition of the first frame; a scan may run past midnight."""
+    if len({moment.day is None for moment in moments}) > 1:
+        raise InputError(
+            f"{where}: AcquisitionDate is missing in some frames", wanted="all or none"
+        )
+    elapsed = [0.0]
+    for earlier, later in itertools.pairwise(moments):
+        step = later.since(earlier)
+        if later.day is None and later.seconds < earlier.seconds:
+            step = later.seconds - earlier.seconds + DAY_S
+        elapsed.append(elapsed[-1] + step)
+    return np.array(elapsed)
+
+
+def _contiguous(
+    series: Series,
+    starts: npt.NDArray[np.float64],
+    durations: npt.NDArray[np.float64],
+    slack: float,
+) -> Frames:
+    """Frames end to end, where the time stamps are so within what they are rounded to."""
+    exact = np.concatenate([[0.0], np.cumsum(durations)[:-1]])
+    near = np.abs(starts - exact).max() <= slack
+    return check_frames(series.where, (exact if near else starts).tolist(), durations.tolist())
+
+
+def _check_references(
+    series: Series,
+    offset_T: npt.NDArray[np.float64],
+    durations: npt.NDArray[np.float64],
+    series_start: float | None,
+) -> float | None:
+    """Check FrameReferenceTime against the frames.
+
+    Args:
+        series: For messages.
+        offset_T: [T] FrameReferenceTime less the time of the frame's average, s: how long before
+            the first frame its clock began, the same in all frames.
+        durations: [T] s.
+        series_start: Series time on the clock of the first frame, s, or None.
+
+    Returns:
+        Where the reference lies on the clock of the first frame, s.
+    """
+    slack = np.maximum(REFERENCE_SLACK_S, REFERENCE_SLACK_SHARE * durations)
+    # A series that was made again later may carry the time of its making, and still count
+    # FrameReferenceTime from the first frame.
+    origins = [0.0] if series_start is None else [-series_start, 0.0]
+    if series_start is None:
+        origins.append(float(np.median(offset_T)))
+    misses = [np.abs(offset_T - origin) - slack for origin in origins]
+    best = min(range(len(origins)), key=lambda number: float(misses[number].max()))
+    if misses[best].max() > 0:
+        frame = int(np.argmax(misses[best]))
+        raise InputError(
+            f"{series.where}: FrameReferenceTime and AcquisitionTime disagree in frame {frame}",
+            got=f"{offset_T[frame] - origins[best]:+.1f} s between them",
+            wanted=f"at most {slack[frame]:.1f} s",
+            hint="the series as the scanner wrote it",
+        )
+    return -origins[best]
+
+
+def _clock_of_references(
+    series: Series,
+    durations: npt.NDArray[np.float64],
+    average_T: npt.NDArray[np.float64],
+    reference_T: npt.NDArray[np.float64] | None,
+    series_moment: Moment | None,
+) -> Clock:
+    """The clock of a series that has lost its acquisition times."""
+    if reference_T is None:
+        raise InputError(
+            f"{series.where}: the frames have no times",
+            wanted="AcquisitionTime or FrameReferenceTime",
+        )
+    starts_T = reference_T - average_T
+    slack = max(REFERENCE_SLACK_S, float((REFERENCE_SLACK_SHARE * durations).max()))
+    frames = _contiguous(series, starts_T - starts_T[0], durations, slack)
+    # Counted from the series time, the first frame starts at starts_T[0].
+    zero = None
+    if series_moment is not None:
+        days, seconds = divmod(series_moment.seconds + float(starts_T[0]), DAY_S)
+        day = None if series_moment.day is None else series_moment.day + int(days)
+        zero = Moment(day=day, seconds=seconds)
+    return Clock(frames=frames, zero=zero, series_start=-float(starts_T[0]))

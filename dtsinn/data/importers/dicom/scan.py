@@ -1,0 +1,142 @@
+"""Dynamic PET series in DICOM: headers checked when opened, images read by slices.
+
+Messages tell frames and slices, and the place in the user's plan. No name, identifier, date, free
+text or file name of a header enters them, or the scan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dtsinn.core.errors import InputError
+from dtsinn.data.importers.dicom.activity import Injected, Quantity, is_corrected, scaling
+from dtsinn.data.importers.dicom.clock import header_half_life, injection_on, series_clock
+from dtsinn.data.importers.dicom.header import read_pet_headers, silent_pydicom
+from dtsinn.data.importers.dicom.series import Series, arrange, image_name, series_grid, shared
+from dtsinn.data.importers.grid import Grid
+from dtsinn.data.importers.scan import Scan
+
+_PIXEL_TAGS = [
+    *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData"),
+]
+
+
+def open_dicom(
+    folder: Path,
+    where: str,
+    *,
+    half_life: float | None = None,
+    injection_time: float | None = None,
+    quantity: Quantity | None = None,
+) -> Scan:
+    """Open the one dynamic PET series below a folder.
+
+    Only headers are read. Time zero of the scan is the start of its first frame.
+
+    Args:
+        folder: Searched with all its subfolders; other modalities in it are passed over.
+        where: Its place in the user's plan, for messages.
+        half_life: With which the scanner decay-corrected, s; wins over the header.
+        injection_time: s from the start of the first frame; wins over the header.
+        quantity: Body weight and dose, for images in SUV; wins over the header.
+
+    Returns:
+        The scan; ``half_life`` and ``injection_time`` are None where neither the caller nor the
+        header says them.
+
+    Raises:
+        InputError: There is no such series or several, an image is missing, stands twice or is
+            damaged, or the header contradicts itself or is not what dtsinn reads.
+    """
+    series = arrange(read_pet_headers(folder, where), where)
+    _check_decoder(series)
+    grid = series_grid(series)
+    used = header_half_life(series) if half_life is None else half_life
+    if used is not None and used <= 0:
+        raise InputError(f"{where}: half-life", got=f"{used:g}", wanted="seconds above 0")
+    clock = series_clock(series, used)
+    injection = injection_time
+    if injection is None:
+        injection = injection_on(clock, series, used)
+    injected = Injected(half_life=used, time=injection, quantity=quantity or Quantity())
+    slope_TZ, intercept_TZ = scaling(series, clock, injected)
+    return Scan(
+        frame_start=clock.frames.start,
+        frame_duration=clock.frames.duration,
+        injection_time=injection,
+        half_life=used,
+        size=grid.size,
+        voxel_size=grid.voxel_size,
+        slice_position=grid.slice_position,
+        origin=grid.origin,
+        axes=grid.axes,
+        decay_corrected=is_corrected(series),
+        read_slices=_Reader(series, grid, slope_TZ, intercept_TZ),
+    )
+
+
+@dataclass(frozen=True, repr=False)
+class _Reader:
+    """Reads slices of a series; its repr shows no file."""
+
+    series: Series
+    grid: Grid
+    slope_TZ: npt.NDArray[np.float64]
+    intercept_TZ: npt.NDArray[np.float64]
+
+    def __call__(self, which: slice) -> npt.NDArray[np.floating[Any]]:
+        """[S, T, Y, X] kBq/mL of a range of slices, ascending from the feet."""
+        slices = range(self.series.slices)[which]
+        _, Y, X = self.grid.size
+        images_STYX = np.empty((len(slices), self.series.frames, Y, X), dtype=np.float32)
+        # Along RAS x, and from the front (high y) to the back.
+        turn_x = int(self.grid.orientation[0, 1])
+        turn_y = -int(self.grid.orientation[1, 1])
+        for number, z in enumerate(slices):
+            for frame in range(self.series.frames):
+                stored_YX = self._stored(frame, z)[::turn_y, ::turn_x]
+                images_STYX[number, frame] = (
+                    stored_YX * self.slope_TZ[frame, z] + self.intercept_TZ[frame, z]
+                )
+        return images_STYX
+
+    def _stored(self, frame: int, z: int) -> npt.NDArray[Any]:
+        from pydicom import dcmread
+
+        header = self.series.images[frame][z]
+        what = f"{self.series.where}: {image_name(frame, z)}"
+        with silent_pydicom():
+            try:
+                stored = dcmread(header.path, specific_tags=_PIXEL_TAGS).pixel_array
+            except Exception:  # foreign bytes: whatever the reader trips over
+                raise InputError(f"{what} is damaged", hint="copy it again") from None
+        if stored.shape != (header.rows, header.columns):
+            raise InputError(
+                f"{what}: pixels",
+                got=" x ".join(map(str, stored.shape)),
+                wanted=f"{header.rows} x {header.columns}",
+            )
+        return np.asarray(stored, dtype=np.float64)
+
+
+def _check_decoder(series: Series) -> None:
+    """Refuse at once what could not be decompressed later."""
+    from pydicom.pixels.decoders.base import get_decoder
+
+    syntax = shared(series, lambda header: header.transfer_syntax, "TransferSyntaxUID")
+    try:
+        available = get_decoder(syntax).is_available
+    except (NotImplementedError, ValueError):
+        available = False
+    if not available:
+        raise InputError(
+            f"{series.where}: the images are compressed in a way that no installed decoder reads",
+            wanted="uncompressed DICOM",
+            hint="an uncompressed export, or pip install pylibjpeg[all]",
+        )

@@ -1,0 +1,1 @@
+"""NIfTI images with PET-BIDS sidecars, as scans."""

@@ -1,0 +1,148 @@
+"""NIfTI scans with PET-BIDS sidecars: headers checked when opened, voxels read by slices.
+
+Axes of an image in the file are any three in space, then frames; RAS means x to the right, y to
+the front, z to the head; the store has [S, T, Y, X] with rows from front to back.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import numpy.typing as npt
+from nibabel.orientations import apply_orientation
+
+from dtsinn.core.errors import InputError
+from dtsinn.data.importers.activity import merge, to_present_activity
+from dtsinn.data.importers.grid import Grid, grid_of
+from dtsinn.data.importers.nifti.sidecar import read_sidecar
+from dtsinn.data.importers.plan import MixturePlan, SinglePlan
+from dtsinn.data.importers.plan_file import is_file
+from dtsinn.data.importers.scan import Scan
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def open_nifti(
+    plan: SinglePlan | MixturePlan, folder: Path, where: str, half_life: float | None
+) -> Scan:
+    """Open a NIfTI file and its sidecar.
+
+    Args:
+        plan: What the user's plan says of the scan; it wins over the sidecar.
+        folder: What its paths are relative to.
+        where: Its place in the plan, for messages.
+        half_life: Of the tracer, s: what decay correction is undone with where neither plan nor
+            sidecar name a half-life. None for a mixture, which has no half-life of its own.
+
+    Returns:
+        The scan; ``half_life`` and ``injection_time`` are those of plan or sidecar, or None.
+
+    Raises:
+        InputError: A file is missing or damaged, is not what dtsinn reads, or lacks something
+            that the plan does not give either.
+    """
+    path = folder / plan.image
+    image = _open(path, f"{where}.image")
+    grid = _grid(image, f"{where}.image")
+    beside = folder / plan.sidecar if plan.sidecar is not None else _beside(path)
+    known = merge(plan, read_sidecar(beside, f"{where}.sidecar"), where)
+    if len(known.frames.start) != grid.frames:
+        raise InputError(
+            f"{where}: frames",
+            got=f"{grid.frames} in the image and {len(known.frames.start)} in the sidecar",
+            wanted="as many",
+        )
+    factor_T = to_present_activity(known, half_life, where)
+
+    def read_slices(which: slice) -> FloatArray:
+        return _read(image, grid, factor_T, which, f"{where}.image")
+
+    return Scan(
+        frame_start=known.frames.start,
+        frame_duration=known.frames.duration,
+        injection_time=known.injection_time,
+        half_life=known.half_life,
+        size=grid.size,
+        voxel_size=grid.voxel_size,
+        slice_position=grid.slice_position,
+        origin=grid.origin,
+        axes=grid.axes,
+        decay_corrected=known.decay_corrected,
+        read_slices=read_slices,
+    )
+
+
+def _open(path: Path, where: str) -> Any:
+    wanted = ".nii or .nii.gz, relative to the plan"
+    if not is_file(path):
+        raise InputError(f"{where}: no such file", wanted=wanted)
+    foreign = InputError(f"{where} is no NIfTI file", wanted=wanted)
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise foreign
+    try:
+        image = nibabel.load(path, mmap=False)
+    except Exception as error:  # readers raise many kinds, and their text holds the path
+        got = type(error).__name__
+        raise InputError(f"{where} cannot be read as NIfTI", got=got, wanted=wanted) from None
+    if not isinstance(image, nibabel.Nifti1Image):  # CIFTI-2 has the same suffix
+        raise foreign
+    return image
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+
+
+def _grid(image: Any, where: str) -> Grid:
+    header = image.header
+    if len(image.shape) != 4 or min(image.shape) < 1:
+        shape = " x ".join(map(str, image.shape))
+        raise InputError(f"{where} is no dynamic scan", got=shape, wanted="x, y, z and frames")
+    if header.get_data_dtype().kind not in "iuf":
+        raise InputError(f"{where}: type of the voxels", got=header.get_data_dtype(), wanted="real")
+    if int(header["sform_code"]) <= 0 and int(header["qform_code"]) <= 0:
+        raise InputError(
+            f"{where} does not say how it is oriented",
+            got="sform_code and qform_code 0",
+            wanted="one of them set, so that left and right are known",
+        )
+    unit = int(header["xyzt_units"]) & 7
+    if unit not in (0, 2):  # the standard's codes: 1 m, 2 mm, 3 micron; many files leave 0
+        raise InputError(f"{where}: unit of length", got=f"xyzt_units {unit}", wanted="2, mm")
+    return grid_of(np.asarray(image.affine, dtype=np.float64), image.shape, where)
+
+
+def _read(image: Any, grid: Grid, factor_T: FloatArray, which: slice, where: str) -> FloatArray:
+    """[S, T, Y, X] kBq/mL; only the slices asked for are read and turned."""
+    Z = grid.size[0]
+    first, last, _ = which.indices(Z)
+    axis = int(np.flatnonzero(grid.orientation[:, 0] == 2)[0])
+    index = [slice(None)] * 4
+    flipped = grid.orientation[axis, 1] < 0
+    index[axis] = slice(Z - last, Z - first) if flipped else slice(first, last)
+    try:
+        voxels = np.asarray(image.dataobj[tuple(index)])
+    except Exception as error:  # readers raise many kinds, and their text holds the path
+        raise InputError(
+            f"{where} is damaged", got=type(error).__name__, wanted="all of its voxels"
+        ) from None
+    ras_XYST = apply_orientation(voxels, grid.orientation)  # type: ignore[no-untyped-call]
+    from_front_STYX = ras_XYST.transpose(2, 3, 1, 0)[:, :, ::-1]
+    _refuse_non_numbers(from_front_STYX, first, where)
+    present_STYX = np.multiply(
+        from_front_STYX, factor_T[:, None, None], dtype=np.float64, order="C"
+    )
+    return np.asarray(present_STYX)
+
+
+def _refuse_non_numbers(images_STYX: npt.NDArray[Any], first: int, where: str) -> None:
+    bad = ~np.isfinite(images_STYX).all(axis=(2, 3))
+    if bad.any():
+        one, frame = np.argwhere(bad)[0].tolist()
+        raise InputError(
+            f"{where}: NaN or infinity in frame {frame}, slice {first + one} from the feet",
+            wanted="numbers",
+        )

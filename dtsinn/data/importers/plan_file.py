@@ -1,0 +1,179 @@
+"""Reading plans without repeating them, and the tracers and protocols that they name.
+
+A plan names people and paths. So no message repeats anything of it but its fixed words: what is
+wrong is told by its place, such as ``subjects.2.first.image``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_type_hints
+
+from dtsinn.core.config import STRICT, config_names, from_mapping, parse_yaml
+from dtsinn.core.errors import InputError
+from dtsinn.core.protocol import Protocol, load_protocol
+from dtsinn.core.tracer import load_tracer
+
+T = TypeVar("T")
+
+SHORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
+"""What a tracer or protocol may be called: names enter the store, free text does not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedTracer:
+    """A tracer by what an import needs of it: its name, and its half-life in s."""
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    half_life: float
+
+
+def planned_tracers(values: Any, folder: Path) -> tuple[PlannedTracer, PlannedTracer]:
+    """The two tracers of a plan: names, YAML files, or mappings of name and half-life.
+
+    Args:
+        values: What stands under ``tracers``.
+        folder: What paths are relative to.
+
+    Raises:
+        InputError: They are not two, not known, or the same.
+    """
+    if not (isinstance(values, list) and len(values) == 2):
+        got = f"{len(values)} of them" if isinstance(values, list) else type(values).__name__
+        raise InputError("the plan: tracers", got=got, wanted="a list of two")
+    first, second = (
+        _tracer(value, f"tracers.{place}", folder) for place, value in enumerate(values)
+    )
+    if first.name == second.name:  # curves, scores and metrics are told apart by name
+        raise InputError("the plan: tracers", got=f"{first.name} twice", wanted="two that differ")
+    return first, second
+
+
+def is_file(path: Path) -> bool:
+    """Whether a planned path is a file; one that cannot even be asked for is none."""
+    try:
+        return path.is_file()
+    except OSError:  # too long a name, no permission: the text would hold the path
+        return False
+
+
+def _tracer(value: Any, where: str, folder: Path) -> PlannedTracer:
+    if isinstance(value, str):
+        loaded = _load("tracers", value, where, folder)
+        tracer = PlannedTracer(name=loaded.name, half_life=loaded.half_life)
+    else:
+        tracer = read_settings(PlannedTracer, value, where)
+        if tracer.half_life <= 0:
+            raise InputError(f"{where}.half_life", got=tracer.half_life, wanted="seconds above 0")
+    _check_name(tracer.name, f"{where}.name")
+    return tracer
+
+
+def planned_protocol(value: str, folder: Path) -> Protocol:
+    """The protocol of a plan: a name or a YAML file.
+
+    Args:
+        value: What stands under ``protocol``.
+        folder: What paths are relative to.
+
+    Raises:
+        InputError: It is not known, or its file is wrong.
+    """
+    protocol: Protocol = _load("protocols", value, "protocol", folder)
+    _check_name(protocol.name, "protocol: name")
+    return protocol
+
+
+def _load(kind: Literal["tracers", "protocols"], value: str, where: str, folder: Path) -> Any:
+    """A shipped definition by name, or a file's, whose path no message shall repeat."""
+    load = {"tracers": load_tracer, "protocols": load_protocol}[kind]
+    names = config_names(kind)
+    if value in names:
+        return load(value)
+    path = folder / value
+    if path.suffix not in {".yaml", ".yml"} or not is_file(path):
+        close = difflib.get_close_matches(value, names, n=1)
+        foreign = " or {name: ..., half_life: ...}" if kind == "tracers" else ""
+        raise InputError(
+            f"the plan: {where} is not known",
+            wanted=f"one of {', '.join(names)}, a .yaml file beside the plan{foreign}",
+            hint=close[0] if close else "",
+        )
+    try:
+        return load(str(path))
+    except InputError as error:
+        what = error.what.replace(str(path), where)
+        got = error.got.replace(str(path), "the file")
+        raise InputError(what, got=got, wanted=error.wanted, hint=error.hint) from None
+
+
+def _check_name(name: str, where: str) -> None:
+    if not SHORT_NAME.fullmatch(name):
+        raise InputError(
+            f"the plan: {where}",
+            got="another word",
+            wanted="at most 32 letters, digits, dots, dashes and underscores",
+        )
+
+
+def parse_plan(path: Path) -> Any:
+    """The plain data of a plan.
+
+    Raises:
+        InputError: The file cannot be read or is no YAML; the message names a line at most.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        got = getattr(error, "strerror", None) or type(error).__name__
+        raise InputError("the plan cannot be read", got=got, wanted="a YAML file") from None
+    try:
+        return parse_yaml(text, "the plan")
+    except InputError as error:  # its text repeats the lines around the mistake
+        line = re.search(r"line (\d+)", error.got)
+        got = f"a mistake at line {line.group(1)}" if line else "a mistake"
+        raise InputError("the plan cannot be read as YAML", got=got) from None
+
+
+def read_settings(cls: type[T], value: Any, where: str) -> T:
+    """As :func:`dtsinn.core.config.from_mapping`, but what was found is not repeated.
+
+    Args:
+        cls: A dataclass declared with :data:`dtsinn.core.config.STRICT`. Its fields of type
+            ``Any`` are handed on as they are, to be read by their owner.
+        value: Plain data.
+        where: Its place in the plan.
+
+    Raises:
+        InputError: It is no mapping, a key is unknown (told by its number) or missing, or a
+            value is of the wrong kind.
+    """
+    known = get_type_hints(cls)
+    known.pop("__pydantic_config__", None)
+    if not isinstance(value, dict):
+        raise InputError(
+            where, got=f"no settings, {type(value).__name__}", wanted=f"keys {', '.join(known)}"
+        )
+    for place, key in enumerate(value):
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+            raise InputError(
+                f"{where}: key number {place + 1} is unknown",
+                wanted="" if close else f"one of {', '.join(known)}",
+                hint=close[0] if close else "",
+            )
+    raw = {key: part for key, part in value.items() if known[key] is Any}
+    try:
+        settings = from_mapping(cls, value | dict.fromkeys(raw), where)
+    except InputError as error:
+        hint = error.hint
+        if f"{where}: id:" in error.what or "no setting takes" in error.what:
+            hint = 'quotes around it, as in id: "17" or "1980-02-03"'
+        raise InputError(error.what, wanted=error.wanted, hint=hint) from None
+    return dataclasses.replace(settings, **raw)  # type: ignore[type-var]

@@ -1,0 +1,144 @@
+"""Images of simulated subjects: anatomy times curves, and what a scanner makes of them.
+
+Shape letters: S slice, K tracer (2), R region, T frame, Y X pixel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtsinn.simulation.anatomy import Anatomy, kernel_sigma
+from dtsinn.simulation.fields import HEAD_MM, Float32Array, blur_matrix, pixel_centres, smooth_field
+from dtsinn.simulation.input_function import FloatArray
+from dtsinn.simulation.noise import correlated_noise, load_image_noise, noise_sd
+from dtsinn.simulation.request import (
+    StudyRequest,
+    noise_strength,
+    parts_of,
+    random_of,
+    resolution_mm,
+    voxel_size,
+)
+from dtsinn.simulation.subject import slice_positions, tissue_curves
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubjectImages:
+    """One subject's images; activity is frame-averaged and not decay-corrected.
+
+    Attributes:
+        mixture: [S, T, Y, X] kBq/mL, both tracers as the scanner shows them together.
+        tracers: [S, K, T, Y, X] kBq/mL, the labels: each tracer without noise, or as a scan of
+            it alone shows it.
+        regions: [S, Y, X] labels, see :func:`dtsinn.simulation.request.region_names`.
+        slice_position: [S] mm.
+    """
+
+    mixture: Float32Array
+    tracers: Float32Array
+    regions: NDArray[np.uint8]
+    slice_position: FloatArray
+
+
+def render_subject(request: StudyRequest, index: int, device: str = "cpu") -> SubjectImages:
+    """One subject's images: anatomy, both tracers at the scanner's resolution, and noise.
+
+    Args:
+        request: The study.
+        index: Number of the subject.
+        device: Where projections are computed, of the noise model ``osem``.
+
+    Raises:
+        InputError: The study has no such subject.
+    """
+    curves_KRT = tissue_curves(request, index)
+    positions = slice_positions(request, index)
+    rng = random_of(request, index, "anatomy")
+    anatomy = parts_of(request).phantom.draw(rng, positions, request.size)
+    truth = _truth(request, index, anatomy, curves_KRT)
+    if request.noise_model == "image":
+        mixture, tracers = _with_image_noise(request, index, truth), truth
+    else:
+        mixture, tracers = _scanned(request, index, anatomy, truth, device)
+    return SubjectImages(
+        mixture=mixture,
+        tracers=tracers,
+        regions=anatomy.labels,
+        slice_position=anatomy.slice_position,
+    )
+
+
+def _truth(
+    request: StudyRequest, index: int, anatomy: Anatomy, curves_KRT: FloatArray
+) -> Float32Array:
+    """[S, K, T, Y, X] kBq/mL, each tracer without noise at the scanner's resolution."""
+    size, slices, frames = request.size, len(anatomy.slice_position), curves_KRT.shape[2]
+    spread_KSYX = _voxel_spread(request, index, anatomy.slice_position)
+    blur = blur_matrix(size, voxel_size(request), resolution_mm(request))
+    truth = np.empty((slices, 2, frames, size, size), dtype=np.float32)
+    for k in range(2):
+        share_SRYX = anatomy.fractions[:, 1:] * spread_KSYX[k][:, None]
+        seen_SRYX = blur @ share_SRYX @ blur.T
+        weights_TR = curves_KRT[k].T.astype(np.float32)
+        flat = seen_SRYX.reshape(slices, weights_TR.shape[1], size * size)
+        truth[:, k] = (weights_TR @ flat).reshape(slices, frames, size, size)
+    return truth
+
+
+def _with_image_noise(request: StudyRequest, index: int, truth: Float32Array) -> Float32Array:
+    """[S, T, Y, X] the sum of both tracers plus noise whose variance follows it."""
+    total = truth.sum(axis=1)
+    duration = np.array(parts_of(request).protocol.frame_duration)
+    unit = correlated_noise(
+        random_of(request, index, "noise"),
+        total.shape,
+        voxel_size(request),
+        load_image_noise().noise_fwhm_mm,
+    )
+    sd = noise_sd(total, duration, noise_strength(request))
+    return np.asarray(total + sd * unit, dtype=np.float32)
+
+
+def _scanned(
+    request: StudyRequest, index: int, anatomy: Anatomy, truth: Float32Array, device: str
+) -> tuple[Float32Array, Float32Array]:
+    """Reconstructed mixture [S, T, Y, X] and labels [S, K, T, Y, X].
+
+    A scan of one tracer alone has the sensitivity of the mixture's: the same scanner and time.
+    """
+    from dtsinn.simulation.reconstruction import scanner_model  # with torch, which takes seconds
+
+    parts = parts_of(request)
+    duration = np.array(parts.protocol.frame_duration)
+    coefficients = np.array([region.attenuation for region in parts.phantom.regions])
+    attenuation = np.einsum("l,slyx->syx", coefficients, anatomy.fractions)
+    model = scanner_model(request.scanner, request.size, voxel_size(request), device)
+    total = truth.sum(axis=1)
+    sensitivity = model.sensitivity(total, attenuation, duration, noise_strength(request))
+
+    def scan(activity: Float32Array, *what: str) -> Float32Array:
+        rng = random_of(request, index, "counts", *what)
+        return model.acquire_and_reconstruct(rng, activity, attenuation, duration, sensitivity)
+
+    mixture = scan(total)
+    if request.labels == "truth":
+        return mixture, truth
+    alone = [scan(truth[:, k], tracer.name) for k, tracer in enumerate(parts.tracers)]
+    return mixture, np.stack(alone, axis=1)
+
+
+def _voxel_spread(request: StudyRequest, index: int, slice_position: FloatArray) -> Float32Array:
+    """[K, S, Y, X] factors around 1 by which voxels take up more or less of each tracer."""
+    parts = parts_of(request)
+    across = pixel_centres(request.size, parts.phantom.field_of_view_mm)
+    sigma = kernel_sigma(parts.phantom.voxel_length_mm)
+    reach = max(HEAD_MM, parts.phantom.field_of_view_mm / 2)
+    factors = []
+    for tracer in parts.tracers:
+        rng = random_of(request, index, "voxels", tracer.name)
+        field = smooth_field(rng, 1, (slice_position, across, across), sigma, reach)[0]
+        factors.append(np.maximum(1.0 + tracer.spread.voxel * field, 0.0))
+    return np.array(factors, dtype=np.float32)

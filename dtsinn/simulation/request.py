@@ -1,0 +1,161 @@
+"""What to simulate: the request of a study, checked, and the parts that it names."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from dtsinn.core.config import STRICT
+from dtsinn.core.errors import InputError
+from dtsinn.core.protocol import Protocol, load_protocol
+from dtsinn.core.seeds import generator
+from dtsinn.core.tracer import Tracer, load_tracer
+from dtsinn.simulation.anatomy import BLOOD, NOTHING
+from dtsinn.simulation.noise import load_image_noise, noise_level
+from dtsinn.simulation.phantom import PHANTOMS, Phantom
+from dtsinn.simulation.scanner import load_scanner
+
+NOISE_MODELS = ("image", "osem")
+"""``image`` adds noise to images, ``osem`` counts photons and reconstructs them."""
+LABELS = ("truth", "osem")
+"""``truth`` is free of noise, ``osem`` reconstructs a scan of each tracer alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRequest:
+    """What to simulate; two equal requests give bit-identical subjects.
+
+    Attributes:
+        tracers: Names or YAML files, by order of injection.
+        protocol: Name or YAML file.
+        phantom: A key of :data:`dtsinn.simulation.phantom.PHANTOMS`.
+        noise: A level: low, mid or high; what it means, the noise model says.
+        noise_model: One of :data:`NOISE_MODELS`.
+        labels: One of :data:`LABELS`; ``osem`` goes with that noise model only.
+        scanner: Name or YAML file; of the noise model ``osem``, the other one has none.
+        subjects: How many.
+        slices: Axial slices per subject.
+        size: Pixels along each edge of the square images.
+        seed: Of all draws.
+        purpose: A word mixed into every seed: studies and suites never share subjects.
+    """
+
+    __pydantic_config__ = STRICT
+
+    tracers: tuple[str, str] = ("fmz", "fdg")
+    protocol: str = "p1"
+    phantom: str = "brain"
+    noise: str = "mid"
+    noise_model: str = "image"
+    labels: str = "truth"
+    scanner: str = "ge-dls"
+    subjects: int = 60
+    slices: int = 8
+    size: int = 64
+    seed: int = 0
+    purpose: str = "study"
+
+    def __post_init__(self) -> None:
+        for key, lowest in {"subjects": 1, "slices": 1, "size": 8, "seed": 0}.items():
+            value = getattr(self, key)
+            if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+                raise InputError(key, got=repr(value), wanted=f"a whole number from {lowest} on")
+        if not self.purpose:
+            raise InputError("purpose", got="an empty word", wanted="a word, such as study")
+        for key, known in {
+            "phantom": tuple(PHANTOMS),
+            "noise_model": NOISE_MODELS,
+            "labels": LABELS,
+        }.items():
+            value = getattr(self, key)
+            if value not in known:
+                raise InputError(
+                    f"no such {key.replace('_', ' ')}",
+                    got=repr(value),
+                    wanted=f"one of {', '.join(known)}",
+                )
+        if self.labels == "osem" and self.noise_model != "osem":
+            raise InputError(
+                "labels osem", got=f"noise model {self.noise_model}", wanted="noise model osem"
+            )
+        noise_strength(self)
+        load_protocol(self.protocol)
+        _check_tracers(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyParts:
+    """What a request names, loaded."""
+
+    tracers: tuple[Tracer, Tracer]
+    protocol: Protocol
+    phantom: Phantom
+
+
+def parts_of(request: StudyRequest) -> StudyParts:
+    """The tracers, the protocol and the phantom; loaded once per process."""
+    return _loaded(request.tracers, request.protocol, request.phantom)
+
+
+def random_of(request: StudyRequest, index: int, *what: str) -> np.random.Generator:
+    """The generator of one kind of draws of one subject: no draw depends on another kind."""
+    return generator("subject", request.seed, request.purpose, index, *what)
+
+
+def noise_strength(request: StudyRequest) -> float:
+    """What the level means: alpha of the image noise, or expected trues per slice and scan.
+
+    Raises:
+        InputError: The noise model knows no such level.
+    """
+    if request.noise_model == "image":
+        return noise_level(request.noise)
+    return load_scanner(request.scanner).trues_of(request.noise)
+
+
+def resolution_mm(request: StudyRequest) -> float:
+    """Full width at half maximum of the point spread, mm; the truth has it too."""
+    if request.noise_model == "image":
+        return load_image_noise().resolution_fwhm_mm
+    return load_scanner(request.scanner).resolution_fwhm_mm
+
+
+def voxel_size(request: StudyRequest) -> float:
+    """Edge of a pixel, mm."""
+    return parts_of(request).phantom.field_of_view_mm / request.size
+
+
+def region_names(request: StudyRequest) -> tuple[str, ...]:
+    """Names of the labels; index 0 is ``outside``."""
+    return tuple(region.name for region in parts_of(request).phantom.regions)
+
+
+def _check_tracers(request: StudyRequest) -> None:
+    if len(request.tracers) != 2:
+        raise InputError("tracers", got=f"{len(request.tracers)} names", wanted="two")
+    tissues = [region.tissue for region in PHANTOMS[request.phantom]().regions]
+    wanted = list(dict.fromkeys(t for t in tissues if t not in (NOTHING, BLOOD)))
+    names = []
+    for name in request.tracers:
+        tracer = load_tracer(name)
+        missing = [tissue for tissue in wanted if tissue not in tracer.tissues]
+        if missing:
+            raise InputError(
+                f"tracer {name!r} does not fit phantom {request.phantom!r}",
+                got=f"no kinetics for {', '.join(missing)}",
+                wanted=f"tissues {', '.join(wanted)}",
+            )
+        names.append(tracer.name)
+    if names[0] == names[1]:  # curves, scores and metrics are told apart by name
+        raise InputError("tracers", got=f"{names[0]} twice", wanted="two that differ")
+
+
+@functools.lru_cache(maxsize=8)
+def _loaded(tracers: tuple[str, str], protocol: str, phantom: str) -> StudyParts:
+    return StudyParts(
+        tracers=(load_tracer(tracers[0]), load_tracer(tracers[1])),
+        protocol=load_protocol(protocol),
+        phantom=PHANTOMS[phantom](),
+    )

@@ -1,0 +1,146 @@
+"""Measured mixtures: frames and injections of the scans make the protocol, or must follow one."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dtsinn.core.errors import InputError
+from dtsinn.core.protocol import load_protocol
+from dtsinn.data.importers.scans import open_plan
+
+P1 = load_protocol("p1")
+FIELDS = {
+    "TimeZero": "09:00:00",
+    "FrameTimesStart": [30.0 + start for start in P1.frame_start],
+    "FrameDuration": list(P1.frame_duration),
+    "ImageDecayCorrected": False,
+    "Units": "kBq/mL",
+}
+"""A scan that begins 30 s after the zero of its clock."""
+
+
+@pytest.fixture
+def mixtures(archive, simulated):
+    """Three measured mixtures and their plan, which names no protocol."""
+    for number, subject in enumerate(simulated):
+        archive.sidecar(f"m{number}", FIELDS)
+        archive.image(f"m{number}", subject.direct_SKTYX.sum(axis=1))
+    subjects = [
+        {
+            "id": f"person {number}",
+            "mixture": {"image": f"m{number}.nii.gz", "injection_time": [30.0, 1230.0]},
+        }
+        for number in range(3)
+    ]
+    return archive, {"tracers": ["fmz", "fdg"], "subjects": subjects}
+
+
+def test_a_mixture_brings_its_own_protocol(mixtures, simulated) -> None:
+    archive, plan = mixtures
+    source = open_plan(archive.plan(plan), "nifti")
+    assert source.shape.protocol.name == "measured"
+    assert source.shape.protocol.frame_edges == P1.frame_edges
+    assert source.shape.protocol.injection_time == (0.0, 1200.0)
+    assert not source.shape.has_truth
+    assert source.shape.attributes["origin"] == "measured"
+    assert source.shape.attributes["source_scans"]["mixture"][0]["scans"] == 3
+    read = source.read(1)
+    assert list(read) == ["mixture"]
+    assert np.allclose(read["mixture"], simulated[1].direct_SKTYX.sum(axis=1))
+
+
+def test_a_protocol_gives_name_and_injections(mixtures) -> None:
+    archive, plan = mixtures
+    plan["protocol"] = "p1"
+    assert open_plan(archive.plan(plan), "nifti").shape.protocol == P1
+    for subject in plan["subjects"]:
+        del subject["mixture"]["injection_time"]
+    assert open_plan(archive.plan(plan), "nifti").shape.protocol == P1
+
+
+def changed(plan: dict[str, Any], number: int, **settings: Any) -> dict[str, Any]:
+    plan["subjects"][number]["mixture"] |= settings
+    return plan
+
+
+def test_injections_that_nothing_tells_are_refused(mixtures) -> None:
+    archive, plan = mixtures
+    del plan["subjects"][2]["mixture"]["injection_time"]
+    with pytest.raises(InputError, match=r"subjects\.2\.mixture: nothing says when the tracers"):
+        open_plan(archive.plan(plan), "nifti")
+
+
+def test_injections_that_differ_are_refused(mixtures) -> None:
+    archive, plan = mixtures
+    changed(plan, 1, injection_time=[30.0, 1230.5])
+    assert open_plan(archive.plan(plan), "nifti").shape.protocol.injection_time == (0.0, 1200.0)
+    changed(plan, 1, injection_time=[30.0, 1300.0])
+    with pytest.raises(
+        InputError,
+        match=r"subjects\.1\.mixture: injections differ from those of subjects\.0\.mixture; "
+        "got 0 and 1270 s after the start; wanted 0 and 1200 s",
+    ):
+        open_plan(archive.plan(plan), "nifti")
+    plan["protocol"] = "p1"
+    with pytest.raises(InputError, match="injections differ from those of the protocol"):
+        open_plan(archive.plan(plan), "nifti")
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        ([0.0, 1230.0], r"subjects\.0\.mixture: injection; got -30 s; wanted inside the scan"),
+        ([1230.0, 30.0], r"subjects\.0\.mixture: injections; .*wanted ascending times"),
+        ([30.0, 9000.0], r"subjects\.0\.mixture: injection; got 8970 s"),
+    ],
+)
+def test_injections_outside_the_scan_are_refused(mixtures, times, message: str) -> None:
+    archive, plan = mixtures
+    with pytest.raises(InputError, match=message):
+        open_plan(archive.plan(changed(plan, 0, injection_time=times)), "nifti")
+
+
+def test_frames_that_differ_are_refused(mixtures, simulated) -> None:
+    archive, plan = mixtures
+    durations = [*FIELDS["FrameDuration"][:-1], 480.0]
+    archive.sidecar("m1", FIELDS | {"FrameDuration": durations})
+    with pytest.raises(
+        InputError,
+        match=r"subjects\.1\.mixture: frames differ from those of subjects\.0\.mixture; got an edge"
+        " at 5280 s after the start; wanted 5400 s",
+    ):
+        open_plan(archive.plan(plan), "nifti")
+    archive.sidecar("m1", {key: v[:-1] if isinstance(v, list) else v for key, v in FIELDS.items()})
+    archive.image("m1", simulated[1].direct_SKTYX.sum(axis=1)[:, :-1])
+    with pytest.raises(InputError, match="got 17 frames; wanted 18"):
+        open_plan(archive.plan(plan), "nifti")
+    plan["protocol"] = "p3"
+    with pytest.raises(InputError, match=r"subjects\.0\.mixture: frames differ .* the protocol"):
+        open_plan(archive.plan(plan), "nifti")
+
+
+def test_another_grid_is_refused(mixtures, simulated) -> None:
+    archive, plan = mixtures
+    archive.image("m2", simulated[2].direct_SKTYX.sum(axis=1), voxel=(4.0, 3.0, 2.5))
+    with pytest.raises(InputError, match=r"subjects\.2\.mixture: voxel size differs from that of"):
+        open_plan(archive.plan(plan), "nifti")
+
+
+def test_one_half_life_does_not_undo_the_correction_of_a_mixture_unasked(
+    mixtures, simulated
+) -> None:
+    archive, plan = mixtures
+    archive.sidecar("m0", FIELDS | {"ImageDecayCorrected": True, "ImageDecayCorrectionTime": 30})
+    with pytest.raises(InputError, match="nothing says with which half-life"):
+        open_plan(archive.plan(plan), "nifti")
+    source = open_plan(archive.plan(changed(plan, 0, half_life=6588.0)), "nifti")
+    imported = source.read(0)["mixture"].sum(axis=(0, 2, 3))
+    stored = simulated[0].direct_SKTYX.sum(axis=(0, 1, 3, 4))
+    for frame, (start, end) in enumerate(itertools.pairwise(P1.frame_edges)):
+        time = start + (end - start) * (np.arange(2000) + 0.5) / 2000
+        left = np.mean(np.exp2(-time / 6588.0))
+        assert imported[frame] == pytest.approx(stored[frame] * left, rel=1e-4)

@@ -1,0 +1,196 @@
+"""Plans of imports: what is wrong is told by its place, and nothing of the plan is repeated."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dtsinn.core.config import find_config
+from dtsinn.core.errors import InputError
+from dtsinn.data.importers.plan import MixturesPlan, PairsPlan, read_plan
+
+NAME = "Jane Roe"
+PAIR: dict[str, Any] = {
+    "tracers": ["fmz", "fdg"],
+    "protocol": "p1",
+    "subjects": [
+        {
+            "id": NAME,
+            "split": "train",
+            "first": {"image": f"{NAME}/fmz.nii"},
+            "second": {"image": f"{NAME}/fdg.nii", "injection_time": 12, "units": "Bq/mL"},
+        }
+    ],
+}
+MIXTURE: dict[str, Any] = {
+    "tracers": ["fmz", {"name": "x", "half_life": 1000}],
+    "subjects": [{"id": NAME, "mixture": {"image": "m.nii", "injection_time": [0, 600]}}],
+}
+
+
+def test_a_plan_of_pairs(archive) -> None:
+    plan = read_plan(archive.plan(PAIR))
+    assert isinstance(plan, PairsPlan)
+    assert plan.folder == archive.folder
+    assert [(tracer.name, tracer.half_life) for tracer in plan.tracers] == [
+        ("fmz", 1224.0),
+        ("fdg", 6588.0),
+    ]
+    assert plan.protocol.name == "p1"
+    (subject,) = plan.subjects
+    assert (subject.identity, subject.split, subject.where) == (NAME, "train", "subjects.0")
+    assert subject.first.injection_time is None
+    assert subject.second.injection_time == 12.0
+    assert subject.second.units == "Bq/mL"
+
+
+def test_a_plan_of_mixtures(archive) -> None:
+    plan = read_plan(archive.plan(MIXTURE))
+    assert isinstance(plan, MixturesPlan)
+    assert plan.protocol is None
+    assert plan.tracers[1].half_life == 1000.0
+    assert plan.subjects[0].mixture.injection_time == (0.0, 600.0)
+
+
+def test_definitions_may_lie_beside_the_plan(archive) -> None:
+    for kind, name in (("tracers", "fdg"), ("protocols", "p3")):
+        text = find_config(kind, name).read_text().replace(f"name: {name}", "name: mine", 1)
+        (archive.folder / f"{name}.yaml").write_text(text)
+    plan = read_plan(archive.plan(PAIR | {"tracers": ["fmz", "fdg.yaml"], "protocol": "p3.yaml"}))
+    assert plan.tracers[1].name == "mine"
+    assert plan.protocol is not None
+    assert (plan.protocol.name, plan.protocol.frames) == ("mine", 18)
+
+
+def edited(plan: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy of a plan with one value set, or removed by ``...``."""
+    copied = copy.deepcopy(plan)
+    *parents, last = [int(key) if key.isdigit() else key for key in path.split(".")]
+    place: Any = copied
+    for parent in parents:
+        place = place[parent]
+    if value is ...:
+        del place[last]
+    else:
+        place[last] = value
+    return copied
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        (edited(PAIR, "protocl", []), "the plan: key number . is unknown; try protocol"),
+        (edited(PAIR, "zzz", 1), "key number 4 is unknown; wanted one of tracers, protocol"),
+        (edited(PAIR, "subjects", ...), "the plan: subjects is missing"),
+        (
+            edited(PAIR, "subjects", []),
+            "the plan: subjects; got an empty list; wanted a list of at",
+        ),
+        (edited(PAIR, "subjects", {NAME: {}}), "the plan: subjects; got dict; wanted a list"),
+        (edited(PAIR, "protocol", ...), "the plan: protocol is missing; .*try protocol: p1"),
+        (edited(PAIR, "protocol", "p11"), "the plan: protocol is not known; .*; try p1"),
+        (edited(PAIR, "protocol", NAME), "the plan: protocol is not known; wanted one of"),
+        (edited(PAIR, "protocol", "no.yaml"), "the plan: protocol is not known"),
+        (
+            edited(PAIR, "tracers", ["fmz"]),
+            "the plan: tracers; got 1 of them; wanted a list of two",
+        ),
+        (edited(PAIR, "tracers", NAME), "the plan: tracers; got str; wanted a list of two"),
+        (edited(PAIR, "tracers", ["fmz", "fmz"]), "the plan: tracers; got fmz twice"),
+        (edited(PAIR, "tracers.0", "fmzz"), r"the plan: tracers\.0 is not known; .*; try fmz"),
+        (edited(PAIR, "tracers.1", 5), r"tracers\.1; got no settings, int; wanted keys name"),
+        (edited(PAIR, "tracers.1", {"name": "x"}), r"tracers\.1: half_life is missing"),
+        (
+            edited(PAIR, "tracers.1", {"name": "x", "half_life": 0}),
+            r"tracers\.1\.half_life; got 0\.0; wanted seconds above 0",
+        ),
+        (
+            edited(PAIR, "tracers.1", {"name": NAME, "half_life": 5}),
+            r"the plan: tracers\.1\.name; got another word; wanted at most 32 letters",
+        ),
+        (edited(PAIR, "subjects.0", NAME), r"subjects\.0; got no settings, str; wanted keys id"),
+        (edited(PAIR, "subjects.0.id", ...), r"subjects\.0: id is missing"),
+        (edited(PAIR, "subjects.0.id", " "), r"subjects\.0\.id; got an empty word"),
+        (edited(PAIR, "subjects.0.id", 17), r'subjects\.0: id: .*try quotes .* id: "17"'),
+        (edited(PAIR, "subjects.0.split", "training"), r"subjects\.0: split: .*'train'"),
+        (edited(PAIR, "subjects.0.second", ...), r"subjects\.0: scans; got first; wanted first an"),
+        (
+            edited(PAIR, "subjects.0.mixture", {"image": "m.nii"}),
+            r"subjects\.0: scans; got first and second and mixture",
+        ),
+        (edited(MIXTURE, "subjects.0.mixture", ...), r"subjects\.0: scans; got none"),
+        (edited(PAIR, "subjects.0.first.image", ...), r"subjects\.0\.first: image is missing"),
+        (edited(PAIR, "subjects.0.first.image", 5), r"subjects\.0\.first: image: "),
+        (
+            edited(PAIR, "subjects.0.first.injection_times", 5),
+            r"subjects\.0\.first: key number 2 is unknown; try injection_time",
+        ),
+        (edited(PAIR, "subjects.0.first.half_life", "1 h"), r"subjects\.0\.first: half_life: "),
+        (
+            edited(PAIR, "subjects.0.first.half_life", float("nan")),
+            r"subjects\.0\.first: half_life; wanted a finite number",
+        ),
+        (edited(PAIR, f"subjects.0.first.{NAME}", float("nan")), "key number 2 is unknown; wanted"),
+        (
+            edited(PAIR, "subjects.0.first.injection_time", [0, 5]),
+            r"subjects\.0\.first: injection_time: ",
+        ),
+        (
+            edited(MIXTURE, "subjects.0.mixture.injection_time", 5),
+            r"subjects\.0\.mixture: injection_time: ",
+        ),
+        (
+            edited(PAIR, "subjects", [*PAIR["subjects"], *MIXTURE["subjects"]]),
+            r"subjects\.1 is a mixture and subjects\.0 has first and second; .*two plans",
+        ),
+    ],
+)
+def test_a_wrong_plan_is_refused_by_its_place_alone(archive, plan, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        read_plan(archive.plan(plan))
+    assert NAME not in str(caught.value)
+    assert str(archive.folder) not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"subjects:\n- id: {NAME}\n  id: {NAME}\n", "cannot be read as YAML; got a mistake at li"),
+        (f"subjects: [{NAME}\n", "cannot be read as YAML; got a mistake at line"),
+        (f"- {NAME}\n", "the plan; got no settings, list"),
+        (f"{NAME}: 1980-02-03\n", "key number 1 is unknown"),
+        (
+            "tracers: [fmz, fdg]\nsubjects:\n- id: 1980-02-03\n",
+            r"subjects\.0 holds a value that no setting takes; try quotes around it",
+        ),
+        ("", "the plan; got no settings, NoneType"),
+    ],
+)
+def test_what_is_no_plan_is_refused(archive, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        read_plan(archive.plan(text))
+    assert NAME not in str(caught.value)
+    assert "1980-02-03" not in str(caught.value).partition("try")[0]
+
+
+def test_a_plan_that_cannot_be_read_is_refused(archive) -> None:
+    with pytest.raises(InputError, match="the plan cannot be read; got No such file"):
+        read_plan(archive.folder / "none.yaml")
+    (archive.folder / "plan.yaml").write_bytes(b"\xff\xff")
+    with pytest.raises(InputError, match="the plan cannot be read; got UnicodeDecodeError"):
+        read_plan(archive.folder / "plan.yaml")
+
+
+def test_a_mistake_in_a_definition_is_told_without_its_path(archive) -> None:
+    (archive.folder / "mine.yaml").write_text("name: mine\n")
+    with pytest.raises(InputError, match=r"^tracers\.1: .* missing") as caught:
+        read_plan(archive.plan(edited(PAIR, "tracers.1", "mine.yaml")))
+    assert str(archive.folder) not in str(caught.value)
+    text = Path(find_config("protocols", "p1")).read_text().replace("name: p1", f"name: {NAME}")
+    (archive.folder / "mine.yaml").write_text(text)
+    with pytest.raises(InputError, match="the plan: protocol: name; got another word"):
+        read_plan(archive.plan(edited(PAIR, "protocol", "mine.yaml")))
