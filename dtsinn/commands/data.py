@@ -35,7 +35,7 @@ def simulate(
     labels: Annotated[
         str, typer.Option(help="truth: without noise; osem: a scan of each tracer alone.")
     ] = "truth",
-    scanner: Annotated[str, typer.Option(help="Of the noise model osem: name or YAML file.")] = (
+    scanner: Annotated[str, typer.Option(help="Of osem: ge-dls, polygon-2mm, or a YAML file.")] = (
         "ge-dls"
     ),
     subjects: Annotated[int, typer.Option(min=1, help="Number of subjects.")] = 60,

@@ -3,8 +3,26 @@
 from __future__ import annotations
 
 import math
+import re
 
 from dtsinn.core.errors import InputError
+
+SHORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,31}")
+"""Names of tracers, protocols and scanners: they enter stores, paths and comma-separated lists."""
+
+
+def short_name(what: str, name: str) -> None:
+    """Refuse a name that is empty, long, or more than letters, digits and ``_ . + -``.
+
+    Raises:
+        InputError: It is.
+    """
+    if not SHORT_NAME.fullmatch(name):
+        raise InputError(
+            f"{what}: name",
+            got=repr(name[:40]),
+            wanted="at most 32 letters, digits, dots, dashes, pluses and underscores",
+        )
 
 
 def positive(what: str, value: float, unit: str) -> None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -125,6 +125,9 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
         return adapter.validate_json(text, strict=True)
     except ValidationError as error:
         raise _located(cls, error, where) from None
+    except InputError as error:  # from a check of the class, which knows no file
+        what = f"{where}: {error.what}"
+        raise InputError(what, got=error.got, wanted=error.wanted, hint=error.hint) from None
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
@@ -174,7 +177,10 @@ def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def known_keys(cls: type[Any], prefix: str = "") -> list[str]:
-    """All dotted keys that the dataclass ``cls`` and the dataclasses inside it take."""
+    """All dotted keys that the dataclass ``cls`` and the dataclasses inside it take.
+
+    A ``*`` stands for any name where a mapping holds dataclasses.
+    """
     keys: list[str] = []
     hints = get_type_hints(cls)
     for field in dataclasses.fields(cls):
@@ -183,6 +189,8 @@ def known_keys(cls: type[Any], prefix: str = "") -> list[str]:
             inner = next(part for part in get_args(inner) if part is not type(None))
         if dataclasses.is_dataclass(inner) and isinstance(inner, type):
             keys += known_keys(inner, f"{prefix}{field.name}.")
+        elif get_origin(inner) is Mapping and dataclasses.is_dataclass(get_args(inner)[1]):
+            keys += known_keys(get_args(inner)[1], f"{prefix}{field.name}.*.")
         else:
             keys.append(f"{prefix}{field.name}")
     return keys
@@ -190,7 +198,8 @@ def known_keys(cls: type[Any], prefix: str = "") -> list[str]:
 
 def unknown_key(key: str, cls: type[Any], where: str) -> InputError:
     """The error for a key that ``cls`` does not have, with the nearest one that it has."""
-    known = known_keys(cls)
+    parts = key.split(".")
+    known = [_with_names(pattern, parts) for pattern in known_keys(cls)]
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return InputError(
         f"{where}: unknown key",
@@ -198,6 +207,12 @@ def unknown_key(key: str, cls: type[Any], where: str) -> InputError:
         wanted="" if close else f"one of {', '.join(known)}",
         hint=close[0] if close else "",
     )
+
+
+def _with_names(pattern: str, parts: list[str]) -> str:
+    """A known key with each ``*`` filled in from the same place of the key that was given."""
+    filled = zip(pattern.split("."), (*parts, *"*" * pattern.count(".")), strict=False)
+    return ".".join(given if part == "*" else part for part, given in filled)
 
 
 def _floats(key: str, value: Any) -> Iterator[tuple[str, float]]:

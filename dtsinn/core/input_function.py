@@ -113,6 +113,8 @@ class InputFunction:
         if self.feng is not None:
             for name in ("A1", "A2", "A3"):
                 not_negative(f"{where}.feng.{name}", getattr(self.feng, name))
+            if not (self.feng.A1 or self.feng.A2 or self.feng.A3):
+                raise InputError(f"{where}.feng", got="A1, A2 and A3 of 0", wanted="some activity")
             for name in ("l1", "l2", "l3"):
                 positive(f"{where}.feng.{name}", getattr(self.feng, name), "1/min")
         if self.table is not None:
@@ -149,3 +151,5 @@ def _check_table(where: str, table: MeasuredCurve) -> None:
             )
     for value in values:
         not_negative(f"{where}.blood", value)
+    if not any(values):
+        raise InputError(f"{where}.blood", got="nothing but 0", wanted="some activity")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dtsinn.core.checks import short_name
 from dtsinn.core.config import STRICT, config_names, find_config, from_mapping, read_yaml
 from dtsinn.core.errors import InputError
 
@@ -89,6 +90,7 @@ def load_protocol(name_or_path: str) -> Protocol:
     """
     path: Path = find_config("protocols", name_or_path)
     file = from_mapping(_ProtocolFile, read_yaml(path), str(path))
+    short_name(str(path), file.name)
     for count, _ in file.frames:
         if not 1 <= count <= MOST_FRAMES:
             raise InputError(f"{path}: frames: count", got=count, wanted=f"1 to {MOST_FRAMES}")
@@ -163,7 +165,10 @@ def _check_injections(where: str, times: tuple[float, float], end: float) -> Non
     for time in times:
         if not 0 <= time < end:
             raise InputError(
-                f"{where}: injection", got=f"{time:g} s", wanted=f"inside the scan, 0 to {end:g} s"
+                f"{where}: injection",
+                got=f"{time:g} s",
+                wanted=f"inside the scan, 0 to {end:g} s",
+                hint="frames in seconds, not minutes" if 0 <= time < 60 * end else "",
             )
     if times[1] < times[0]:
         raise InputError(

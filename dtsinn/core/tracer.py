@@ -7,10 +7,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dtsinn.core.checks import not_negative, positive
+from dtsinn.core.checks import not_negative, positive, short_name
 from dtsinn.core.config import STRICT, config_names, find_config, from_mapping, read_yaml
 from dtsinn.core.errors import InputError
 from dtsinn.core.input_function import InputFunction
+from dtsinn.core.isotopes import HALF_LIFE_SHARE, isotope_half_life
 
 PARAMETERS = ("K1", "k2", "k3", "k4", "vB")
 """Order of the kinetic parameters wherever they stand in an array."""
@@ -59,8 +60,9 @@ class Spread:
     Attributes:
         subject: Between subjects; one factor for all regions of a subject.
         region: Between the regions of a subject, on top of the factor of the subject.
-        voxel: Of K1 between the voxels of a region.
-        input: Of the amplitude and of each rate of the input function between subjects.
+        voxel: Of the activity between the voxels of a tissue; blood is mixed well and has none.
+        input: Of the input function between subjects: amplitude, each rate (of a table: its
+            speed), delay and metabolism.
         dose: Of the injected dose between subjects.
     """
 
@@ -119,7 +121,16 @@ class Tracer:
 
     def __post_init__(self) -> None:
         where = f"tracer {self.name!r}"
+        short_name("tracer", self.name)
         positive(f"{where}: half_life", self.half_life, "s")
+        known = isotope_half_life(self.isotope)
+        if known is not None and abs(self.half_life / known - 1) > HALF_LIFE_SHARE:
+            raise InputError(
+                f"{where}: half_life of {self.isotope}",
+                got=f"{self.half_life:g} s",
+                wanted=f"about {known:g} s",
+                hint="seconds, not minutes" if abs(self.half_life * 60 / known - 1) < 0.1 else "",
+            )
         positive(f"{where}: dose_MBq", self.dose_MBq, "MBq")
         if self.model_order not in (1, 2):
             raise InputError(f"{where}: model_order", got=self.model_order, wanted="1 or 2")

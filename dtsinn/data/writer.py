@@ -8,6 +8,7 @@ and ``complete: true``, written last, says the same.
 from __future__ import annotations
 
 import json
+import textwrap
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from dtsinn.core.config import flatten
 from dtsinn.core.errors import StoreError
 from dtsinn.data.blocks import BlockWriter
 from dtsinn.data.digest import content_digest
@@ -229,9 +231,11 @@ def _attributes_of(path: str) -> dict[str, Any] | None:
 
 def _first_difference(begun: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """The first setting that differs; what sealing adds does not count."""
-    for key in sorted(set(begun) | set(wanted)):
+    before, now = flatten(begun), flatten(wanted)
+    for key in sorted(set(before) | set(now)):
         if key in {"complete", "digest"}:
             continue
-        if begun.get(key) != wanted.get(key):
-            return f"{key}: {begun.get(key)!r} before and {wanted.get(key)!r} now"
+        if before.get(key) != now.get(key):
+            was, is_now = (textwrap.shorten(repr(one.get(key)), 80) for one in (before, now))
+            return f"{key}: {was} before and {is_now} now"
     return ""

@@ -6,11 +6,15 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ive
 
 from dtsinn.simulation.input_function import FloatArray
 
 Float32Array = NDArray[np.float32]
 
+COARSE = 0.8
+"""Pixels above this part of a Gaussian's full width do not sample it: the width of a sampled one
+is right to 2 % at 0.7, and 17 % short at 0.96 (measured)."""
 HEAD_MM = 150.0
 """Half extent of the lattice that carries random fields, mm: more than any head."""
 
@@ -57,9 +61,8 @@ def smooth_field(
 
 
 def blur_matrix(size: int, pixel: float, fwhm: float) -> Float32Array:
-    """[size, size] Gaussian blur along one axis ; columns sum to 1, activity stays."""
-    centres = pixel_centres(size, size * pixel)
-    matrix = _kernel(centres, centres, sigma_of(fwhm))
+    """[size, size] Gaussian blur along one axis; columns sum to 1, activity stays."""
+    matrix = _pixel_kernel(size, pixel, fwhm)
     return np.asarray(matrix / matrix.sum(axis=0, keepdims=True), dtype=np.float32)
 
 
@@ -68,10 +71,24 @@ def noise_matrix(size: int, pixel: float, fwhm: float) -> Float32Array:
 
     White noise of unit variance keeps exactly that variance, in the corners too.
     """
-    centres = pixel_centres(size, size * pixel)
-    matrix = _kernel(centres, centres, sigma_of(fwhm))
+    matrix = _pixel_kernel(size, pixel, fwhm)
     norms = np.sqrt(np.square(matrix).sum(axis=1, keepdims=True))
     return np.asarray(matrix / norms, dtype=np.float32)
+
+
+def _pixel_kernel(size: int, pixel: float, fwhm: float) -> FloatArray:
+    """[size, size] Gaussian weights between pixels, of the stated width on coarse grids too.
+
+    Sampled at the centres of pixels, a Gaussian about as narrow as these is all but a single 1.
+    There the discrete Gaussian, e^(-v) I_n(v) at a distance of n pixels, has exactly the variance
+    v (Lindeberg 1990).
+    """
+    sigma = sigma_of(fwhm) / pixel
+    if pixel > COARSE * fwhm:
+        distance = np.abs(np.subtract.outer(np.arange(size), np.arange(size)))
+        return np.asarray(ive(distance, sigma**2))
+    centres = pixel_centres(size, float(size))
+    return _kernel(centres, centres, sigma)
 
 
 def _kernel(at: FloatArray, source: FloatArray, sigma: float) -> FloatArray:

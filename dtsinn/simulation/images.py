@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dtsinn.simulation.anatomy import Anatomy, kernel_sigma
+from dtsinn.simulation.anatomy import BLOOD, Anatomy, kernel_sigma
 from dtsinn.simulation.fields import HEAD_MM, Float32Array, blur_matrix, pixel_centres, smooth_field
 from dtsinn.simulation.input_function import FloatArray
 from dtsinn.simulation.noise import correlated_noise, load_image_noise, noise_sd
@@ -77,10 +77,12 @@ def _truth(
     """[S, K, T, Y, X] kBq/mL, each tracer without noise at the scanner's resolution."""
     size, slices, frames = request.size, len(anatomy.slice_position), curves_KRT.shape[2]
     spread_KSYX = _voxel_spread(request, index, anatomy.slice_position)
+    regions = parts_of(request).phantom.regions[1:]
+    mixed = np.array([region.tissue == BLOOD for region in regions])[:, None, None]
     blur = blur_matrix(size, voxel_size(request), resolution_mm(request))
     truth = np.empty((slices, 2, frames, size, size), dtype=np.float32)
     for k in range(2):
-        share_SRYX = anatomy.fractions[:, 1:] * spread_KSYX[k][:, None]
+        share_SRYX = anatomy.fractions[:, 1:] * np.where(mixed, 1.0, spread_KSYX[k][:, None])
         seen_SRYX = blur @ share_SRYX @ blur.T
         weights_TR = curves_KRT[k].T.astype(np.float32)
         flat = seen_SRYX.reshape(slices, weights_TR.shape[1], size * size)

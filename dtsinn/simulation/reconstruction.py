@@ -13,6 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from dtsinn.core.checks import not_negative, positive
+from dtsinn.core.config import find_config
 from dtsinn.core.errors import InputError
 from dtsinn.simulation.counts import ExpectedCounts, expected_counts
 from dtsinn.simulation.fields import Float32Array
@@ -238,15 +239,23 @@ class ScannerModel:
         )
 
 
-@functools.lru_cache(maxsize=4)
 def scanner_model(
     scanner_name: str, size: int, pixel_mm: float, device: str = "cpu"
 ) -> ScannerModel:
-    """The model of a scanner by name or YAML file, built once per process and grid.
+    """The model of a scanner by name or YAML file, built once per process, grid and content.
 
     Raises:
         InputError: No such scanner, or a grid or device that makes no sense.
     """
+    content = find_config("scanners", scanner_name).read_bytes()
+    return _model(scanner_name, content, size, pixel_mm, device)
+
+
+@functools.lru_cache(maxsize=4)
+def _model(
+    scanner_name: str, content: bytes, size: int, pixel_mm: float, device: str
+) -> ScannerModel:
+    """Keyed by ``content`` too: a file may change while a process lives."""
     return ScannerModel(load_scanner(scanner_name), size, pixel_mm, device)
 
 

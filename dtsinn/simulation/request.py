@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dtsinn.core.config import STRICT
+from dtsinn.core.config import STRICT, find_config
 from dtsinn.core.errors import InputError
 from dtsinn.core.protocol import Protocol, load_protocol
 from dtsinn.core.seeds import generator
@@ -19,6 +19,7 @@ from dtsinn.simulation.scanner import load_scanner
 
 NOISE_MODELS = ("image", "osem")
 """``image`` adds noise to images, ``osem`` counts photons and reconstructs them."""
+DEFAULT_SCANNER = "ge-dls"
 LABELS = ("truth", "osem")
 """``truth`` is free of noise, ``osem`` reconstructs a scan of each tracer alone."""
 
@@ -50,7 +51,7 @@ class StudyRequest:
     noise: str = "mid"
     noise_model: str = "image"
     labels: str = "truth"
-    scanner: str = "ge-dls"
+    scanner: str = DEFAULT_SCANNER
     subjects: int = 60
     slices: int = 8
     size: int = 64
@@ -80,6 +81,13 @@ class StudyRequest:
             raise InputError(
                 "labels osem", got=f"noise model {self.noise_model}", wanted="noise model osem"
             )
+        load_scanner(self.scanner)
+        if self.noise_model != "osem" and self.scanner != DEFAULT_SCANNER:
+            raise InputError(
+                f"scanner {self.scanner}",
+                got=f"noise model {self.noise_model}, which has none",
+                wanted="noise model osem",
+            )
         noise_strength(self)
         load_protocol(self.protocol)
         _check_tracers(self)
@@ -95,8 +103,10 @@ class StudyParts:
 
 
 def parts_of(request: StudyRequest) -> StudyParts:
-    """The tracers, the protocol and the phantom; loaded once per process."""
-    return _loaded(request.tracers, request.protocol, request.phantom)
+    """The tracers, the protocol and the phantom; loaded once per process and content."""
+    files = [("protocols", request.protocol), *(("tracers", name) for name in request.tracers)]
+    content = tuple(find_config(kind, name).read_bytes() for kind, name in files)
+    return _loaded(request.tracers, request.protocol, request.phantom, content)
 
 
 def random_of(request: StudyRequest, index: int, *what: str) -> np.random.Generator:
@@ -148,12 +158,28 @@ def _check_tracers(request: StudyRequest) -> None:
                 wanted=f"tissues {', '.join(wanted)}",
             )
         names.append(tracer.name)
+    _check_arrivals(request)
     if names[0] == names[1]:  # curves, scores and metrics are told apart by name
         raise InputError("tracers", got=f"{names[0]} twice", wanted="two that differ")
 
 
+def _check_arrivals(request: StudyRequest) -> None:
+    protocol = load_protocol(request.protocol)
+    for name, injection in zip(request.tracers, protocol.injection_time, strict=True):
+        arrival = injection + 60.0 * load_tracer(name).input.delay_min
+        if arrival >= protocol.end:
+            raise InputError(
+                f"tracer {name!r} does not arrive within protocol {protocol.name!r}",
+                got=f"an arrival at {arrival:g} s",
+                wanted=f"one before {protocol.end:g} s",
+            )
+
+
 @functools.lru_cache(maxsize=8)
-def _loaded(tracers: tuple[str, str], protocol: str, phantom: str) -> StudyParts:
+def _loaded(
+    tracers: tuple[str, str], protocol: str, phantom: str, content: tuple[bytes, ...]
+) -> StudyParts:
+    """Keyed by ``content`` too: a file may change while a process lives."""
     return StudyParts(
         tracers=(load_tracer(tracers[0]), load_tracer(tracers[1])),
         protocol=load_protocol(protocol),

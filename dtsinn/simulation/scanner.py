@@ -6,9 +6,12 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dtsinn.core.checks import not_negative, positive
-from dtsinn.core.config import STRICT, config_names, find_config, from_mapping, read_yaml
+from dtsinn.core.checks import not_negative, positive, short_name
+from dtsinn.core.config import STRICT, find_config, from_mapping, read_yaml
 from dtsinn.core.errors import InputError
+
+MOST_TRUES = 1e12
+"""More than any scanner counts in a slice (uncited); Poisson draws end at 9e18."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +29,8 @@ class Scanner:
         iterations: Of the OSEM reconstruction, each over all subsets.
         subsets: Into which the views are divided, every ``subsets``-th view to one.
         postfilter_fwhm_mm: Of the Gaussian filter after the reconstruction, mm.
-        trues: Expected true coincidences per slice over a whole scan, by noise level.
+        trues: Expected true coincidences per slice over a whole scan, by noise level: every slice
+            has them, whatever its dose and tracers.
         sources: Where each of the other values comes from, or "uncited".
     """
 
@@ -47,6 +51,7 @@ class Scanner:
 
     def __post_init__(self) -> None:
         where = f"scanner {self.name!r}"
+        short_name("scanner", self.name)
         for key in ("resolution_fwhm_mm", "bin_width_mm", "postfilter_fwhm_mm"):
             positive(f"{where}: {key}", getattr(self, key), "mm")
         for key in ("angles", "iterations", "subsets"):
@@ -65,6 +70,10 @@ class Scanner:
             raise InputError(f"{where}: trues", got="no level", wanted="at least one noise level")
         for level, trues in self.trues.items():
             positive(f"{where}: trues.{level}", trues, "counts per slice")
+            if trues > MOST_TRUES:
+                raise InputError(
+                    f"{where}: trues.{level}", got=f"{trues:g}", wanted=f"at most {MOST_TRUES:g}"
+                )
         _check_sources(where, self)
 
     def trues_of(self, level: str) -> float:
@@ -78,11 +87,6 @@ class Scanner:
                 "no such noise level", got=repr(level), wanted=f"one of {', '.join(self.trues)}"
             )
         return self.trues[level]
-
-
-def scanner_names() -> list[str]:
-    """Names of the scanners that ship with dtsinn."""
-    return config_names("scanners")
 
 
 def load_scanner(name_or_path: str) -> Scanner:

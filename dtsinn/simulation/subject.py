@@ -151,7 +151,8 @@ def _draw_kinetics(
     by_region = np.array([getattr(tracer.spread.region, p) for p in PARAMETERS])
     kinetics = typical * log_normal(rng, by_subject, by_subject.shape)
     kinetics *= log_normal(rng, by_region, typical.shape)
-    kinetics[:, 4] = np.minimum(kinetics[:, 4], BLOOD_VOLUME_LIMIT)
+    limit = np.maximum(BLOOD_VOLUME_LIMIT, typical[:, 4])
+    kinetics[:, 4] = np.minimum(kinetics[:, 4], limit)
     for row, tissue in enumerate(tissues):
         if tissue in _NO_EXCHANGE:
             kinetics[row] = _NO_EXCHANGE[tissue]

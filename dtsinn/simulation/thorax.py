@@ -145,6 +145,7 @@ class ThoraxPhantom:
             + np.array([*shape.centre_mm, 0.0]),
             displacement_sd=shape.displacement_sd_mm,
             displacement_sigma=kernel_sigma(shape.displacement_length_mm),
+            reach_mm=shape.field_of_view_mm / 2,
         )
         variation = draw_variation(rng, shape.organs)
         fine = size * SUPERSAMPLING

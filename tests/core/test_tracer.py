@@ -12,6 +12,7 @@ import yaml
 
 from dtsinn.core.config import find_config, from_mapping, read_yaml, set_key, to_mapping
 from dtsinn.core.errors import InputError
+from dtsinn.core.isotopes import HALF_LIVES
 from dtsinn.core.tracer import Tracer, load_tracer, tracer_names
 
 SHIPPED = [
@@ -23,7 +24,6 @@ BRAIN = [
     "caudate", "putamen", "cerebellum", "brainstem", "tumour",
 ]  # fmt: skip
 BODY = ["muscle", "lung", "myocardium", "liver", "bone", "lesion"]
-HALF_LIVES_S = {"C-11": 1224, "N-13": 599, "F-18": 6588, "Cu-62": 582, "Ga-68": 4080, "Rb-82": 75}
 
 CITATIONS = (
     "Appl Sci 13(7):4089",
@@ -87,7 +87,7 @@ def test_every_number_of_a_shipped_tracer_has_a_known_source_or_says_uncited(nam
 def test_the_half_life_is_that_of_the_isotope_and_the_label_names_it(name: str) -> None:
     tracer = load_tracer(name)
     element, mass = tracer.isotope.split("-")
-    assert tracer.half_life == HALF_LIVES_S[tracer.isotope]
+    assert tracer.half_life == HALF_LIVES[tracer.isotope]
     assert tracer.label.startswith(f"{mass}{element}")
 
 
@@ -105,6 +105,13 @@ def test_a_one_tissue_file_has_no_k3_and_a_two_tissue_file_always_has_it(name: s
     ("key", "value", "said"),
     [
         ("half_life", 0, "half_life"),
+        ("half_life", 20.4, "about 1224 s; try seconds, not minutes"),
+        ("half_life", 6588, "half_life of C-11"),
+        ("name", "", "tracer: name; got ''"),
+        ("name", "a,b", "letters, digits"),
+        ("name", "../up", "letters, digits"),
+        ("tissues.frontal.k_3", 0.1, "try tissues.frontal.k3"),
+        ("tissues.white.source", " ", "tissues.white.source is empty"),
         ("half_life", -5.0, "half_life"),
         ("half_life", math.inf, "half_life"),
         ("dose_MBq", 0, "dose_MBq"),

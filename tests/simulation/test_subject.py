@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from scipy.ndimage import binary_erosion
 
 from dtsinn.core.config import find_config, from_mapping, read_yaml, to_mapping
 from dtsinn.core.errors import InputError
@@ -153,6 +154,8 @@ def test_more_dose_per_weight_gives_more_activity() -> None:
         ({"labels": "noisy"}, "truth, osem"),
         ({"labels": "osem"}, "wanted noise model osem"),
         ({"noise_model": "osem", "scanner": "none"}, "ge-dls"),
+        ({"scanner": "none"}, "ge-dls"),
+        ({"scanner": "polygon-2mm"}, "got noise model image, which has none"),
         ({"noise_model": "osem", "noise": "loud"}, "low, mid, high"),
         ({"noise": "loud"}, "low, mid, high"),
         ({"subjects": 0}, "subjects"),
@@ -238,3 +241,47 @@ def test_blood_follows_the_input_and_nothing_stays_empty() -> None:
     curves = dict(zip(region_names(rods)[1:], tissue_curves(rods, 0).swapaxes(0, 1), strict=True))
     assert (curves["cold"] == 0).all()
     np.testing.assert_allclose(curves["hot"], 4 * curves["background"], rtol=1e-12)
+
+
+def own_tracer(path: Path, **changes: object) -> str:
+    """A file of the user's: FDG under another name, and changed."""
+    mapping = read_yaml(find_config("tracers", "fdg")) | {"name": "own"} | changes
+    path.write_text(yaml.safe_dump(mapping), encoding="utf-8")
+    return str(path)
+
+
+def test_a_file_that_changes_while_the_process_lives_is_read_again(tmp_path: Path) -> None:
+    name = own_tracer(tmp_path / "own.yaml", dose_MBq=100)
+    request = StudyRequest(tracers=("fmz", name), subjects=1, slices=1, size=16)
+    weak = tissue_curves(request, 0)[1]
+    own_tracer(tmp_path / "own.yaml", dose_MBq=1000)
+    np.testing.assert_allclose(tissue_curves(request, 0)[1], 10 * weak, rtol=1e-12)
+
+
+def test_a_tracer_that_arrives_after_the_scan_is_refused(tmp_path: Path) -> None:
+    late = read_yaml(find_config("tracers", "fdg"))["input"] | {"delay_min": 71}
+    name = own_tracer(tmp_path / "own.yaml", input=late)
+    with pytest.raises(InputError, match="does not arrive within protocol 'p1'"):
+        StudyRequest(tracers=("fmz", name))
+
+
+def test_a_tissue_keeps_a_blood_volume_that_its_file_states(tmp_path: Path) -> None:
+    tissues = read_yaml(find_config("tracers", "fdg"))["tissues"]
+    tissues["lung"]["vB"] = 0.4
+    name = own_tracer(tmp_path / "own.yaml", tissues=tissues)
+    request = StudyRequest(tracers=("fmz", name), subjects=20, slices=1, phantom="thorax")
+    lung = region_names(request).index("lung") - 1
+    drawn = [draw_subject(request, index).kinetics[1, lung, 4] for index in range(20)]
+    assert max(drawn) == 0.4
+    assert len(set(drawn)) > 5
+
+
+def test_pure_blood_has_no_spread_between_voxels() -> None:
+    request = StudyRequest(phantom="thorax", subjects=1, slices=4, size=96)
+    images, curves = render_subject(request, 0), tissue_curves(request, 0)
+    blood = region_names(request).index("blood")
+    pure = binary_erosion(images.regions == blood, np.ones((1, 3, 3)), iterations=3)
+    assert pure.sum() > 5
+    seen = images.tracers[:, 0, -1][pure]
+    off = np.abs(seen / curves[0, blood - 1, -1] - 1)  # a wall may pass within a blur's reach
+    assert (off < 1e-3).mean() > 0.9

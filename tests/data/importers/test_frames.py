@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dtsinn.core.errors import InputError
+from dtsinn.core.isotopes import isotope_half_life
 from dtsinn.core.seeds import generator
-from dtsinn.data.importers.decay import decay_correction, nuclide_half_life
+from dtsinn.data.importers.decay import decay_correction
 from dtsinn.data.importers.frames import (
     Frames,
     check_frames,
@@ -191,9 +192,9 @@ def test_decay_correction_inverts_the_mean_decay_in_a_frame(half_life, reference
 
 @pytest.mark.parametrize("name", ["C11", "11C", "C-11", "[11C]", " c11 ", "^11^C"])
 def test_nuclides_are_known_by_their_usual_spellings(name: str) -> None:
-    assert nuclide_half_life(name) == C11
+    assert isotope_half_life(name) == C11
 
 
 @pytest.mark.parametrize("name", ["", "C", "carbon", "11", "C12", "F18-FDG"])
 def test_other_words_are_no_nuclide(name: str) -> None:
-    assert nuclide_half_life(name) is None
+    assert isotope_half_life(name) is None

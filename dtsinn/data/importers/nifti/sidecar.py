@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dtsinn.core.errors import InputError
-from dtsinn.data.importers.decay import nuclide_half_life
+from dtsinn.core.isotopes import isotope_half_life
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ def read_sidecar(path: Path, where: str) -> Sidecar:
     half_life = fields.number("RadionuclideHalfLife")
     nuclide = fields.text("TracerRadionuclide")
     if half_life is None and nuclide is not None:
-        half_life = nuclide_half_life(nuclide)
+        half_life = isotope_half_life(nuclide)
     units = fields.text("Units")
     return Sidecar(
         frame_start=fields.needed_numbers("FrameTimesStart"),
