@@ -284,4 +284,4 @@ def test_pure_blood_has_no_spread_between_voxels() -> None:
     assert pure.sum() > 5
     seen = images.tracers[:, 0, -1][pure]
     off = np.abs(seen / curves[0, blood - 1, -1] - 1)  # a wall may pass within a blur's reach
-    assert (off < 1e-3).mean() > 0.9
+    assert np.median(off) < 1e-3  # with a spread it would be about 0.03
