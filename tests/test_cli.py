@@ -177,7 +177,7 @@ def published(tmp_path: Path) -> Path:
 def test_foreign_scans_are_imported_checked_and_described(published: Path, tmp_path: Path) -> None:
     out = tmp_path / "s.zarr"
     code, text, _ = run(
-        "import", published, out, "--from", "mat", "--plan", published / "plan.yaml"
+        "import", published, f"{out}/", "--from", "mat", "--plan", published / "plan.yaml"
     )
     assert code == 0
     assert "8 samples, checked" in text
@@ -189,6 +189,10 @@ def test_foreign_scans_are_imported_checked_and_described(published: Path, tmp_p
     assert "Anna" not in text
     assert "imported" in text
     assert run("check", out)[0] == 0
+
+
+def test_an_import_to_what_exists_is_refused_before_the_plan_is_read(tmp_path: Path) -> None:
+    assert "exists already" in refused("import", "none.yaml", tmp_path, "--from", "nifti")
 
 
 @pytest.mark.parametrize(

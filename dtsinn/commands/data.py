@@ -105,7 +105,9 @@ def import_(
     """
     from dtsinn.data.importers.run import import_study
     from dtsinn.data.layout import is_url
+    from dtsinn.data.writer import refuse_existing
 
+    out = out.rstrip("/") or out
     if kind not in ("mat", "nifti", "dicom"):
         raise InputError("--from", got=repr(kind), wanted="mat, nifti or dicom")
     if (kind == "mat") != (plan is not None):
@@ -116,6 +118,7 @@ def import_(
         )
     if identities is None and is_url(out):
         raise InputError("--map", got="none", wanted="a local file, as OUT is a URL")
+    refuse_existing(out)  # before the headers of all scans are read
     with terminal.progress(quiet) as progress:
         header = import_study(
             _source(kind, source, plan),

@@ -46,13 +46,18 @@ def parse_yaml(text: str, where: str) -> Any:
     """Parse YAML ``text``; ``where`` names it in errors.
 
     Raises:
-        InputError: The text is no YAML, or a mapping holds a key twice.
+        InputError: The text is no YAML, holds a date or number that is none, is nested too deep,
+            or a mapping holds a key twice.
     """
     try:
         return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 (a SafeLoader underneath)
-    except yaml.YAMLError as error:
+    except RecursionError:
+        raise InputError(f"{where} cannot be read as YAML", got="too many levels") from None
+    except (yaml.YAMLError, ValueError) as error:  # such as 30 February
         raise InputError(
-            f"{where} cannot be read as YAML", got=" ".join(str(error).split())
+            f"{where} cannot be read as YAML",
+            got=" ".join(str(error).split()),
+            hint="" if isinstance(error, yaml.YAMLError) else "quotes around dates and numbers",
         ) from None
 
 

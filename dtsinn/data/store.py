@@ -177,7 +177,7 @@ def open_store(path: str, *, need_truth: bool = False) -> Store:
 def _open_group(path: str) -> zarr.Group:
     if not is_url(path) and not Path(path).exists():
         partial = Path(f"{path}.partial")
-        hint = "the same simulate again, to finish it" if partial.exists() else "dtsinn simulate"
+        hint = "the same command again, to finish it" if partial.exists() else "dtsinn simulate"
         raise StoreError(f"no store at {path}", hint=hint)
     storage = zarr_store(path, read_only=True)
     try:

@@ -94,10 +94,10 @@ def test_an_interrupted_simulation_is_continued_by_the_same_command(tmp_path: Pa
     with pytest.raises(StopHereError):
         simulate(request, out, workers=1, progress=interrupt)
     assert not Path(out).exists()
-    with pytest.raises(StoreError, match="the same simulate again"):
+    with pytest.raises(StoreError, match="the same command again, to finish it"):
         open_store(out)
     other = StudyRequest(subjects=12, slices=4, size=16, seed=2)
-    with pytest.raises(StoreError, match=r"other settings; got request: .*seed"):
+    with pytest.raises(StoreError, match=r"other settings; got request\.seed: 1 before and 2 now"):
         simulate(other, out, workers=1)
     seen: list[int] = []
     resumed = simulate(request, out, workers=1, progress=lambda w, done, t: seen.append(done))

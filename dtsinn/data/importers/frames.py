@@ -17,6 +17,14 @@ import numpy.typing as npt
 from dtsinn.core.errors import InputError
 from dtsinn.core.protocol import CONTIGUITY_S, MOST_FRAMES
 
+DAY_S = 86400.0
+JITTER_S = 0.02
+"""Up to which the ends and starts of neighbouring frames are one, s (uncited): clocks and headers
+round them."""
+MOST_SPLIT = 8
+"""Into how many frames of the target a frame of the source may be split (uncited): activity inside
+a frame is taken to be constant but for decay, so that the split frames show no kinetics."""
+
 FloatArray = npt.NDArray[np.floating[Any]]
 
 
@@ -47,6 +55,8 @@ class Frames:
 def check_frames(where: str, start: Sequence[float], duration: Sequence[float]) -> Frames:
     """Frames as a header gives them, as start and duration.
 
+    Where a frame ends up to :data:`JITTER_S` beside the start of the next, that start is its end.
+
     Args:
         where: The place of the scan in the user's plan, for messages.
         start: [T] s.
@@ -60,7 +70,7 @@ def check_frames(where: str, start: Sequence[float], duration: Sequence[float]) 
     frames = Frames(start=tuple(map(float, start)), duration=tuple(map(float, duration)))
     problem = _first_gap(frames)
     if problem is None:
-        return frames
+        return _snapped(frames)
     if problem.overlap and _are_ends(start, duration):
         raise InputError(
             f"{where}: frames {problem.frame} and {problem.frame + 1} overlap, because "
@@ -95,7 +105,7 @@ def split_at_ends(where: str, start: Sequence[float], end: Sequence[float]) -> F
             wanted="the start of the next frame",
             hint="the plan without frame_end_times",
         )
-    return frames
+    return _snapped(frames)
 
 
 def resampling_weights(
@@ -147,6 +157,36 @@ def resampling_weights(
     return np.asarray(share_UT * np.array(source.duration) / np.array(target.duration)[:, None])
 
 
+def refuse_coarse(what: str, source: Frames, target: Frames) -> None:
+    """Refuse a source that tells too little of the time course that the target asks for.
+
+    Args:
+        what: Tracer and place of the scan, for messages.
+        source: Frames of the scan, on the clock of its own injection.
+        target: Frames wanted, on the same clock.
+
+    Raises:
+        InputError: The source is one frame, or one of its frames reaches into more than
+            :data:`MOST_SPLIT` frames of the target after the injection.
+    """
+    if len(source.start) == 1:
+        raise InputError(
+            f"{what}: the scan has one frame", wanted="a dynamic scan", hint="another scan"
+        )
+    end_U = np.array(target.end)
+    start_U = np.maximum(np.array(target.start), 0.0)
+    for frame, (start, end) in enumerate(zip(source.start, source.end, strict=True)):
+        shared = np.minimum(end_U, end) - np.maximum(start_U, start)
+        parts = int((shared > JITTER_S).sum())
+        if parts > MOST_SPLIT:
+            raise InputError(
+                f"{what}: the scan is too coarse for the protocol",
+                got=f"frame {frame} of {end - start:g} s over {parts} frames of the protocol",
+                wanted=f"at most {MOST_SPLIT}",
+                hint="a protocol with longer frames",
+            )
+
+
 def resample(images: FloatArray, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Images [S, T, Y, X] on the source's frames as [S, U, Y, X] on the target's.
 
@@ -177,21 +217,35 @@ class _Gap:
             f"{where}: frames {self.frame} and {self.frame + 1} {kind}",
             got=f"an end at {self.end:g} s and a start at {self.next_start:g} s",
             wanted="contiguous frames",
+            hint=f"frame times that meet within {JITTER_S:g} s",
         )
 
 
 def _first_gap(frames: Frames) -> _Gap | None:
     for frame, (end, start) in enumerate(zip(frames.end[:-1], frames.start[1:], strict=True)):
-        if abs(start - end) > CONTIGUITY_S:
+        if abs(start - end) > JITTER_S:
             return _Gap(frame=frame, end=end, next_start=start)
     return None
+
+
+def _snapped(frames: Frames) -> Frames:
+    """Each frame up to the start of the next."""
+    last = frames.end[-1]
+    ends = (*frames.start[1:], last)
+    meet = all(abs(e - s) <= CONTIGUITY_S for e, s in zip(frames.end, ends, strict=True))
+    if meet:
+        return frames
+    return Frames(
+        start=frames.start,
+        duration=tuple(round(e - s, 6) for s, e in zip(frames.start, ends, strict=True)),
+    )
 
 
 def _are_ends(start: Sequence[float], duration: Sequence[float]) -> bool:
     """Whether each duration is the start of the next frame."""
     return (
         all(
-            abs(end - following) <= CONTIGUITY_S
+            abs(end - following) <= JITTER_S
             for end, following in zip(duration[:-1], start[1:], strict=True)
         )
         and duration[-1] > start[-1]
@@ -222,15 +276,22 @@ def _check_numbers(where: str, start: Sequence[float], duration: Sequence[float]
 def _check_cover(what: str, source: Frames, target: Frames) -> None:
     first, last = max(target.start[0], 0.0), target.end[-1]
     missing = []
-    if last > first and source.start[0] > first + CONTIGUITY_S:
+    late = source.start[0] > first + JITTER_S
+    if last > first and late:
         missing.append((first, min(source.start[0], last)))
-    if last > first and source.end[-1] < last - CONTIGUITY_S:
+    if last > first and source.end[-1] < last - JITTER_S:
         missing.append((max(source.end[-1], first), last))
     if missing:
         times = " and ".join(f"{one:g} to {two:g} s" for one, two in missing)
+        hint = f"a protocol without {times} after this injection"
+        if max(abs(source.start[0]), abs(source.end[-1])) > DAY_S:
+            hint = "the right injection_time in the plan"
+        elif late:
+            hint = f"injection_time in the plan, if it was when the scan began, or {hint}"
+        begin = " begins too late and" if late else ""
         raise InputError(
-            f"{what}: the scan does not cover the protocol",
+            f"{what}: the scan{begin} does not cover the protocol",
             got=f"frames from {source.start[0]:g} to {source.end[-1]:g} s after the injection",
             wanted=f"{first:g} to {last:g} s",
-            hint=f"a protocol without {times} after this injection",
+            hint=hint,
         )

@@ -1,4 +1,4 @@
-"""Grids of NIfTI images: where voxels lie once the axes are sorted to the store's orientation.
+"""Grids of NIfTI and DICOM images: where voxels lie once the axes are the store's.
 
 RAS means x to the right, y to the front, z to the head.
 """

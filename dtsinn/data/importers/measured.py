@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dtsinn.core.errors import InputError
-from dtsinn.core.protocol import CONTIGUITY_S, Protocol, protocol_of_frames
+from dtsinn.core.protocol import Protocol, protocol_of_frames
+from dtsinn.data.importers.files import fingerprint
 from dtsinn.data.importers.fitting import describe, refuse_other_grid
+from dtsinn.data.importers.frames import JITTER_S
 from dtsinn.data.importers.plan import MixturePlan, MixturesPlan
 from dtsinn.data.importers.scan import Scan
 from dtsinn.data.importers.source import SourceSubject, StudyShape
@@ -40,6 +43,10 @@ class MeasuredStudy:
                 says when the tracers were injected.
         """
         self._scans = scans
+        self._fingerprint = fingerprint(
+            [dataclasses.asdict(subject) for subject in plan.subjects],
+            [scan.stamps for scan in scans],
+        )
         subjects, tracers, protocol = plan.subjects, plan.tracers, plan.protocol
         self._subjects = tuple(
             SourceSubject(
@@ -83,6 +90,11 @@ class MeasuredStudy:
         return self._shape
 
     @property
+    def fingerprint(self) -> str:
+        """Plan and files; see :class:`Source`."""
+        return self._fingerprint
+
+    @property
     def subjects(self) -> tuple[SourceSubject, ...]:
         """The subjects in the order of the plan."""
         return self._subjects
@@ -105,6 +117,7 @@ def _protocol_of(scan: Scan, plan: MixturePlan, protocol: Protocol | None, where
             f"{where}: nothing says when the tracers were injected",
             hint="injection_time: [0, 1200] in s on the scan's clock, or a protocol, in the plan",
         )
+    _refuse_other_injection(scan, injections, where)
     try:
         return protocol_of_frames(
             "measured",
@@ -117,6 +130,20 @@ def _protocol_of(scan: Scan, plan: MixturePlan, protocol: Protocol | None, where
         raise InputError(what, got=error.got, wanted=error.wanted, hint=error.hint) from None
 
 
+def _refuse_other_injection(scan: Scan, injections: Sequence[float], where: str) -> None:
+    """Refuse a header whose injection, of either tracer, is none of the plan's."""
+    if scan.injection_time is None:
+        return
+    said = scan.injection_time - scan.frame_start[0]
+    if min(abs(said - time) for time in injections) > INJECTION_S:
+        raise InputError(
+            f"{where}: the header and the plan disagree on when a tracer was injected",
+            got=f"{said:g} s after the first frame's start by the header",
+            wanted=" or ".join(f"{time:g} s" for time in injections),
+            hint="injection_time or another protocol in the plan, or a header that is right",
+        )
+
+
 def _refuse_other_protocol(wanted: Protocol, own: Protocol, where: str, wanted_where: str) -> None:
     if own.frames != wanted.frames:
         raise InputError(
@@ -125,8 +152,8 @@ def _refuse_other_protocol(wanted: Protocol, own: Protocol, where: str, wanted_w
             wanted=wanted.frames,
         )
     apart = np.abs(np.subtract(own.frame_edges, wanted.frame_edges))
-    if apart.max() > CONTIGUITY_S:
-        edge = int(np.argmax(apart > CONTIGUITY_S))
+    if apart.max() > JITTER_S:
+        edge = int(np.argmax(apart > JITTER_S))
         raise InputError(
             f"{where}: frames differ from those of {wanted_where}",
             got=f"an edge at {own.frame_edges[edge]:g} s after the start",

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
 
+import yaml
+
 from dtsinn.core.config import STRICT, config_names, from_mapping, parse_yaml
 from dtsinn.core.errors import InputError
 from dtsinn.core.protocol import Protocol, load_protocol
@@ -107,10 +109,18 @@ def _load(kind: Literal["tracers", "protocols"], value: str, where: str, folder:
         )
     try:
         return load(str(path))
-    except InputError as error:
-        what = error.what.replace(str(path), where)
-        got = error.got.replace(str(path), "the file")
-        raise InputError(what, got=got, wanted=error.wanted, hint=error.hint) from None
+    except InputError as error:  # its text repeats the file
+        raise InputError(
+            f"the plan: {where}: the file that it names is wrong",
+            got=_line(error),
+            hint=f"dtsinn {kind} on that file, which tells what",
+        ) from None
+
+
+def _line(error: InputError) -> str:
+    """Where in a YAML file a mistake is, without what stands there."""
+    line = re.search(r"line (\d+)", error.got)
+    return f"a mistake at line {line.group(1)}" if line else "a mistake"
 
 
 def _check_name(name: str, where: str) -> None:
@@ -126,19 +136,35 @@ def parse_plan(path: Path) -> Any:
     """The plain data of a plan.
 
     Raises:
-        InputError: The file cannot be read or is no YAML; the message names a line at most.
+        InputError: The file cannot be read, is no YAML or holds aliases; the message names a line
+            at most.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         got = getattr(error, "strerror", None) or type(error).__name__
         raise InputError("the plan cannot be read", got=got, wanted="a YAML file") from None
+    _refuse_aliases(text)
     try:
         return parse_yaml(text, "the plan")
     except InputError as error:  # its text repeats the lines around the mistake
-        line = re.search(r"line (\d+)", error.got)
-        got = f"a mistake at line {line.group(1)}" if line else "a mistake"
-        raise InputError("the plan cannot be read as YAML", got=got) from None
+        got = _line(error)
+        raise InputError("the plan cannot be read as YAML", got=got, hint=error.hint) from None
+
+
+def _refuse_aliases(text: str) -> None:
+    """Refuse ``*name``: a few lines of them make a plan of any size."""
+    try:
+        for token in yaml.scan(text, Loader=yaml.SafeLoader):
+            if isinstance(token, yaml.AliasToken):
+                raise InputError(
+                    "the plan: an alias of YAML",
+                    got=f"one at line {token.start_mark.line + 1}",
+                    wanted="all written out",
+                    hint="quotes, if the word begins with *",
+                )
+    except yaml.YAMLError:
+        return  # told by the parser
 
 
 def read_settings(cls: type[T], value: Any, where: str) -> T:

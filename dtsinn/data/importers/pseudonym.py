@@ -6,6 +6,7 @@ its owner alone from the moment it exists, and every change to it is one renamin
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -42,10 +43,46 @@ class _IdentityMap:
     subjects: Mapping[str, str]
     """Pseudonym -> identity."""
 
+    def keyed(self, text: str) -> str:
+        """HMAC-SHA256(salt, text) (RFC 2104), in hex."""
+        return hmac.new(self.salt, text.encode(), hashlib.sha256).hexdigest()
+
     def pseudonym(self, identity: str) -> str:
-        """``s-`` and the first digits of HMAC-SHA256(salt, identity) (RFC 2104)."""
-        digest = hmac.new(self.salt, identity.encode(), hashlib.sha256).hexdigest()
-        return f"s-{digest[:DIGITS]}"
+        """``s-`` and the first digits of the keyed hash."""
+        return f"s-{self.keyed(identity)[:DIGITS]}"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Enrolment:
+    """Subjects that stand in a map; made by :func:`enrol`.
+
+    Attributes:
+        names: Their pseudonyms, in the order in which they were handed over.
+    """
+
+    names: list[str]
+    _path: Path
+    _map: _IdentityMap
+    _before: bytes | None
+    _mark: tuple[int, int]
+
+    def keyed(self, text: str) -> str:
+        """A hash of ``text`` by the map's salt: without the map it tells nothing."""
+        return self._map.keyed(text)
+
+    def withdraw(self) -> None:
+        """Take back what the enrolment wrote, unless another import has used the map since.
+
+        Errors of the storage are passed over: the caller has a refusal to tell.
+        """
+        with contextlib.suppress(OSError), _lock(self._path):
+            if _mark(self._path) != self._mark:
+                return
+            if self._before is None:
+                self._path.unlink()
+                _lock_path(self._path).unlink()
+            else:
+                _replace(self._path, self._before)
 
 
 def same_person(identity: str) -> str:
@@ -53,10 +90,11 @@ def same_person(identity: str) -> str:
     return unicodedata.normalize("NFC", identity.strip())
 
 
-def pseudonyms(identities: Sequence[str], identity_map: Path) -> list[str]:
-    """Pseudonyms of subjects; the map is made, or extended by those it does not know.
+def enrol(identities: Sequence[str], identity_map: Path) -> Enrolment:
+    """Give subjects pseudonyms; the map is made, or extended by those it does not know.
 
     Whoever stands in a map already keeps the pseudonym. Two imports at once may share a map.
+    Where it is a link, the file that it leads to is changed.
 
     Args:
         identities: What the user calls the subjects.
@@ -67,16 +105,23 @@ def pseudonyms(identities: Sequence[str], identity_map: Path) -> list[str]:
             be written, or two subjects come to the same pseudonym.
     """
     try:
-        identity_map.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{identity_map}.lock", mode=PRIVATE):
-            return _extend(identities, identity_map)
-    except OSError as error:
+        path = identity_map.resolve()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(path):
+            try:
+                return _extend(identities, path)
+            finally:
+                if not path.exists():
+                    _lock_path(path).unlink()
+    except (OSError, RuntimeError) as error:  # pathlib's word for a circle of links
+        got = getattr(error, "strerror", None) or "a circle of links"
         raise InputError(
-            f"the identity map {identity_map} cannot be read or written", got=error.strerror
+            f"the identity map {identity_map} cannot be read or written", got=got
         ) from None
 
 
-def _extend(identities: Sequence[str], path: Path) -> list[str]:
+def _extend(identities: Sequence[str], path: Path) -> Enrolment:
+    before = path.read_bytes() if path.exists() else None
     known = _read(path)
     if known is None:
         known = _IdentityMap(salt=secrets.token_bytes(SALT_BYTES), subjects={})
@@ -89,14 +134,15 @@ def _extend(identities: Sequence[str], path: Path) -> list[str]:
                 f"two subjects of {path} come to the same pseudonym, {name}", hint="another map"
             )
         names.append(name)
-    if subjects != known.subjects:
-        _write(path, _IdentityMap(salt=known.salt, subjects=subjects))
-    return names
+    extended = _IdentityMap(salt=known.salt, subjects=subjects)
+    # Also where nothing is new: so that another import does not take back what this one uses.
+    _replace(path, _encoded(extended))
+    return Enrolment(names=names, _path=path, _map=extended, _before=before, _mark=_mark(path))
 
 
 def _read(path: Path) -> _IdentityMap | None:
     """The map, or None where there is none yet."""
-    if not path.exists() and not path.is_symlink():
+    if not path.exists():
         return None
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & OTHERS:
@@ -125,21 +171,39 @@ def _read(path: Path) -> _IdentityMap | None:
     return read
 
 
-def _write(path: Path, content: _IdentityMap) -> None:
-    """Replace the map in one step; ``mkstemp`` makes its file with mode 600."""
+def _encoded(content: _IdentityMap) -> bytes:
     plain = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "salt": content.salt.hex(),
         "subjects": dict(content.subjects),
     }
+    return json.dumps(plain, indent=1, ensure_ascii=False).encode()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Replace the map in one step; ``mkstemp`` makes its file with mode 600."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(plain, file, indent=1, ensure_ascii=False)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
+
+
+def _lock(path: Path) -> FileLock:
+    return FileLock(_lock_path(path), mode=PRIVATE)
+
+
+def _mark(path: Path) -> tuple[int, int]:
+    """What tells one writing of the map from the next."""
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from zarr.core.sync import sync
 
-from dtsinn.core.errors import InputError
+from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.version import code_version
 from dtsinn.data.check import check_store
-from dtsinn.data.importers.pseudonym import pseudonyms, same_person
+from dtsinn.data.importers.pseudonym import Enrolment, enrol, same_person
 from dtsinn.data.importers.source import Source, SourceSubject, StudyShape
 from dtsinn.data.layout import SPLITS, is_url
 from dtsinn.data.plan import StorePlan
@@ -56,9 +56,11 @@ def import_study(
 
     Raises:
         InputError: Subjects stand twice or have a split only here and there, the identity map is
-            refused, or images are damaged: what was written of the store is then removed.
-        StoreError: ``out`` exists, or was begun with another plan.
-        RunError: The storage fails; what was written is kept.
+            refused, or images are damaged: what was written of the store is then removed, and
+            what was added to the map taken back.
+        StoreError: ``out`` exists, or was begun with another plan or other files.
+        RunError: The storage fails, the images cannot be read for now, or memory is short; what
+            was written is kept.
     """
     refuse_existing(out)
     _refuse_map_inside(out, identity_map)
@@ -66,15 +68,23 @@ def import_study(
     splits = _splits(source.subjects, shares)
     # Split by split, as a simulated store: training reads few blocks of another split.
     order = sorted(range(len(splits)), key=lambda number: SPLITS.index(splits[number]))
-    names = pseudonyms([subject.identity for subject in source.subjects], identity_map)
-    writer = StoreWriter(out, _plan(source, order, names, splits))
-    pending = writer.begin()
+    enrolled = enrol([subject.identity for subject in source.subjects], identity_map)
     try:
-        for block, images in _blocks(source, writer.plan, order, set(pending), progress):
-            writer.write(block, images)
-    except InputError:  # the images are at fault, and would be the next time
-        _discard(writer)
+        writer = StoreWriter(out, _plan(source, order, enrolled, splits))
+        pending = writer.begin()
+        try:
+            for block, images in _blocks(source, writer.plan, order, set(pending), progress):
+                writer.write(block, images)
+        except InputError:  # the images are at fault, and would be the next time
+            _discard(writer)
+            raise
+    except InputError:
+        enrolled.withdraw()
         raise
+    except MemoryError:
+        raise RunError(
+            "memory is short", hint="the same command again where there is more: it goes on"
+        ) from None
     writer.seal()
     return check_store(out, progress).header
 
@@ -147,13 +157,14 @@ def _refuse_early_activity(
                 f"{where}: {shape.tracers[k]} has activity before its injection",
                 got=f"some in the {early.size} frames that end by {injected:g} s",
                 wanted="0 in them",
+                hint="the other order of tracers, or another protocol, in the plan",
             )
 
 
 def _plan(
-    source: Source, order: Sequence[int], names: Sequence[str], splits: Sequence[str]
+    source: Source, order: Sequence[int], enrolled: Enrolment, splits: Sequence[str]
 ) -> StorePlan:
-    shape = source.shape
+    shape, names = source.shape, enrolled.names
     positions = [source.subjects[number].slice_position for number in order]
     counts = [len(one) for one in positions]
     subject = tuple(np.repeat([names[number] for number in order], counts).tolist())
@@ -165,6 +176,7 @@ def _plan(
             *(subject, split, slice_position),
             *(shape.size, shape.voxel_size, shape.half_life),
             *(protocol.frame_edges, protocol.injection_time),
+            enrolled.keyed(source.fingerprint),
         ]
     )
     return StorePlan(
@@ -202,6 +214,12 @@ def _splits(subjects: Sequence[SourceSubject], shares: Mapping[str, float]) -> l
 def _refuse_twice(subjects: Sequence[SourceSubject]) -> None:
     seen: dict[str, str] = {}
     for subject in subjects:
+        try:
+            subject.identity.encode()
+        except UnicodeEncodeError:  # half a letter, or the name of a file in another encoding
+            raise InputError(
+                f"{subject.where}: its id is no text in UTF-8", hint="another name"
+            ) from None
         before = seen.setdefault(same_person(subject.identity), subject.where)
         if before != subject.where:
             raise InputError(
@@ -213,8 +231,13 @@ def _refuse_twice(subjects: Sequence[SourceSubject]) -> None:
 def _refuse_map_inside(out: str, identity_map: Path) -> None:
     if is_url(out):
         return
-    inside = {Path(out).resolve(), Path(f"{out}.partial").resolve()}
-    if inside.intersection(identity_map.resolve().parents):
+    stores = {Path(out).resolve(), Path(f"{out}.partial").resolve()}
+    own = identity_map.resolve()
+    if own in stores:
+        raise InputError(
+            f"the identity map {identity_map} is the store", wanted="another file than OUT"
+        )
+    if stores.intersection(own.parents):
         raise InputError(
             f"the identity map {identity_map} lies inside the store",
             wanted="a place that is not passed on with it",

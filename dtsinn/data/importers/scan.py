@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from dtsinn.data.importers.files import Stamp
 
 Vector = tuple[float, float, float]
 
@@ -19,7 +21,8 @@ class Scan:
     Attributes:
         frame_start: [T] s from the time zero of the scan, contiguous; the first need not be 0.
         frame_duration: [T] s.
-        injection_time: s on the same clock, or None where the header does not say.
+        injection_time: s on the same clock, or None where the header does not say; of a mixture,
+            what the header says, which knows one injection.
         half_life: s, or None where the header names no radionuclide.
         size: Slices Z, rows Y, columns X.
         voxel_size: Along z, y and x, mm.
@@ -32,6 +35,7 @@ class Scan:
             x, y and z but for a small tilt of the grid.
         decay_corrected: Whether the images of the file were, before reading undid it; None where
             the importer does not say.
+        stamps: Size and time of change of its files.
     """
 
     frame_start: tuple[float, ...]
@@ -45,3 +49,4 @@ class Scan:
     read_slices: Callable[[slice], npt.NDArray[np.floating[Any]]]
     axes: tuple[Vector, Vector, Vector] = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
     decay_corrected: bool | None = None
+    stamps: tuple[Stamp, ...] = field(default=(), compare=False, repr=False)

@@ -7,6 +7,7 @@ the two scans themselves, with their noise.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,13 +16,14 @@ import numpy.typing as npt
 
 from dtsinn.core.errors import InputError
 from dtsinn.core.protocol import Protocol
+from dtsinn.data.importers.files import fingerprint
 from dtsinn.data.importers.fitting import (
     describe,
     refuse_other_grid,
     refuse_other_tracer,
     refuse_unregistered,
 )
-from dtsinn.data.importers.frames import Frames, resample, resampling_weights
+from dtsinn.data.importers.frames import Frames, refuse_coarse, resample, resampling_weights
 from dtsinn.data.importers.plan import PairsPlan
 from dtsinn.data.importers.plan_file import PlannedTracer
 from dtsinn.data.importers.scan import Scan
@@ -53,11 +55,15 @@ class SemiRealStudy:
 
         Raises:
             InputError: Two scans of a pair are not on one grid, subjects differ in size or voxel
-                size, a scan does not cover the protocol, or is of another nuclide than its
-                tracer.
+                size, a scan does not cover the protocol, is far coarser than it, or is of
+                another nuclide than its tracer.
         """
         subjects, tracers, protocol = plan.subjects, plan.tracers, plan.protocol
         self._pairs = pairs
+        self._fingerprint = fingerprint(
+            [dataclasses.asdict(subject) for subject in plan.subjects],
+            [[scan.stamps for scan in pair] for pair in pairs],
+        )
         self._weights = [
             _weights(pair, tracers, protocol, subject.where)
             for pair, subject in zip(pairs, subjects, strict=True)
@@ -93,6 +99,11 @@ class SemiRealStudy:
         return self._shape
 
     @property
+    def fingerprint(self) -> str:
+        """Plan and files; see :class:`Source`."""
+        return self._fingerprint
+
+    @property
     def subjects(self) -> tuple[SourceSubject, ...]:
         """The subjects in the order of the plan."""
         return self._subjects
@@ -119,15 +130,11 @@ def _weights(
     ):
         there = f"{where}.{place}"
         refuse_other_tracer(scan, tracer, there)
+        what = f"{there}, {tracer.name}"
         given = Frames(start=scan.frame_start, duration=scan.frame_duration)
-        weights.append(
-            resampling_weights(
-                f"{there}, {tracer.name}",
-                given.since(_injection(scan, there)),
-                wanted.since(injected),
-                tracer.half_life,
-            )
-        )
+        source, target = given.since(_injection(scan, there)), wanted.since(injected)
+        weights.append(resampling_weights(what, source, target, tracer.half_life))
+        refuse_coarse(what, source, target)
     return weights
 
 

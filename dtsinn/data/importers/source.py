@@ -69,6 +69,14 @@ class Source(Protocol):
         """The subjects in the order of the plan."""
         ...
 
+    @property
+    def fingerprint(self) -> str:
+        """What decides the numbers beside :attr:`shape`: the plan, and the state of the files.
+
+        It holds names and paths: only a keyed hash of it may be kept.
+        """
+        ...
+
     def read(self, subject: int) -> dict[str, npt.NDArray[np.floating[Any]]]:
         """The images of one subject, kBq/mL, frame-averaged, not decay-corrected.
 
@@ -80,5 +88,6 @@ class Source(Protocol):
 
         Raises:
             InputError: The data are damaged, or do not fit what the header said.
+            RunError: They cannot be read for now; the same call may succeed later.
         """
         ...

@@ -13,9 +13,11 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from dtsinn.core.errors import InputError
+from dtsinn.core.errors import InputError, RunError
 from dtsinn.data.importers.dicom.activity import Quantity
+from dtsinn.data.importers.dicom.header import read_pet_headers
 from dtsinn.data.importers.dicom.scan import open_dicom
+from dtsinn.data.importers.dicom.series import arrange, series_grid
 from dtsinn.data.importers.nifti.scan import open_nifti
 from dtsinn.data.importers.plan import SinglePlan
 
@@ -164,7 +166,7 @@ def test_only_the_slices_that_are_asked_for_are_read(tmp_path: Path) -> None:
         file_of(tmp_path, frame, 2, slices=5).unlink()
     assert np.array_equal(scan.read_slices(slice(3, 5)), whole[3:])
     assert np.array_equal(scan.read_slices(slice(0, 2)), whole[:2])
-    with pytest.raises(InputError, match=r"frame 0, slice 2 from the feet .* is damaged"):
+    with pytest.raises(RunError, match=r"frame 0, slice 2 from the feet .* cannot be read for now"):
         scan.read_slices(slice(1, 3))
 
 
@@ -374,3 +376,32 @@ def test_an_intercept_is_added(tmp_path: Path) -> None:
     write_series(tmp_path, stored, SeriesRecipe(correction="NONE", edit=edit))
     read = open_dicom(tmp_path, WHERE).read_slices(ALL)
     assert (np.abs(read - 5.0 - in_store(stored)) <= 1.01 * quantisation(stored)).all()
+
+
+def test_reference_times_that_are_starts_are_found_without_acquisition_times(
+    tmp_path: Path,
+) -> None:
+    durations = (60.0,) * 4
+
+    def starts(image: Dataset, frame: int, z: int) -> Dataset:
+        del image.AcquisitionDate, image.AcquisitionTime
+        image.FrameReferenceTime = 60_000 * frame
+        return image
+
+    write_series(tmp_path, series_array(), SeriesRecipe(durations=durations, edit=starts))
+    with pytest.raises(InputError, match="puts the first frame before the series; got a start 30"):
+        open_dicom(tmp_path, WHERE)
+
+
+def test_a_folder_that_cannot_be_asked_for_is_not_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the folder cannot be read; got File name") as caught:
+        open_dicom(tmp_path / ("Jane" * 100), WHERE)
+    assert "Jane" not in str(caught.value)
+
+
+def test_absurd_sizes_of_images_are_refused(tmp_path: Path) -> None:
+    write_series(tmp_path, series_array(), SeriesRecipe())
+    headers = read_pet_headers(tmp_path, WHERE)
+    large = [dataclasses.replace(one, rows=60_000, columns=60_000) for one in headers]
+    with pytest.raises(InputError, match="size of a frame; got 60000 x 60000 x 3; wanted at most"):
+        series_grid(arrange(large, WHERE))

@@ -17,6 +17,7 @@ from dtsinn.data.importers.decay import decay_correction
 from dtsinn.data.importers.frames import (
     Frames,
     check_frames,
+    refuse_coarse,
     resample,
     resampling_weights,
     split_at_ends,
@@ -118,12 +119,17 @@ def test_a_frame_that_holds_the_injection_counts_the_time_before_as_zero() -> No
         ([0, 900], "got frames from 0 to 900 s after the injection; .*900 to 1800 s"),
         ([5, 1800], "got frames from 5 to 1800 s after the injection; .*0 to 5 s"),
         ([5, 900], "0 to 5 s and 900 to 1800 s"),
-        ([2000, 3000], "0 to 1800 s after"),
+        (
+            [2000, 3000],
+            "injection_time in the plan, .* or a protocol without 0 to 1800 s after",
+        ),
+        ([2, 1800], "wanted 0 to 1800 s; try injection_time in the plan, if it was when the"),
+        ([1e6, 2e6], "try the right injection_time in the plan$"),
     ],
 )
 def test_times_that_the_scan_does_not_cover_are_named(source, missing: str) -> None:
     target = table([-600, 0, 600, 1800])
-    with pytest.raises(InputError, match=f"second, fdg: the scan does not cover.*{missing}"):
+    with pytest.raises(InputError, match=f"second, fdg: the scan.* does not cover.*{missing}"):
         resampling_weights("second, fdg", table(source), target, C11)
 
 
@@ -198,3 +204,30 @@ def test_nuclides_are_known_by_their_usual_spellings(name: str) -> None:
 @pytest.mark.parametrize("name", ["", "C", "carbon", "11", "C12", "F18-FDG"])
 def test_other_words_are_no_nuclide(name: str) -> None:
     assert isotope_half_life(name) is None
+
+
+def test_frames_that_jitter_are_brought_together() -> None:
+    durations = [10.0, 10.0, 40.0, 60.0]
+    starts = [0.0, 10.015, 20.0, 60.01]
+    frames = check_frames("scan", starts, durations)
+    assert frames.start == tuple(starts)
+    assert frames.end[:-1] == pytest.approx(starts[1:], abs=1e-9)
+    assert frames.end[-1] == pytest.approx(120.01)
+    ends = [10.0, 20.01, 60.005, 120.01]
+    assert split_at_ends("scan", starts, ends).start == frames.start
+    assert split_at_ends("scan", starts, ends).duration == pytest.approx(frames.duration)
+    with pytest.raises(InputError, match=r"a gap .*try frame times that meet within 0.02 s"):
+        check_frames("scan", [0.0, 10.03, 20.03], [10.0, 10.0, 10.0])
+
+
+def test_a_scan_far_coarser_than_the_protocol_is_refused() -> None:
+    target = table(range(0, 1000, 10))
+    refuse_coarse("scan", table([-200, 80, 160, 240]), target)
+    with pytest.raises(
+        InputError,
+        match=r"second, fdg: the scan is too coarse .*; got frame 1 of 90 s over 9 frames of the "
+        "protocol; wanted at most 8",
+    ):
+        refuse_coarse("second, fdg", table([0, 80, 170]), target)
+    with pytest.raises(InputError, match="scan: the scan has one frame; wanted a dynamic scan"):
+        refuse_coarse("scan", table([0, 10]), table([0, 10]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from dtsinn.core.errors import InputError
+from dtsinn.core.errors import InputError, RunError
 from dtsinn.data.importers.mat.study import open_mat
+from dtsinn.data.importers.run import import_study
 
 from .mat_study import (
     KINDS,
@@ -119,7 +121,10 @@ def double(path: Path, array: np.ndarray) -> None:
 
 
 AT_OPENING: dict[str, tuple[Write, str]] = {
-    "two arrays of one name": (double, "has more than one array 'data'; got 2; wanted one"),
+    "two arrays of one name": (
+        double,
+        "has more than one array of the plan's key; got 2",
+    ),
     "no file at all": (of_bytes(b""), "is empty or no MATLAB file; try save -v7 in MATLAB"),
     "something else": (of_bytes(b"something else" * 50), "is empty or no MATLAB file"),
     "version 4": (write_v4, "of another version; got 4; wanted version 5, 7 or 7.3; try save -v7"),
@@ -131,8 +136,14 @@ AT_OPENING: dict[str, tuple[Write, str]] = {
     "version 5, cut": (cut(write_v5, 900), "is cut short or damaged; try copy it again"),
     "version 7, cut": (cut(write_v7, 900), "is cut short or damaged"),
     "version 7.3, cut": (cut(write_v73, 2900), "is cut short or damaged"),
-    "another key": (of_v5(image=FULL, other=FULL), "has no array 'data'; got 2 of other names"),
-    "another key, 7.3": (of_hdf5(image=FULL.T), "has no array 'data'; got 1 of other names"),
+    "another key": (
+        of_v5(image=FULL, other=FULL),
+        "has no array of the plan's key; got 2 of other names",
+    ),
+    "another key, 7.3": (
+        of_hdf5(image=FULL.T),
+        "has no array of the plan's key; got 1 of other names",
+    ),
     "another size": (
         of_v5(data=FULL[:5]),
         "another size than the first file of the mixture; got 5",
@@ -143,10 +154,19 @@ AT_OPENING: dict[str, tuple[Write, str]] = {
         of_v5(data=FULL[..., :17]),
         "frames; got 6 x 5 x 17; wanted rows x columns x 18 frames, as in protocol 'p1'",
     ),
-    "four dimensions": (of_v5(data=FULL[None]), "'data'; got 4 dimensions; wanted rows x columns"),
-    "an empty array": (of_v5(data=np.zeros((6, 0, 18))), "'data' is empty; got 6 x 0 x 18"),
+    "four dimensions": (
+        of_v5(data=FULL[None]),
+        "the plan's key; got 4 dimensions; wanted rows",
+    ),
+    "an empty array": (
+        of_v5(data=np.zeros((6, 0, 18))),
+        "the plan's key is empty; got 6 x 0 x 18",
+    ),
     "an empty array, 7.3": (of_hdf5(data=np.zeros(2), empty=1, matlab="double"), "is empty"),
-    "text": (of_v5(data="a text"), "'data' holds no real numbers; got char; wanted double"),
+    "text": (
+        of_v5(data="a text"),
+        "plan's key holds no real numbers; got char; wanted",
+    ),
     "text, 7.3": (of_hdf5(data=FULL.T.astype("u2"), matlab="char"), "no real numbers; got char"),
     "a cell": (of_v5(data=np.array([FULL, "x"], dtype=object)), "no real numbers; got cell"),
     "a structure": (of_v5(data={"a": FULL}), "no real numbers; got struct"),
@@ -184,8 +204,8 @@ def chunk_with_other_bytes(path: Path, array: np.ndarray) -> None:
 AT_READING: dict[str, tuple[Write, str]] = {
     "other bytes, compressed": (rotten, "is cut short or damaged; try copy"),
     "numbers of no type": (no_type, "is cut short or damaged; try copy"),
-    "NaN": (of_v5(data=HOLES), "'data' holds NaN or infinity"),
-    "infinity, 7.3": (of_hdf5(data=PEAKS.T), "'data' holds NaN or infinity"),
+    "NaN": (of_v5(data=HOLES), "the array of the plan's key holds NaN or infinity"),
+    "infinity, 7.3": (of_hdf5(data=PEAKS.T), "the array of the plan's key holds NaN or infinity"),
     "other bytes": (chunk_with_other_bytes, "is cut short or damaged; try copy"),
 }
 
@@ -216,7 +236,7 @@ def test_a_file_that_changes_after_it_was_opened_is_refused(study: Study) -> Non
     with pytest.raises(InputError, match=r"fmz, file 1 of 4 .* is not what it was; got .4, 5, 18"):
         source.read(0)
     path.unlink()
-    with pytest.raises(InputError, match=r"fmz, file 1 of 4 .* cannot be read"):
+    with pytest.raises(RunError, match=r"fmz, file 1 of 4 .* cannot be read for now; got No such"):
         source.read(0)
 
 
@@ -307,6 +327,19 @@ PLANS: dict[str, tuple[Mapping[str, Any] | str, str]] = {
         "the plan: splits, entry 1, is of no subject",
     ),
     "an unknown split": (plain(splits={PEOPLE[0]: PEOPLE[1]}), "splits, entry 0; got another word"),
+    "a number as a subject": (
+        "tracers: [fmz, fdg]\nprotocol: p1\ndecay_corrected: false\nscale: 40\n"
+        "voxel_size_mm: [2, 2]\nslice_thickness_mm: 3\nsubjects: {010: ['*']}\n",
+        'subjects, entry 0, is called no text; got int; try quotes around it, as in "010"',
+    ),
+    "a truth as a subject": (
+        plain(splits={True: "train"}),
+        "splits, entry 0, is called no text; got bool; try quotes",
+    ),
+    "a folder of endless name": (
+        plain(folders={"fmz": "Xaver_Quast" * 80}),
+        "fmz: its folder cannot be read; got File name too long",
+    ),
     "splits as a list": (plain(splits=list(PEOPLE)), "the plan: splits; wanted a mapping"),
 }
 
@@ -330,3 +363,37 @@ def test_a_missing_plan_or_folder_is_refused(study: Study, tmp_path: Path) -> No
     study.open()
     with pytest.raises(InputError, match="mixture: there is no such folder in the source"):
         open_mat(tmp_path / "none", study.path)
+
+
+def test_a_key_of_the_plan_is_not_repeated(study: Study) -> None:
+    message = study.refusal(plain(key=PEOPLE[0]))
+    assert "has no array of the plan's key; got 1 of other names" in message
+
+
+def test_a_shape_that_the_file_cannot_hold_is_refused(study: Study) -> None:
+    path = study.folder / "hybrid" / f"{STEMS[0]}.mat"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("data", shape=(18, 40_000, 40_000), dtype="f4", chunks=(1, 64, 64))
+    assert "mixture, file 1 of 4 (natural order) is damaged; got a file of" in study.refusal()
+    with h5py.File(path, "w") as file:
+        file.create_dataset("data", shape=(1, 2**20, 2**20), dtype="f4", chunks=(1, 64, 64))
+    assert "size of a frame; got 1048576 x 1048576; wanted at most" in study.refusal()
+
+
+def test_a_name_that_is_no_utf8_is_refused(study: Study, tmp_path: Path) -> None:
+    for kind in KINDS:
+        path = study.folder / kind / f"{STEMS[0]}.mat"
+        path.rename(path.with_name(os.fsdecode(b"Xav\xffer_sample2.mat")))
+    with pytest.raises(InputError, match=r"subjects\.\d: its id is no text in UTF-8"):
+        import_study(study.open(), str(tmp_path / "o.zarr"), tmp_path / "map.json")
+    assert not list(tmp_path.glob("*.json*"))
+
+
+def test_what_decides_the_numbers_is_in_the_fingerprint(study: Study) -> None:
+    prints = [study.open().fingerprint for _ in range(2)]
+    prints.append(study.open(plain(scale=41.0)).fingerprint)
+    prints.append(study.open(plain(rows="back_to_front")).fingerprint)
+    study.write("fmz", STEMS[1])
+    prints.append(study.open().fingerprint)
+    assert prints[0] == prints[1]
+    assert len(set(prints)) == 4

@@ -144,3 +144,29 @@ def test_one_half_life_does_not_undo_the_correction_of_a_mixture_unasked(
         time = start + (end - start) * (np.arange(2000) + 0.5) / 2000
         left = np.mean(np.exp2(-time / 6588.0))
         assert imported[frame] == pytest.approx(stored[frame] * left, rel=1e-4)
+
+
+def test_an_injection_that_the_header_tells_otherwise_is_refused(mixtures) -> None:
+    archive, plan = mixtures
+    for told in (30.5, 1230.0):
+        archive.sidecar("m1", FIELDS | {"InjectionStart": told})
+        open_plan(archive.plan(plan), "nifti")
+    archive.sidecar("m1", FIELDS | {"InjectionStart": 330.0})
+    message = (
+        r"subjects\.1\.mixture: the header and the plan disagree on when a tracer was injected; "
+        "got 300 s after the first frame's start by the header; wanted 0 s or 1200 s"
+    )
+    with pytest.raises(InputError, match=message):
+        open_plan(archive.plan(plan), "nifti")
+    plan["protocol"] = "p1"
+    del plan["subjects"][1]["mixture"]["injection_time"]
+    with pytest.raises(InputError, match=message):
+        open_plan(archive.plan(plan), "nifti")
+
+
+def test_frames_that_jitter_still_follow_the_protocol(mixtures) -> None:
+    archive, plan = mixtures
+    starts = [start + 0.01 * (number % 2) for number, start in enumerate(FIELDS["FrameTimesStart"])]
+    archive.sidecar("m1", FIELDS | {"FrameTimesStart": starts})
+    plan["protocol"] = "p1"
+    assert open_plan(archive.plan(plan), "nifti").shape.protocol == P1

@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from dtsinn.core.errors import InputError
+from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.seeds import generator
 from dtsinn.data.importers.nifti.scan import open_nifti
 from dtsinn.data.importers.plan import MixturePlan, SinglePlan
@@ -70,8 +70,8 @@ def test_only_the_slices_asked_for_are_read(archive) -> None:
     images = generator(0, "large").random((5, 3, 30, 40)).astype(np.float32)
     opened(archive, images, suffix=".nii")
     path = archive.folder / "scan.nii"
-    path.write_bytes(path.read_bytes()[:-4])  # the highest voxel of the last frame
     scan = open_nifti(SinglePlan(image="scan.nii"), archive.folder, "here", None)
+    path.write_bytes(path.read_bytes()[:-4])  # the highest voxel of the last frame
     assert np.allclose(scan.read_slices(slice(0, 4)), images[:4])
     with pytest.raises(InputError, match=r"here\.image is damaged"):
         scan.read_slices(slice(4, 5))
@@ -107,7 +107,7 @@ def corrected(reference: float, half_life: float) -> np.ndarray:
     return np.array(factors)[:, None, None]
 
 
-@pytest.mark.parametrize("reference", [0.0, 42.0, 40.0, 700.0])
+@pytest.mark.parametrize("reference", [0.0, 42.0, 40.0, 600.0])
 def test_importing_undoes_a_decay_correction(archive, images, reference) -> None:
     fields = FIELDS | {
         "ImageDecayCorrected": True,
@@ -160,8 +160,10 @@ def test_the_scanners_own_factors_are_used(archive, images) -> None:
     stored = images * np.array(factors)[:, None, None]
     scan = opened(archive, stored, fields)
     assert np.allclose(scan.read_slices(slice(0, 5)), images, rtol=1e-6)
-    not_corrected = fields | {"ImageDecayCorrected": False}
-    assert np.allclose(opened(archive, images, not_corrected).read_slices(slice(0, 5)), images)
+    with pytest.raises(InputError, match="contradict each other; got false and factors other"):
+        opened(archive, images, fields | {"ImageDecayCorrected": False})
+    scan = opened(archive, images, fields, decay_corrected=False)
+    assert np.allclose(scan.read_slices(slice(0, 5)), images)
 
 
 def test_suv_is_undone_with_dose_and_weight(archive, images) -> None:
@@ -211,10 +213,11 @@ def test_a_mixture_in_suv_is_refused(archive, images) -> None:
         opened(archive, images, FIELDS | SUV, kind=MixturePlan)
 
 
-def test_a_mixture_has_no_injection_of_its_own(archive, images) -> None:
+def test_an_injection_is_that_of_the_plan_or_the_sidecar(archive, images) -> None:
     assert opened(archive, images).injection_time == 42.0
     assert opened(archive, images, injection_time=45.0).injection_time == 45.0
-    assert opened(archive, images, kind=MixturePlan).injection_time is None
+    scan = opened(archive, images, kind=MixturePlan, injection_time=(45.0, 55.0))
+    assert scan.injection_time == 42.0, "what the sidecar says, to be held against the plan"
 
 
 def without(*names: str) -> dict[str, Any]:
@@ -411,3 +414,124 @@ def test_another_format_is_refused(archive, images) -> None:
 def test_a_missing_file_is_named_by_its_place(archive) -> None:
     with pytest.raises(InputError, match=r"here.image: no such file; wanted .nii or .nii.gz"):
         open_nifti(SinglePlan(image="Jane-Doe.nii"), archive.folder, "here", None)
+
+
+CORRECTED = FIELDS | {"ImageDecayCorrected": True, "TracerRadionuclide": "C11"}
+
+
+def own_factors(reference: float, half_life: float = C11) -> list[float]:
+    return corrected(reference, half_life).ravel().tolist()
+
+
+def test_factors_that_fit_the_times_are_used(archive, images) -> None:
+    """Also where scanner and table differ in the half-life."""
+    for half_life in (C11, 1218.0):
+        factors = own_factors(42.0, half_life)
+        fields = {"ImageDecayCorrectionTime": 42.0, "DecayCorrectionFactor": factors}
+        scan = opened(archive, images * np.array(factors)[:, None, None], CORRECTED | fields)
+        assert np.allclose(scan.read_slices(slice(0, 5)), images, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"ImageDecayCorrectionTime": 42.0, "DecayCorrectionFactor": [1.0, 1.0, 1.0]},
+            r"here\.sidecar: DecayCorrectionFactor of frame 2; got 1; wanted 1\.1983.* try decay",
+        ),
+        (
+            {"ImageDecayCorrectionTime": 42.0, "DecayCorrectionFactor": [50.0, 50.0, 50.0]},
+            "DecayCorrectionFactor of frame 0; got 50; wanted 1",
+        ),
+        (
+            {"ImageDecayCorrectionTime": 700.0},
+            r"here\.sidecar: ImageDecayCorrectionTime; got 700 s, for frames from 40 to 670 s",
+        ),
+        ({"ImageDecayCorrectionTime": -36_000.0}, "ImageDecayCorrectionTime; got -36000 s"),
+    ],
+)
+def test_a_decay_correction_that_contradicts_itself_is_refused(
+    archive, images, fields, message
+) -> None:
+    with pytest.raises(InputError, match=message):
+        opened(archive, images, CORRECTED | fields)
+    plan = {"decay_reference": 700.0, "half_life": C11}
+    scan = opened(archive, images * corrected(700.0, C11), CORRECTED | fields, **plan)
+    assert np.allclose(scan.read_slices(slice(0, 5)), images, rtol=1e-5), "the plan wins"
+
+
+def test_suv_with_factors_of_one_is_refused(archive, images) -> None:
+    fields = {"ImageDecayCorrectionTime": 42.0, "DecayCorrectionFactor": [1.0, 1.0, 1.0]}
+    with pytest.raises(InputError, match="here: SUV that was not decay-corrected; got a DecayCorr"):
+        opened(archive, images, FIELDS | SUV | fields, weight_kg=75.0, dose_MBq=300.0)
+
+
+def test_frames_before_the_scan_are_refused_unless_the_plan_tells_the_clock(
+    archive, images
+) -> None:
+    fields = FIELDS | {"ScanStart": 1840.0}
+    with pytest.raises(
+        InputError,
+        match=r"here\.sidecar: frames begin before the scan; got FrameTimesStart 40 s and "
+        "ScanStart 1840 s; .* try injection_time",
+    ):
+        opened(archive, images, fields)
+    assert opened(archive, images, fields, injection_time=42.0).injection_time == 42.0
+    late = CORRECTED | {"ScanStart": 1840.0, "ImageDecayCorrectionTime": 42.0}
+    with pytest.raises(InputError, match="frames begin before the scan"):
+        opened(archive, images, late, injection_time=42.0)
+    opened(archive, images, late, injection_time=42.0, decay_reference=42.0)
+    opened(archive, images, FIELDS | {"ScanStart": 40.9})
+
+
+@pytest.mark.parametrize(
+    ("unit", "scale"),
+    [("BQML", 1e-3), ("Bq/cc", 1e-3), ("kBq/cc", 1.0), ("KBQ/ML", 1.0), ("g/mL", None)],
+)
+def test_units_may_be_spelled_otherwise(archive, images, unit, scale) -> None:
+    fields = CORRECTED | {"ImageDecayCorrectionTime": 42.0, "Units": unit}
+    plan = {"weight_kg": 75.0, "dose_MBq": 300.0}
+    scan = opened(archive, images * corrected(42.0, C11), fields, **plan)
+    assert np.allclose(scan.read_slices(slice(0, 5)), images * (scale or 4.0), rtol=1e-5)
+
+
+def test_an_unknown_unit_may_be_told_in_the_plan(archive, images) -> None:
+    with pytest.raises(InputError, match=r"unknown unit; .*; try units: Bq/mL, kBq/mL or SUV, in"):
+        opened(archive, images, FIELDS | {"Units": "MBq/mL"})
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(5, "Input/output error", "Jane.nii")])
+def test_a_failure_that_passes_is_no_damage(archive, images, monkeypatch, error) -> None:
+    scan = opened(archive, images)
+
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(nibabel.arrayproxy.ArrayProxy, "__getitem__", fail)
+    with pytest.raises(RunError, match=r"here\.image cannot be read for now; got") as caught:
+        scan.read_slices(slice(0, 5))
+    assert "Jane" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("shape", "suffix", "message"),
+    [
+        ((12, 14, 3, 18), ".nii", r"here\.image is damaged; got a file of 356 bytes, whose header"),
+        ((500, 500, 500, 18), ".nii.gz", r"here\.image is damaged; got a file of"),
+        ((30_000, 30_000, 30_000, 18), ".nii", "size of a frame; got 30000 x 30000 x 30000"),
+    ],
+)
+def test_a_header_that_promises_too_much_is_refused_at_once(
+    archive, images, shape, suffix, message
+) -> None:
+    archive.sidecar("scan", FIELDS)
+    header = nibabel.Nifti1Header()
+    header.set_data_shape(shape)
+    header.set_data_dtype(np.float32)
+    header.set_sform(np.diag([2.0, 3.0, 4.0, 1.0]), 1)
+    header["magic"], header["vox_offset"] = b"n+1", 352
+    content = header.binaryblock + bytes(8)
+    path = archive.folder / f"scan{suffix}"
+    path.write_bytes(gzip.compress(content) if suffix == ".nii.gz" else content)
+    with pytest.raises(InputError, match=message):
+        open_nifti(SinglePlan(image=path.name), archive.folder, "here", None)

@@ -168,6 +168,15 @@ def test_a_wrong_plan_is_refused_by_its_place_alone(archive, plan, message: str)
             r"subjects\.0 holds a value that no setting takes; try quotes around it",
         ),
         ("", "the plan; got no settings, NoneType"),
+        (
+            "tracers: [fmz, fdg]\nsubjects:\n- id: 1980-02-30\n",
+            "the plan cannot be read as YAML; got a mistake; try quotes around dates",
+        ),
+        ("[" * 5000, "the plan cannot be read as YAML; got a mistake"),
+        (
+            f"a: &a [{NAME}]\nb: &b [*a, *a]\nc: [*b, *b]\n",
+            "an alias of YAML; got one at line 2; wanted all written out",
+        ),
     ],
 )
 def test_what_is_no_plan_is_refused(archive, text: str, message: str) -> None:
@@ -187,10 +196,19 @@ def test_a_plan_that_cannot_be_read_is_refused(archive) -> None:
 
 def test_a_mistake_in_a_definition_is_told_without_its_path(archive) -> None:
     (archive.folder / "mine.yaml").write_text("name: mine\n")
-    with pytest.raises(InputError, match=r"^tracers\.1: .* missing") as caught:
+    with pytest.raises(
+        InputError, match=r"tracers\.1: the file that it names is wrong; .* try dtsinn tracers"
+    ) as caught:
         read_plan(archive.plan(edited(PAIR, "tracers.1", "mine.yaml")))
     assert str(archive.folder) not in str(caught.value)
     text = Path(find_config("protocols", "p1")).read_text().replace("name: p1", f"name: {NAME}")
     (archive.folder / "mine.yaml").write_text(text)
-    with pytest.raises(InputError, match="the plan: protocol: name; got another word"):
+    with pytest.raises(InputError, match=r"the plan: protocol: the file .* is wrong") as caught:
         read_plan(archive.plan(edited(PAIR, "protocol", "mine.yaml")))
+    assert NAME not in str(caught.value)
+    (archive.folder / "mine.yaml").write_text(f"name: x\ndescription: [{NAME}\nsource: x\n")
+    with pytest.raises(
+        InputError, match="wrong; got a mistake at line 2; try dtsinn prot"
+    ) as caught:
+        read_plan(archive.plan(edited(PAIR, "protocol", "mine.yaml")))
+    assert NAME not in str(caught.value)

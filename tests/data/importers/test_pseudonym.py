@@ -14,7 +14,7 @@ import pytest
 
 from dtsinn.core.errors import InputError
 from dtsinn.data.importers import pseudonym
-from dtsinn.data.importers.pseudonym import pseudonyms
+from dtsinn.data.importers.pseudonym import enrol
 
 PEOPLE = ["Jane Roe", "Ægidius Müller", "17"]
 
@@ -25,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_pseudonym_is_a_keyed_hash_and_the_map_tells_whose(path: Path) -> None:
-    names = pseudonyms(PEOPLE, path)
+    names = enrol(PEOPLE, path).names
     content = json.loads(path.read_text())
     salt = bytes.fromhex(content["salt"])
     assert len(salt) == 32
@@ -36,22 +36,22 @@ def test_a_pseudonym_is_a_keyed_hash_and_the_map_tells_whose(path: Path) -> None
 
 
 def test_a_person_keeps_the_pseudonym_and_newcomers_are_added(path: Path) -> None:
-    jane, _, _ = pseudonyms(PEOPLE, path)
+    jane, _, _ = enrol(PEOPLE, path).names
     before = path.read_bytes()
-    assert pseudonyms(["Jane Roe"], path) == [jane]
+    assert enrol(["Jane Roe"], path).names == [jane]
     assert path.read_bytes() == before
-    newcomer, again = pseudonyms(["John Roe", " Jane Roe "], path)
+    newcomer, again = enrol(["John Roe", " Jane Roe "], path).names
     assert again == jane
     assert set(json.loads(path.read_text())["subjects"].values()) == {*PEOPLE, "John Roe"}
     assert newcomer not in {jane, again}
 
 
 def test_the_same_letters_are_the_same_person_however_composed(path: Path) -> None:
-    assert len(set(pseudonyms(["Müller", "Müller", "Müller\n"], path))) == 1
+    assert len(set(enrol(["Müller", "Müller", "Müller\n"], path).names)) == 1
 
 
 def test_another_map_gives_other_pseudonyms(tmp_path: Path) -> None:
-    assert pseudonyms(PEOPLE, tmp_path / "a.json") != pseudonyms(PEOPLE, tmp_path / "b.json")
+    assert enrol(PEOPLE, tmp_path / "a.json").names != enrol(PEOPLE, tmp_path / "b.json").names
 
 
 def test_the_map_is_private_from_its_first_moment(path: Path, monkeypatch) -> None:
@@ -75,8 +75,8 @@ def test_the_map_is_private_from_its_first_moment(path: Path, monkeypatch) -> No
         monkeypatch.setattr(os, name, watched)
     before = os.umask(0)
     try:
-        pseudonyms(PEOPLE, path)
-        pseudonyms(["another"], path)
+        enrol(PEOPLE, path)
+        enrol(["another"], path)
     finally:
         os.umask(before)
     look()
@@ -85,7 +85,7 @@ def test_the_map_is_private_from_its_first_moment(path: Path, monkeypatch) -> No
 
 
 def test_an_interrupted_change_leaves_the_old_map(path: Path, monkeypatch) -> None:
-    pseudonyms(PEOPLE, path)
+    enrol(PEOPLE, path)
     before = path.read_bytes()
 
     def interrupt(handle: int) -> None:
@@ -93,7 +93,7 @@ def test_an_interrupted_change_leaves_the_old_map(path: Path, monkeypatch) -> No
 
     monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        pseudonyms(["another"], path)
+        enrol(["another"], path)
     assert path.read_bytes() == before
     assert {entry.name for entry in path.parent.iterdir()} <= {path.name, f"{path.name}.lock"}
 
@@ -103,7 +103,7 @@ def test_two_imports_at_once_share_one_map(path: Path) -> None:
 
     def run(number: int) -> None:
         person = f"person {number}"
-        found[person] = pseudonyms([person], path)[0]
+        found[person] = enrol([person], path).names[0]
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -117,12 +117,12 @@ def test_two_imports_at_once_share_one_map(path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o644, 0o660])
 def test_a_map_that_others_may_open_is_refused(path: Path, mode: int) -> None:
-    pseudonyms(PEOPLE, path)
+    enrol(PEOPLE, path)
     path.chmod(mode)
     with pytest.raises(
         InputError, match=f"open to others than its owner; got mode {mode:o}; wanted 600; try chmod"
     ):
-        pseudonyms(PEOPLE, path)
+        enrol(PEOPLE, path)
 
 
 def damage(content: dict, what: str) -> str:
@@ -142,11 +142,11 @@ def damage(content: dict, what: str) -> str:
 
 @pytest.mark.parametrize("what", ["salt", "short", "person", "list", "version", "cut"])
 def test_a_damaged_map_is_refused_and_left_alone(path: Path, what: str) -> None:
-    pseudonyms(PEOPLE, path)
+    enrol(PEOPLE, path)
     path.write_text(damage(json.loads(path.read_text()), what))
     before = path.read_bytes()
     with pytest.raises(InputError, match="is damaged; wanted the file as") as caught:
-        pseudonyms(PEOPLE, path)
+        enrol(PEOPLE, path)
     assert path.read_bytes() == before
     assert "Jane" not in str(caught.value)
 
@@ -154,13 +154,49 @@ def test_a_damaged_map_is_refused_and_left_alone(path: Path, what: str) -> None:
 def test_two_people_never_share_a_pseudonym(path: Path, monkeypatch) -> None:
     monkeypatch.setattr(pseudonym, "DIGITS", 1)
     with pytest.raises(InputError, match=r"two subjects of .* come to the same pseudonym, s-"):
-        pseudonyms([f"person {number}" for number in range(17)], path)
+        enrol([f"person {number}" for number in range(17)], path)
 
 
 def test_a_map_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"the identity map .* cannot be read or written"):
-        pseudonyms(PEOPLE, tmp_path / "file" / "map.json")
-    (tmp_path / "dangling.json").symlink_to(tmp_path / "nowhere.json")
-    with pytest.raises(InputError, match=r"cannot be read or written; got No such file"):
-        pseudonyms(PEOPLE, tmp_path / "dangling.json")
+        enrol(PEOPLE, tmp_path / "file" / "map.json")
+    (tmp_path / "circle.json").symlink_to(tmp_path / "circle.json")
+    with pytest.raises(InputError, match=r"cannot be read or written; got a circle of links"):
+        enrol(PEOPLE, tmp_path / "circle.json")
+
+
+def test_a_map_that_is_a_link_stays_one(tmp_path: Path) -> None:
+    link, kept = tmp_path / "link.json", tmp_path / "safe" / "kept.json"
+    link.symlink_to(kept)
+    names = enrol(PEOPLE, link).names
+    assert enrol(PEOPLE, link).names == names
+    assert link.is_symlink()
+    assert not kept.is_symlink()
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_was_written_can_be_taken_back(path: Path) -> None:
+    enrol(PEOPLE, path).withdraw()
+    assert not list(path.parent.iterdir())
+    enrol(PEOPLE, path)
+    before = path.read_bytes()
+    more = enrol(["another"], path)
+    assert path.read_bytes() != before
+    more.withdraw()
+    assert path.read_bytes() == before
+
+
+def test_what_another_import_uses_is_not_taken_back(path: Path) -> None:
+    first = enrol(PEOPLE, path)
+    second = enrol(PEOPLE, path)
+    assert second.names == first.names
+    first.withdraw()
+    assert set(json.loads(path.read_text())["subjects"]) == set(second.names)
+
+
+def test_a_refused_enrolment_leaves_no_lock(path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(pseudonym, "DIGITS", 1)
+    with pytest.raises(InputError, match="come to the same pseudonym"):
+        enrol([f"person {number}" for number in range(17)], path)
+    assert not list(path.parent.iterdir())

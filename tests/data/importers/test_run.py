@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import fsspec
 import numpy as np
 import pytest
 
-from dtsinn.core.errors import InputError, StoreError
+from dtsinn.core.errors import InputError, RunError, StoreError
 from dtsinn.core.protocol import protocol_of_frames
 from dtsinn.core.seeds import generator
 from dtsinn.data.importers.run import import_study
@@ -46,6 +47,7 @@ class ArraySource:
             )
             for number, count in enumerate(slices)
         )
+        self.fingerprint = "arrays"
         self.read_so_far: list[int] = []
         self.stop_at: int | None = None
 
@@ -229,7 +231,7 @@ def _early(images) -> None:
         (
             _early,
             r"subjects\.3: two has activity before its injection; got some in the 1 frames that "
-            "end by 10 s; wanted 0",
+            "end by 10 s; wanted 0 in them; try the other order of tracers, or another protocol",
         ),
     ],
 )
@@ -334,3 +336,66 @@ def test_mixtures_without_truth_become_a_store_too(archive, out, people, simulat
     assert not header.has_truth
     assert header.protocol.name == "measured"
     assert np.allclose(open_store(out).read(range(4)).mixture_NTYX, mixture)
+
+
+def test_other_plans_and_files_do_not_go_on_with_what_was_left(out, people) -> None:
+    source = ArraySource([20, 20])
+    source.stop_at = 1
+    with pytest.raises(KeyboardInterrupt):
+        import_study(source, out, people)
+    other = ArraySource([20, 20])
+    other.fingerprint = "arrays in another unit"
+    with pytest.raises(StoreError, match="was begun with other settings; got samples_digest"):
+        import_study(other, out, people)
+    import_study(ArraySource([20, 20]), out, people)
+    digest = open_store(out).group.attrs["samples_digest"]
+    assert import_study(ArraySource([20, 20]), out + "2", people.with_name("other.json"))
+    assert open_store(out + "2").group.attrs["samples_digest"] != digest, "by the map's salt"
+
+
+def test_a_refusal_takes_back_what_it_added_to_the_map(out, people) -> None:
+    with pytest.raises(InputError, match="holds NaN"):
+        import_study(DamagedSource(_nan), out, people)
+    assert not list(people.parent.iterdir())
+    import_study(ArraySource([1]), out + "1", people)
+    before = people.read_bytes()
+    with pytest.raises(InputError, match="holds NaN"):
+        import_study(DamagedSource(_nan), out, people)
+    assert people.read_bytes() == before
+
+
+class FailingSource(ArraySource):
+    """One whose last subject cannot be read for now."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__([20, 20])
+        self.error = error
+
+    def images(self, subject: int) -> dict[str, np.ndarray]:
+        if subject == 1:
+            raise self.error
+        return super().images(subject)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RunError("cannot be read for now")])
+def test_a_failure_that_passes_keeps_what_was_written(out, people, error) -> None:
+    with pytest.raises(RunError):
+        import_study(FailingSource(error), out, people)
+    again = ArraySource([20, 20])
+    import_study(again, out, people)
+    assert open_store(out).header.samples == 40
+
+
+def test_the_map_may_not_be_the_store(out) -> None:
+    with pytest.raises(InputError, match="is the store; wanted another file than OUT"):
+        import_study(ArraySource([1]), out, Path(out))
+    assert not list(Path(out).parent.iterdir())
+
+
+def test_an_id_that_is_no_utf8_is_refused(out, people) -> None:
+    source = ArraySource([1, 1])
+    odd = dataclasses.replace(source.subjects[1], identity="person \ud800")
+    source.subjects = (source.subjects[0], odd)
+    with pytest.raises(InputError, match=r"subjects\.1: its id is no text in UTF-8"):
+        import_study(source, out, people)
+    assert not list(people.parent.iterdir())

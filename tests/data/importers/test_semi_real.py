@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -233,3 +234,25 @@ def test_a_foreign_tracer_needs_a_name_and_a_half_life(pair) -> None:
     source = open_plan(archive.plan(plan), "nifti")
     assert source.shape.tracers == ("pk11195", "fdg")
     assert np.array_equal(source.read(0)["tracers"], wanted)
+
+
+def test_a_scan_of_one_long_frame_is_refused(archive, simulated) -> None:
+    plan = archive.pairs(simulated[:1])
+    fields = {"FrameTimesStart": [0.0], "FrameDuration": [5550.0]}
+    path = archive.folder / "person-0-fmz.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+    archive.image("person-0-fmz", simulated[0].single_KSTYX[0][:, :1])
+    with pytest.raises(InputError, match=r"subjects\.0\.first, fmz: the scan has one frame"):
+        open_plan(archive.plan(plan), "nifti")
+
+
+def test_plan_and_files_are_in_the_fingerprint(pair) -> None:
+    archive, plan, _ = pair
+    prints = [open_plan(archive.plan(plan), "nifti").fingerprint for _ in range(2)]
+    plan["subjects"][0]["first"]["half_life"] = 1218.0
+    prints.append(open_plan(archive.plan(plan), "nifti").fingerprint)
+    path = archive.folder / "person-0-fdg.nii.gz"
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1000))
+    prints.append(open_plan(archive.plan(plan), "nifti").fingerprint)
+    assert prints[0] == prints[1]
+    assert len(set(prints)) == 3

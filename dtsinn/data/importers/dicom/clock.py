@@ -13,15 +13,13 @@ import numpy.typing as npt
 from dtsinn.core.errors import InputError
 from dtsinn.data.importers.dicom.moment import DAY_S, Moment
 from dtsinn.data.importers.dicom.series import Series, shared
-from dtsinn.data.importers.frames import Frames, check_frames
+from dtsinn.data.importers.frames import JITTER_S, Frames, check_frames
 
 REFERENCE_SLACK_S = 1.0
 REFERENCE_SLACK_SHARE = 0.05
 """Up to which FrameReferenceTime may miss the expected place in its frame: seconds, or a share of
 the frame, whichever is more (uncited). A share of 0.05 takes in the middle of the frame, which
 DICOM names for long-lived nuclides, and leaves out its start and its end."""
-STAMP_SLACK_S = 0.02
-"""Up to which time stamps with a fraction may miss contiguous frames, s (uncited)."""
 TODAY_HALF_LIFE_S = 6 * 3600.0
 """Half-life up to which a time of injection without a date means the nearest one (uncited):
 nothing is left of such a nuclide half a day later, so the nearest is the only one possible."""
@@ -71,7 +69,7 @@ def series_clock(series: Series, half_life: float | None) -> Clock:
         )
     starts_T = _elapsed(acquired, series.where)
     in_whole_seconds = all(moment.seconds % 1 == 0 for moment in acquired)
-    frames = _contiguous(series, starts_T, durations, 1.0 if in_whole_seconds else STAMP_SLACK_S)
+    frames = _contiguous(series, starts_T, durations, 1.0 if in_whole_seconds else JITTER_S)
     zero = acquired[0]
     since_zero = None if series_moment is None else series_moment.since(zero)
     if reference_T is not None:
@@ -237,6 +235,14 @@ def _clock_of_references(
             wanted="AcquisitionTime or FrameReferenceTime",
         )
     starts_T = reference_T - average_T
+    earliest = -max(JITTER_S, REFERENCE_SLACK_SHARE * float(durations[0]))
+    if starts_T[0] < earliest:
+        raise InputError(
+            f"{series.where}: FrameReferenceTime puts the first frame before the series",
+            got=f"a start {-starts_T[0]:.1f} s before the series time",
+            wanted="when the activity equals the frame's average, which is no start of a frame",
+            hint="the series with its acquisition times",
+        )
     slack = max(REFERENCE_SLACK_S, float((REFERENCE_SLACK_SHARE * durations).max()))
     frames = _contiguous(series, starts_T - starts_T[0], durations, slack)
     # Counted from the series time, the first frame starts at starts_T[0].

@@ -96,10 +96,13 @@ def read_pet_headers(folder: Path, where: str) -> list[ImageHeader]:
         InputError: pydicom is not installed, or a DICOM file is damaged.
     """
     require_pydicom()
-    if not folder.is_dir():
-        raise InputError(f"{where}: there is no such folder")
-    # A link to nothing is a file that should be there.
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() or path.is_symlink()]
+    try:
+        if not folder.is_dir():
+            raise InputError(f"{where}: there is no such folder")
+        # A link to nothing is a file that should be there.
+        files = [path for path in sorted(folder.rglob("*")) if path.is_file() or path.is_symlink()]
+    except OSError as error:  # too long a name, no permission: the text holds the path
+        raise InputError(f"{where}: the folder cannot be read", got=error.strerror) from None
     paths = [
         path
         for number, path in enumerate(files, 1)

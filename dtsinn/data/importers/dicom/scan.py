@@ -18,6 +18,7 @@ from dtsinn.data.importers.dicom.activity import Injected, Quantity, is_correcte
 from dtsinn.data.importers.dicom.clock import header_half_life, injection_on, series_clock
 from dtsinn.data.importers.dicom.header import read_pet_headers, silent_pydicom
 from dtsinn.data.importers.dicom.series import Series, arrange, image_name, series_grid, shared
+from dtsinn.data.importers.files import refuse_passing, stamps
 from dtsinn.data.importers.grid import Grid
 from dtsinn.data.importers.scan import Scan
 
@@ -78,6 +79,7 @@ def open_dicom(
         axes=grid.axes,
         decay_corrected=is_corrected(series),
         read_slices=_Reader(series, grid, slope_TZ, intercept_TZ),
+        stamps=stamps((header.path for header in series.all), where),
     )
 
 
@@ -114,7 +116,8 @@ class _Reader:
         with silent_pydicom():
             try:
                 stored = dcmread(header.path, specific_tags=_PIXEL_TAGS).pixel_array
-            except Exception:  # foreign bytes: whatever the reader trips over
+            except Exception as error:  # foreign bytes: whatever the reader trips over
+                refuse_passing(what, error)
                 raise InputError(f"{what} is damaged", hint="copy it again") from None
         if stored.shape != (header.rows, header.columns):
             raise InputError(

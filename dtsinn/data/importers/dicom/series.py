@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from dtsinn.core.errors import InputError
 from dtsinn.data.importers.dicom.header import ENHANCED, ImageHeader
+from dtsinn.data.importers.files import MOST_VOXELS
 from dtsinn.data.importers.grid import Grid, grid_of
 
 T = TypeVar("T")
@@ -133,6 +134,12 @@ def series_grid(series: Series) -> Grid:
     columns = shared(series, lambda header: header.columns, "Columns")
     if rows < 1 or columns < 1:
         raise InputError(f"{where}: Rows and Columns", got="none", wanted="the size of a slice")
+    if rows * columns * series.slices > MOST_VOXELS:
+        raise InputError(
+            f"{where}: size of a frame",
+            got=f"{rows} x {columns} x {series.slices}",
+            wanted=f"at most {MOST_VOXELS} voxels",
+        )
     spacing = _need(headers, "spacing", "PixelSpacing", 2, where)
     if spacing.min() <= 0 or np.ptp(spacing, axis=0).max() > SAME_PLACE_MM / max(rows, columns):
         raise InputError(f"{where}: PixelSpacing", wanted="one for all images, above 0 mm")

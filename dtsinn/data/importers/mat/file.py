@@ -14,12 +14,17 @@ import numpy.typing as npt
 from scipy.io.matlab import matfile_version
 
 from dtsinn.core.errors import InputError
+from dtsinn.data.importers.files import refuse_absurd, refuse_passing, stamps
 from dtsinn.data.importers.mat.mat5 import DamagedError, Mat5Array, mat5_arrays, read_mat5
 
 NUMERIC = frozenset(
     ["double", "single"] + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
 )
 """MATLAB's classes of numbers; logical, char, cell, struct, sparse and object are none."""
+
+
+THE_KEY = "the array of the plan's key"
+"""How messages name it: the key is the user's word, which no message repeats."""
 
 
 def mat_shape(path: Path, key: str, where: str) -> tuple[int, int, int]:
@@ -43,15 +48,17 @@ def mat_shape(path: Path, key: str, where: str) -> tuple[int, int, int]:
         kind, shape = array.kind, array.shape
     if kind not in NUMERIC:
         raise InputError(
-            f"{where}: {key!r} holds no real numbers", got=kind, wanted="double, single or intN"
+            f"{where}: {THE_KEY} holds no real numbers", got=kind, wanted="double, single or intN"
         )
     if 0 in shape:
-        raise InputError(f"{where}: {key!r} is empty", got=_by(shape))
+        raise InputError(f"{where}: {THE_KEY} is empty", got=_by(shape))
     if len(shape) not in (2, 3):
         raise InputError(
-            f"{where}: {key!r}", got=f"{len(shape)} dimensions", wanted="rows x columns x frames"
+            f"{where}: {THE_KEY}", got=f"{len(shape)} dimensions", wanted="rows x columns x frames"
         )
     rows, columns, frames = (*shape, 1)[:3]
+    (state,) = stamps([path], where)  # MATLAB keeps a number in one byte at least
+    refuse_absurd(where, (rows, columns), rows * columns * frames, state[0], packed=True)
     return rows, columns, frames
 
 
@@ -60,20 +67,25 @@ def read_mat(path: Path, key: str, where: str) -> npt.NDArray[np.floating[Any]]:
 
     Raises:
         InputError: As :func:`mat_shape`, or the numbers are damaged, NaN or infinite.
+        RunError: The file cannot be read for now.
     """
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        refuse_passing(where, error)
     shape = mat_shape(path, key, where)  # the file may have changed since it was opened
     stored = _read_hdf5(path, key, where) if _is_hdf5(path, where) else _read_mat5(path, key, where)
     array_YXT = stored.reshape(shape).astype(np.float64)
     if not np.isfinite(array_YXT).all():
-        raise InputError(f"{where}: {key!r} holds NaN or infinity")
+        raise InputError(f"{where}: {THE_KEY} holds NaN or infinity")
     return array_YXT
 
 
 def _is_hdf5(path: Path, where: str) -> bool:
     """Whether the file is of version 7.3; anything but that and version 5 and 7 is refused."""
-    if path.is_file() and h5py.is_hdf5(path):
-        return True
     try:
+        if path.is_file() and h5py.is_hdf5(path):
+            return True
         major, _ = matfile_version(str(path), appendmat=False)
     except OSError as error:
         raise InputError(f"{where} cannot be read", got=error.strerror or "no bytes") from None
@@ -96,16 +108,19 @@ def _find_mat5(path: Path, key: str, where: str) -> Mat5Array:
         raise _damaged(where) from None
     found = [array for array in arrays if array.name == key]
     if not found:
-        raise _no_key(where, key, len(arrays))
+        raise _no_key(where, len(arrays))
     if len(found) > 1:
-        raise InputError(f"{where} has more than one array {key!r}", got=len(found), wanted="one")
+        raise InputError(
+            f"{where} has more than one array of the plan's key", got=len(found), wanted="one"
+        )
     return found[0]
 
 
 def _read_mat5(path: Path, key: str, where: str) -> npt.NDArray[Any]:
     try:
         return read_mat5(path, _find_mat5(path, key, where))
-    except (DamagedError, OSError):
+    except (DamagedError, OSError, MemoryError) as error:
+        refuse_passing(where, error)
         raise _damaged(where) from None
 
 
@@ -113,7 +128,7 @@ def _hdf5_header(path: Path, key: str, where: str) -> tuple[str, tuple[int, ...]
     try:
         with h5py.File(path, "r") as file:
             if key not in file:
-                raise _no_key(where, key, len([name for name in file if name[0] != "#"]))
+                raise _no_key(where, len([name for name in file if name[0] != "#"]))
             item = file[key]
             kind = item.attrs.get("MATLAB_class", b"")
             kind = kind.decode() if isinstance(kind, bytes) else str(kind)
@@ -136,7 +151,8 @@ def _read_hdf5(path: Path, key: str, where: str) -> npt.NDArray[Any]:
     try:
         with h5py.File(path, "r") as file:
             return np.asarray(file[key][()]).T
-    except Exception:
+    except Exception as error:
+        refuse_passing(where, error)
         raise _damaged(where) from None
 
 
@@ -146,9 +162,11 @@ def _damaged(where: str) -> InputError:
     )
 
 
-def _no_key(where: str, key: str, others: int) -> InputError:
+def _no_key(where: str, others: int) -> InputError:
     return InputError(
-        f"{where} has no array {key!r}", got=f"{others} of other names", hint="key in the plan"
+        f"{where} has no array of the plan's key",
+        got=f"{others} of other names",
+        hint="key in the plan",
     )
 
 

@@ -41,7 +41,7 @@ class _PlanFile:
         slice_thickness_mm: Distance of neighbouring slice numbers.
         subjects: Regular expression on the file's stem with the groups ``subject`` and ``slice``,
             or a mapping from subject to stems or patterns, in the order of the slices.
-        splits: From subject to split; the importer assigns the others.
+        splits: From subject to split, for all subjects; without it the importer assigns them.
         folders: Of ``mixture`` and of each tracer; by default "hybrid" and the tracers' names.
         key: Of the array in the files.
         units: Of the numbers. The published data are normalised: then ``scale``.
@@ -206,6 +206,7 @@ def _subjects(value: Any) -> re.Pattern[str] | dict[str, tuple[str, ...]]:
             "the plan: subjects",
             wanted="a regular expression, or a mapping from subject to names of files",
         )
+    _refuse_unquoted("subjects", value)
     lists = {}
     for number, (identity, stems) in enumerate(value.items()):
         stems = [stems] if isinstance(stems, str) else stems
@@ -213,12 +214,23 @@ def _subjects(value: Any) -> re.Pattern[str] | dict[str, tuple[str, ...]]:
             raise InputError(
                 f"the plan: subjects, entry {number}", wanted="names of files, in quotes"
             )
-        if not str(identity).strip():
+        if not identity.strip():
             raise InputError(
                 f"the plan: subjects, entry {number}", got="an empty word", wanted="a subject"
             )
-        lists[str(identity)] = tuple(stems)
+        lists[identity] = tuple(stems)
     return lists
+
+
+def _refuse_unquoted(key: str, value: Mapping[Any, Any]) -> None:
+    """Refuse subjects that YAML took for a number, a date or a truth: 010 would be 8."""
+    for number, identity in enumerate(value):
+        if not isinstance(identity, str):
+            raise InputError(
+                f"the plan: {key}, entry {number}, is called no text",
+                got=type(identity).__name__,
+                hint='quotes around it, as in "010" or "1980-02-03"',
+            )
 
 
 def _splits(value: Any) -> dict[str, str]:
@@ -226,6 +238,7 @@ def _splits(value: Any) -> dict[str, str]:
         return {}
     if not isinstance(value, Mapping):
         raise InputError("the plan: splits", wanted="a mapping from subject to split")
+    _refuse_unquoted("splits", value)
     for number, split in enumerate(value.values()):
         if split not in SPLITS:
             raise InputError(
@@ -233,4 +246,4 @@ def _splits(value: Any) -> dict[str, str]:
                 got="another word",
                 wanted=f"one of {', '.join(SPLITS)}",
             )
-    return {str(identity): split for identity, split in value.items()}
+    return dict(value)

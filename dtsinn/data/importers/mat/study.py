@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dtsinn.core.errors import InputError
+from dtsinn.data.importers.files import fingerprint, stamps
 from dtsinn.data.importers.mat.file import mat_shape, read_mat
 from dtsinn.data.importers.mat.plan import MatPlan, read_mat_plan
 from dtsinn.data.importers.mat.subjects import natural_order, place, subjects_of
@@ -64,6 +65,11 @@ def open_mat(folder: Path, plan: Path) -> Source:
         plan=settings,
         files=files,
         stems=tuple(member.stems for member in members),
+        fingerprint=fingerprint(
+            [settings.key, settings.scale, settings.rows, settings.columns, settings.folders],
+            [(member.subject.identity, member.stems) for member in members],
+            {kind: stamps(by_stem.values(), kind) for kind, by_stem in files.items()},
+        ),
     )
 
 
@@ -76,12 +82,14 @@ class MatSource:
     plan: MatPlan
     files: Mapping[str, Mapping[str, Path]]
     stems: tuple[tuple[str, ...], ...]
+    fingerprint: str
 
     def read(self, subject: int) -> dict[str, FloatArray]:
         """The images of one subject: ``mixture`` [S, T, Y, X], ``tracers`` [S, K, T, Y, X].
 
         Raises:
             InputError: A file is damaged, or holds complex numbers, NaN or infinity.
+            RunError: A file cannot be read for now.
         """
         stems = self.stems[subject]
         mixture, *tracers = (self._sequence(kind, stems) for kind in self.files)
@@ -110,13 +118,16 @@ class MatSource:
 
 def _files(folder: Path, kind: str) -> dict[str, Path]:
     """The ``.mat`` files of a folder by stem, in natural order."""
-    if not folder.is_dir():
-        raise InputError(
-            f"{kind}: there is no such folder in the source",
-            hint="folders in the plan, or truth: false where there are no single tracers",
-        )
-    paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    foreign = sum(not (path.is_file() and path.suffix.lower() == ".mat") for path in paths)
+    try:
+        if not folder.is_dir():
+            raise InputError(
+                f"{kind}: there is no such folder in the source",
+                hint="folders in the plan, or truth: false where there are no single tracers",
+            )
+        paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        foreign = sum(not (path.is_file() and path.suffix.lower() == ".mat") for path in paths)
+    except OSError as error:  # too long a name, no permission: the text holds the path
+        raise InputError(f"{kind}: its folder cannot be read", got=error.strerror) from None
     if foreign:
         raise InputError(
             f"{kind}: its folder holds {foreign} things that are no .mat files",

@@ -6,6 +6,7 @@ the front, z to the head; the store has [S, T, Y, X] with rows from front to bac
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from nibabel.orientations import apply_orientation
 
 from dtsinn.core.errors import InputError
 from dtsinn.data.importers.activity import merge, to_present_activity
+from dtsinn.data.importers.files import refuse_absurd, refuse_passing, stamps
 from dtsinn.data.importers.grid import Grid, grid_of
 from dtsinn.data.importers.nifti.sidecar import read_sidecar
 from dtsinn.data.importers.plan import MixturePlan, SinglePlan
@@ -38,7 +40,8 @@ def open_nifti(
             sidecar name a half-life. None for a mixture, which has no half-life of its own.
 
     Returns:
-        The scan; ``half_life`` and ``injection_time`` are those of plan or sidecar, or None.
+        The scan; ``half_life`` and ``injection_time`` are those of plan or sidecar, or None. Of a
+        mixture, ``injection_time`` is the sidecar's.
 
     Raises:
         InputError: A file is missing or damaged, is not what dtsinn reads, or lacks something
@@ -46,7 +49,7 @@ def open_nifti(
     """
     path = folder / plan.image
     image = _open(path, f"{where}.image")
-    grid = _grid(image, f"{where}.image")
+    grid = _grid(image, path, f"{where}.image")
     beside = folder / plan.sidecar if plan.sidecar is not None else _beside(path)
     known = merge(plan, read_sidecar(beside, f"{where}.sidecar"), where)
     if len(known.frames.start) != grid.frames:
@@ -72,6 +75,7 @@ def open_nifti(
         axes=grid.axes,
         decay_corrected=known.decay_corrected,
         read_slices=read_slices,
+        stamps=stamps([path, beside], where),
     )
 
 
@@ -96,13 +100,17 @@ def _beside(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
 
 
-def _grid(image: Any, where: str) -> Grid:
+def _grid(image: Any, path: Path, where: str) -> Grid:
     header = image.header
     if len(image.shape) != 4 or min(image.shape) < 1:
         shape = " x ".join(map(str, image.shape))
         raise InputError(f"{where} is no dynamic scan", got=shape, wanted="x, y, z and frames")
     if header.get_data_dtype().kind not in "iuf":
         raise InputError(f"{where}: type of the voxels", got=header.get_data_dtype(), wanted="real")
+    (state,) = stamps([path], where)
+    promised = math.prod(image.shape) * header.get_data_dtype().itemsize
+    packed = path.name.endswith(".gz")
+    refuse_absurd(where, image.shape[:3], promised, state[0], packed=packed)
     if int(header["sform_code"]) <= 0 and int(header["qform_code"]) <= 0:
         raise InputError(
             f"{where} does not say how it is oriented",
@@ -126,6 +134,7 @@ def _read(image: Any, grid: Grid, factor_T: FloatArray, which: slice, where: str
     try:
         voxels = np.asarray(image.dataobj[tuple(index)])
     except Exception as error:  # readers raise many kinds, and their text holds the path
+        refuse_passing(where, error)
         raise InputError(
             f"{where} is damaged", got=type(error).__name__, wanted="all of its voxels"
         ) from None

@@ -21,6 +21,7 @@ class Sidecar:
     Attributes:
         frame_start: [T] s, ``FrameTimesStart``.
         frame_duration: [T] s, ``FrameDuration``; end times in files that fell into the trap.
+        scan_start: s, ``ScanStart``.
         injection_time: s, ``InjectionStart``.
         half_life: s, ``RadionuclideHalfLife`` (dcm2niix writes what the scanner used), or that of
             ``TracerRadionuclide``.
@@ -32,6 +33,7 @@ class Sidecar:
 
     frame_start: tuple[float, ...]
     frame_duration: tuple[float, ...]
+    scan_start: float | None
     injection_time: float | None
     half_life: float | None
     units: str | None
@@ -55,6 +57,7 @@ def read_sidecar(path: Path, where: str) -> Sidecar:
     return Sidecar(
         frame_start=fields.needed_numbers("FrameTimesStart"),
         frame_duration=fields.needed_numbers("FrameDuration"),
+        scan_start=fields.number("ScanStart"),
         injection_time=fields.number("InjectionStart"),
         half_life=half_life,
         units=None if units is None else re.sub(r"[^A-Za-z0-9/*^.%-]", "", units)[:16],
