@@ -6,7 +6,6 @@ Shape letters: T point in time.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
@@ -60,8 +59,7 @@ def draw_tracers(tracers: Sequence[Tracer], folder: Path) -> list[Path]:
     if len(tracers) > 1:
         paths.append(write_figure(tracer_sheet(tracers), folder / "tracers.png"))
     for tracer in tracers:
-        name = re.sub(r"[^A-Za-z0-9+-]+", "-", tracer.name)
-        paths.append(write_figure(tracer_curves(tracer), folder / f"{name}.png"))
+        paths.append(write_figure(tracer_curves(tracer), folder / f"{tracer.name}.png"))
     return paths
 
 
