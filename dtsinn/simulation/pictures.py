@@ -58,8 +58,7 @@ def draw_tracers(tracers: Sequence[Tracer], folder: Path) -> list[Path]:
     paths = []
     if len(tracers) > 1:
         paths.append(write_figure(tracer_sheet(tracers), folder / "tracers.png"))
-    for tracer in tracers:
-        paths.append(write_figure(tracer_curves(tracer), folder / f"{tracer.name}.png"))
+    paths += [write_figure(tracer_curves(one), folder / f"{one.name}.png") for one in tracers]
     return paths
 
 
