@@ -191,13 +191,14 @@ def _notes(store: Store, rounds: int, steps: int, busy: float) -> list[str]:
         f"Milliseconds a sample: median of {rounds} interleaved passes over the train samples "
         f"(bucket: {min(rounds, BUCKET_ROUNDS)}) after one that is not counted, in brackets the "
         "range. CPU time is the process's, all threads, without the S3 server's.",
-        "The stream reads blocks through dask in a thread, checks every sample for NaN and "
-        "shuffles the samples of four blocks; all ways through zarr decode in one thread. The "
-        "memmap has neither compression nor checksum.",
+        "The stream reads blocks through dask in a thread, verifies the checksum of every chunk, "
+        "looks for NaN and shuffles the samples of four blocks; it decodes the store's own layout "
+        "without zarr's event loop. The memmap has neither compression nor checksum, .mat files "
+        "have no checksum unless they are compressed.",
         f"Shares over {steps} steps, batch 1, one torch thread. Errors are root mean squares over "
         "all samples.",
-        f"Load average of the machine when the benchmark began: {busy:.1f}; above 0.5 other work "
-        "took part of its cores.",
+        f"Load average when it began, with what simulated the data: {busy:.1f} on "
+        f"{os.cpu_count()} cores.",
     ]
 
 

@@ -11,20 +11,21 @@ from collections import defaultdict
 
 import numpy as np
 import numpy.typing as npt
-
-Float32Array = npt.NDArray[np.float32]
+import torch
+from torch import Tensor
 
 
 class Buffers:
-    """Arrays to be filled; as many exist as were in use at once."""
+    """Tensors to be filled; as many exist as were in use at once."""
 
     def __init__(self) -> None:
-        self._idle: defaultdict[tuple[int, ...], list[Float32Array]] = defaultdict(list)
+        self._idle: defaultdict[tuple[int, ...], list[npt.NDArray[np.float32]]] = defaultdict(list)
 
-    def lend(self, shape: tuple[int, ...]) -> Float32Array:
-        """An array with arbitrary content; it comes back when its last view is gone."""
+    def lend(self, shape: tuple[int, ...]) -> Tensor:
+        """A float32 tensor with arbitrary content; it comes back when its last view is gone."""
         idle = self._idle[shape]
         memory = idle.pop() if idle else np.empty(shape, np.float32)
+        # An array of its own, which torch keeps as long as any tensor looks at it.
         lent = memory[...]
         weakref.finalize(lent, idle.append, memory).atexit = False
-        return lent
+        return torch.from_numpy(lent)

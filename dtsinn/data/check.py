@@ -10,7 +10,7 @@ import numpy.typing as npt
 from dtsinn.core.errors import StoreError
 from dtsinn.core.progress import Progress, no_progress
 from dtsinn.data.digest import content_digest
-from dtsinn.data.header import AGAIN, coordinate
+from dtsinn.data.header import AGAIN
 from dtsinn.data.layout import KINETICS, SPLITS, is_per_subject
 from dtsinn.data.store import Samples, Store, StoreHeader, open_store
 
@@ -90,7 +90,7 @@ def _check_splits(store: Store) -> None:
 def _check_pixels(store: Store) -> None:
     header = store.header
     for name, size in zip(("y", "x"), header.voxel_size, strict=True):
-        steps = np.diff(coordinate(header.path, store.group, name))
+        steps = np.diff(store.values(name))
         if (np.abs(steps - size) > PIXEL_TOLERANCE * size).any():
             raise StoreError(
                 f"{header.path}: {name} is not spaced as voxel_size says",
@@ -103,9 +103,9 @@ def _check_pixels(store: Store) -> None:
 def _check_kinetics(store: Store) -> None:
     path, subjects = store.header.path, len(set(store.subject_N))
     for name in KINETICS:
-        if name not in store.group:
+        if name not in store.arrays:
             continue
-        rows = len(coordinate(path, store.group, name))
+        rows = len(store.values(name))
         if is_per_subject(name) and rows != subjects:
             raise StoreError(f"{path}: {name}", got=f"{rows} subjects", wanted=subjects, hint=AGAIN)
 

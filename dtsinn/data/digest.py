@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterator
@@ -25,13 +26,13 @@ def content_digest(group: zarr.Group) -> str:
         StoreError: A chunk is missing. What zarr raises: a chunk is damaged.
     """
     total = hashlib.sha256()
-    for name in sorted(group.array_keys()):
+    for name, array in sorted(group.arrays()):
         total.update(name.encode())
-        array = group[name]
         if name in IMAGES:
-            block = array.shards[0]
-            starts = range(0, array.shape[0], block)
-            tasks = [dask.delayed(_hash_samples)(array, name, start, block) for start in starts]
+            block = (array.shards or array.chunks)[0]
+            # The array goes into the function: dask would look into it anew for every task.
+            hashed = dask.delayed(functools.partial(_hash_samples, array, name), pure=False)
+            tasks = [hashed(start, block) for start in range(0, array.shape[0], block)]
             for hashes in dask.compute(*tasks, scheduler="threads"):
                 total.update(hashes)
         elif name in COORDINATES or name in KINETICS:

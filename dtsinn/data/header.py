@@ -75,14 +75,21 @@ def check_attributes(path: str, attributes: Mapping[str, Any]) -> None:
         raise StoreError(f"{path} is not complete", hint="the command that wrote it, once more")
 
 
-def read_header(path: str, group: zarr.Group, attributes: Mapping[str, Any]) -> StoreHeader:
+def read_header(
+    path: str, members: Mapping[str, Any], attributes: Mapping[str, Any]
+) -> StoreHeader:
     """The header of a finished store.
+
+    Args:
+        path: Of the store, for messages.
+        members: Its arrays by name, and whatever else lies there.
+        attributes: Of the group.
 
     Raises:
         StoreError: An array or attribute is missing, damaged, or does not fit the others.
     """
-    sizes = _check_arrays(path, group)
-    values = {name: coordinate(path, group, name) for name in COORDINATES}
+    sizes = _check_arrays(path, members)
+    values = {name: coordinate(path, name, members[name]) for name in COORDINATES}
     first, second = values["tracer"]
     half_life = values["half_life"]
     if (half_life <= 0).any():
@@ -106,9 +113,9 @@ def read_header(path: str, group: zarr.Group, attributes: Mapping[str, Any]) -> 
         size=(sizes["y"], sizes["x"]),
         voxel_size=(float(voxel[0]), float(voxel[1])),
         samples=sizes["sample"],
-        dtype=str(group["mixture"].dtype),
+        dtype=str(members["mixture"].dtype),
         region_names=tuple(of.get("region_names", [], _is_names, "a list of names")),
-        has_truth="tracers" in group,
+        has_truth="tracers" in members,
         origin=of.text("origin", ""),
         noise=_noise_in_words(noise),
         labels=of.text("labels", ""),
@@ -119,14 +126,14 @@ def read_header(path: str, group: zarr.Group, attributes: Mapping[str, Any]) -> 
     )
 
 
-def coordinate(path: str, group: zarr.Group, name: str) -> npt.NDArray[Any]:
+def coordinate(path: str, name: str, array: zarr.Array) -> npt.NDArray[Any]:
     """The values of a small array; text as an object array of ``str``.
 
     Raises:
         StoreError: It is damaged. A missing chunk reads as empty text or NaN.
     """
     try:
-        values = np.asarray(group[name][...])
+        values = np.asarray(array[...])
     except Exception as error:  # zarr and its codecs raise many kinds
         raise StoreError(f"{path}: {name} is damaged", got=cause(error), hint=AGAIN) from error
     if values.dtype.kind in TEXT_KINDS:
@@ -172,7 +179,7 @@ def _is_names(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)
 
 
-def _check_arrays(path: str, group: zarr.Group) -> dict[str, int]:
+def _check_arrays(path: str, members: Mapping[str, Any]) -> dict[str, int]:
     """Names, types and dimensions of all arrays; the length of each dimension.
 
     Raises:
@@ -181,7 +188,7 @@ def _check_arrays(path: str, group: zarr.Group) -> dict[str, int]:
     sizes: dict[str, int] = {"tracer": 2}
     first_with = {"tracer": "a pair"}
     for name, spec in (IMAGES | COORDINATES | KINETICS).items():
-        array = group.get(name)
+        array = members.get(name)
         if array is None and (name == "mixture" or name in COORDINATES):
             raise StoreError(f"{path}: array {name} is missing", hint=AGAIN)
         if array is None:

@@ -5,36 +5,25 @@ form a window; its samples are shuffled and yielded while a thread reads the nex
 holds two windows whatever the size of the store. The order is known before anything is read, so a
 run resumes at any sample without reading what came before.
 
-A sample is a view of its block: between zarr and the batch nothing is copied.
+A sample is a view of its block, in memory that is used again when nobody looks at it any more:
+between zarr and the batch nothing is copied.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-import dask
 import numpy as np
 import torch
-import zarr
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
-from zarr.buffer.cpu import NDBuffer
 
 from dtsinn.core.errors import InputError, StoreError
-from dtsinn.data.buffers import Buffers
 from dtsinn.data.order import IndexArray, blocks_of_epoch, samples_of_blocks, windows_of_epoch
 from dtsinn.data.store import Store
-
-ARRAYS = ("mixture", "tracers")
-"""What training reads."""
-Window = dict[int, list[Tensor]]
-"""Blocks by number; of each the mixture [N, T, Y, X] and the tracers [N, K, T, Y, X]."""
-DECODING_THREADS = 1
-"""Threads of zarr in a process that trains: handing each chunk to one of many costs more CPU time
-than decoding it (0.83 against 1.34 ms a sample of 64 x 64 x 18, measured on two cores)."""
+from dtsinn.data.windows import Blocks, ahead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +93,7 @@ class SampleStream(IterableDataset[dict[str, Tensor]]):
         place, skip = self._place(number, workers)
         part = self.reading.rank * workers + place
         windows = self._windows(part, self.reading.ranks * workers, skip)
-        for index_N, blocks in _ahead(windows, _Blocks(self.store, self.chosen)):
+        for index_N, blocks in ahead(windows, Blocks(self.store, self.chosen)):
             for sample, index in zip(index_N.tolist(), torch.from_numpy(index_N), strict=True):
                 block, row = divmod(sample, self.store.block)
                 mixture, tracers = (values[row] for values in blocks[block])
@@ -190,63 +179,3 @@ def _batched(samples: Iterator[dict[str, Tensor]], batch: int) -> Iterator[dict[
             yield {name: value.unsqueeze(0) for name, value in group[0].items()}
         else:
             yield {name: torch.stack([sample[name] for sample in group]) for name in group[0]}
-
-
-class _Blocks:
-    """The dask graphs of a store's blocks, built once and computed a window at a time."""
-
-    def __init__(self, store: Store, chosen: IndexArray) -> None:
-        self.store = store
-        self.buffers = Buffers()
-        read = dask.delayed(self._read, pure=False)
-        self.delayed = {block: read(block) for block in np.unique(chosen // store.block).tolist()}
-        if zarr.config.get("threading.max_workers") is None:
-            zarr.config.set({"threading.max_workers": DECODING_THREADS})
-
-    def read(self, index: IndexArray) -> Window:
-        """The blocks in which the samples ``index`` lie, verified, by number."""
-        numbers = np.unique(index // self.store.block).tolist()
-        tasks = [self.delayed[number] for number in numbers]
-        try:
-            blocks = dask.compute(*tasks, scheduler="synchronous", traverse=False)
-        except Exception as error:  # zarr and its codecs raise many kinds
-            samples = np.arange(self.store.header.samples)
-            raise self.store.blame(
-                samples[np.isin(samples // self.store.block, numbers)], error
-            ) from error
-        return {
-            number: self._verified(number, images)
-            for number, images in zip(numbers, blocks, strict=True)
-        }
-
-    def _read(self, number: int) -> list[Tensor]:
-        """A block as zarr hands it out, in lent memory, floats as float32."""
-        first = number * self.store.block
-        images = []
-        for name in ARRAYS:
-            array = self.store.arrays[name]
-            where = slice(first, min(first + self.store.block, array.shape[0]))
-            lent = self.buffers.lend((where.stop - where.start, *array.shape[1:]))
-            if array.dtype == lent.dtype:
-                array.get_basic_selection(where, out=NDBuffer.from_numpy_array(lent))
-            else:  # torch, as numpy takes ten times as long to widen float16
-                torch.from_numpy(lent).copy_(torch.from_numpy(array[where]))
-            images.append(torch.from_numpy(lent))
-        return images
-
-    def _verified(self, number: int, images: list[Tensor]) -> list[Tensor]:
-        first = number * self.store.block
-        for name, values in zip(ARRAYS, images, strict=True):
-            self.store.verified(name, np.arange(first, first + len(values)), values.numpy())
-        return images
-
-
-def _ahead(windows: Iterator[IndexArray], blocks: _Blocks) -> Iterator[tuple[IndexArray, Window]]:
-    """Read each window's blocks in a thread while the window before is used."""
-    with ThreadPoolExecutor(1, thread_name_prefix="dtsinn-read") as thread:
-        pending: tuple[IndexArray, Future[Window]] | None = None
-        for window in windows:
-            following = window, thread.submit(blocks.read, window)
-            if pending is not None:
-                yield pending[0], pending[1].result()
-            pending = following

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import zarr
@@ -33,7 +34,7 @@ def zarr_store(path: str, *, read_only: bool) -> LocalStore | FsspecStore:
     is_s3 = scheme in {"s3", "s3a"}
     try:
         return FsspecStore.from_url(
-            path, storage_options=S3_OPTIONS if is_s3 else {}, read_only=read_only
+            path, storage_options=_s3_options() if is_s3 else {}, read_only=read_only
         )
     except ImportError as error:
         raise StoreError(
@@ -79,6 +80,13 @@ def cannot_write(path: str, error: Exception) -> DtsinnError:
         got=cause(error),
         hint="the same command again when that is mended: it goes on where it stopped",
     )
+
+
+def _s3_options() -> dict[str, Any]:
+    """With the endpoint, as connections are kept by their options and outlive the environment."""
+    endpoints = (os.environ.get(name) for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
+    endpoint = next((url for url in endpoints if url), None)
+    return S3_OPTIONS | ({"endpoint_url": endpoint} if endpoint else {})
 
 
 async def _keys(store: LocalStore | FsspecStore) -> set[str]:

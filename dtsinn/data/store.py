@@ -5,7 +5,7 @@ Shape letters: N sample, K tracer (2), T frame, Y X pixel.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,18 +43,28 @@ class Samples:
 class Store:
     """An open store; made by :func:`open_store`."""
 
-    def __init__(self, group: zarr.Group, header: StoreHeader) -> None:
+    def __init__(self, group: zarr.Group, members: Mapping[str, Any], header: StoreHeader) -> None:
         self.group = group
         self.header = header
-        self.subject_N: StrArray = coordinate(header.path, group, "subject")
-        self.slice_N: npt.NDArray[np.float64] = coordinate(header.path, group, "slice")
-        self.split_N: StrArray = coordinate(header.path, group, "split")
         # Kept: zarr looks metadata up anew, and over an event loop, whenever a group is asked.
-        self.arrays = {name: group[name] for name in IMAGES if name in group}
-        """The images that the store has, by name."""
-        mixture = self.arrays["mixture"]
+        self.arrays: Mapping[str, zarr.Array] = members
+        """All arrays of the store, by name."""
+        self.subject_N: StrArray = self.values("subject")
+        self.slice_N: npt.NDArray[np.float64] = self.values("slice")
+        self.split_N: StrArray = self.values("split")
+        self.images = [name for name in IMAGES if name in members]
+        """Names of the images that the store has."""
+        mixture = members["mixture"]
         self.block = int((mixture.shards or mixture.chunks)[0])
         """Samples per shard."""
+
+    def values(self, name: str) -> npt.NDArray[Any]:
+        """All of a small array: a coordinate, an input function, kinetics.
+
+        Raises:
+            StoreError: It is damaged.
+        """
+        return coordinate(self.header.path, name, self.arrays[name])
 
     def subject_count(self, split: str) -> int:
         """Number of subjects in ``split``."""
@@ -78,7 +88,7 @@ class Store:
         """
         index = np.asarray(index_N, dtype=np.intp)
         arrays = {
-            name: self.verified(name, index, self._read_array(name, index)) for name in self.arrays
+            name: self.verified(name, index, self._read_array(name, index)) for name in self.images
         }
         return Samples(
             index_N=index,
@@ -111,9 +121,9 @@ class Store:
     def blame(self, index: npt.NDArray[np.intp], error: Exception) -> DtsinnError:
         """The sample and array of ``index`` that cannot be read, as an error."""
         for sample in index:
-            for name, array in self.arrays.items():
+            for name in self.images:
                 try:
-                    values = array[int(sample) : int(sample) + 1]
+                    values = self.arrays[name][int(sample) : int(sample) + 1]
                     self.verified(name, np.array([sample]), values)
                 except StoreError as located:
                     return located
@@ -158,7 +168,9 @@ def open_store(path: str, *, need_truth: bool = False) -> Store:
     try:
         attributes = dict(group.attrs)
         check_attributes(path, attributes)
-        store = Store(group, read_header(path, group, attributes))
+        # One look at all: zarr's answer to a name that is not there holds its caller's variables.
+        members = dict(group.members())
+        store = Store(group, members, read_header(path, members, attributes))
     except StoreError:
         raise
     except DtsinnError as error:

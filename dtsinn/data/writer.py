@@ -36,6 +36,7 @@ from dtsinn.data.plan import StorePlan, subjects_per_block
 from dtsinn.data.storage import (
     cannot_write,
     cause,
+    is_outage,
     open_for_writing,
     stored_keys,
     zarr_store,
@@ -112,6 +113,8 @@ class StoreWriter:
         try:
             digest = content_digest(open_for_writing(self.path))
         except Exception as error:
+            if is_outage(error):
+                raise cannot_write(self.out, error) from error
             raise StoreError(
                 f"{self.path} cannot be read back",
                 got=cause(error),

@@ -116,7 +116,9 @@ def test_an_interrupted_simulation_in_a_bucket_is_refused_and_continued(
     with pytest.raises(StoreError, match="not complete; try the command that wrote it, once more"):
         open_store(url)
     other = StudyRequest(subjects=12, slices=2, size=16, seed=2)
-    with pytest.raises(StoreError, match=r"begun with other settings; got request: .*seed"):
+    with pytest.raises(
+        StoreError, match=r"begun with other settings; got request\.seed: 1 before and 2"
+    ):
         simulate(other, url, workers=1)
     resumed = simulate(REQUEST, url, workers=1)
     assert 0 < resumed.samples_written < resumed.samples
