@@ -119,7 +119,7 @@ class Watched(Store):
 def test_the_first_subjects_of_train_and_val_are_read_and_drawn_the_same_each_time(
     small_store: Store, tmp_path: Path
 ) -> None:
-    store = Watched(small_store.group, small_store.header)
+    store = Watched(small_store.group, small_store.arrays, small_store.header)
     store.asked = []
     folder = tmp_path / "new" / "folder"
     (folder / "train").mkdir(parents=True)
