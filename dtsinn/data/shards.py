@@ -1,7 +1,7 @@
 """Reading whole shards of the store's own layout, straight from their bytes.
 
-zarr 3.1 decodes every chunk as several tasks of an event loop and hands it to a thread: about
-twice the work of decompressing it and of its checksum. A training reads whole shards of one known
+zarr 3.1 decodes every chunk as several tasks of an event loop and hands it to a thread: more work
+than decompressing it and its checksum. A training reads whole shards of one known
 layout all day long, so this module does for that layout what the specification says
 (https://zarr-specs.readthedocs.io, zarr v3, codec ``sharding_indexed``): the shard ends with an
 index of offset and length of each chunk, 64-bit little-endian, and with the index's CRC-32C; a

@@ -165,16 +165,16 @@ COMMANDS = """
 import json, sys
 from typer.testing import CliRunner
 from dtsinn.cli import app
-for command in ("info", "simulate"):
+for command in sys.argv[2:]:
     result = CliRunner().invoke(app, [command, sys.argv[1], "--quiet"])
     print(json.dumps([result.exit_code, result.stderr]))
 """
 
 
-def answers(url: str, environment: dict[str, str]) -> list[tuple[int, str]]:
-    """What ``info`` and ``simulate`` say, in a process of their own: connections are kept."""
+def answers(url: str, environment: dict[str, str], *commands: str) -> list[tuple[int, str]]:
+    """What the commands say, in a process of their own: connections are kept."""
     done = subprocess.run(
-        [sys.executable, "-c", COMMANDS, url],
+        [sys.executable, "-c", COMMANDS, url, *commands],
         capture_output=True,
         text=True,
         check=True,
@@ -185,7 +185,7 @@ def answers(url: str, environment: dict[str, str]) -> list[tuple[int, str]]:
 
 
 def test_wrong_keys_are_told(s3: S3, study: str) -> None:
-    said = answers(study, s3.environment | {"AWS_SECRET_ACCESS_KEY": "wrong"})
+    said = answers(study, s3.environment | {"AWS_SECRET_ACCESS_KEY": "wrong"}, "info", "simulate")
     assert [code for code, _ in said] == [2, 1]
     for _, line in said:
         assert line.count("\n") == 1
@@ -198,7 +198,7 @@ def test_an_endpoint_that_does_not_answer_is_told_soon() -> None:
         "AWS_ACCESS_KEY_ID": "any",
         "AWS_SECRET_ACCESS_KEY": "any",
     }
-    said = answers("s3://bucket/study.zarr", nobody)
+    said = answers("s3://bucket/study.zarr", nobody, "info", "simulate")
     assert [code for code, _ in said] == [2, 1]
     for _, line in said:
         assert line.count("\n") == 1
@@ -214,9 +214,9 @@ def test_an_endpoint_that_never_answers_is_told_within_minutes() -> None:
             "AWS_ACCESS_KEY_ID": "any",
             "AWS_SECRET_ACCESS_KEY": "any",
         }
-        said = answers("s3://bucket/study.zarr", nobody)
-    assert [code for code, _ in said] == [2, 1]
-    assert all("got Read timeout on endpoint URL" in line for _, line in said)
+        ((code, line),) = answers("s3://bucket/study.zarr", nobody, "info")
+    assert code == 2
+    assert "got Read timeout on endpoint URL" in line
 
 
 def test_without_s3fs_the_package_to_install_is_named() -> None:
