@@ -63,6 +63,10 @@ class ModelScores:
         return self.summary is not None
 
 
+ROUNDING_dB = 1e-4
+"""Differences below this are float32 rounding, which may fall out otherwise in every process."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Difference:
     """Two series compared in pairs: mean PSNR of ``first`` minus ``second``, same subjects."""
@@ -74,10 +78,10 @@ class Difference:
 
     @property
     def verdict(self) -> Verdict:
-        """What the first does against the second, by whether the interval leaves zero out."""
-        if self.psnr.low > 0:
+        """Whether the interval lies above, below or around zero, rounding apart."""
+        if self.psnr.low > ROUNDING_dB:
             return "beats"
-        return "loses to" if self.psnr.high < 0 else "level with"
+        return "loses to" if self.psnr.high < -ROUNDING_dB else "level with"
 
 
 @dataclass(frozen=True, kw_only=True)

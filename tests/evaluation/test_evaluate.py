@@ -17,7 +17,8 @@ from dtsinn.core.workspace import Workspace
 from dtsinn.deploy.info import Lineage, SeparatorInfo
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation.evaluate import evaluate, run_grid
-from dtsinn.evaluation.results import FLOOR
+from dtsinn.evaluation.metrics import Interval
+from dtsinn.evaluation.results import FLOOR, Difference
 from dtsinn.evaluation.score import score_subjects
 from dtsinn.evaluation.suite import Combination, cell_store, cells_of
 from dtsinn.networks.build import build_network
@@ -269,3 +270,18 @@ def test_what_cannot_be_evaluated_is_refused(untrained, store, workspace):
                 store=store,
                 workspace=workspace,
             )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (0.2, 0.4, "beats"),
+        (-0.4, -0.2, "loses to"),
+        (-0.1, 0.1, "level with"),
+        (2e-6, 5e-6, "level with"),  # rounding is no victory
+        (-5e-6, -2e-6, "level with"),
+    ],
+)
+def test_a_verdict_follows_the_interval(low: float, high: float, verdict: str) -> None:
+    interval = Interval(mean=(low + high) / 2, low=low, high=high)
+    assert Difference(first="a", second="b", psnr=interval).verdict == verdict
