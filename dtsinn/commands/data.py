@@ -189,6 +189,8 @@ def check(store: StorePath, quiet: Quiet = False, debug: Debug = False) -> None:
 
     with terminal.progress(quiet) as progress:
         checked = check_store(store, progress)
+    for remark in checked.remarks:
+        terminal.note(remark)
     terminal.say(f"{store} is whole: {checked.header.samples} samples", quiet=quiet)
 
 
