@@ -239,7 +239,7 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
         (["--set", "steps=many"], "steps"),
         (["--config", "deflaut"], "no such run; got 'deflaut'"),
         (["--name", "../up"], "name of the run; got '../up'"),
-        (["--device", "cuda:99"], "--device"),
+        (["--device", "cuda:99"], "no such device; got 'cuda:99'"),
         (["--resume", "r", "--set", "steps=3"], "--resume continues a run as it is"),
         (["--resume", "r"], "run r has no checkpoint"),
     ],
@@ -315,7 +315,7 @@ def test_a_dry_run_shows_the_space_and_starts_nothing(small_path: Path) -> None:
         (["--labels", "osem"], "labels osem; got noise model image; wanted noise model osem"),
         (["--noise-model", "osem", "--scanner", "mine"], "no such scanner; got 'mine'"),
         (["--dtype", "float8"], "dtype; got 'float8'; wanted float32 or float16"),
-        (["--device", "cuda:99"], "--device"),
+        (["--device", "cuda:99"], "no such device; got 'cuda:99'"),
     ],
 )
 def test_a_wrong_simulation_is_refused(arguments: list[str], message: str) -> None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dtsinn import terminal
-from dtsinn.commands.options import AsJson, Debug, Pictures, Quiet, StorePath, check_device
+from dtsinn.commands.options import AsJson, Debug, Pictures, Quiet, StorePath
 from dtsinn.core.errors import InputError
+from dtsinn.data.device import check_device
 
 if TYPE_CHECKING:
     from dtsinn.data.importers.source import Source

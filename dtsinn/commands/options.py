@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from dtsinn.core.errors import InputError
-
 
 def _debug(ctx: typer.Context, value: bool) -> None:
     ctx.meta["debug"] = value
@@ -28,19 +26,3 @@ Root = Annotated[
 ]
 StorePath = Annotated[str, typer.Argument(metavar="STORE", help="A zarr store: path or URL.")]
 ROOT = Path("dtsinn-workspace")
-
-
-def check_device(device: str) -> None:
-    """Refuse a device that torch cannot use here.
-
-    Raises:
-        InputError: It cannot.
-    """
-    if device == "cpu":
-        return
-    import torch
-
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError("--device", got=f"{device}: {error}", wanted="cpu, or cuda") from None

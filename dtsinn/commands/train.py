@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from dtsinn import terminal
-from dtsinn.commands.options import ROOT, Debug, Quiet, Root, StorePath, check_device
+from dtsinn.commands.options import ROOT, Debug, Quiet, Root, StorePath
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
+from dtsinn.data.device import check_device
 
 app = typer.Typer()
 

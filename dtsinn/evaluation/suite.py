@@ -13,13 +13,10 @@ from filelock import FileLock
 from dtsinn.core.config import STRICT, find_config, from_mapping, read_yaml, to_mapping
 from dtsinn.core.errors import InputError, StoreError
 from dtsinn.core.progress import Progress
-from dtsinn.core.protocol import load_protocol
-from dtsinn.core.tracer import load_tracer
 from dtsinn.core.version import code_version
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store, StoreHeader, open_store
 from dtsinn.simulation.request import StudyRequest
-from dtsinn.simulation.scanner import load_scanner
 from dtsinn.simulation.study import simulate
 
 SPLIT = "test"
@@ -139,8 +136,6 @@ def _opened(path: Path) -> Store | None:
 
 
 def _cell(suite: Suite, combination: Combination, noise: str) -> Cell:
-    tracers = (load_tracer(combination.tracers[0]), load_tracer(combination.tracers[1]))
-    protocol = load_protocol(combination.protocol)
     phantom = combination.phantom or suite.phantom
     request = StudyRequest(
         tracers=combination.tracers,
@@ -154,7 +149,8 @@ def _cell(suite: Suite, combination: Combination, noise: str) -> Cell:
         seed=suite.seed,
         purpose=f"suite-{suite.name}",
     )
-    first, second = tracers
+    parts = request.parts
+    (first, second), protocol = parts.tracers, parts.protocol
     planned = StoreHeader(
         path="",
         tracers=(first.name, second.name),
@@ -176,8 +172,7 @@ def _cell(suite: Suite, combination: Combination, noise: str) -> Cell:
     )
     names = [first.name, second.name, protocol.name, noise]
     key = "-".join(names if phantom == suite.phantom else [*names, phantom])
-    scanner = load_scanner(request.scanner)
-    made_of = [to_mapping(part) for part in (request, protocol, scanner, *tracers)]
+    made_of = [to_mapping(part) for part in (request, protocol, parts.scanner, first, second)]
     text = json.dumps([made_of, code_version()], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:24]
     return Cell(key=key, digest=digest, request=request, planned=planned)

@@ -47,13 +47,16 @@ class Anatomy:
 
     Attributes:
         fractions: [S, L, Y, X] share of each pixel that belongs to each label, summing to 1.
-        labels: [S, Y, X] label with the largest share, 0 = outside the body.
         slice_position: [S] mm in the subject's own space, ascending.
     """
 
     fractions: Float32Array
-    labels: NDArray[np.uint8]
     slice_position: FloatArray
+
+    @property
+    def labels(self) -> NDArray[np.uint8]:
+        """[S, Y, X] label with the largest share, 0 = outside the body."""
+        return np.asarray(self.fractions.argmax(axis=1), dtype=np.uint8)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -196,11 +196,7 @@ class BrainPhantom:
         # Rows run from the front of the head to its back, against MNI y.
         points = deformed_points(rng, deformation, (slice_position, -across, across))
         fractions = _fractions(shape, points, cortex_offset, ventricle_offset)
-        return Anatomy(
-            fractions=fractions,
-            labels=fractions.argmax(axis=1).astype(np.uint8),
-            slice_position=slice_position,
-        )
+        return Anatomy(fractions=fractions, slice_position=slice_position)
 
 
 @functools.cache

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from dtsinn.core.protocol import load_protocol
 from dtsinn.simulation.images import render_subject
 from dtsinn.simulation.noise import load_image_noise
 from dtsinn.simulation.phantom import PHANTOMS
@@ -30,6 +29,6 @@ def calibrate(request: StudyRequest = CALIBRATION) -> dict[str, float]:
         images = render_subject(request, index)
         total = images.tracers[:, :, -1].sum(axis=1, dtype=np.float64)
         activity.append(total[np.isin(images.regions, grey)])
-    duration = load_protocol(request.protocol).frame_duration[-1]
+    duration = request.parts.protocol.frame_duration[-1]
     root = float(np.sqrt(np.concatenate(activity).mean() * duration))
     return {name: level.relative_sd * root for name, level in load_image_noise().levels.items()}

@@ -104,11 +104,7 @@ class CylinderPhantom:
         outside, hot, cold, background = (block_mean(one, SUPERSAMPLING) for one in painted(layers))
         plane = np.stack([outside, background, hot, cold]).astype(np.float32)
         fractions = np.repeat(plane[None], slice_position.size, axis=0)
-        return Anatomy(
-            fractions=fractions,
-            labels=fractions.argmax(axis=1).astype(np.uint8),
-            slice_position=slice_position,
-        )
+        return Anatomy(fractions=fractions, slice_position=slice_position)
 
     def _centres(self, start: float) -> list[tuple[float, float]]:
         """Middles x, y of one set of rods, mm: along half of the ring, with even gaps."""

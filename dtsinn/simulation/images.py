@@ -17,7 +17,6 @@ from dtsinn.simulation.noise import correlated_noise, load_image_noise, noise_sd
 from dtsinn.simulation.request import (
     StudyRequest,
     noise_strength,
-    parts_of,
     random_of,
     resolution_mm,
     voxel_size,
@@ -57,7 +56,7 @@ def render_subject(request: StudyRequest, index: int, device: str = "cpu") -> Su
     curves_KRT = tissue_curves(request, index)
     positions = slice_positions(request, index)
     rng = random_of(request, index, "anatomy")
-    anatomy = parts_of(request).phantom.draw(rng, positions, request.size)
+    anatomy = request.parts.phantom.draw(rng, positions, request.size)
     truth = _truth(request, index, anatomy, curves_KRT)
     if request.noise_model == "image":
         mixture, tracers = _with_image_noise(request, index, truth), truth
@@ -77,7 +76,7 @@ def _truth(
     """[S, K, T, Y, X] kBq/mL, each tracer without noise at the scanner's resolution."""
     size, slices, frames = request.size, len(anatomy.slice_position), curves_KRT.shape[2]
     spread_KSYX = _voxel_spread(request, index, anatomy.slice_position)
-    regions = parts_of(request).phantom.regions[1:]
+    regions = request.parts.phantom.regions[1:]
     mixed = np.array([region.tissue == BLOOD for region in regions])[:, None, None]
     blur = blur_matrix(size, voxel_size(request), resolution_mm(request))
     truth = np.empty((slices, 2, frames, size, size), dtype=np.float32)
@@ -93,7 +92,7 @@ def _truth(
 def _with_image_noise(request: StudyRequest, index: int, truth: Float32Array) -> Float32Array:
     """[S, T, Y, X] the sum of both tracers plus noise whose variance follows it."""
     total = truth.sum(axis=1)
-    duration = np.array(parts_of(request).protocol.frame_duration)
+    duration = np.array(request.parts.protocol.frame_duration)
     unit = correlated_noise(
         random_of(request, index, "noise"),
         total.shape,
@@ -113,11 +112,11 @@ def _scanned(
     """
     from dtsinn.simulation.reconstruction import scanner_model  # with torch, which takes seconds
 
-    parts = parts_of(request)
+    parts = request.parts
     duration = np.array(parts.protocol.frame_duration)
     coefficients = np.array([region.attenuation for region in parts.phantom.regions])
     attenuation = np.einsum("l,slyx->syx", coefficients, anatomy.fractions)
-    model = scanner_model(request.scanner, request.size, voxel_size(request), device)
+    model = scanner_model(parts.scanner, request.size, voxel_size(request), device)
     total = truth.sum(axis=1)
     sensitivity = model.sensitivity(total, attenuation, duration, noise_strength(request))
 
@@ -134,7 +133,7 @@ def _scanned(
 
 def _voxel_spread(request: StudyRequest, index: int, slice_position: FloatArray) -> Float32Array:
     """[K, S, Y, X] factors around 1 by which voxels take up more or less of each tracer."""
-    parts = parts_of(request)
+    parts = request.parts
     across = pixel_centres(request.size, parts.phantom.field_of_view_mm)
     sigma = kernel_sigma(parts.phantom.voxel_length_mm)
     reach = max(HEAD_MM, parts.phantom.field_of_view_mm / 2)

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from dtsinn.core.errors import InputError
 from dtsinn.simulation.fields import blur_matrix, pixel_centres
 from dtsinn.simulation.input_function import FloatArray
 
@@ -101,21 +100,6 @@ def covering_bins(size: int, pixel_mm: float, bin_width_mm: float) -> int:
     """The odd number of centred bins that reach over the diagonal of a square image."""
     half = size * pixel_mm / math.sqrt(2.0)
     return 2 * max(math.ceil(half / bin_width_mm - 0.5), 0) + 1
-
-
-def check_device(device: str) -> None:
-    """Refuse a device that torch does not know or that is not there.
-
-    Raises:
-        InputError: It cannot hold an array.
-    """
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            "no such device", got=f"{device!r} ({reason})", wanted="cpu, cuda or the like"
-        ) from None
 
 
 @functools.lru_cache(maxsize=16)

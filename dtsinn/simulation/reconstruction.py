@@ -7,20 +7,22 @@ by subset, view by view, bin by bin.
 from __future__ import annotations
 
 import functools
+import json
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
 from dtsinn.core.checks import not_negative, positive
-from dtsinn.core.config import find_config
+from dtsinn.core.config import from_mapping, to_mapping
 from dtsinn.core.errors import InputError
+from dtsinn.data.device import check_device
 from dtsinn.simulation.counts import ExpectedCounts, expected_counts
 from dtsinn.simulation.fields import Float32Array
 from dtsinn.simulation.input_function import FloatArray
 from dtsinn.simulation.osem import osem
-from dtsinn.simulation.projector import Projector, check_device, gaussian, view_angles
-from dtsinn.simulation.scanner import Scanner, load_scanner
+from dtsinn.simulation.projector import Projector, gaussian, view_angles
+from dtsinn.simulation.scanner import Scanner
 
 MM_PER_CM = 10.0
 OPAQUE = 1e-12
@@ -240,23 +242,21 @@ class ScannerModel:
 
 
 def scanner_model(
-    scanner_name: str, size: int, pixel_mm: float, device: str = "cpu"
+    scanner: Scanner, size: int, pixel_mm: float, device: str = "cpu"
 ) -> ScannerModel:
-    """The model of a scanner by name or YAML file, built once per process, grid and content.
+    """The model of a scanner, built once per process and grid.
 
     Raises:
-        InputError: No such scanner, or a grid or device that makes no sense.
+        InputError: A grid or device that makes no sense.
     """
-    content = find_config("scanners", scanner_name).read_bytes()
-    return _model(scanner_name, content, size, pixel_mm, device)
+    return _model(json.dumps(to_mapping(scanner)), size, pixel_mm, device)
 
 
 @functools.lru_cache(maxsize=4)
-def _model(
-    scanner_name: str, content: bytes, size: int, pixel_mm: float, device: str
-) -> ScannerModel:
-    """Keyed by ``content`` too: a file may change while a process lives."""
-    return ScannerModel(load_scanner(scanner_name), size, pixel_mm, device)
+def _model(scanner: str, size: int, pixel_mm: float, device: str) -> ScannerModel:
+    """As :func:`scanner_model`, of a scanner as JSON: a dataclass with mappings has no hash."""
+    loaded = from_mapping(Scanner, json.loads(scanner), "scanner")
+    return ScannerModel(loaded, size, pixel_mm, device)
 
 
 def _durations(duration_T: ArrayLike) -> FloatArray:

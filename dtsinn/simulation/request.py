@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dtsinn.core.config import STRICT, find_config
+from dtsinn.core.config import STRICT
 from dtsinn.core.errors import InputError
 from dtsinn.core.protocol import Protocol, load_protocol
 from dtsinn.core.seeds import generator
@@ -15,13 +15,23 @@ from dtsinn.core.tracer import Tracer, load_tracer
 from dtsinn.simulation.anatomy import BLOOD, NOTHING
 from dtsinn.simulation.noise import load_image_noise, noise_level
 from dtsinn.simulation.phantom import PHANTOMS, Phantom
-from dtsinn.simulation.scanner import load_scanner
+from dtsinn.simulation.scanner import Scanner, load_scanner
 
 NOISE_MODELS = ("image", "osem")
 """``image`` adds noise to images, ``osem`` counts photons and reconstructs them."""
 DEFAULT_SCANNER = "ge-dls"
 LABELS = ("truth", "osem")
 """``truth`` is free of noise, ``osem`` reconstructs a scan of each tracer alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyParts:
+    """What the names and files of a request mean."""
+
+    tracers: tuple[Tracer, Tracer]
+    protocol: Protocol
+    phantom: Phantom
+    scanner: Scanner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +91,8 @@ class StudyRequest:
             raise InputError(
                 "labels osem", got=f"noise model {self.noise_model}", wanted="noise model osem"
             )
-        load_scanner(self.scanner)
+        if len(self.tracers) != 2:
+            raise InputError("tracers", got=f"{len(self.tracers)} names", wanted="two")
         if self.noise_model != "osem" and self.scanner != DEFAULT_SCANNER:
             raise InputError(
                 f"scanner {self.scanner}",
@@ -89,24 +100,20 @@ class StudyRequest:
                 wanted="noise model osem",
             )
         noise_strength(self)
-        load_protocol(self.protocol)
         _check_tracers(self)
 
+    @functools.cached_property
+    def parts(self) -> StudyParts:
+        """What is named, loaded when the request was made: it travels with the request.
 
-@dataclass(frozen=True, kw_only=True)
-class StudyParts:
-    """What a request names, loaded."""
-
-    tracers: tuple[Tracer, Tracer]
-    protocol: Protocol
-    phantom: Phantom
-
-
-def parts_of(request: StudyRequest) -> StudyParts:
-    """The tracers, the protocol and the phantom; loaded once per process and content."""
-    files = [("protocols", request.protocol), *(("tracers", name) for name in request.tracers)]
-    content = tuple(find_config(kind, name).read_bytes() for kind, name in files)
-    return _loaded(request.tracers, request.protocol, request.phantom, content)
+        A file that changes later changes neither what is simulated nor what the store says of it.
+        """
+        return StudyParts(
+            tracers=(load_tracer(self.tracers[0]), load_tracer(self.tracers[1])),
+            protocol=load_protocol(self.protocol),
+            phantom=PHANTOMS[self.phantom](),
+            scanner=load_scanner(self.scanner),
+        )
 
 
 def random_of(request: StudyRequest, index: int, *what: str) -> np.random.Generator:
@@ -122,66 +129,45 @@ def noise_strength(request: StudyRequest) -> float:
     """
     if request.noise_model == "image":
         return noise_level(request.noise)
-    return load_scanner(request.scanner).trues_of(request.noise)
+    return request.parts.scanner.trues_of(request.noise)
 
 
 def resolution_mm(request: StudyRequest) -> float:
     """Full width at half maximum of the point spread, mm; the truth has it too."""
     if request.noise_model == "image":
         return load_image_noise().resolution_fwhm_mm
-    return load_scanner(request.scanner).resolution_fwhm_mm
+    return request.parts.scanner.resolution_fwhm_mm
 
 
 def voxel_size(request: StudyRequest) -> float:
     """Edge of a pixel, mm."""
-    return parts_of(request).phantom.field_of_view_mm / request.size
+    return request.parts.phantom.field_of_view_mm / request.size
 
 
 def region_names(request: StudyRequest) -> tuple[str, ...]:
     """Names of the labels; index 0 is ``outside``."""
-    return tuple(region.name for region in parts_of(request).phantom.regions)
+    return tuple(region.name for region in request.parts.phantom.regions)
 
 
 def _check_tracers(request: StudyRequest) -> None:
-    if len(request.tracers) != 2:
-        raise InputError("tracers", got=f"{len(request.tracers)} names", wanted="two")
-    tissues = [region.tissue for region in PHANTOMS[request.phantom]().regions]
+    parts = request.parts
+    tissues = [region.tissue for region in parts.phantom.regions]
     wanted = list(dict.fromkeys(t for t in tissues if t not in (NOTHING, BLOOD)))
-    names = []
-    for name in request.tracers:
-        tracer = load_tracer(name)
+    for tracer, injection in zip(parts.tracers, parts.protocol.injection_time, strict=True):
         missing = [tissue for tissue in wanted if tissue not in tracer.tissues]
         if missing:
             raise InputError(
-                f"tracer {name!r} does not fit phantom {request.phantom!r}",
+                f"tracer {tracer.name!r} does not fit phantom {request.phantom!r}",
                 got=f"no kinetics for {', '.join(missing)}",
                 wanted=f"tissues {', '.join(wanted)}",
             )
-        names.append(tracer.name)
-    _check_arrivals(request)
-    if names[0] == names[1]:  # curves, scores and metrics are told apart by name
-        raise InputError("tracers", got=f"{names[0]} twice", wanted="two that differ")
-
-
-def _check_arrivals(request: StudyRequest) -> None:
-    protocol = load_protocol(request.protocol)
-    for name, injection in zip(request.tracers, protocol.injection_time, strict=True):
-        arrival = injection + 60.0 * load_tracer(name).input.delay_min
-        if arrival >= protocol.end:
+        arrival = injection + 60.0 * tracer.input.delay_min
+        if arrival >= parts.protocol.end:
             raise InputError(
-                f"tracer {name!r} does not arrive within protocol {protocol.name!r}",
+                f"tracer {tracer.name!r} does not arrive within protocol {parts.protocol.name!r}",
                 got=f"an arrival at {arrival:g} s",
-                wanted=f"one before {protocol.end:g} s",
+                wanted=f"one before {parts.protocol.end:g} s",
             )
-
-
-@functools.lru_cache(maxsize=8)
-def _loaded(
-    tracers: tuple[str, str], protocol: str, phantom: str, content: tuple[bytes, ...]
-) -> StudyParts:
-    """Keyed by ``content`` too: a file may change while a process lives."""
-    return StudyParts(
-        tracers=(load_tracer(tracers[0]), load_tracer(tracers[1])),
-        protocol=load_protocol(protocol),
-        phantom=PHANTOMS[phantom](),
-    )
+    first, second = parts.tracers
+    if first.name == second.name:  # curves, scores and metrics are told apart by name
+        raise InputError("tracers", got=f"{first.name} twice", wanted="two that differ")

@@ -19,8 +19,7 @@ from dask.multiprocessing import RemoteException
 from dtsinn.core.config import to_mapping
 from dtsinn.core.errors import RunError
 from dtsinn.core.progress import Progress, no_progress
-from dtsinn.core.protocol import load_protocol
-from dtsinn.core.tracer import PARAMETERS, load_tracer
+from dtsinn.core.tracer import PARAMETERS
 from dtsinn.core.version import code_version
 from dtsinn.data.blocks import BlockWriter
 from dtsinn.data.layout import SPLITS
@@ -36,7 +35,6 @@ from dtsinn.simulation.request import (
     resolution_mm,
     voxel_size,
 )
-from dtsinn.simulation.scanner import load_scanner
 from dtsinn.simulation.subject import draw_subject, input_time, slice_positions
 
 SAMPLES_PER_BLOCK = 16
@@ -175,8 +173,7 @@ def _plan(
     request: StudyRequest, splits: Mapping[str, float], order: list[int], dtype: str
 ) -> StorePlan:
     """The plan of a study: of its subjects only what is cheap, however many they are."""
-    tracers = [load_tracer(name) for name in request.tracers]
-    protocol = load_protocol(request.protocol)
+    tracers, protocol = request.parts.tracers, request.parts.protocol
     ids = [f"{request.purpose}-{request.seed}-{index:04d}" for index in order]
     split = assign_splits(request.subjects, splits)
     voxel = voxel_size(request)
@@ -227,7 +224,7 @@ def _noise(request: StudyRequest) -> dict[str, Any]:
         }
     return common | {
         "trues_per_slice": noise_strength(request),
-        "scanner": to_mapping(load_scanner(request.scanner)),
+        "scanner": to_mapping(request.parts.scanner),
     }
 
 

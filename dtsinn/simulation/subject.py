@@ -19,7 +19,7 @@ from dtsinn.simulation.input_function import (
     plasma_and_blood,
 )
 from dtsinn.simulation.kinetics import frame_averages, time_grid
-from dtsinn.simulation.request import StudyRequest, parts_of, random_of
+from dtsinn.simulation.request import StudyRequest, random_of
 
 WEIGHT_KG = (74.0, 12.0, 45.0)
 """Mean, standard deviation and lower limit of the body weight, kg (uncited default)."""
@@ -54,7 +54,7 @@ class Subject:
 def slice_positions(request: StudyRequest, index: int) -> FloatArray:
     """[S] axial positions of a subject's slices, ascending, mm; cheap."""
     rng = random_of(request, index, "slices")
-    return parts_of(request).phantom.slice_positions(rng, request.slices)
+    return request.parts.phantom.slice_positions(rng, request.slices)
 
 
 def input_time(request: StudyRequest) -> FloatArray:
@@ -63,7 +63,7 @@ def input_time(request: StudyRequest) -> FloatArray:
     Every second for three minutes after each injection, then every 5 s for twelve minutes more,
     every 30 s elsewhere; from 0 to the end of the scan.
     """
-    protocol = parts_of(request).protocol
+    protocol = request.parts.protocol
     parts = [np.arange(0.0, protocol.end, 30.0), np.array([protocol.end])]
     for injection in protocol.injection_time:
         parts += [injection + np.arange(0.0, 180.0, 1.0), injection + np.arange(180.0, 900.0, 5.0)]
@@ -82,7 +82,7 @@ def draw_subject(request: StudyRequest, index: int) -> Subject:
         InputError: The study has no such subject.
     """
     subject, inputs = _draw(request, index)
-    parts, times = parts_of(request), input_time(request)
+    parts, times = request.parts, input_time(request)
     curves = np.array(
         [
             plasma_and_blood(curve, tracer.decay_constant, injection, times)
@@ -97,7 +97,7 @@ def draw_subject(request: StudyRequest, index: int) -> Subject:
 def tissue_curves(request: StudyRequest, index: int) -> FloatArray:
     """[K, R, T] a subject's frame-averaged curves by region, kBq/mL, not decay-corrected."""
     subject, inputs = _draw(request, index)
-    parts = parts_of(request)
+    parts = request.parts
     edges = np.array(parts.protocol.frame_edges)
     activity_R1 = np.array([[region.activity] for region in parts.phantom.regions[1:]])
     curves = []
@@ -118,7 +118,7 @@ def _draw(request: StudyRequest, index: int) -> tuple[Subject, tuple[InputFuncti
         raise InputError("subject", got=index, wanted=f"a number from 0 to {request.subjects - 1}")
     mean, sd, lowest = WEIGHT_KG
     weight = max(lowest, mean + sd * float(clipped_normal(random_of(request, index, "body"), 1)[0]))
-    parts = parts_of(request)
+    parts = request.parts
     doses, kinetics, inputs = [], [], []
     for tracer in parts.tracers:
         # By name, so that a tracer behaves the same in a subject whatever it is paired with.

@@ -130,11 +130,7 @@ class ThoraxPhantom:
             size,
             self.field_of_view_mm,
         )
-        return Anatomy(
-            fractions=fractions,
-            labels=fractions.argmax(axis=1).astype(np.uint8),
-            slice_position=slice_position,
-        )
+        return Anatomy(fractions=fractions, slice_position=slice_position)
 
     def _healthy(self, rng: np.random.Generator, levels: FloatArray, size: int) -> Float32Array:
         """[S, L, Y, X] fractions of a subject without lesions."""

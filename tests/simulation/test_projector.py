@@ -8,11 +8,11 @@ import torch
 from scipy import sparse
 
 from dtsinn.core.errors import InputError
+from dtsinn.data.device import check_device
 from dtsinn.simulation.fields import blur_matrix
 from dtsinn.simulation.projector import (
     Projector,
     SparseMatrix,
-    check_device,
     covering_bins,
     gaussian,
     view_angles,

@@ -13,7 +13,7 @@ from dtsinn.simulation.fields import blur_matrix, pixel_centres
 from dtsinn.simulation.images import render_subject
 from dtsinn.simulation.projector import covering_bins
 from dtsinn.simulation.reconstruction import ScannerModel, scanner_model
-from dtsinn.simulation.request import StudyRequest, parts_of, voxel_size
+from dtsinn.simulation.request import StudyRequest, voxel_size
 from dtsinn.simulation.scanner import load_scanner
 
 SIZE, PIXEL = 32, 4.0
@@ -79,7 +79,7 @@ def test_a_full_scanner_gives_a_uniform_disc_back_without_bias() -> None:
     blur = blur_matrix(size, pixel, GE.resolution_fwhm_mm)
     disc = 20.0 * (blur @ (radius < 80.0).astype(np.float32) @ blur.T)
     attenuation = 0.096 * (radius < 85.0)
-    model = scanner_model("ge-dls", size, pixel)
+    model = scanner_model(load_scanner("ge-dls"), size, pixel)
     sensitivity = model.sensitivity(disc[None, None], attenuation[None], [600.0], 5e6)[0]
     expected = model.expected(disc[None], attenuation, [600.0], sensitivity)
     counts = expected.trues + expected.background
@@ -240,15 +240,18 @@ def test_a_scan_is_the_same_in_every_run_on_any_threads_and_slice_by_slice(
 
 
 def test_a_model_is_built_once_per_scanner_and_grid() -> None:
-    assert scanner_model("ge-dls", 8, 4.0) is scanner_model("ge-dls", 8, 4.0)
-    assert scanner_model("ge-dls", 8, 4.0) is not scanner_model("ge-dls", 8, 5.0)
+    model = scanner_model(load_scanner("ge-dls"), 8, 4.0)
+    assert scanner_model(load_scanner("ge-dls"), 8, 4.0) is model
+    assert scanner_model(load_scanner("ge-dls"), 8, 5.0) is not model
+    changed = dataclasses.replace(load_scanner("ge-dls"), iterations=1)
+    assert scanner_model(changed, 8, 4.0) is not model
 
 
 @pytest.mark.parametrize("name", ["ge-dls", "polygon-2mm"])
 def test_the_middle_level_is_ten_percent_of_noise_in_late_grey_matter(name: str) -> None:
     request = StudyRequest(subjects=16, purpose="calibration")
-    parts, scans_each = parts_of(request), 6
-    model = scanner_model(name, request.size, voxel_size(request))
+    parts, scans_each = request.parts, 6
+    model = scanner_model(load_scanner(name), request.size, voxel_size(request))
     duration = np.array(parts.protocol.frame_duration)
     coefficients = np.array([region.attenuation for region in parts.phantom.regions])
     grey = [label for label, region in enumerate(parts.phantom.regions) if region.grey]

@@ -43,12 +43,12 @@ class MeasuredStudy:
                 says when the tracers were injected.
         """
         self._scans = scans
-        self._fingerprint = fingerprint(
+        self.fingerprint = fingerprint(
             [dataclasses.asdict(subject) for subject in plan.subjects],
             [scan.stamps for scan in scans],
         )
         subjects, tracers, protocol = plan.subjects, plan.tracers, plan.protocol
-        self._subjects = tuple(
+        self.subjects = tuple(
             SourceSubject(
                 identity=subject.identity,
                 split=subject.split,
@@ -68,7 +68,7 @@ class MeasuredStudy:
             refuse_other_grid(
                 scans[0], scan, f"{subject.where}.mixture", f"{subjects[0].where}.mixture"
             )
-        self._shape = StudyShape(
+        self.shape = StudyShape(
             tracers=(tracers[0].name, tracers[1].name),
             protocol=shared,
             half_life=(tracers[0].half_life, tracers[1].half_life),
@@ -83,21 +83,6 @@ class MeasuredStudy:
                 },
             },
         )
-
-    @property
-    def shape(self) -> StudyShape:
-        """What all subjects share."""
-        return self._shape
-
-    @property
-    def fingerprint(self) -> str:
-        """Plan and files; see :class:`Source`."""
-        return self._fingerprint
-
-    @property
-    def subjects(self) -> tuple[SourceSubject, ...]:
-        """The subjects in the order of the plan."""
-        return self._subjects
 
     def read(self, subject: int) -> dict[str, npt.NDArray[np.floating[Any]]]:
         """The mixture; see :class:`Source`."""

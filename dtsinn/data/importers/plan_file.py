@@ -15,15 +15,13 @@ from typing import Any, Literal, TypeVar, get_type_hints
 
 import yaml
 
+from dtsinn.core.checks import SHORT_NAME
 from dtsinn.core.config import STRICT, config_names, from_mapping, parse_yaml
 from dtsinn.core.errors import InputError
 from dtsinn.core.protocol import Protocol, load_protocol
 from dtsinn.core.tracer import load_tracer
 
 T = TypeVar("T")
-
-SHORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
-"""What a tracer or protocol may be called: names enter the store, free text does not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +126,7 @@ def _check_name(name: str, where: str) -> None:
         raise InputError(
             f"the plan: {where}",
             got="another word",
-            wanted="at most 32 letters, digits, dots, dashes and underscores",
+            wanted="at most 32 letters, digits, dots, dashes, pluses and underscores",
         )
 
 

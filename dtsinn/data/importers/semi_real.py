@@ -60,7 +60,7 @@ class SemiRealStudy:
         """
         subjects, tracers, protocol = plan.subjects, plan.tracers, plan.protocol
         self._pairs = pairs
-        self._fingerprint = fingerprint(
+        self.fingerprint = fingerprint(
             [dataclasses.asdict(subject) for subject in plan.subjects],
             [[scan.stamps for scan in pair] for pair in pairs],
         )
@@ -74,7 +74,7 @@ class SemiRealStudy:
             refuse_other_grid(
                 first, pair[0], f"{subject.where}.first", f"{subjects[0].where}.first"
             )
-        self._subjects = tuple(
+        self.subjects = tuple(
             SourceSubject(
                 identity=subject.identity,
                 split=subject.split,
@@ -83,7 +83,7 @@ class SemiRealStudy:
             )
             for pair, subject in zip(pairs, subjects, strict=True)
         )
-        self._shape = StudyShape(
+        self.shape = StudyShape(
             tracers=(tracers[0].name, tracers[1].name),
             protocol=protocol,
             half_life=(tracers[0].half_life, tracers[1].half_life),
@@ -92,21 +92,6 @@ class SemiRealStudy:
             has_truth=True,
             attributes=attributes | _attributes(pairs, tracers),
         )
-
-    @property
-    def shape(self) -> StudyShape:
-        """What all subjects share."""
-        return self._shape
-
-    @property
-    def fingerprint(self) -> str:
-        """Plan and files; see :class:`Source`."""
-        return self._fingerprint
-
-    @property
-    def subjects(self) -> tuple[SourceSubject, ...]:
-        """The subjects in the order of the plan."""
-        return self._subjects
 
     def read(self, subject: int) -> dict[str, npt.NDArray[np.floating[Any]]]:
         """The two scans on the protocol's frames, and their sum; see :class:`Source`."""
