@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: env demo test test-all check bench
+.PHONY: env demo test test-all check bench bench-quality
 .DEFAULT_GOAL := help
 
 help:
@@ -11,6 +11,7 @@ help:
 	@echo "make test-all  the slow ones too"
 	@echo "make check     lint, types, import directions"
 	@echo "make bench     benchmarks, with their tables in benchmarks/results"
+	@echo "make bench-quality  every method with the same search and seeds, under an hour"
 	@echo "make env       only make .venv"
 
 env: .venv/made
@@ -38,3 +39,6 @@ check: env
 
 bench: env
 	$(BIN)/python -m benchmarks
+
+bench-quality: env
+	$(BIN)/python -m benchmarks.quality

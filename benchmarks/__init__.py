@@ -1,4 +1,5 @@
-"""Benchmarks: against the published recipe and a plain network, of reading, of the round trip.
+"""Benchmarks: of quality, of reading, of the round trip, of memory, of the loss's terms.
 
-``python -m benchmarks`` runs them all; ``benchmarks/results`` keeps what they measured.
+``python -m benchmarks`` runs the shorter ones, ``python -m benchmarks.quality`` the long one;
+``benchmarks/results`` keeps what they measured.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import torch
 import typer
 from rich.console import Console
 
-from benchmarks import comparison, reading, roundtrip
+from benchmarks import ablation, memory, reading, roundtrip, speed
 from benchmarks.report import Result, show, write
 from dtsinn.core.errors import InputError
 from dtsinn.data.store import Store, open_store
@@ -19,7 +20,7 @@ from dtsinn.demo import REQUEST
 from dtsinn.simulation.study import simulate
 
 RESULTS = Path(__file__).parent / "results"
-NAMES = (comparison.NAME, reading.NAME, roundtrip.NAME)
+NAMES = (reading.NAME, roundtrip.NAME, ablation.NAME, memory.NAME, speed.NAME)
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -31,36 +32,45 @@ def main(
     store: Annotated[
         str, typer.Option(help="Data; by default the demo's, simulated into a temporary folder.")
     ] = "",
-    seconds: Annotated[float, typer.Option(help="CPU seconds of a training (published).")] = 60,
-    seeds: Annotated[int, typer.Option(help="Trainings of each method (published).")] = 3,
-    rounds: Annotated[int, typer.Option(help="Passes over the samples (reading).")] = 5,
+    seeds: Annotated[int, typer.Option(help="Trainings of each variant (ablation).")] = 3,
+    rounds: Annotated[int, typer.Option(help="Passes over samples; steps (reading, speed).")] = 5,
     steps: Annotated[int, typer.Option(help="Training steps (reading, roundtrip).")] = 300,
+    ablation_steps: Annotated[int, typer.Option(help="Training steps (ablation).")] = 600,
     out: Annotated[Path, typer.Option(help="Where results are written.")] = RESULTS,
 ) -> None:
     """Run benchmarks, one after the other, on one torch thread.
 
-    Example: python -m benchmarks published --seconds 60 --seeds 3
+    Example: python -m benchmarks reading --rounds 5
     """
     chosen = names or list(NAMES)
     for name in chosen:
         if name not in NAMES:
             raise InputError(f"no benchmark {name!r}", wanted=", ".join(NAMES))
     torch.set_num_threads(1)
-    runners: dict[str, Callable[[Store], Result]] = {
-        comparison.NAME: lambda data: comparison.run(data, seconds=seconds, seeds=seeds, say=_say),
-        reading.NAME: lambda data: reading.run(data, rounds=rounds, steps=steps, say=_say),
-        roundtrip.NAME: lambda data: roundtrip.run(data, steps=steps, say=_say),
+    runners: dict[str, Callable[[Callable[[], Store]], Result]] = {
+        reading.NAME: lambda data: reading.run(data(), rounds=rounds, steps=steps, say=_say),
+        roundtrip.NAME: lambda data: roundtrip.run(data(), steps=steps, say=_say),
+        ablation.NAME: lambda data: ablation.run(
+            data(), steps=ablation_steps, seeds=seeds, say=_say
+        ),
+        memory.NAME: lambda _: memory.run(say=_say),
+        speed.NAME: lambda _: speed.run(rounds=rounds, say=_say),
     }
     with tempfile.TemporaryDirectory() as folder:
-        if not store:
-            store = str(Path(folder) / "demo.zarr")
-            _say(f"simulating {REQUEST.subjects} subjects")
-            simulate(REQUEST, store)
-        data = open_store(store, need_truth=True)
+        opened = cache(lambda: _open(store, Path(folder)))
         for name in chosen:
-            result = runners[name](data)
+            result = runners[name](opened)
             show(result, console)
             write(result, out)
+
+
+def _open(path: str, folder: Path) -> Store:
+    """The store at ``path``; without one the demo's, simulated into ``folder``."""
+    if not path:
+        path = str(folder / "demo.zarr")
+        _say(f"simulating {REQUEST.subjects} subjects")
+        simulate(REQUEST, path)
+    return open_store(path, need_truth=True)
 
 
 def _say(text: str) -> None:

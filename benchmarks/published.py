@@ -15,12 +15,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dtsinn.data.body import SCALE_FLOOR_kBq_mL
-from dtsinn.networks.invertible import CouplingBlock, ModelConfig
+from dtsinn.networks.config import InvertibleConfig
+from dtsinn.networks.invertible import NOTHING, CouplingBlock
+from dtsinn.networks.memory import Told
 from dtsinn.networks.subnets import draw_start
 from dtsinn.networks.variables import VARIABLE_AUGMENTATIONS
 
-ARCHITECTURE = ModelConfig(
-    blocks=8, subnet="dense", width=32, depth=5, clamp=0.8, start="xavier", variables="repeat"
+ARCHITECTURE = InvertibleConfig(
+    blocks=8,
+    coupling="one-sided",
+    subnet="dense",
+    width=32,
+    depth=5,
+    shared_trunk=False,
+    last_mixing=False,
+    clamp=0.8,
+    start="xavier",
+    variables="repeat",
 )
 """As published."""
 SKIPS_OVER = 6
@@ -73,21 +84,21 @@ class OrthogonalMixing(nn.Module):
 class PublishedBlock(CouplingBlock):
     """A coupling block with the published mixing and log-scale."""
 
-    def __init__(self, frames: int, config: ModelConfig, generator: torch.Generator) -> None:
-        super().__init__(frames, config)
+    def __init__(self, frames: int, config: InvertibleConfig, generator: torch.Generator) -> None:
+        super().__init__(2 * frames, config)
         self.mixing = OrthogonalMixing(2 * frames, generator)  # type: ignore[assignment]
         for subnet in (self.r, self.s, self.t):
             draw_start(subnet, config.start, generator)
 
-    def log_scale(self, y1: Tensor) -> Tensor:
-        """Clamp (2 sigmoid(s(y1)) - 1)."""
-        return self.clamp * torch.tanh(self.s(y1) / 2)
+    def onto_second(self, y1: Tensor, told: Told = NOTHING) -> tuple[Tensor, Tensor]:
+        """The log-scale, clamp (2 sigmoid(s(y1)) - 1), and t(y1)."""
+        return self.clamp * torch.tanh(self.s(y1) / 2), self.t(y1)
 
 
 class PublishedNetwork(nn.Module):
     """Blocks with skips forward and without them backward."""
 
-    def __init__(self, frames: int, seed: int = 0, config: ModelConfig = ARCHITECTURE) -> None:
+    def __init__(self, frames: int, seed: int = 0, config: InvertibleConfig = ARCHITECTURE) -> None:
         super().__init__()
         self.frames = frames
         self.variables = VARIABLE_AUGMENTATIONS[config.variables]

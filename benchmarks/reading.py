@@ -9,13 +9,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from unittest import mock
 
-from benchmarks.comparison import Say
 from benchmarks.formats import as_float16, in_bucket, rounding, stored_mib
 from benchmarks.machine import describe_machine
-from benchmarks.methods import separator_learner
-from benchmarks.report import Result, Table
+from benchmarks.quality.budget import calibrate
+from benchmarks.quality.methods import OURS, all_methods
+from benchmarks.report import Result, Say, Table
 from benchmarks.s3 import s3_server
-from benchmarks.training import calibrate
 from benchmarks.ways import DIRECT, STREAM, Cost, Way, local_ways, measure, stream_and_zarr
 from dtsinn.data.store import Store
 from dtsinn.training.config import load_run_config
@@ -100,9 +99,9 @@ def measure_shares(store: Store, steps: int, reading_milliseconds: float) -> Sha
     config = load_run_config("default", [f"steps={steps}", f"validate_every={steps}"])
     state = TrainingState(config, store.header.protocol.frames)
     (report,) = train(store, state)
-    rate = config.optimizer.learning_rate
-    learner = separator_learner(store, 0, rate, config)
-    step = 1e3 * calibrate(store, learner, steps * report.metrics["step_seconds"]).step
+    ours = all_methods()[OURS]
+    (speed,) = calibrate(store, [lambda: ours.rounds(store, ours.settings({}))])
+    step = 1e3 * speed.step
     return Shares(
         step_milliseconds=step,
         waiting=report.metrics["waiting_for_data"],

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table as RichTable
+
+Say = Callable[[str], None]
+"""Told of what is being done."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.comparison import Say
 from benchmarks.machine import describe_machine
-from benchmarks.report import Result, Table
+from benchmarks.report import Result, Say, Table
 from dtsinn.data.store import Store
 from dtsinn.deploy.export import PARITY_LIMIT, check_parity
 from dtsinn.deploy.separator import Separator

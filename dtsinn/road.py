@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from dtsinn.core.errors import DtsinnError, InputError
+from dtsinn.core.errors import DtsinnError, InputError, RunError
 from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.tracker import RunStart
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store, open_store
 from dtsinn.deploy.export import ParityReport, export_package
 from dtsinn.deploy.separator import Separator
+from dtsinn.evaluation.baselines import Baseline
 from dtsinn.evaluation.evaluate import evaluate
 from dtsinn.evaluation.results import Evaluation
+from dtsinn.evaluation.spectral import subject_inputs
 from dtsinn.evaluation.suite import Suite
 from dtsinn.registry.gate import load_gate
 from dtsinn.registry.gate_report import GateReport
@@ -30,19 +34,25 @@ from dtsinn.registry.registration import register
 from dtsinn.registry.tracking import MlflowTracker, connect, connect_existing
 from dtsinn.registry.versions import ModelVersion, get_version
 from dtsinn.search.cluster import check_cluster
+from dtsinn.search.parallel import Workers, train_in_parallel
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import SearchResult, run_search
 from dtsinn.training.config import RunConfig
-from dtsinn.training.loop import Report
+from dtsinn.training.finetune import config_of_child, read_parent
+from dtsinn.training.loop import Pulse, Report, no_pulse
 from dtsinn.training.run import (
     FinishedRun,
+    Trainer,
     check_store_fits,
     experiment_of,
     fresh_state,
     lineage_tags,
     resumed_state,
     run_training,
+    train_here,
 )
+from dtsinn.training.state import TrainingState
+from dtsinn.training.team import Team
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,32 +73,92 @@ def search_and_promote(plan: SearchPlan, workspace: Workspace, console: Console)
     limits = load_gate()
     tracker = connect(workspace)
     result = run_search(plan, workspace, tracker, console)
+    if result.package is None:
+        raise RunError(
+            "nothing to register: spectral analysis has no weights",
+            got=f"as the best trial, {result.best_trial}, of a search that is done",
+            wanted="a trained network",
+            hint="dtsinn evaluate --baselines",
+        )
     version = register(tracker, result.package, run_key=result.best_trial)
     report = promote(tracker, workspace, version, store, limits)
     return Found(search=result, version=version, gate=report)
 
 
+def search_bases(plan: SearchPlan, workspace: Workspace, console: Console) -> SearchResult:
+    """Search over spectral analyses alone: there is nothing to register or to promote."""
+    store = open_store(plan.store, need_truth=True)
+    check_store_fits(store)
+    subject_inputs(store)
+    check_cluster(plan.cluster)
+    return run_search(plan, workspace, connect(workspace), console)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRequest:
+    """One training, as it is asked for."""
+
+    name: str
+    """Of the run."""
+    config: RunConfig
+    """Ignored by a run that is resumed: it has its own."""
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    """The settings that the user gave, by dotted key; they are in ``config`` already."""
+    resume: bool = False
+    """Go on from the run's last checkpoint."""
+    init: str | None = None
+    """REF of a separator whose weights and model the run starts with."""
+    device: str = "cpu"
+    workers: Workers | None = None
+    """Train on several workers; None trains in this process."""
+
+
 def train_and_register(
-    store: Store,
-    config: RunConfig,
-    name: str,
+    stores: Sequence[Store],
+    request: TrainRequest,
     workspace: Workspace,
     *,
-    resume: bool,
-    device: str,
     on_report: Callable[[Report], None],
+    pulse: Pulse = no_pulse,
 ) -> tuple[FinishedRun, ModelVersion]:
-    """Train one run, new or resumed, and register its package as a version."""
-    model_name(store.header.tracers, store.header.protocol.name)
-    folder = workspace.runs / name
-    state = (
-        resumed_state(store, folder, device)
-        if resume
-        else fresh_state(store, config, folder, device)
-    )
+    """Train one run, new or resumed, and register its package as a version.
+
+    Args:
+        stores: What it trains on, in turn; the first one names the separator.
+        request: What is asked for.
+        workspace: Where runs and models are kept.
+        on_report: Told of each validation.
+        pulse: Told of each step, where this process takes them.
+
+    Raises:
+        InputError: The stores, the request or the separator to start from do not fit.
+    """
+    header = stores[0].header
+    model_name(header.tracers, header.protocol.name)
+    folder = workspace.runs / request.name
+    if request.resume:
+        state = resumed_state(stores, folder, request.device)
+    else:
+        state = _new_state(stores, request, folder, workspace)
+    trainer: Trainer = partial(train_here, pulse=pulse)
+    if request.workers is not None:
+        Team(ranks=request.workers.number).check_divides(state.config)
+        check_cluster(request.workers.cluster)
+        trainer = partial(train_in_parallel, workers=request.workers)
     tracker = connect(workspace)
-    run = run_training(store, state, folder, tracker, on_report)
+    run = run_training(stores, state, folder, tracker, on_report, trainer)
     return run, register(tracker, run.package, run_key=run.key)
+
+
+def _new_state(
+    stores: Sequence[Store], request: TrainRequest, folder: Path, workspace: Workspace
+) -> TrainingState:
+    """The state of a new run, with the weights of the separator that it starts from, if any."""
+    if request.init is None:
+        return fresh_state(stores, request.config, folder, request.device)
+    parent = read_parent(resolve(request.init, workspace).path)
+    config = config_of_child(request.config, request.asked, parent)
+    return fresh_state(stores, config, folder, request.device, parent)
 
 
 def evaluate_models(
@@ -98,6 +168,7 @@ def evaluate_models(
     out: Path | None,
     workspace: Workspace,
     progress: Progress = no_progress,
+    baselines: Sequence[Baseline] = (),
 ) -> tuple[Evaluation, Path]:
     """Evaluate models on a store's ``test`` subjects and a suite, and log it to MLflow.
 
@@ -108,6 +179,7 @@ def evaluate_models(
         out: Folder of the report; by default one in the workspace.
         workspace: Where models are looked up and reports are kept.
         progress: Told of what is done.
+        baselines: Rivals without training to score beside the models.
 
     Returns:
         The evaluation, and the folder that holds its report.
@@ -131,6 +203,7 @@ def evaluate_models(
         store=store,
         workspace=workspace,
         out=out,
+        baselines=baselines,
         progress=progress,
     )
     if models[0].version is not None:

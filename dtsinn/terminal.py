@@ -84,7 +84,7 @@ def say_evaluation(evaluation: Evaluation) -> None:
     """One row per cell and model: PSNR with its interval, and the gain over halving."""
     rows = []
     for cell in evaluation.cells:
-        for scores in cell.models:
+        for scores in (*cell.models, *cell.baselines):
             if scores.summary is None:
                 rows.append([cell.title, scores.model, f"not applicable: {scores.reason}", ""])
                 continue

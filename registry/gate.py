@@ -150,7 +150,7 @@ def _contest(
     except RunError as error:
         failed = Check(name="answers", value=error.what, limit="finite numbers", passed=False)
         return [failed], None
-    separate = champion.separator.separate if champion else halve
+    separate = champion.separator.for_protocol(store.header).separate if champion else halve
     theirs = score_subjects(separate, store, SPLIT)
     checks = [_better(_difference(ours, theirs, config))]
     for place, tracer in enumerate(store.header.tracers):

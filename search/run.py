@@ -47,8 +47,10 @@ class SearchResult:
     """Key of the best trial's run."""
     best_psnr: float
     """dB on the ``val`` subjects."""
-    package: Path
-    """The best trial as a separator package."""
+    suggestion: dict[str, Any]
+    """What the best trial was given to try, by dotted key."""
+    package: Path | None
+    """The best trial as a separator package; None of spectral analysis, which has no weights."""
     states: dict[str, int]
     """Number of trials by how they ended."""
     interrupted: bool
@@ -112,7 +114,7 @@ def _search(
             table=table,
         )
         try:
-            best = _tune(plan, folder, storage, callback)
+            outcome = _tune(plan, folder, storage, callback)
         finally:
             interrupted = _is_interrupted(plan, callback, time.monotonic() - begun)
             status, reason = (
@@ -120,15 +122,16 @@ def _search(
             )
             callback.close(status, reason)
             close_study(study, reason)
-    if best is None:
+    if outcome is None:
         reasons = {row.reason for row in table.rows.values() if row.reason}
         raise RunError("no trial gave a result", got="; ".join(sorted(reasons)) or "no report")
-    checkpoints, name = best
-    draw_trials(checkpoints, store, folder, plan.name, recorder)
-    key = f"{plan.name}/{name}"
-    state = TrainingState.load(checkpoints[name])
-    package = folder / "separator"
-    package_run(state, store.header, package, key, search=plan.name)
+    draw_trials(outcome.checkpoints, store, folder, plan.name, recorder)
+    key = f"{plan.name}/{outcome.best}"
+    package = None
+    if outcome.best in outcome.checkpoints:
+        state = TrainingState.load(outcome.checkpoints[outcome.best])
+        package = folder / "separator"
+        package_run(state, store.header, package, key, search=plan.name)
     states: dict[str, int] = {}
     for row in table.rows.values():
         states[row.state] = states.get(row.state, 0) + 1
@@ -136,7 +139,8 @@ def _search(
         name=plan.name,
         folder=folder,
         best_trial=key,
-        best_psnr=state.progress.best_psnr,
+        best_psnr=outcome.psnr,
+        suggestion=outcome.suggestion,
         package=package,
         states=states,
         interrupted=interrupted,
@@ -153,8 +157,8 @@ def _is_interrupted(plan: SearchPlan, callback: DriverCallback, seconds: float) 
 
 def _tune(
     plan: SearchPlan, folder: Path, storage: JournalStorage, callback: DriverCallback
-) -> tuple[dict[str, Path], str] | None:
-    """Run the trials; returns the last checkpoint of each and the best trial's name."""
+) -> _Outcome | None:
+    """Run the trials."""
     trial_plan = TrialPlan(
         store=_everywhere(plan.store),
         base=plan.space.base,
@@ -183,21 +187,46 @@ def _tune(
             verbose=0,
         ),
     )
-    return _best(tuner.fit(), callback.names)
+    return _outcome(tuner.fit(), callback.names)
 
 
-def _best(results: Any, names: dict[str, str]) -> tuple[dict[str, Path], str] | None:
+@dataclass(frozen=True, kw_only=True)
+class _Outcome:
+    """What the trials reached."""
+
+    checkpoints: dict[str, Path]
+    """The last checkpoint of each trial that has weights."""
+    best: str
+    """Name of the best trial."""
+    psnr: float
+    """Its PSNR, dB."""
+    suggestion: dict[str, Any]
+    """What it was given to try, by dotted key."""
+
+
+def _outcome(results: Any, names: dict[str, str]) -> _Outcome | None:
+    """The outcome of Ray's results; None without any."""
     checkpoints: dict[str, Path] = {}
     psnr: dict[str, float] = {}
+    suggestions: dict[str, dict[str, Any]] = {}
     for result in results:
-        if result.checkpoint is None or not result.metrics:
+        metrics = result.metrics or {}
+        # Spectral analysis has nothing to keep: its one report is all of it.
+        if not metrics or (result.checkpoint is None and not metrics.get("finished")):
             continue
-        name = names[result.metrics["trial_id"]]
-        checkpoints[name] = Path(result.checkpoint.path)
-        psnr[name] = TrainingState.load(checkpoints[name]).progress.best_psnr
+        name = names[metrics["trial_id"]]
+        if result.checkpoint is None:
+            psnr[name] = float(metrics[OBJECTIVE])
+        else:
+            checkpoints[name] = Path(result.checkpoint.path)
+            psnr[name] = TrainingState.load(checkpoints[name]).progress.best_psnr
+        suggestions[name] = dict(result.config)
     if not psnr:
         return None
-    return checkpoints, max(psnr, key=lambda name: psnr[name])
+    best = max(psnr, key=lambda name: psnr[name])
+    return _Outcome(
+        checkpoints=checkpoints, best=best, psnr=psnr[best], suggestion=suggestions[best]
+    )
 
 
 def _sampler(plan: SearchPlan) -> BaseSampler:

@@ -32,12 +32,11 @@ from dtsinn.core.config import (
     from_mapping,
     known_keys,
     read_yaml,
-    set_key,
     to_mapping,
     unknown_key,
 )
 from dtsinn.core.errors import InputError
-from dtsinn.training.config import RunConfig, load_run_config
+from dtsinn.training.config import RunConfig, changed, load_run_config
 
 NOT_SEARCHED = {"steps", "validate_every", "seed", "round_trip_limit"}
 """Keys that make trials comparable: ASHA stops by the steps of one common budget."""
@@ -90,9 +89,8 @@ class SearchSpace:
         Raises:
             InputError: The configuration refuses a value.
         """
-        mapping = to_mapping(from_mapping(RunConfig, self.base, self.name))
-        for key, value in suggestion.items():
-            set_key(mapping, key, value)
+        base = to_mapping(from_mapping(RunConfig, self.base, self.name))
+        mapping = changed(base, suggestion)
         return from_mapping(RunConfig, mapping, f"space {self.name}")
 
     def start(self) -> dict[str, Any] | None:
@@ -122,8 +120,8 @@ def load_space(name_or_path: str) -> SearchSpace:
             raise unknown_key(key, RunConfig, where)
     for key in set(content.parameters) & NOT_SEARCHED:
         raise InputError(f"{where}: {key} cannot be searched", hint=f"fixed: {{{key}: ...}}")
-    for key, value in content.fixed.items():
-        set_key(base, key, value)
+    # Another kind of model brings its own defaults with it.
+    base = to_mapping(from_mapping(RunConfig, changed(base, content.fixed), where))
     twice = set(content.fixed) & set(content.parameters)
     if twice:
         raise InputError(f"{where}: {sorted(twice)[0]} is both fixed and a parameter")

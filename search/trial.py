@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,13 @@ from typing import Any
 import torch
 from ray import tune
 
-from dtsinn.core.config import from_mapping, set_key
+from dtsinn.core.config import from_mapping
 from dtsinn.core.errors import DivergedError, InputError, StoreError
 from dtsinn.data.store import open_store
+from dtsinn.networks.config import SpectralConfig
+from dtsinn.search.basis import score_basis
 from dtsinn.search.suggest import OBJECTIVE
-from dtsinn.training.config import RunConfig
+from dtsinn.training.config import RunConfig, changed
 from dtsinn.training.loop import train
 from dtsinn.training.state import TrainingState
 
@@ -50,11 +51,11 @@ def run_trial(suggestion: dict[str, Any], plan: TrialPlan) -> None:
 
 
 def _train(suggestion: dict[str, Any], plan: TrialPlan) -> None:
-    mapping = copy.deepcopy(plan.base)
-    for key, value in suggestion.items():
-        set_key(mapping, key, value)
-    config = from_mapping(RunConfig, mapping, "suggestion")
+    config = from_mapping(RunConfig, changed(plan.base, suggestion), "suggestion")
     store = open_store(plan.store, need_truth=True)
+    if isinstance(config.model, SpectralConfig):
+        tune.report(score_basis(store, config.model) | {"step": config.steps, "finished": True})
+        return
     state = _restored(plan) or TrainingState(config, store.header.protocol.frames, plan.device)
     for report in train(store, state):
         with tempfile.TemporaryDirectory() as folder:

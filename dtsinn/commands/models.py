@@ -28,6 +28,9 @@ def evaluate(
         str | None,
         typer.Option(metavar="STORE", help="Score its test subjects; by default the model's own."),
     ] = None,
+    baselines: Annotated[
+        bool, typer.Option("--baselines", help="Score spectral analysis too, an untrained rival.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the report.")] = None,
     as_json: AsJson = False,
     workspace: Root = ROOT,
@@ -35,6 +38,7 @@ def evaluate(
     debug: Debug = False,
 ) -> None:
     """Evaluate a model on test subjects and over a grid of noise, tracers and protocols."""
+    from dtsinn.evaluation.baselines import BASELINES
     from dtsinn.evaluation.record import as_record
     from dtsinn.evaluation.suite import load_suite
     from dtsinn.road import evaluate_models
@@ -42,7 +46,15 @@ def evaluate(
     grid = None if suite == "none" else load_suite(suite)
     refs = model or ["best"]
     with terminal.progress(quiet or as_json) as progress:
-        evaluation, folder = evaluate_models(refs, grid, data, out, Workspace(workspace), progress)
+        evaluation, folder = evaluate_models(
+            refs,
+            grid,
+            data,
+            out,
+            Workspace(workspace),
+            progress,
+            baselines=BASELINES if baselines else (),
+        )
     if as_json:
         terminal.say_json(as_record(evaluation))
         return

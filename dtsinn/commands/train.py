@@ -10,6 +10,7 @@ import typer
 
 from dtsinn import terminal
 from dtsinn.commands.options import ROOT, Debug, Quiet, Root, StorePath
+from dtsinn.core.config import read_overrides
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.device import check_device
@@ -19,7 +20,10 @@ app = typer.Typer()
 
 @app.command(epilog="Example: dtsinn train brain.zarr --set model.blocks=3 --set steps=2000")
 def train(
-    store: StorePath,
+    stores: Annotated[
+        list[str],
+        typer.Argument(metavar="STORE...", help="Zarr stores: paths or URLs; the first names it."),
+    ],
     config: Annotated[str, typer.Option(help="Run configuration: name or YAML file.")] = "default",
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")
@@ -28,38 +32,54 @@ def train(
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Continue this run from its checkpoint.")
     ] = None,
+    init: Annotated[
+        str | None, typer.Option(metavar="REF", help="Start from this separator's weights.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that share each step's batches.")
+    ] = 1,
+    cpus_per_worker: Annotated[float, typer.Option(min=0.1, help="Cores of a worker.")] = 1,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Ray cluster of the workers.")
+    ] = None,
     workspace: Root = ROOT,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train one separator and register it; its checkpoint is kept for --resume."""
+    """Train one separator and register it; its checkpoint is kept for --resume.
+
+    The number of workers changes how fast a result comes, not what it is.
+    """
+    from dtsinn.commands.training_line import TrainingLine
     from dtsinn.data.store import open_store
-    from dtsinn.road import train_and_register
     from dtsinn.training.config import load_run_config
-    from dtsinn.training.loop import Report
 
-    if resume and (set_ or name or config != "default"):
-        raise InputError("--resume continues a run as it is", wanted="no --config, --set or --name")
+    if resume and (set_ or name or init or config != "default"):
+        raise InputError(
+            "--resume continues a run as it is", wanted="no --config, --set, --name or --init"
+        )
     settings = load_run_config(config, set_ or [])
-    opened = open_store(store, need_truth=True)
+    opened = [open_store(path, need_truth=True) for path in stores]
     check_device(device)
-    with terminal.progress(quiet) as progress:
+    from dtsinn.road import TrainRequest, train_and_register
+    from dtsinn.search.parallel import Workers
 
-        def tell(report: Report) -> None:
-            progress("training", report.step, report.steps)
-            if not quiet:
-                psnr = report.metrics["val_psnr"]
-                terminal.note(f"step {report.step}: {psnr:.2f} dB on the val subjects")
-
+    team = Workers(
+        number=workers, cpus=cpus_per_worker, gpu=device.startswith("cuda"), cluster=cluster
+    )
+    request = TrainRequest(
+        name=_name(resume or name, "run"),
+        config=settings,
+        asked=read_overrides(set_ or []),
+        resume=resume is not None,
+        init=init,
+        device=device,
+        workers=team if workers > 1 or cluster else None,
+    )
+    with TrainingLine(settings.steps, quiet) as line:
         run, version = train_and_register(
-            opened,
-            settings,
-            _name(resume or name, "run"),
-            Workspace(workspace),
-            resume=resume is not None,
-            device=device,
-            on_report=tell,
+            opened, request, Workspace(workspace), on_report=line.report, pulse=line.step
         )
     terminal.say(f"run {run.key}: {run.best_psnr:.2f} dB on val, registered as {version.ref}")
     terminal.say(f"package: {run.package}")
@@ -106,7 +126,7 @@ def search(
     if dry_run:
         terminal.say_table(["parameter", "range"], [list(line) for line in describe(loaded)])
         return
-    from dtsinn.road import search_and_promote
+    from dtsinn.road import search_and_promote, search_bases
     from dtsinn.search.plan import SearchPlan
 
     plan = SearchPlan(
@@ -123,22 +143,39 @@ def search(
         seed=seed,
         cluster=cluster,
     )
+    if loaded.base["model"]["kind"] == "spectral":
+        _say_bases(search_bases(plan, Workspace(workspace), terminal.live(quiet)))
+        return
     found = search_and_promote(plan, Workspace(workspace), terminal.live(quiet))
     _say_found(found)
     terminal.say(f"try: dtsinn evaluate --model {found.version.ref}", quiet=quiet)
 
 
 def _say_found(found: Any) -> None:
-    result = found.search
+    _say_search(found.search, f"registered as {found.version.ref}")
+    for line in found.gate.lines():
+        terminal.say(line)
+    _say_undelivered(found.search)
+
+
+def _say_bases(result: Any) -> None:
+    basis = ", ".join(f"{key} {value:.3g}" for key, value in sorted(result.suggestion.items()))
+    _say_search(result, f"with {basis}")
+    terminal.say("nothing to register: spectral analysis has no weights")
+    _say_undelivered(result)
+
+
+def _say_search(result: Any, outcome: str) -> None:
     if result.interrupted:
         terminal.say("interrupted: what the trials had reached by then is kept")
     states = ", ".join(f"{count} {state}" for state, count in sorted(result.states.items()))
     terminal.say(
         f"search {result.name}: {states}; best {result.best_psnr:.2f} dB in "
-        f"{result.best_trial}, registered as {found.version.ref}"
+        f"{result.best_trial}, {outcome}"
     )
-    for line in found.gate.lines():
-        terminal.say(line)
+
+
+def _say_undelivered(result: Any) -> None:
     if result.undelivered:
         terminal.complain(
             f"{result.undelivered} events did not reach MLflow; they are in "

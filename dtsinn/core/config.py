@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -141,19 +142,19 @@ def to_mapping(config: Any) -> dict[str, Any]:
     return plain
 
 
-def with_overrides(mapping: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """A copy of ``mapping`` with ``key.sub=value`` overrides; values are read as YAML.
+def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """Values by dotted key of ``key.sub=value`` overrides; values are read as YAML.
 
     Raises:
-        InputError: An override without ``=``, or one that goes through a value.
+        InputError: An override without ``=``.
     """
-    result: dict[str, Any] = json.loads(json.dumps(mapping))
+    values: dict[str, Any] = {}
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key.strip():
             raise InputError("a --set has no value", got=repr(override), wanted="key=value")
-        set_key(result, key.strip(), parse_yaml(text, f"--set {key}"))
-    return result
+        values[key.strip()] = parse_yaml(text, f"--set {key}")
+    return values
 
 
 def set_key(mapping: dict[str, Any], dotted: str, value: Any) -> None:
@@ -190,15 +191,21 @@ def known_keys(cls: type[Any], prefix: str = "") -> list[str]:
     hints = get_type_hints(cls)
     for field in dataclasses.fields(cls):
         inner = hints[field.name]
-        if type(None) in get_args(inner):  # X | None
-            inner = next(part for part in get_args(inner) if part is not type(None))
-        if dataclasses.is_dataclass(inner) and isinstance(inner, type):
-            keys += known_keys(inner, f"{prefix}{field.name}.")
+        kinds = _kinds(inner)
+        if kinds:
+            inside = [key for kind in kinds for key in known_keys(kind, f"{prefix}{field.name}.")]
+            keys += dict.fromkeys(inside)
         elif get_origin(inner) is Mapping and dataclasses.is_dataclass(get_args(inner)[1]):
             keys += known_keys(get_args(inner)[1], f"{prefix}{field.name}.*.")
         else:
             keys.append(f"{prefix}{field.name}")
     return keys
+
+
+def _kinds(hint: Any) -> list[type[Any]]:
+    """The dataclasses that a field takes: one, one or none, or a choice of several."""
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return [part for part in parts if isinstance(part, type) and dataclasses.is_dataclass(part)]
 
 
 def unknown_key(key: str, cls: type[Any], where: str) -> InputError:
@@ -234,10 +241,46 @@ def _located(cls: type[Any], error: ValidationError, where: str) -> InputError:
     """The first problem that pydantic found, as one line."""
     problems = error.errors()
     problem = next((p for p in problems if p["type"] == "unexpected_keyword_argument"), problems[0])
-    key = ".".join(str(part) for part in problem["loc"])
+    key, kind = _key(cls, problem["loc"])
     if problem["type"] == "unexpected_keyword_argument":
+        if kind and key in known_keys(cls):
+            return InputError(f"{where}: {key} is no setting of kind {kind}")
         return unknown_key(key, cls, where)
+    if problem["type"] == "union_tag_invalid":
+        context = problem["ctx"]
+        known = [tag.strip("'") for tag in context["expected_tags"].split(", ")]
+        close = difflib.get_close_matches(context["tag"], known, n=1)
+        return InputError(
+            f"{where}: {key}.kind",
+            got=repr(context["tag"]),
+            wanted=f"one of {', '.join(known)}",
+            hint=close[0] if close else "",
+        )
+    if problem["type"] == "union_tag_not_found":
+        return InputError(f"{where}: {key}.kind is missing")
     if problem["type"] in {"missing_argument", "missing_keyword_only_argument", "missing"}:
         return InputError(f"{where}: {key} is missing")
     message = problem["msg"].removeprefix("Value error, ")
     return InputError(f"{where}: {key}: {message}", got=repr(problem["input"]))
+
+
+def _key(cls: type[Any], location: Sequence[int | str]) -> tuple[str, str]:
+    """The dotted key of pydantic's ``location``, and the kind chosen on the way, if any.
+
+    pydantic puts the tag of a choice between a field and the key inside it.
+    """
+    parts, kind, inside = [], "", [cls]
+    for part in location:
+        if len(inside) > 1:
+            kind = str(part)
+            inside = [one for one in inside if _tag(one) == kind]
+            continue
+        parts.append(str(part))
+        fields = get_type_hints(inside[0]) if inside else {}
+        inside = _kinds(fields.get(str(part)))
+    return ".".join(parts), kind
+
+
+def _tag(cls: type[Any]) -> str:
+    """The one value of the field ``kind`` that tells a dataclass from the others of a choice."""
+    return str(get_args(get_type_hints(cls)["kind"])[0])

@@ -171,11 +171,13 @@ def batches(
     return _batched(iter(stream), batch)
 
 
+def stacked(samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Samples as one batch, as a torch loader would, but a single sample is not copied."""
+    if len(samples) == 1:
+        return {name: value.unsqueeze(0) for name, value in samples[0].items()}
+    return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
+
+
 def _batched(samples: Iterator[dict[str, Tensor]], batch: int) -> Iterator[dict[str, Tensor]]:
-    """As a torch loader would, but a single sample is not copied."""
     while True:
-        group = list(itertools.islice(samples, batch))
-        if batch == 1:
-            yield {name: value.unsqueeze(0) for name, value in group[0].items()}
-        else:
-            yield {name: torch.stack([sample[name] for sample in group]) for name in group[0]}
+        yield stacked(list(itertools.islice(samples, batch)))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from dtsinn.core.config import flatten, to_mapping
 from dtsinn.deploy.info import SeparatorInfo
+from dtsinn.networks.build import parameter_count
+from dtsinn.networks.separator import SeparatorNetwork
 
 PYTHON_USE = """\
 from pathlib import Path
@@ -15,6 +18,9 @@ from dtsinn.deploy.separator import Separator
 separator = Separator.load(Path("."))          # this folder; verifies every file first
 tracers = separator.separate(mixture)          # [N, T, Y, X] -> [N, 2, T, Y, X], kBq/mL
 scale = separator.scale(mixture)               # [N], kBq/mL
+"""
+
+PYTHON_INVERSE_USE = """\
 again = separator.mix(tracers, scale)          # [N, T, Y, X]: the mixture, up to rounding
 """
 
@@ -31,21 +37,21 @@ inverse = onnxruntime.InferenceSession("inverse.onnx")
 """
 
 
-def card_text(info: SeparatorInfo, digest: str, parameters: int) -> str:
+def card_text(info: SeparatorInfo, digest: str, network: SeparatorNetwork) -> str:
     """The card of a separator, Markdown.
 
     Args:
         info: What it is.
         digest: Its digest, see :func:`dtsinn.deploy.package.package_digest`.
-        parameters: Number of its trainable parameters.
+        network: Its network, trainable.
     """
     sections = (
         _opening(info, digest),
         _protocol(info),
         _metrics(info),
-        _use(info),
-        _limits(info),
-        _network(info, parameters),
+        _use(info, network),
+        _limits(info, network),
+        _network(info, parameter_count(network)),
         _lineage(info),
     )
     return "\n".join(sections)
@@ -88,33 +94,52 @@ def _metrics(info: SeparatorInfo) -> str:
     return f"## Metrics\n\n{body}"
 
 
-def _use(info: SeparatorInfo) -> str:
+def _use(info: SeparatorInfo, network: SeparatorNetwork) -> str:
+    python, onnx = PYTHON_USE, ONNX_USE
+    if network.exact:
+        python, onnx = python + PYTHON_INVERSE_USE, onnx + ONNX_INVERSE_USE
+    first, second = (_cell(name) for name in info.tracers)
+    arrays = f"""`mixture` is a float32 array [N, {info.frames}, Y, X] in kBq/mL: N slices of any
+        size, each scaled by itself inside the separator. Output 0 is {first}, output 1 is
+        {second}."""
     return f"""## Use
 
-`mixture` is a float32 array [N, {info.frames}, Y, X] in kBq/mL: N slices of any size, each
-scaled by itself inside the separator. Output 0 is {_cell(info.tracers[0])}, output 1 is
-{_cell(info.tracers[1])}.
+{_paragraph(arrays)}
+{_paragraph(_inverse(info, network))}
 
 In Python:
 
 ```python
-{PYTHON_USE}```
+{python}```
 
 Without dtsinn, in ONNX Runtime:
 
 ```python
-{ONNX_USE}{ONNX_INVERSE_USE}```
+{onnx}```
 """
 
 
-def _limits(info: SeparatorInfo) -> str:
-    return f"""## Limits
+def _inverse(info: SeparatorInfo, network: SeparatorNetwork) -> str:
+    if not network.exact:
+        kind = info.model.kind
+        return f"A network of kind {kind} has no inverse: the tracers cannot be mixed again."
+    if network.divisor == 1:
+        return "The inverse mixes them again."
+    return f"""The inverse mixes them again where both sides of the slices are multiples of
+        {network.divisor}. Other slices are padded with zeros inside the separator and the answer
+        is cut; what was cut off is lost to the inverse."""
 
-For research. It is no medical device and its images are no basis for a diagnosis. It knows
-nothing of frame times: a scan of other frames than these, even if there are {info.frames} of
-them, or with other tracers is outside of what it was trained for. Measure it there first
-(`dtsinn evaluate`).
-"""
+
+def _limits(info: SeparatorInfo, network: SeparatorNetwork) -> str:
+    knows = "It knows nothing of frame times."
+    if network.conditioned:
+        knows = """It is told of the frame times, and of injections and half-lives: of those above,
+            unless `separator.for_protocol` tells it of others. The ONNX graphs know those above."""
+    limits = f"""For research. It is no medical device and its images are no basis for a diagnosis.
+        {knows} A scan of other frames than these, even if there are {info.frames} of them, or with
+        other tracers is outside of what it was trained for. Measure it there first
+        (`dtsinn evaluate`)."""
+    return f"## Limits\n\n{_paragraph(limits)}\n"
 
 
 def _network(info: SeparatorInfo, parameters: int) -> str:
@@ -132,6 +157,11 @@ def _lineage(info: SeparatorInfo) -> str:
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [head, ("---",) * len(head), *rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _paragraph(text: str) -> str:
+    """``text`` as lines of even length."""
+    return textwrap.fill(" ".join(text.split()), 96, break_long_words=False, break_on_hyphens=False)
 
 
 def _cell(text: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 from dtsinn.core.config import STRICT, from_mapping, to_mapping
 from dtsinn.core.errors import InputError, PackageError
 from dtsinn.core.protocol import protocol_of_frames
-from dtsinn.networks.invertible import ModelConfig
+from dtsinn.networks.config import ModelConfig
 
 T = TypeVar("T")
 
@@ -46,6 +46,12 @@ class Lineage:
     """Key of the trial in that search."""
     steps: int = 0
     """Optimiser steps behind the weights."""
+    further_stores: str = ""
+    """Content digests of more stores that it was trained on, with commas."""
+    init: str = ""
+    """Digest of the separator whose weights the run started from, if any."""
+    init_tracers: str = ""
+    """That separator's pair, with a comma."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from dtsinn.core.errors import RunError
 from dtsinn.networks.invertible import InvertibleSeparator
 from dtsinn.networks.normalisation import per_sample, sample_scale
+from dtsinn.networks.padding import cut, pad_to_multiple
+from dtsinn.networks.separator import SeparatorNetwork
 
 LEAFSPEC_WARNING = r"`isinstance\(treespec, LeafSpec\)` is deprecated"
 TORCHVISION_REMARK = "torchvision is not installed"
@@ -29,6 +31,9 @@ STRIPPED_FIELDS = ("metadata_props", "doc_string")
 class InferenceGraph(nn.Module):
     """Mixture -> tracers and scale.
 
+    Slices of sizes that the network does not take are padded with zeros, below and at the right,
+    which does not move the scale, and the answer is cut to the size of the slice.
+
     Args:
         network: A frozen network.
         duration_T: Frame durations in s, the weights of the scale.
@@ -36,7 +41,7 @@ class InferenceGraph(nn.Module):
 
     duration_T: Tensor
 
-    def __init__(self, network: InvertibleSeparator, duration_T: Tensor) -> None:
+    def __init__(self, network: SeparatorNetwork, duration_T: Tensor) -> None:
         super().__init__()
         self.network = network
         self.register_buffer("duration_T", duration_T)
@@ -49,8 +54,16 @@ class InferenceGraph(nn.Module):
     def forward(self, mixture_BTYX: Tensor) -> tuple[Tensor, Tensor]:
         """[B, T, Y, X] kBq/mL -> [B, 2, T, Y, X] kBq/mL and scales [B] kBq/mL."""
         scale_B = self.scale(mixture_BTYX)
-        tracers_BKTYX = self.network(mixture_BTYX / per_sample(scale_B, mixture_BTYX))
+        tracers_BKTYX = self._any_size(mixture_BTYX / per_sample(scale_B, mixture_BTYX))
         return tracers_BKTYX * per_sample(scale_B, tracers_BKTYX), scale_B
+
+    def _any_size(self, mixture_BTYX: Tensor) -> Tensor:
+        step = self.network.divisor
+        if step == 1:
+            whole_BKTYX: Tensor = self.network(mixture_BTYX)
+            return whole_BKTYX
+        height, width = mixture_BTYX.shape[-2:]
+        return cut(self.network(pad_to_multiple(mixture_BTYX, step)), height, width)
 
 
 class InverseGraph(nn.Module):
@@ -58,6 +71,9 @@ class InverseGraph(nn.Module):
 
     The scale is an input: the inverse cannot know it, and the rule applied to the sum of the
     tracers gives another one wherever that sum differs from the mixture.
+
+    Sides must be multiples of the network's divisor: of other slices :class:`InferenceGraph` cuts
+    off what the inverse would need.
 
     Args:
         network: A frozen network.
@@ -70,7 +86,9 @@ class InverseGraph(nn.Module):
 
     def forward(self, tracers_BKTYX: Tensor, scale_B: Tensor) -> Tensor:
         """[B, 2, T, Y, X] kBq/mL and scales [B] kBq/mL -> [B, T, Y, X] kBq/mL."""
-        mixture_BTYX = self.network.inverse(tracers_BKTYX / per_sample(scale_B, tracers_BKTYX))
+        mixture_BTYX: Tensor = self.network.inverse(
+            tracers_BKTYX / per_sample(scale_B, tracers_BKTYX)
+        )
         return mixture_BTYX * per_sample(scale_B, mixture_BTYX)
 
 
@@ -80,7 +98,7 @@ def write_inference_graph(graph: InferenceGraph, path: Path) -> None:
     Raises:
         RunError: The exporter failed.
     """
-    example = torch.ones(2, graph.network.frames, 16, 20)  # sizes differ: none may become fixed
+    example = torch.ones(2, graph.network.frames, *_example_size(graph.network))
     axes = ({0: "batch", 2: "height", 3: "width"},)
     _write(graph, (example,), axes, ["mixture"], ["tracers", "scale"], path)
 
@@ -91,11 +109,22 @@ def write_inverse_graph(graph: InverseGraph, path: Path) -> None:
     Raises:
         RunError: The exporter failed.
     """
-    example = (torch.ones(2, 2, graph.network.frames, 16, 20), torch.ones(2))
+    size = _example_size(graph.network)
+    example = (torch.ones(2, 2, graph.network.frames, *size), torch.ones(2))
     # The scale's axis is left without a name: torch finds that it equals the tracers' batch and
     # warns when both ask for the name that they then share anyway.
     axes = ({0: "batch", 3: "height", 4: "width"}, {0: torch.export.Dim.AUTO})
     _write(graph, example, axes, ["tracers", "scale"], ["mixture"], path)
+
+
+def _example_size(network: SeparatorNetwork) -> tuple[int, int]:
+    """Sides that the network takes; they differ, and so do those of what it halves from 1.
+
+    Otherwise the exporter would take them for fixed.
+    """
+    step = network.divisor
+    height = max(16, 2 * step)
+    return height, height + max(4, step)
 
 
 def _write(

@@ -38,8 +38,10 @@ from dtsinn.deploy.onnx_graphs import (
     write_inference_graph,
     write_inverse_graph,
 )
-from dtsinn.networks.build import NETWORKS, build_network, parameter_count
+from dtsinn.networks.build import NETWORKS, build_network
+from dtsinn.networks.conditioning import protocol_features
 from dtsinn.networks.invertible import InvertibleSeparator
+from dtsinn.networks.separator import SeparatorNetwork
 
 __all__ = [
     "Lineage",
@@ -66,7 +68,7 @@ DIGEST_KEYS = (
 """What of ``separator.json`` makes a separator the one that it is."""
 
 
-def write_package(folder: Path, network: InvertibleSeparator, info: SeparatorInfo) -> None:
+def write_package(folder: Path, network: SeparatorNetwork, info: SeparatorInfo) -> None:
     """Write ``network`` as the package ``folder``, which appears whole or not at all.
 
     Args:
@@ -86,15 +88,16 @@ def write_package(folder: Path, network: InvertibleSeparator, info: SeparatorInf
         for name, tensor in network.state_dict().items()
     }
     copied = _network_of(weights, info, str(folder))
+    copied.tell_protocol(features_of(info))
     frozen = copied.frozen()
-    card = card_text(info, separator_digest(weights, info), parameter_count(copied))
+    card = card_text(info, separator_digest(weights, info), copied)
     with fresh_folder(folder) as partial:
         (partial / WEIGHTS_NAME).write_bytes(safetensors.torch.save(weights))
         (partial / INFO_NAME).write_text(info_text(info), encoding="utf-8")
         (partial / CARD_NAME).write_text(card, encoding="utf-8")
         duration_T = torch.tensor(info.frame_duration)
         write_inference_graph(InferenceGraph(frozen, duration_T), partial / MODEL_NAME)
-        if frozen.exact:
+        if isinstance(frozen, InvertibleSeparator):
             write_inverse_graph(InverseGraph(frozen), partial / INVERSE_NAME)
         write_manifest(partial)
 
@@ -107,15 +110,22 @@ def verify_package(folder: Path) -> Manifest:
             something unknown; one line that names the file.
     """
     manifest = verify_files(folder)
-    exact = NETWORKS[read_info(folder).model.kind].exact
-    if exact and INVERSE_NAME not in {file.path for file in manifest.files}:
+    kind = read_info(folder).model.kind
+    if kind not in NETWORKS:
+        raise PackageError(
+            f"{folder / INFO_NAME}: model.kind", got=kind, wanted=f"one of {', '.join(NETWORKS)}"
+        )
+    exact, found = NETWORKS[kind].exact, INVERSE_NAME in {file.path for file in manifest.files}
+    if exact and not found:
         raise PackageError(
             f"{folder / INVERSE_NAME} is missing", wanted="it beside an exact network"
         )
+    if found and not exact:
+        raise PackageError(f"{folder / INVERSE_NAME}", got=f"one beside a {kind}", wanted="none")
     return manifest
 
 
-def load_network(folder: Path) -> tuple[InvertibleSeparator, SeparatorInfo]:
+def load_network(folder: Path) -> tuple[SeparatorNetwork, SeparatorInfo]:
     """The network of the package ``folder``, trainable as it was, after verification.
 
     Raises:
@@ -153,6 +163,13 @@ def separator_digest(weights: Mapping[str, Tensor], info: SeparatorInfo) -> str:
     return digest.hexdigest()
 
 
+def features_of(info: SeparatorInfo) -> Tensor:
+    """What a conditioned network is told of the protocol that it was trained for, [T, F]."""
+    return protocol_features(
+        info.frame_start, info.frame_duration, info.injection_time, info.half_life
+    )
+
+
 def _read_weights(folder: Path) -> dict[str, Tensor]:
     path = folder / WEIGHTS_NAME
     try:
@@ -161,9 +178,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         raise PackageError(f"{path} cannot be read as safetensors", got=str(error)) from None
 
 
-def _network_of(
-    weights: Mapping[str, Tensor], info: SeparatorInfo, where: str
-) -> InvertibleSeparator:
+def _network_of(weights: Mapping[str, Tensor], info: SeparatorInfo, where: str) -> SeparatorNetwork:
     """The network of ``info`` with exactly ``weights``: nothing of its random start is left."""
     network = build_network(info.model, info.frames)
     expected = network.state_dict()

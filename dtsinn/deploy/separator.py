@@ -5,6 +5,7 @@ Shape letters: N sample, K tracer (2), T frame, Y X pixel. Arrays are numpy, kBq
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,10 @@ from torch import Tensor
 
 from dtsinn.core.errors import InputError, StoreError
 from dtsinn.deploy.onnx_graphs import InferenceGraph, InverseGraph
-from dtsinn.deploy.package import SeparatorInfo, load_network, separator_digest
+from dtsinn.deploy.package import SeparatorInfo, features_of, load_network, separator_digest
+from dtsinn.networks.conditioning import protocol_features
 from dtsinn.networks.invertible import InvertibleSeparator
+from dtsinn.networks.separator import SeparatorNetwork
 
 if TYPE_CHECKING:  # a separator runs without the storage libraries
     from dtsinn.data.store import StoreHeader
@@ -39,13 +42,13 @@ class Separator:
         digest: Digest of its weights and configuration.
     """
 
-    def __init__(self, network: InvertibleSeparator, info: SeparatorInfo) -> None:
+    def __init__(self, network: SeparatorNetwork, info: SeparatorInfo) -> None:
         self.info = info
         self.digest = separator_digest(network.state_dict(), info)
         frozen = network.frozen().to("cpu", torch.float32)
-        self.network = frozen.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: SeparatorNetwork = frozen.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.tell_protocol(features_of(info))
         self._inference = InferenceGraph(self.network, torch.tensor(info.frame_duration))
-        self._inverse = InverseGraph(self.network)
 
     @classmethod
     def load(cls, folder: Path) -> Separator:
@@ -57,10 +60,33 @@ class Separator:
         network, info = load_network(folder)
         return cls(network, info)
 
+    def for_protocol(self, header: StoreHeader) -> Separator:
+        """This separator for the scans of a store.
+
+        A conditioned network is told of that store's frames, injections and half-lives, and its
+        scale weighs the frames by their durations there. Every other network knows no times: it
+        stays as it is.
+        """
+        if not self.network.conditioned:
+            return self
+        protocol, told = header.protocol, copy.copy(self)
+        told.network = copy.deepcopy(self.network)
+        told.network.tell_protocol(
+            protocol_features(
+                protocol.frame_start,
+                protocol.frame_duration,
+                protocol.injection_time,
+                header.half_life,
+            )
+        )
+        told._inference = InferenceGraph(told.network, torch.tensor(protocol.frame_duration))
+        return told
+
     def separate(self, mixture_NTYX: npt.NDArray[Any], *, batch: int = BATCH) -> Float32Array:
         """Separate mixtures into the two tracers.
 
-        Each slice has its own scale and is separated by itself, whatever the batch.
+        Each slice has its own scale and is separated by itself, whatever the batch. Where the
+        network halves the resolution, other sizes are padded with zeros and the answer is cut.
 
         Args:
             mixture_NTYX: Mixtures in kBq/mL, any float type, T as in the model.
@@ -110,26 +136,30 @@ class Separator:
             Mixtures [N, T, Y, X] in kBq/mL.
 
         Raises:
-            InputError: Another shape or type, values that are not finite, scales not above 0.
+            InputError: Another shape or type, values that are not finite, scales not above 0; a
+                network without an inverse, or slices that :meth:`separate` had to pad.
         """
+        inverse = self._inverse()
         tracers = self._checked("tracers", tracers_NKTYX, (2, self.info.frames))
         if scale_N is None:
             scale_N = self._inference.scale(torch.from_numpy(tracers.sum(axis=1))).numpy()
+        _check_divisible(tracers.shape[-2:], self.network.divisor)
         scale = _checked_scale(scale_N, len(tracers))
         mixture = np.empty((len(tracers), *tracers.shape[2:]), np.float32)
         with torch.inference_mode():
             for part in _parts(len(tracers), batch):
                 tracers_BKTYX = torch.from_numpy(tracers[part])
                 scale_B = torch.from_numpy(scale[part])
-                mixture[part] = self._inverse(tracers_BKTYX, scale_B).numpy()
+                mixture[part] = inverse(tracers_BKTYX, scale_B).numpy()
         return mixture
 
     def round_trip_error(self, mixture_NTYX: npt.NDArray[Any]) -> float:
         """Relative error of mixing again what was separated: its norm over the mixture's norm.
 
         Raises:
-            InputError: As for :meth:`separate`.
+            InputError: As for :meth:`separate` and :meth:`mix`.
         """
+        self._inverse()
         mixture = self._checked("mixture", mixture_NTYX, (self.info.frames,))
         again = self.mix(self.separate(mixture), self.scale(mixture))
         norm = max(float(np.linalg.norm(mixture.astype(np.float64))), 1e-30)
@@ -138,8 +168,9 @@ class Separator:
     def fits(self, header: StoreHeader) -> str:
         """Why it cannot be applied to a store, or "" if it can.
 
-        The network knows no times, so an equal number of frames is enough for it to run. How
-        well it does on other frame times or on another tracer pair is for an evaluation to say.
+        An equal number of frames is enough for it to run: the network knows no times, or is told
+        of others by :meth:`for_protocol`. How well it does on other frame times or on another
+        tracer pair is for an evaluation to say.
         """
         frames = header.protocol.frames
         if frames != self.info.frames:
@@ -160,6 +191,15 @@ class Separator:
                 f"{header.path}: {reason}",
                 hint=f"a store of {self.info.frames} frames, or another model",
             )
+
+    def _inverse(self) -> InverseGraph:
+        if not isinstance(self.network, InvertibleSeparator):
+            raise InputError(
+                "no inverse",
+                got=f"a network of kind {self.info.model.kind}",
+                wanted="one of kind invertible",
+            )
+        return InverseGraph(self.network)
 
     def _checked(
         self, name: str, values: npt.NDArray[Any], middle: tuple[int, ...]
@@ -193,6 +233,16 @@ class Separator:
                     f"sample {sample} of the {name}", got="NaN or inf", wanted="finite float32"
                 )
         return single
+
+
+def _check_divisible(size: tuple[int, ...], divisor: int) -> None:
+    if any(side % divisor for side in size):
+        raise InputError(
+            "slices of the tracers cannot be mixed again",
+            got=f"{size[0]}x{size[1]} pixels",
+            wanted=f"sides that are multiples of {divisor}",
+            hint="separating the mixture padded with zeros to such a size",
+        )
 
 
 def _checked_scale(scale_N: npt.NDArray[Any], samples: int) -> Float32Array:

@@ -18,9 +18,10 @@ STEP = 0.2
 
 
 def subject_dots(evaluation: Evaluation) -> Figure:
-    """PSNR of every subject in every cell that applies: models and the floor side by side."""
+    """PSNR of every subject in every cell that applies: all series side by side."""
     cells = [cell for cell in evaluation.cells if cell.applicable]
     names = [model.name for model in evaluation.models]
+    names += [baseline.name for baseline in evaluation.baselines]
     height = 0.95 + 0.62 * len(cells) + 0.3
     left = min(0.03 + 0.0067 * max((len(cell.title) for cell in cells), default=0), 0.5)
     figure = Figure(figsize=(11, height), dpi=DPI)
@@ -101,11 +102,10 @@ def regional_bias(cell: CellResult) -> Figure:
 
 
 def _cell_row(axes: Axes, row: int, cell: CellResult, names: Sequence[str]) -> None:
-    series = [scores for scores in (*cell.models, cell.floor) if scores is not None]
-    for place, scores in enumerate(series):
+    for place, scores in enumerate(cell.series):
         if scores.summary is None:
             continue
-        y = row + STEP * (place - (len(series) - 1) / 2)
+        y = row + STEP * (place - (len(cell.series) - 1) / 2)
         colour = _colour(scores.model, names)
         values = [score.mean_psnr for score in scores.subjects]
         axes.plot(values, [y] * len(values), "o", ms=4.5, mew=0, color=colour, alpha=0.4)

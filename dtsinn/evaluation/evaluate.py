@@ -1,9 +1,9 @@
-"""Evaluating separators over a grid of cells, in pairs and against the halved mixture."""
+"""Evaluating separators over a grid of cells: in pairs, against baselines and the floor."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import combinations
+from collections.abc import Mapping, Sequence
+from itertools import combinations, product
 from pathlib import Path
 
 from dtsinn.core.errors import InputError
@@ -12,10 +12,12 @@ from dtsinn.core.version import code_version
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store, StoreHeader
 from dtsinn.deploy.separator import Separator
+from dtsinn.evaluation.baselines import Baseline, SeparateSubject
 from dtsinn.evaluation.gallery import draw_gallery
 from dtsinn.evaluation.record import check_out, write_evaluation
 from dtsinn.evaluation.results import (
     FLOOR,
+    BaselineInfo,
     CellResult,
     Evaluation,
     ModelInfo,
@@ -23,7 +25,7 @@ from dtsinn.evaluation.results import (
     compare,
     summarise,
 )
-from dtsinn.evaluation.score import SubjectScore, halve, score_subject
+from dtsinn.evaluation.score import Separate, SubjectScore, halve, score_subject
 from dtsinn.evaluation.suite import SPLIT, Suite, cell_store, cells_of
 
 Separators = Sequence[tuple[str, Separator]]
@@ -38,6 +40,7 @@ def evaluate(
     store: Store | None,
     workspace: Workspace,
     out: Path,
+    baselines: Sequence[Baseline] = (),
     progress: Progress = no_progress,
 ) -> Evaluation:
     """Score separators and write ``evaluation.json``, ``table.csv``, ``report.html`` to ``out``.
@@ -48,6 +51,7 @@ def evaluate(
         store: A store whose ``test`` subjects make one more cell, or None.
         workspace: Where the stores of the suite are kept.
         out: Folder of the report; an earlier evaluation there is replaced.
+        baselines: Rivals without training, each one more row of every cell that it fits.
         progress: Told of simulations, scored cells and the report.
 
     Raises:
@@ -55,8 +59,8 @@ def evaluate(
         RunError: A separator's answer is not finite.
     """
     check_out(out)
-    separators = _named(separators)
-    evaluation, stores = _run(separators, suite, store, workspace, SPLIT, progress)
+    separators = _named(separators, baselines)
+    evaluation, stores = _run(separators, baselines, suite, store, workspace, SPLIT, progress)
     progress("report", 0, 1)
     write_evaluation(evaluation, draw_gallery(evaluation, dict(separators), stores), out)
     progress("report", 1, 1)
@@ -76,11 +80,12 @@ def run_grid(
 
     ``split`` says which subjects of ``store``: ``test``, or ``gate`` for a promotion.
     """
-    return _run(_named(separators), suite, store, workspace, split, progress)[0]
+    return _run(_named(separators, ()), (), suite, store, workspace, split, progress)[0]
 
 
 def _run(
     separators: Separators,
+    baselines: Sequence[Baseline],
     suite: Suite | None,
     store: Store | None,
     workspace: Workspace,
@@ -96,7 +101,7 @@ def _run(
     stores: dict[str, Store] = {}
     if store is not None:
         progress("score", 0, total)
-        results.append(_store_cell(separators, store, split))
+        results.append(_store_cell(separators, baselines, store, split))
         stores[STORE] = store
     for cell in cells:
         progress("score", len(results), total)
@@ -105,20 +110,24 @@ def _run(
             stores[cell.key] = cell_store(cell, workspace, progress)
         header = stores[cell.key].header if cell.key in stores else cell.planned
         made = stores.get(cell.key)
-        results.append(_score_cell(separators, reasons, cell.key, header, made, SPLIT))
+        results.append(_score_cell(separators, baselines, reasons, cell.key, header, made, SPLIT))
     progress("score", total, total)
     evaluation = Evaluation(
         suite=suite.name if suite is not None else "",
         description=suite.description if suite is not None else "",
         split=split,
         models=tuple(_model_info(name, separator) for name, separator in separators),
+        baselines=tuple(
+            BaselineInfo(name=baseline.name, settings=dict(baseline.settings))
+            for baseline in baselines
+        ),
         cells=tuple(results),
         code_version=code_version(),
     )
     return evaluation, stores
 
 
-def _named(separators: Separators) -> Separators:
+def _named(separators: Separators, baselines: Sequence[Baseline]) -> Separators:
     """Separators by names fit for a report: of an absolute path only the last part."""
     named = [
         (Path(name).name if Path(name).is_absolute() else name, separator)
@@ -127,53 +136,53 @@ def _named(separators: Separators) -> Separators:
     names = [name for name, _ in named]
     if not names:
         raise InputError("nothing to evaluate", wanted="at least one separator")
-    if len(set(names)) != len(names) or FLOOR in names:
-        raise InputError("names of separators", got=names, wanted=f"none twice, none {FLOOR!r}")
+    kept = {FLOOR, *(baseline.name for baseline in baselines)}
+    if len(set(names)) != len(names) or kept & set(names):
+        wanted = f"none twice, none {' or '.join(map(repr, sorted(kept)))}"
+        raise InputError("names of separators", got=names, wanted=wanted)
     return named
 
 
-def _store_cell(separators: Separators, store: Store, split: str) -> CellResult:
+def _store_cell(
+    separators: Separators, baselines: Sequence[Baseline], store: Store, split: str
+) -> CellResult:
     reasons = _reasons(separators, store.header)
     if not store.header.has_truth:
         reasons = dict.fromkeys(reasons, "the store has no true tracers")
     elif store.subject_count(split) == 0:
         reasons = dict.fromkeys(reasons, f"the store has no subject in split {split!r}")
-    return _score_cell(separators, reasons, STORE, store.header, store, split)
+    return _score_cell(separators, baselines, reasons, STORE, store.header, store, split)
 
 
 def _score_cell(
     separators: Separators,
+    baselines: Sequence[Baseline],
     reasons: dict[str, str],
     key: str,
     header: StoreHeader,
     store: Store | None,
     split: str,
 ) -> CellResult:
-    """Score whoever fits, and the floor, on the same subjects."""
-    fitting = [(name, separator) for name, separator in separators if not reasons[name]]
-    scores: dict[str, list[SubjectScore]] = {name: [] for name in (*dict(fitting), FLOOR)}
-    if fitting and store is not None:
-        for samples in store.subjects(split):
-            for name, separator in fitting:
-                answer = separator.separate(samples.mixture_NTYX)
-                scores[name].append(score_subject(samples, answer, header))
-            scores[FLOOR].append(score_subject(samples, halve(samples.mixture_NTYX), header))
+    """Score whoever fits, the baselines and the floor, on the same subjects."""
+    lacking: dict[str, str] = {}
+    scores: dict[str, tuple[SubjectScore, ...]] = {}
+    if store is not None and not all(reasons.values()):
+        lacking = {baseline.name: baseline.fits(store) for baseline in baselines}
+        fitting = {name: one for name, one in separators if not reasons[name]}
+        told = {name: one.for_protocol(store.header) for name, one in fitting.items()}
+        ways = {name: _from_mixture(one.separate) for name, one in told.items()}
+        ways |= {one.name: one.on(store) for one in baselines if not lacking[one.name]}
+        scores = _scores(ways | {FLOOR: _from_mixture(halve)}, store, split)
     models = [
-        ModelScores(
-            model=name,
-            reason=reasons[name],
-            trained_on=_trained_on(separator, header),
-            subjects=tuple(scores.get(name, [])),
-            summary=summarise(scores[name]) if scores.get(name) else None,
-        )
+        _model_scores(name, reasons[name], scores, _trained_on(separator, header))
         for name, separator in separators
     ]
-    floor = None
-    if scores[FLOOR]:
-        subjects = tuple(scores[FLOOR])
-        floor = ModelScores(model=FLOOR, subjects=subjects, summary=summarise(subjects))
+    rivals = [_model_scores(name, reason, scores) for name, reason in lacking.items()]
+    floor = _model_scores(FLOOR, "", scores) if scores.get(FLOOR) else None
     scored = [model for model in models if model.applicable]
-    pairs = [(model, floor) for model in scored if floor is not None]
+    known = [rival for rival in rivals if rival.applicable]
+    pairs = [(series, floor) for series in (*scored, *known) if floor is not None]
+    pairs += [*product(scored, known), *combinations(scored, 2)]
     return CellResult(
         key=key,
         source="store" if key == STORE else "simulated",
@@ -183,8 +192,37 @@ def _score_cell(
         phantom=header.phantom,
         store_digest=header.digest,
         models=tuple(models),
+        baselines=tuple(rivals),
         floor=floor,
-        differences=tuple(compare(*pair) for pair in [*pairs, *combinations(scored, 2)]),
+        differences=tuple(compare(*pair) for pair in pairs),
+    )
+
+
+def _scores(
+    ways: Mapping[str, SeparateSubject], store: Store, split: str
+) -> dict[str, tuple[SubjectScore, ...]]:
+    """Scores of each way to separate; every subject is read once."""
+    scores: dict[str, list[SubjectScore]] = {name: [] for name in ways}
+    for samples in store.subjects(split):
+        for name, separate in ways.items():
+            scores[name].append(score_subject(samples, separate(samples), store.header))
+    return {name: tuple(found) for name, found in scores.items()}
+
+
+def _from_mixture(separate: Separate) -> SeparateSubject:
+    return lambda samples: separate(samples.mixture_NTYX)
+
+
+def _model_scores(
+    name: str,
+    reason: str,
+    scores: Mapping[str, tuple[SubjectScore, ...]],
+    trained_on: bool = False,
+) -> ModelScores:
+    subjects = scores.get(name, ())
+    summary = summarise(subjects) if subjects else None
+    return ModelScores(
+        model=name, reason=reason, trained_on=trained_on, subjects=subjects, summary=summary
     )
 
 

@@ -104,6 +104,7 @@ def as_record(evaluation: Evaluation) -> dict[str, Any]:
         "units": UNITS,
         "definitions": DEFINITIONS,
         "models": [to_mapping(model) for model in evaluation.models],
+        "baselines": [to_mapping(baseline) for baseline in evaluation.baselines],
         "cells": [_cell_record(cell) for cell in evaluation.cells],
     }
 
@@ -114,8 +115,7 @@ def as_table(evaluation: Evaluation) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for cell in evaluation.cells:
-        series = [*cell.models, *([cell.floor] if cell.floor is not None else [])]
-        for scores in series:
+        for scores in cell.series:
             writer.writerows(_rows(cell, scores))
     return text.getvalue()
 
@@ -152,6 +152,7 @@ def _cell_record(cell: CellResult) -> dict[str, Any]:
         "phantom": cell.phantom,
         "store_digest": cell.store_digest,
         "models": [_scores_record(scores) for scores in cell.models],
+        "baselines": [_scores_record(scores) for scores in cell.baselines],
         "floor": None if cell.floor is None else _scores_record(cell.floor),
         "differences": [
             {

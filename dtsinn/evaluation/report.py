@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Sequence
 from html import escape
-from itertools import combinations
+from itertools import combinations, product
 
 from dtsinn.evaluation.gallery import Picture
 from dtsinn.evaluation.metrics import Interval
@@ -34,6 +34,9 @@ DEFINITIONS = {
     "sum_residual": "RMS of (sum of the two answers - noisy mixture) over the RMS of the mixture, "
     "body pixels, all frames; a fraction. A network that removes noise has a residual.",
     "halved mixture": "The floor: each tracer is taken to be half of the mixture. No training.",
+    "spectral analysis": "A baseline without training (Cunningham and Jones, 1993). It is told "
+    "each subject's input functions, which no network is, and fits each voxel's curve with "
+    "non-negative exponentials of both tracers.",
     "interval": "95 % percentile bootstrap interval of the mean over subjects, 2000 resamples. "
     "With few subjects it is too narrow.",
     "difference": "Mean PSNR of one series minus that of another on the same subjects, in pairs. "
@@ -96,7 +99,9 @@ def _verdict(evaluation: Evaluation) -> str:
             f'<p class="loss"><b>{escape(difference.first)} {VERDICTS[difference.verdict]} '
             f"the {FLOOR}</b> on {escape(cell.title)}: {_signed(difference.psnr)} dB.</p>"
         )
-    for first, second in combinations((model.name for model in evaluation.models), 2):
+    names = [model.name for model in evaluation.models]
+    known = [baseline.name for baseline in evaluation.baselines]
+    for first, second in (*product(names, known), *combinations(names, 2)):
         paragraphs.append(f"<p>{_pair_verdict(evaluation, first, second)}</p>")
     return f'<section class="verdict">{"".join(paragraphs)}</section>\n'
 
@@ -115,7 +120,7 @@ def _pair_verdict(evaluation: Evaluation, first: str, second: str) -> str:
 
 
 def _pair_table(evaluation: Evaluation) -> str:
-    """Every pair of models in every cell; empty for a single model."""
+    """Every pair of models or of model and baseline in every cell; empty without one."""
     rows = [
         (
             [
@@ -132,7 +137,7 @@ def _pair_table(evaluation: Evaluation) -> str:
     ]
     if not rows:
         return ""
-    return _section("In pairs", _table(["Cell", "Models", "PSNR, dB", "The first"], rows))
+    return _section("In pairs", _table(["Cell", "Pair", "PSNR, dB", "The first"], rows))
 
 
 def _headline(evaluation: Evaluation) -> str:
@@ -175,11 +180,10 @@ def _cell_table(evaluation: Evaluation) -> str:
     head = ["Cell", "Model", "PSNR, dB", *columns, f"Against the {FLOOR}"]
     rows = []
     for cell in evaluation.cells:
-        series = [*cell.models, *([cell.floor] if cell.floor is not None else [])]
-        for place, scores in enumerate(series):
+        for place, scores in enumerate(cell.series):
             title = escape(cell.title) if place == 0 else ""
             mark = "trained on" if scores.trained_on else "other"
-            tag = "" if scores.model == FLOOR else f' <span class="tag">{mark}</span>'
+            tag = f' <span class="tag">{mark}</span>' if scores in cell.models else ""
             start = [title, escape(scores.model) + tag]
             rows.append((_psnr_cells(cell, scores, start), place == 0))
     return _table(head, rows)
@@ -211,8 +215,8 @@ def _detail_table(evaluation: Evaluation) -> str:
     for cell in evaluation.cells:
         if not cell.applicable:
             continue
-        for place, scores in enumerate([*cell.models, cell.floor]):
-            if scores is None or scores.summary is None:
+        for place, scores in enumerate(cell.series):
+            if scores.summary is None:
                 continue
             pairs = (scores.summary.ssim, scores.summary.nrmse, scores.summary.before_injection)
             numbers = [" / ".join(f"{value.mean:.3f}" for value in pair) for pair in pairs]
@@ -272,6 +276,9 @@ def _lineage(evaluation: Evaluation) -> str:
             for key, value in model.lineage.items()
             if value != ""
         ]
+    for baseline in evaluation.baselines:
+        settings = ", ".join(f"{key} {value}" for key, value in baseline.settings.items())
+        entries.append((baseline.name, settings))
     for cell in evaluation.cells:
         if cell.store_digest:
             entries.append((f"data, {cell.title}", cell.store_digest))

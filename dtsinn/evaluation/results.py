@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from dtsinn.evaluation.metrics import Interval, Pair, bootstrap_interval, paired_difference
 from dtsinn.evaluation.score import SubjectScore
@@ -29,6 +29,15 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BaselineInfo:
+    """A rival without training that took part."""
+
+    name: str
+    settings: dict[str, Any]
+    """All that decides its answers, as plain data."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Summary:
     """Means over subjects with their bootstrap intervals; pairs are per tracer."""
 
@@ -47,7 +56,7 @@ class Summary:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelScores:
-    """One model (or the floor) in one cell: scores, or the reason why there are none."""
+    """One model, baseline or floor in one cell: scores, or the reason why there are none."""
 
     model: str
     reason: str = ""
@@ -98,10 +107,19 @@ class CellResult:
     store_digest: str
     """Empty where nothing was simulated, as no model fits."""
     models: tuple[ModelScores, ...]
+    baselines: tuple[ModelScores, ...] = ()
+    """Rivals without training; none where no model fits."""
     floor: ModelScores | None
     """None where no model fits."""
     differences: tuple[Difference, ...]
-    """Each model against the floor, then each pair of models."""
+    """Each model and baseline against the floor, each model against each baseline, then each
+    pair of models."""
+
+    @property
+    def series(self) -> tuple[ModelScores, ...]:
+        """Models, baselines and floor, in the order in which they are shown."""
+        floor = () if self.floor is None else (self.floor,)
+        return (*self.models, *self.baselines, *floor)
 
     @property
     def title(self) -> str:
@@ -134,6 +152,7 @@ class Evaluation:
     split: str
     """Split of the store whose subjects were scored."""
     models: tuple[ModelInfo, ...]
+    baselines: tuple[BaselineInfo, ...] = ()
     cells: tuple[CellResult, ...]
     code_version: str
 
@@ -147,11 +166,14 @@ class Evaluation:
     @property
     def losses(self) -> list[tuple[CellResult, Difference]]:
         """Where a model does not beat the floor."""
+        names = {model.name for model in self.models}
         return [
             (cell, difference)
             for cell in self.cells
             for difference in cell.differences
-            if difference.second == FLOOR and difference.verdict != "beats"
+            if difference.first in names
+            and difference.second == FLOOR
+            and difference.verdict != "beats"
         ]
 
 

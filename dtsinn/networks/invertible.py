@@ -1,92 +1,135 @@
 """The invertible separator: mixture -> two tracers, and exactly back.
 
-Shape letters: B batch, K tracer (2), T frame, C channel (2T), Y X pixel. All activities are in
-units of the sample's scale (see ``normalisation``).
+Shape letters: B batch, K tracer (2), T frame, C channel (2T), Y X pixel, F feature. All
+activities are in units of the sample's scale (see ``normalisation``).
 """
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from dtsinn.core.config import STRICT
 from dtsinn.core.errors import InputError
-from dtsinn.networks.mixing import FrozenMixing, LUMixing
-from dtsinn.networks.subnets import SUBNETS, draw_start
+from dtsinn.networks.conditioning import ProtocolEmbedding
+from dtsinn.networks.config import InvertibleConfig
+from dtsinn.networks.memory import Coupling, Direction, Memory, Precision, Stage, Told, run_stages
+from dtsinn.networks.mixing import MIXINGS, Mixing
+from dtsinn.networks.separator import SeparatorNetwork
+from dtsinn.networks.squeezes import SQUEEZES, Squeeze, check_divisible
+from dtsinn.networks.subnets import SUBNETS, Subnet, draw_start
 from dtsinn.networks.variables import VARIABLE_AUGMENTATIONS
 
-
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """What the separator is made of."""
-
-    __pydantic_config__ = STRICT
-
-    kind: Literal["invertible"] = "invertible"
-    """The family of networks."""
-    blocks: int = 2
-    """Coupling blocks, at least 1."""
-    subnet: Literal["residual", "dense"] = "residual"
-    """Kind of the three subnets r, s, t in a block."""
-    width: int = 24
-    """Channels inside a subnet, at least 1."""
-    depth: int = 4
-    """3x3 convolutions in a subnet, at least 2."""
-    clamp: float = 0.8
-    """Largest \\|log-scale\\| of a coupling: a block's gain stays within exp(+-clamp)."""
-    start: Literal["tame", "xavier"] = "tame"
-    """Weights at step 0: near the identity, or as published."""
-    variables: Literal["repeat", "halves", "zeros"] = "halves"
-    """How T frames become 2T channels (variable augmentation)."""
-
-    def __post_init__(self) -> None:
-        for name, least in (("blocks", 1), ("width", 1), ("depth", 2)):
-            if getattr(self, name) < least:
-                raise InputError(
-                    f"model.{name}", got=getattr(self, name), wanted=f"at least {least}"
-                )
-        if not 0 < self.clamp <= 4:
-            raise InputError("model.clamp", got=self.clamp, wanted="a number in (0, 4]")
+NOTHING = Told()
+"""What the subnets of most networks are told."""
 
 
-class CouplingBlock(nn.Module):
-    """Mix channels, split them, then y1 = x1 + r(x2) and y2 = x2 exp(s(y1)) + t(y1)."""
+class CouplingBlock(Coupling):
+    """Mix channels, split them, and let each half scale and shift the other in turn.
 
-    def __init__(self, frames: int, config: ModelConfig) -> None:
+    y1 = x1 exp(q(x2)) + r(x2), then y2 = x2 exp(s(y1)) + t(y1); a one-sided block has no q, as
+    published. Each pair may be two outputs of one subnet.
+
+    Args:
+        channels: C, even.
+        config: Make of the network.
+        step: Factor on what the subnets put out.
+    """
+
+    def __init__(self, channels: int, config: InvertibleConfig, step: float = 1.0) -> None:
         super().__init__()
-        subnet = SUBNETS[config.subnet]
-        self.mixing: LUMixing | FrozenMixing = LUMixing(2 * frames)
-        self.r = subnet(frames, frames, config.width, config.depth)
-        self.s = subnet(frames, frames, config.width, config.depth)
-        self.t = subnet(frames, frames, config.width, config.depth)
+        self.step = step
+        half, make = channels // 2, partial(_subnet, config)
+        self.mixing: Mixing = MIXINGS[config.mixing](channels)
+        if config.coupling == "one-sided":
+            self.r = make(half, half)
+        elif config.shared_trunk:
+            self.qr = make(half, 2 * half)
+        else:
+            self.q, self.r = make(half, half), make(half, half)
+        if config.shared_trunk:
+            self.st = make(half, 2 * half)
+        else:
+            self.s, self.t = make(half, half), make(half, half)
         self.clamp = config.clamp
+        self.film = None
+        if config.conditioning == "protocol":
+            names = [name for name, part in self.named_children() if isinstance(part, Subnet)]
+            self.film = nn.ModuleDict({name: ProtocolEmbedding(config.width) for name in names})
 
-    def log_scale(self, y1: Tensor) -> Tensor:
-        """s(y1), bounded softly by the clamp."""
-        return self.clamp * torch.tanh(self.s(y1) / self.clamp)
-
-    def forward(self, x_BCYX: Tensor) -> Tensor:
+    def forward(self, x_BCYX: Tensor, told: Told = NOTHING) -> Tensor:
         """[B, C, Y, X] -> [B, C, Y, X]."""
         x1, x2 = self.mixing(x_BCYX).chunk(2, dim=1)
-        y1 = x1 + self.r(x2)
-        y2 = x2 * torch.exp(self.log_scale(y1)) + self.t(y1)
+        log_scale, shift = self.onto_first(x2, told)
+        y1 = (x1 if log_scale is None else x1 * torch.exp(log_scale)) + shift
+        log_scale, shift = self.onto_second(y1, told)
+        y2 = x2 * torch.exp(log_scale) + shift
         return torch.cat((y1, y2), dim=1)
 
-    def inverse(self, y_BCYX: Tensor) -> Tensor:
+    def inverse(self, y_BCYX: Tensor, told: Told = NOTHING) -> Tensor:
         """The x whose :meth:`forward` is ``y_BCYX``."""
         y1, y2 = y_BCYX.chunk(2, dim=1)
-        x2 = (y2 - self.t(y1)) * torch.exp(-self.log_scale(y1))
-        x1 = y1 - self.r(x2)
-        x_BCYX: Tensor = self.mixing.inverse(torch.cat((x1, x2), dim=1))
-        return x_BCYX
+        log_scale, shift = self.onto_second(y1, told)
+        x2 = (y2 - shift) * torch.exp(-log_scale)
+        first_scale, shift = self.onto_first(x2, told)
+        x1 = y1 - shift if first_scale is None else (y1 - shift) * torch.exp(-first_scale)
+        return self.mixing.inverse(torch.cat((x1, x2), dim=1))
+
+    def onto_first(self, x2: Tensor, told: Told = NOTHING) -> tuple[Tensor | None, Tensor]:
+        """q(x2), bounded softly by the clamp, or None where there is none; and r(x2)."""
+        if not hasattr(self, "qr") and not hasattr(self, "q"):
+            return None, self._run("r", x2, told)
+        return self._pair("q", "r", x2, told)
+
+    def onto_second(self, y1: Tensor, told: Told = NOTHING) -> tuple[Tensor, Tensor]:
+        """s(y1), bounded softly by the clamp, and t(y1)."""
+        return self._pair("s", "t", y1, told)
+
+    def _pair(self, scale: str, shift: str, x: Tensor, told: Told) -> tuple[Tensor, Tensor]:
+        if hasattr(self, scale + shift):
+            raw, shifted = self._run(scale + shift, x, told).chunk(2, dim=1)
+        else:
+            raw, shifted = self._run(scale, x, told), self._run(shift, x, told)
+        return self.clamp * torch.tanh(raw / self.clamp), shifted
+
+    def _run(self, name: str, x: Tensor, told: Told) -> Tensor:
+        film = self.film[name](told.protocol_TF) if self.film is not None else None
+        subnet = getattr(self, name)
+        if told.precision == "float32":
+            out: Tensor = subnet(x, film)
+        else:
+            # Not torch.autocast: on the CPU it goes back to float32 at each concatenation.
+            weights = {key: value.bfloat16() for key, value in subnet.named_parameters()}
+            film = film.bfloat16() if film is not None else None
+            out = functional_call(subnet, weights, (x.bfloat16(), film)).to(x.dtype)
+        return out if self.step == 1 else self.step * out
 
 
-class InvertibleSeparator(nn.Module):
-    """Variable augmentation, then coupling blocks; the inverse runs them backwards.
+def _subnet(config: InvertibleConfig, inputs: int, outputs: int) -> Subnet:
+    return SUBNETS[config.subnet](inputs, outputs, config.width, config.depth)
+
+
+STEPS_OF_ONE = 2
+"""Blocks up to which a block's step is not shortened: the default's number (uncited)."""
+
+
+def step_of(config: InvertibleConfig) -> float:
+    """Factor on what the subnets of a block put out, so that deep networks stay invertible.
+
+    Each block is one step of a flow from mixture to tracers; more blocks make shorter steps. The
+    whole change, and with it the loss of digits, then does not grow with the depth. The published
+    start is left as it was published.
+    """
+    if config.start == "xavier":
+        return 1.0
+    return min(1.0, STEPS_OF_ONE / (config.blocks * len(config.stages)))
+
+
+class InvertibleSeparator(SeparatorNetwork):
+    """Variable augmentation, then stages of coupling blocks; the inverse runs them backwards.
 
     Args:
         frames: Number of frames T of the sequences that it separates.
@@ -95,44 +138,109 @@ class InvertibleSeparator(nn.Module):
     """
 
     exact = True
-    """There is an inverse, and it is exact up to rounding."""
+    protocol_TF: Tensor | None
+    memory: Memory = "plain"
+    """How activations are kept for the gradient; a setting of the training, not of the network."""
+    precision: Precision = "float32"
+    """Of the subnets while training, likewise."""
 
-    def __init__(self, frames: int, config: ModelConfig, seed: int = 0) -> None:
+    def __init__(self, frames: int, config: InvertibleConfig, seed: int = 0) -> None:
         super().__init__()
         self.frames = frames
-        self.config = config
+        self.config: InvertibleConfig = config
         self.variables = VARIABLE_AUGMENTATIONS[config.variables]
-        self.blocks = nn.ModuleList(CouplingBlock(frames, config) for _ in range(config.blocks))
+        self.squeezes: list[Squeeze | None] = []
+        """Of each block: what is done before it, if anything."""
+        self.blocks = nn.ModuleList()
+        channels, step = 2 * frames, step_of(config)
+        for stage in config.stages:
+            squeeze = SQUEEZES[stage]() if stage != "none" else None
+            channels *= 4 if squeeze else 1
+            self.squeezes += [squeeze] + [None] * (config.blocks - 1)
+            self.blocks.extend(CouplingBlock(channels, config, step) for _ in range(config.blocks))
+        self.last: Mixing = MIXINGS[config.mixing if config.last_mixing else "identity"](2 * frames)
+        self.divisor = 2 ** sum(squeeze is not None for squeeze in self.squeezes)
+        self.conditioned = config.conditioning == "protocol"
+        self.register_buffer("protocol_TF", None, persistent=False)
         generator = torch.Generator().manual_seed(seed)
-        for block in self.blocks:
-            for subnet in (block.r, block.s, block.t):
-                draw_start(subnet, config.start, generator)  # type: ignore[arg-type]
+        for module in self.blocks.modules():
+            if isinstance(module, Subnet):
+                draw_start(module, config.start, generator)
+            elif isinstance(module, ProtocolEmbedding):
+                module.draw_start(generator)
 
     def forward(self, mixture_BTYX: Tensor) -> Tensor:
         """Separate mixtures [B, T, Y, X] into tracers [B, K, T, Y, X]."""
-        channels_BCYX = self.variables.encode(mixture_BTYX)
-        for block in self.blocks:
-            channels_BCYX = block(channels_BCYX)
-        batch, _, height, width = channels_BCYX.shape
-        return channels_BCYX.reshape(batch, 2, self.frames, height, width)
+        y_BCYX = self.forward_channels(self.variables.encode(mixture_BTYX))
+        batch, _, height, width = y_BCYX.shape
+        return y_BCYX.reshape(batch, 2, self.frames, height, width)
+
+    def forward_channels(self, x: Tensor) -> Tensor:
+        """Run an augmented mixture [B, C, Y, X] forward to both tracers' channels, the same."""
+        self._check(*x.shape[-2:])
+        x = self._run(x, "forward")
+        for squeeze in reversed(self.squeezes):
+            if squeeze is not None:
+                x = squeeze.inverse(x)
+        return self.last(x)  # type: ignore[no-any-return]
 
     def inverse_channels(self, tracers_BKTYX: Tensor) -> Tensor:
         """Run tracers [B, K, T, Y, X] backwards to the augmented mixture [B, C, Y, X]."""
-        channels_BCYX = tracers_BKTYX.flatten(1, 2)
-        for block in reversed(self.blocks):
-            channels_BCYX = block.inverse(channels_BCYX)  # type: ignore[operator]
-        return channels_BCYX
+        self._check(*tracers_BKTYX.shape[-2:])
+        x = self.last.inverse(tracers_BKTYX.flatten(1, 2))
+        for squeeze in self.squeezes:
+            if squeeze is not None:
+                x = squeeze.forward(x)
+        return self._run(x, "inverse")
 
     def inverse(self, tracers_BKTYX: Tensor) -> Tensor:
         """Mix tracers [B, K, T, Y, X] again into mixtures [B, T, Y, X]."""
         return self.variables.decode(self.inverse_channels(tracers_BKTYX))
 
-    def frozen(self) -> InvertibleSeparator:
+    def _run(self, x: Tensor, direction: Direction) -> Tensor:
+        """All stages in one direction; memory and precision matter where gradients are due."""
+        stages = [
+            Stage(squeeze=squeeze, block=block, name=f"block {number} of {len(self.blocks)}")  # type: ignore[arg-type]
+            for number, (squeeze, block) in enumerate(
+                zip(self.squeezes, self.blocks, strict=True), 1
+            )
+        ]
+        if direction == "inverse":
+            stages.reverse()
+        learning = self.training and torch.is_grad_enabled()
+        return run_stages(
+            stages,
+            x.contiguous(memory_format=torch.channels_last),
+            direction,
+            Told(
+                protocol_TF=self.protocol_TF,
+                precision=self.precision if learning else "float32",
+            ),
+            self.memory if learning else "plain",
+        )
+
+    def frozen(self) -> Self:
         """A copy for inference and export, with the 1x1 convolutions as fixed matrices."""
-        copied = copy.deepcopy(self).eval().requires_grad_(False)
+        copied = super().frozen()
         for block in copied.blocks:
-            block.mixing = FrozenMixing(block.mixing)  # type: ignore[arg-type]
+            block.mixing = block.mixing.frozen()  # type: ignore[operator, union-attr]
+        copied.last = copied.last.frozen()
         return copied
+
+    def tell_protocol(self, features_TF: Tensor) -> None:
+        """Tell the subnets of the protocol, where they are made to listen."""
+        if self.config.conditioning == "protocol":
+            self.protocol_TF = features_TF.to(next(self.parameters()))
+
+    def _check(self, height: int, width: int) -> None:
+        if torch.compiler.is_compiling():  # an export, of a network that runs
+            return
+        check_divisible(height, width, sum(squeeze is not None for squeeze in self.squeezes))
+        if self.config.conditioning == "protocol" and self.protocol_TF is None:
+            raise InputError(
+                "the network is conditioned on a protocol and was told of none",
+                hint="tell_protocol",
+            )
 
 
 def round_trip_error(network: InvertibleSeparator, mixture_BTYX: Tensor) -> float:

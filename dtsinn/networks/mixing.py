@@ -1,13 +1,54 @@
-"""Invertible 1x1 convolutions: how channels mix between coupling blocks."""
+"""Invertible 1x1 convolutions: how channels mix between coupling blocks.
+
+Each kind starts as the identity. ``frozen`` gives the form for inference and export, with the
+matrix and its inverse computed once in float64.
+"""
 
 from __future__ import annotations
+
+from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 
-class LUMixing(nn.Module):
+class Mixing(nn.Module):
+    """An invertible linear map of channels, the same at every pixel."""
+
+    @abstractmethod
+    def forward(self, x_BCYX: Tensor) -> Tensor:
+        """W x at every pixel."""
+
+    @abstractmethod
+    def inverse(self, y_BCYX: Tensor) -> Tensor:
+        """The x whose :meth:`forward` is ``y_BCYX``."""
+
+    @abstractmethod
+    def frozen(self) -> Mixing:
+        """The same map without anything to train."""
+
+
+class IdentityMixing(Mixing):
+    """No mixing: only the couplings join the two halves."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+
+    def forward(self, x_BCYX: Tensor) -> Tensor:
+        """The input."""
+        return x_BCYX
+
+    def inverse(self, y_BCYX: Tensor) -> Tensor:
+        """The input."""
+        return y_BCYX
+
+    def frozen(self) -> Mixing:
+        """Itself."""
+        return self
+
+
+class LUMixing(Mixing):
     """1x1 convolution with the weight W = L U, inverted by two triangular solves.
 
     L has a unit diagonal and U the diagonal exp(d), so W is invertible by construction
@@ -30,40 +71,95 @@ class LUMixing(nn.Module):
         upper = torch.triu(self.upper, 1) + torch.diag(self.log_diagonal.exp())
         return lower, upper
 
+    def weight(self) -> Tensor:
+        """W [C, C]."""
+        lower, upper = self.factors()
+        return lower @ upper
+
     def forward(self, x_BCYX: Tensor) -> Tensor:
         """W x at every pixel."""
-        lower, upper = self.factors()
-        return functional.conv2d(x_BCYX, (lower @ upper)[:, :, None, None])
+        return functional.conv2d(x_BCYX, self.weight()[:, :, None, None])
 
     def inverse(self, y_BCYX: Tensor) -> Tensor:
         """The x whose :meth:`forward` is ``y_BCYX``."""
+        # The inverse of W first: solving for every pixel takes four times as long, no nearer.
         lower, upper = self.factors()
-        flat_BCP = y_BCYX.flatten(2)
-        half = torch.linalg.solve_triangular(lower, flat_BCP, upper=False, unitriangular=True)
-        x_BCP: Tensor = torch.linalg.solve_triangular(upper, half, upper=True)
-        return x_BCP.reshape(y_BCYX.shape)
+        half = torch.linalg.solve_triangular(lower, self.eye, upper=False, unitriangular=True)
+        weight = torch.linalg.solve_triangular(upper, half, upper=True)
+        return functional.conv2d(y_BCYX, weight[:, :, None, None])
 
-
-class FrozenMixing(nn.Module):
-    """An :class:`LUMixing` with W and its inverse computed once (float64), for export."""
-
-    weight: Tensor
-    inverse_weight: Tensor
-
-    def __init__(self, mixing: LUMixing) -> None:
-        super().__init__()
+    def frozen(self) -> Mixing:
+        """W and its inverse, multiplied out."""
         with torch.no_grad():
-            lower, upper = (factor.double() for factor in mixing.factors())
+            lower, upper = (factor.double() for factor in self.factors())
             weight = lower @ upper
-            inverse = torch.linalg.inv(weight)
-        kind = mixing.lower.dtype
-        self.register_buffer("weight", weight.to(kind)[:, :, None, None])
-        self.register_buffer("inverse_weight", inverse.to(kind)[:, :, None, None])
+            return FrozenMixing(weight, torch.linalg.inv(weight), self.lower.dtype)
+
+
+class OrthogonalMixing(Mixing):
+    """1x1 convolution with a rotation: W = exp(A - A^T), whose inverse is its transpose.
+
+    It keeps every pixel's norm, so noise is neither raised nor lowered. A = 0 is the identity.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.generator = nn.Parameter(torch.zeros(channels, channels))
+
+    def weight(self) -> Tensor:
+        """W [C, C]."""
+        rotation: Tensor = torch.linalg.matrix_exp(self.generator - self.generator.T)
+        return rotation
 
     def forward(self, x_BCYX: Tensor) -> Tensor:
         """W x at every pixel."""
-        return functional.conv2d(x_BCYX, self.weight)
+        return functional.conv2d(x_BCYX, self.weight()[:, :, None, None])
 
     def inverse(self, y_BCYX: Tensor) -> Tensor:
         """The x whose :meth:`forward` is ``y_BCYX``."""
-        return functional.conv2d(y_BCYX, self.inverse_weight)
+        return functional.conv2d(y_BCYX, self.weight().T[:, :, None, None])
+
+    def frozen(self) -> Mixing:
+        """W and its transpose, computed once."""
+        with torch.no_grad():
+            generator = self.generator.double()
+            weight = torch.linalg.matrix_exp(generator - generator.T)
+            return FrozenMixing(weight, weight.T, self.generator.dtype)
+
+
+class FrozenMixing(Mixing):
+    """A fixed matrix and its inverse.
+
+    Args:
+        weight: W [C, C], float64.
+        inverse: Its inverse [C, C], float64.
+        kind: Type that both are kept in.
+    """
+
+    fixed: Tensor
+    fixed_inverse: Tensor
+
+    def __init__(self, weight: Tensor, inverse: Tensor, kind: torch.dtype) -> None:
+        super().__init__()
+        self.register_buffer("fixed", weight.to(kind)[:, :, None, None])
+        self.register_buffer("fixed_inverse", inverse.to(kind)[:, :, None, None])
+
+    def forward(self, x_BCYX: Tensor) -> Tensor:
+        """W x at every pixel."""
+        return functional.conv2d(x_BCYX, self.fixed)
+
+    def inverse(self, y_BCYX: Tensor) -> Tensor:
+        """The x whose :meth:`forward` is ``y_BCYX``."""
+        return functional.conv2d(y_BCYX, self.fixed_inverse)
+
+    def frozen(self) -> Mixing:
+        """Itself."""
+        return self
+
+
+MIXINGS: dict[str, type[LUMixing] | type[OrthogonalMixing] | type[IdentityMixing]] = {
+    "lu": LUMixing,
+    "orthogonal": OrthogonalMixing,
+    "identity": IdentityMixing,
+}
+"""Kinds by name; each is called with the number of channels."""

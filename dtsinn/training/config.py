@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from dtsinn.core.config import STRICT, find_config, from_mapping, read_yaml, with_overrides
+from dtsinn.core.config import STRICT, find_config, from_mapping, read_overrides, read_yaml, set_key
 from dtsinn.core.errors import InputError
 from dtsinn.data.augmentation import AugmentationConfig
-from dtsinn.networks.invertible import ModelConfig
+from dtsinn.networks.config import InvertibleConfig, ModelConfig
 from dtsinn.training.losses import LossConfig
 
 
@@ -26,6 +28,9 @@ class OptimizerConfig:
     """Decoupled weight decay."""
     clip: float = 1.0
     """Largest norm of the gradient; longer ones are shortened to it."""
+    ema: float = 0.0
+    """Decay, per step, of the running average of the weights that is validated and kept; 0 keeps
+    the weights themselves."""
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate <= 1:
@@ -34,6 +39,8 @@ class OptimizerConfig:
             )
         if self.warm_up < 0 or self.weight_decay < 0 or self.clip <= 0:
             raise InputError("optimizer: warm_up and weight_decay are 0 or more, clip above 0")
+        if not 0 <= self.ema < 1:
+            raise InputError("optimizer.ema", got=self.ema, wanted="a number in [0, 1)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,27 +49,53 @@ class RunConfig:
 
     __pydantic_config__ = STRICT
 
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: ModelConfig = field(default_factory=InvertibleConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     steps: int = 4000
     """Optimiser steps: the whole budget, which the learning rate's decay spans."""
     batch: int = 1
-    """Samples per step."""
+    """Samples that go through the network at once."""
+    batch_end: int = 0
+    """Where ``batch`` grows to: it is doubled at equal parts of the budget; 0 leaves it."""
+    accumulate: int = 1
+    """Batches whose gradients make one step; several workers share them."""
     validate_every: int = 250
     """Steps between validations; each leaves a checkpoint."""
+    patience: int = 0
+    """Validations without a gain of at least 0.01 dB that end the run; 0 never does."""
     seed: int = 0
     """Of the weights' start, the order of samples and the augmentation."""
+    memory: Literal["plain", "checkpoint", "reversible"] = "plain"
+    """How activations are kept for the gradient of an invertible network: all of them; those
+    between blocks, the rest computed again; or none, recovered by running the blocks backwards."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """Of the subnets while training; evaluation and inverse are always float32."""
     round_trip_limit: float = 1e-3
     """Relative round-trip error above which training stops."""
+    deterministic: bool = False
+    """Only algorithms that give the same bits every time, where a device has faster ones too; a
+    CPU needs no such request."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "validate_every"):
+        for name in ("steps", "batch", "accumulate", "validate_every"):
             if getattr(self, name) < 1:
                 raise InputError(name, got=getattr(self, name), wanted="at least 1")
+        if self.batch_end and self.batch_end < self.batch:
+            raise InputError(
+                "batch_end", got=self.batch_end, wanted=f"0, or at least batch, {self.batch}"
+            )
+        if self.patience < 0:
+            raise InputError("patience", got=self.patience, wanted="0 or more validations")
         if not 0 <= self.seed < 2**63:
             raise InputError("seed", got=self.seed, wanted="0 to 2^63 - 1")
+        if self.loss.backward and self.model.kind != "invertible":
+            raise InputError(
+                "loss.backward needs an inverse",
+                got=f"{self.loss.backward:g} with model.kind {self.model.kind}",
+                wanted="0, or model.kind invertible",
+            )
         if self.round_trip_limit <= 0:
             raise InputError("round_trip_limit", got=self.round_trip_limit, wanted="above 0")
 
@@ -74,6 +107,25 @@ def load_run_config(name_or_path: str, overrides: Sequence[str] = ()) -> RunConf
         InputError: No such configuration, an unknown key, or a value that is refused.
     """
     path = find_config("runs", name_or_path)
-    mapping = with_overrides(read_yaml(path), overrides)
+    mapping = changed(read_yaml(path), read_overrides(overrides))
     where = "--set" if overrides else str(path)
     return from_mapping(RunConfig, mapping, where)
+
+
+def changed(mapping: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a run configuration's plain data with other values for dotted keys.
+
+    Another ``model.kind`` starts from the defaults of that kind: what the base says of its own
+    kind's make means nothing there.
+
+    Raises:
+        InputError: A key passes through a plain value.
+    """
+    result: dict[str, Any] = copy.deepcopy(dict(mapping))
+    kind = changes.get("model.kind")
+    model = result.get("model")
+    if kind is not None and isinstance(model, dict) and model.get("kind", "invertible") != kind:
+        result["model"] = {"kind": kind}
+    for key, value in changes.items():
+        set_key(result, key, value)
+    return result

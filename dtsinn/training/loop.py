@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from dtsinn.core.errors import DivergedError
-from dtsinn.data.augmentation import augment
-from dtsinn.data.loader import Reading, batches
 from dtsinn.data.store import Store
-from dtsinn.networks.normalisation import per_sample, sample_scale
-from dtsinn.training.config import OptimizerConfig
-from dtsinn.training.losses import loss_terms, total
+from dtsinn.training.device import computing
+from dtsinn.training.feed import Feed
+from dtsinn.training.protocols import as_stores, check_stores_fit
+from dtsinn.training.schedule import batch_size, learning_rate, samples_before
 from dtsinn.training.state import TrainingState
-from dtsinn.training.validation import validate
+from dtsinn.training.step import GRADIENT, Task, Watch, take_step, task_of
+from dtsinn.training.team import ALONE, Team
+from dtsinn.training.validation import validate_all
 
 FINITE_CHECK_EVERY = 25
 """Steps between looks at the loss; each look waits for the device."""
@@ -33,97 +30,103 @@ class Report:
     steps: int
     """The whole budget."""
     metrics: dict[str, float]
+    ended: str = ""
+    """Why nothing follows, or nothing."""
 
     @property
     def finished(self) -> bool:
-        """The budget is spent; nothing follows."""
-        return self.step >= self.steps
+        """Nothing follows: the budget is spent, or patience is."""
+        return bool(self.ended)
 
 
-def train(store: Store, state: TrainingState) -> Iterator[Report]:
-    """Train ``state`` on the store's ``train`` samples; yield after each validation.
+Pulse = Callable[[int], None]
+"""Told of each step that is done, from 1 on; it must be quick."""
+
+
+def no_pulse(step: int) -> None:
+    """Tell nobody."""
+
+
+def train(
+    stores: Store | Sequence[Store],
+    state: TrainingState,
+    team: Team = ALONE,
+    pulse: Pulse = no_pulse,
+) -> Iterator[Report]:
+    """Train ``state`` on ``train`` samples; yield after each validation.
 
     The caller saves the state between two reports if it wants to. Stopping the iteration stops
     the training.
 
+    Args:
+        stores: One store, or several of as many frames, which the steps take in turn.
+        state: Of the run; it moves on.
+        team: The processes that train together; each calls this with an equal state. Only the
+            first one validates; the metrics of the others hold no more than ``val_psnr``.
+        pulse: Told of every step.
+
     Raises:
-        DivergedError: The loss is not finite, or the inverse is lost.
-        StoreError: A chunk of the store is missing or damaged.
+        InputError: The stores do not go together, or the steps cannot be shared by the team.
+        DivergedError: The loss or the gradient is not finite, or the inverse is lost.
+        StoreError: A chunk of a store is missing or damaged.
     """
+    stores = as_stores(stores)
+    check_stores_fit(stores)
+    team.check_divides(state.config)
+    state.progress.store_digest = ",".join(store.header.digest for store in stores)
+    with computing(state.config.deterministic):
+        yield from _reports(stores, state, team, pulse)
+
+
+def _reports(
+    stores: Sequence[Store], state: TrainingState, team: Team, pulse: Pulse
+) -> Iterator[Report]:
     config, progress = state.config, state.progress
-    progress.store_digest = store.header.digest
     device = torch.device(state.device)
-    duration_T = torch.tensor(store.header.protocol.frame_duration, device=device)
-    reading = Reading(seed=config.seed, start=progress.step * config.batch)
-    stream = batches(store, reading, config.batch)
-    while progress.step < config.steps:
+    tasks = [task_of(store, device) for store in stores]
+    feed = Feed(stores, config, team, progress.step)
+    while not state.ended:
         meter, first = _Meter(), progress.step
-        until = min(_next_multiple(progress.step, config.validate_every), config.steps)
-        losses: dict[str, float] = {}
-        while progress.step < until:
-            batch = meter.next(stream)
-            terms = _step(state, batch, duration_T)
-            progress.step += 1
-            if progress.step % FINITE_CHECK_EVERY == 0 or progress.step == until:
-                losses = {name: float(term) for name, term in terms.items()}
-                _check_finite(losses, progress.step)
+        until = min(_next_multiple(first, config.validate_every), config.steps)
+        losses = _stretch(state, tasks, feed, team, until, pulse)
         meter.steps_done()
-        metrics = validate(store, state.network, device, config.round_trip_limit)
-        state.keep_if_best(metrics["val_psnr"])
+        metrics = team.judged(
+            lambda: validate_all(stores, state.judged, device, config.round_trip_limit), device
+        )
+        state.validated(metrics["val_psnr"])
         wall, cpu = meter.elapsed()
         progress.seconds += wall
         progress.cpu_seconds += cpu
-        metrics |= {f"loss_{name}": value for name, value in losses.items()}
-        metrics |= {
+        samples = samples_before(config, until) - samples_before(config, first)
+        metrics |= losses | {
             "best_psnr": progress.best_psnr,
-            "learning_rate": learning_rate(config.optimizer, progress.step - 1, config.steps),
+            "learning_rate": learning_rate(config.optimizer, until - 1, config.steps),
+            "batch": batch_size(config, until - 1) * config.accumulate,
             "step_seconds": meter.stepping / (until - first),
-            "waiting_for_data": meter.waited / meter.stepping,
+            "samples_per_second": samples / meter.stepping,
+            "waiting_for_data": feed.taken_wait() / meter.stepping,
             "seconds": progress.seconds,
             "cpu_seconds": progress.cpu_seconds,
         }
-        yield Report(step=progress.step, steps=config.steps, metrics=metrics)
+        yield Report(step=until, steps=config.steps, metrics=metrics, ended=state.ended)
 
 
-def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
-    """Linear warm-up, then a cosine to zero at ``steps``."""
-    warm = min(1.0, (step + 1) / max(config.warm_up, 1))
-    return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
-def _step(state: TrainingState, batch: dict[str, Tensor], duration_T: Tensor) -> dict[str, Tensor]:
-    """One optimiser step; returns its loss terms."""
-    config, step = state.config, state.progress.step
-    mixture_BTYX, tracers_BKTYX = augment(
-        batch["mixture"], batch["tracers"], config.augmentation, config.seed, step
-    )
-    mixture_BTYX = mixture_BTYX.to(state.device)
-    tracers_BKTYX = tracers_BKTYX.to(state.device)
-    scale_B = sample_scale(mixture_BTYX, duration_T)
-    mixture_BTYX = mixture_BTYX / per_sample(scale_B, mixture_BTYX)
-    tracers_BKTYX = tracers_BKTYX / per_sample(scale_B, tracers_BKTYX)
-    for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate(config.optimizer, step, config.steps)
-    state.optimizer.zero_grad(set_to_none=True)
-    terms = loss_terms(
-        state.network,
-        mixture_BTYX.contiguous(memory_format=torch.channels_last),
-        tracers_BKTYX,
-        duration_T,
-        config.loss,
-    )
-    total(terms).backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(state.network.parameters(), config.optimizer.clip)
-    state.optimizer.step()
-    return {name: term.detach() for name, term in terms.items()}
-
-
-def _check_finite(terms: dict[str, float], step: int) -> None:
-    for name, value in terms.items():
-        if not np.isfinite(value):
-            raise DivergedError(
-                f"the {name} loss is {value} at step {step}", hint="a lower learning rate"
-            )
+def _stretch(
+    state: TrainingState, tasks: Sequence[Task], feed: Feed, team: Team, until: int, pulse: Pulse
+) -> dict[str, float]:
+    """Steps up to ``until``; returns the losses of the last one."""
+    progress, watch = state.progress, Watch()
+    numbers: dict[str, float] = {}
+    while progress.step < until:
+        step = progress.step
+        taken = take_step(state, tasks[step % len(tasks)], feed.parts(step), team)
+        watch.add(progress.step, taken)
+        if progress.step % FINITE_CHECK_EVERY == 0 or progress.step == until:
+            numbers = watch.look()
+        pulse(progress.step)
+    norm = numbers.pop(GRADIENT)
+    losses = {f"loss_{name}": value for name, value in numbers.items()}
+    return losses | {"gradient_norm": norm}
 
 
 def _next_multiple(step: int, every: int) -> int:
@@ -131,19 +134,11 @@ def _next_multiple(step: int, every: int) -> int:
 
 
 class _Meter:
-    """Seconds of one stretch: all of it, its steps, and its waits for data."""
+    """Seconds of one stretch: all of it, and its steps."""
 
     def __init__(self) -> None:
         self.wall, self.cpu = time.perf_counter(), time.process_time()
-        self.waited = 0.0
         self.stepping = 0.0
-
-    def next(self, stream: Iterator[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """The next batch, with the wait for it on the clock."""
-        begin = time.perf_counter()
-        batch = next(stream)
-        self.waited += time.perf_counter() - begin
-        return batch
 
     def steps_done(self) -> None:
         """Close the steps' part; what follows is validation."""

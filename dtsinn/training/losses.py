@@ -1,11 +1,14 @@
-"""Losses: forward, backward and consistency, each with a weight that a search can move.
+"""The loss of a training: which terms, with which weights, in which order.
 
-All activities are in units of the sample's scale.
+Terms of the separating pass share one run of the network; the mixing pass runs it backwards. A
+training differentiates the first pass before the second one begins, so that the activations of
+only one of them are in memory. All activities are in units of the sample's scale.
 Shape letters: B batch, K tracer (2), T frame, Y X pixel.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,10 +17,13 @@ from torch import Tensor
 
 from dtsinn.core.config import STRICT
 from dtsinn.core.errors import InputError
+from dtsinn.core.protocol import Protocol
 from dtsinn.networks.invertible import InvertibleSeparator
+from dtsinn.networks.separator import SeparatorNetwork
+from dtsinn.training import terms
 
-ACTIVITY_FLOOR = 0.02
-"""Least activity, in scales, that a voxel's expected variance is computed from (uncited)."""
+AUXILIARY = ("backward", "consistency", "structure", "time_activity", "non_negativity")
+"""Terms beside the forward one, in which :attr:`LossConfig.ramp` has a say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,80 +34,155 @@ class LossConfig:
 
     forward: float = 1.0
     """Mean squared error of each tracer, relative to that tracer's own mean square."""
+    frame_weights: Literal["equal", "variance"] = "equal"
+    """Of the forward term: all frames alike, or each by one over its expected variance."""
     backward: float = 0.0
-    """Mean squared error of the true tracers run backwards, against the augmented mixture."""
-    backward_target: Literal["sum", "mixture"] = "sum"
-    """What the backward direction must give: the sum of the true tracers, or the measured
-    mixture (for labels that are noisy themselves)."""
+    """Mean squared error of tracers run backwards, against the augmented mixture; a second pass
+    through the network, which must have an inverse."""
+    backward_target: Literal["sum", "mixture", "own"] = "sum"
+    """What is run backwards, and what it must give. ``sum``: the true tracers, and their sum.
+    ``mixture``: the true tracers, and the measured mixture (for labels that are noisy
+    themselves; with others it asks for noise that nobody can know). ``own``: the network's own
+    output, and the mixture. That is the published cycle, which is zero in an exact network and
+    teaches nothing; it costs two runs and is kept for the ablation."""
     consistency: float = 0.0
     """Squared difference of the predictions' sum from the mixture over its expected variance."""
+    structure: float = 0.0
+    """1 - SSIM, as in the evaluation: in the body, on the frames that are scored."""
+    time_activity: float = 0.0
+    """Squared error of the mean curves of small regions, tiles of 8 x 8 pixels, relative."""
+    non_negativity: float = 0.0
+    """Mean square of negative predictions, relative to the tracer's mean square."""
+    ramp: float = 0.0
+    """Part of the training over which all weights but ``forward`` rise linearly from 0."""
 
     def __post_init__(self) -> None:
-        for name in ("forward", "backward", "consistency"):
+        for name in ("forward", *AUXILIARY):
             if not 0 <= getattr(self, name) <= 1e6:
                 raise InputError(f"loss.{name}", got=getattr(self, name), wanted="0 to 1e6")
+        if not 0 <= self.ramp <= 1:
+            raise InputError("loss.ramp", got=self.ramp, wanted="a number in [0, 1]")
         if self.forward == self.backward == 0:
             raise InputError("loss.forward and loss.backward are both 0", wanted="one above 0")
+        if self.forward == 0 and self.backward_target == "own":
+            raise InputError(
+                "loss.backward_target own teaches nothing by itself", wanted="loss.forward above 0"
+            )
+        if self.forward == 0 and self.ramp > 0:
+            raise InputError(
+                "loss.ramp starts a training without any loss", wanted="loss.forward above 0"
+            )
+
+    def weights(self, share: float) -> dict[str, float]:
+        """The weight of every term when the part ``share`` of the training is done."""
+        risen = min(1.0, share / self.ramp) if self.ramp else 1.0
+        return {"forward": self.forward} | {name: risen * getattr(self, name) for name in AUXILIARY}
 
 
-def loss_terms(
-    network: InvertibleSeparator,
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LossTiming:
+    """What the loss knows of the protocol, on the device of the training."""
+
+    duration_T: Tensor
+    """Of the frames, s."""
+    scored_KT: Tensor
+    """Whether a frame starts at or after the tracer's injection."""
+
+
+def loss_timing(protocol: Protocol, device: torch.device | str) -> LossTiming:
+    """The timing of a protocol, on a device."""
+    scored = [[start >= time for start in protocol.frame_start] for time in protocol.injection_time]
+    return LossTiming(
+        duration_T=torch.tensor(protocol.frame_duration, device=device),
+        scored_KT=torch.tensor(scored, device=device),
+    )
+
+
+def loss_passes(
+    network: SeparatorNetwork,
     mixture_BTYX: Tensor,
     tracers_BKTYX: Tensor,
-    duration_T: Tensor,
+    timing: LossTiming,
     config: LossConfig,
-) -> dict[str, Tensor]:
-    """The weighted terms by name; their sum is what training minimises."""
-    terms: dict[str, Tensor] = {}
-    if config.forward or config.consistency:
-        predicted_BKTYX = network(mixture_BTYX)
-        if config.forward:
-            terms["forward"] = config.forward * forward_loss(predicted_BKTYX, tracers_BKTYX)
-        if config.consistency:
-            terms["consistency"] = config.consistency * consistency_loss(
-                predicted_BKTYX, mixture_BTYX, duration_T
-            )
-    if config.backward:
-        target = mixture_BTYX if config.backward_target == "mixture" else tracers_BKTYX.sum(dim=1)
-        terms["backward"] = config.backward * backward_loss(network, tracers_BKTYX, target)
-    return terms
+    share: float,
+) -> Iterator[dict[str, Tensor]]:
+    """The weighted terms by name, pass by pass; their sum is what training minimises.
 
+    Nothing of the mixing pass is computed before the iterator is asked for it.
 
-def forward_loss(predicted_BKTYX: Tensor, tracers_BKTYX: Tensor) -> Tensor:
-    """Squared error of each tracer over that tracer's mean square in the batch, averaged.
+    Args:
+        network: Mixtures -> tracers.
+        mixture_BTYX: What was measured, in scales.
+        tracers_BKTYX: The truth, in scales.
+        timing: Of the protocol.
+        config: Which terms.
+        share: Part of the training that is done, in [0, 1).
 
-    The ratio weighs both tracers alike, as a PSNR with its own peak per tracer does.
+    Yields:
+        The terms of the separating pass, then ``backward``; a pass without terms is left out.
+
+    Raises:
+        InputError: ``backward`` is asked of a network without an inverse.
     """
-    error_K = (predicted_BKTYX - tracers_BKTYX).square().mean(dim=(0, 2, 3, 4))
-    power_K = tracers_BKTYX.square().mean(dim=(0, 2, 3, 4))
-    return (error_K / power_K.clamp_min(1e-6)).mean()
+    weights = config.weights(share)
+    if weights["backward"] and not isinstance(network, InvertibleSeparator):
+        raise InputError(
+            "loss.backward needs an inverse",
+            got=f"model.kind {network.config.kind}",
+            wanted="model.kind invertible",
+        )
+    if any(weight for name, weight in weights.items() if name != "backward"):
+        yield _separating(network, mixture_BTYX, tracers_BKTYX, timing, config, weights)
+    if weights["backward"] and isinstance(network, InvertibleSeparator):
+        loss = _mixing(network, mixture_BTYX, tracers_BKTYX, config)
+        yield {"backward": weights["backward"] * loss}
 
 
-def backward_loss(
-    network: InvertibleSeparator, tracers_BKTYX: Tensor, mixture_BTYX: Tensor
-) -> Tensor:
-    """Mean squared error of the true tracers, run backwards, against the augmented mixture.
-
-    The network's own output would be no input: an exact network returns it to the mixture
-    identically, without any gradient.
-    """
-    target_BCYX = network.variables.encode(mixture_BTYX)
-    error = (network.inverse_channels(tracers_BKTYX) - target_BCYX).square().mean()
-    return error / target_BCYX.square().mean().clamp_min(1e-6)
-
-
-def consistency_loss(predicted_BKTYX: Tensor, mixture_BTYX: Tensor, duration_T: Tensor) -> Tensor:
-    """Squared residual of the predictions' sum, weighted by one over the expected variance.
-
-    A voxel's variance is proportional to its activity over the frame's duration; the weights
-    have mean 1, so only ratios of variances count.
-    """
-    variance = mixture_BTYX.clamp_min(ACTIVITY_FLOOR) / duration_T[:, None, None]
-    weight = 1.0 / variance
-    residual = predicted_BKTYX.sum(dim=1) - mixture_BTYX
-    return (residual.square() * (weight / weight.mean())).mean() / mixture_BTYX.square().mean()
-
-
-def total(terms: dict[str, Tensor]) -> Tensor:
+def total(weighted: dict[str, Tensor]) -> Tensor:
     """The sum of the weighted terms."""
-    return torch.stack(list(terms.values())).sum()
+    return torch.stack(list(weighted.values())).sum()
+
+
+def _separating(
+    network: SeparatorNetwork,
+    mixture_BTYX: Tensor,
+    tracers_BKTYX: Tensor,
+    timing: LossTiming,
+    config: LossConfig,
+    weights: dict[str, float],
+) -> dict[str, Tensor]:
+    """The weighted terms that need the network's answer."""
+    predicted_BKTYX = network(mixture_BTYX)
+    duration_T = timing.duration_T
+    body_BYX = terms.body_of(mixture_BTYX, duration_T)
+    found: dict[str, Tensor] = {}
+    if weights["forward"]:
+        by_frame = config.frame_weights == "variance"
+        weight_T = terms.frame_weights(tracers_BKTYX, duration_T) if by_frame else None
+        found["forward"] = terms.forward_loss(predicted_BKTYX, tracers_BKTYX, weight_T)
+    if weights["consistency"]:
+        found["consistency"] = terms.consistency_loss(
+            predicted_BKTYX, mixture_BTYX, tracers_BKTYX.sum(dim=1), duration_T
+        )
+    if weights["structure"]:
+        found["structure"] = terms.structure_loss(
+            predicted_BKTYX, tracers_BKTYX, timing.scored_KT, body_BYX
+        )
+    if weights["time_activity"]:
+        found["time_activity"] = terms.time_activity_loss(predicted_BKTYX, tracers_BKTYX, body_BYX)
+    if weights["non_negativity"]:
+        found["non_negativity"] = terms.non_negativity_loss(predicted_BKTYX, tracers_BKTYX)
+    return {name: weights[name] * term for name, term in found.items()}
+
+
+def _mixing(
+    network: InvertibleSeparator, mixture_BTYX: Tensor, tracers_BKTYX: Tensor, config: LossConfig
+) -> Tensor:
+    """The backward term, without its weight."""
+    match config.backward_target:
+        case "sum":
+            return terms.backward_loss(network, tracers_BKTYX, tracers_BKTYX.sum(dim=1))
+        case "mixture":
+            return terms.backward_loss(network, tracers_BKTYX, mixture_BTYX)
+        case "own":
+            return terms.backward_loss(network, network(mixture_BTYX), mixture_BTYX)

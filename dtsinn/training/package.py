@@ -53,6 +53,9 @@ def separator_info(
             search=search,
             trial=run if search else "",
             steps=state.progress.best_step,
+            further_stores=state.progress.store_digest.partition(",")[2],
+            init=state.progress.init,
+            init_tracers=state.progress.init_tracers,
         ),
     )
 

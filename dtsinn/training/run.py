@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,10 @@ from dtsinn.core.version import code_version
 from dtsinn.data.layout import is_url
 from dtsinn.data.store import Store
 from dtsinn.training.config import RunConfig
-from dtsinn.training.loop import Report, train
+from dtsinn.training.finetune import Parent, start_from
+from dtsinn.training.loop import Pulse, Report, no_pulse, train
 from dtsinn.training.package import package_run, picture_run
+from dtsinn.training.protocols import as_stores, check_stores_fit
 from dtsinn.training.state import TrainingState, latest_checkpoint
 
 
@@ -30,58 +32,98 @@ class FinishedRun:
     """dB on the ``val`` subjects."""
 
 
-def fresh_state(store: Store, config: RunConfig, folder: Path, device: str) -> TrainingState:
+Trainer = Callable[[Sequence[Store], TrainingState, Path], Iterator[Report]]
+"""Trains a state on stores. Each report finds a checkpoint of its step in the folder; after the
+last one the state is that of the run's end."""
+
+
+def train_here(
+    stores: Sequence[Store], state: TrainingState, folder: Path, pulse: Pulse = no_pulse
+) -> Iterator[Report]:
+    """Train in this process: the :data:`Trainer` of most runs."""
+    for report in train(stores, state, pulse=pulse):
+        state.save(folder)
+        yield report
+
+
+def fresh_state(
+    stores: Store | Sequence[Store],
+    config: RunConfig,
+    folder: Path,
+    device: str,
+    parent: Parent | None = None,
+) -> TrainingState:
     """The state of a new run at step 0; nothing is written yet.
 
+    Args:
+        stores: What it will train on.
+        config: Of the run.
+        folder: Of the run; must not exist.
+        device: Where it will train.
+        parent: Separator whose weights it starts from, of the same model.
+
     Raises:
-        InputError: ``folder`` exists, or the store lacks a ``val`` or ``train`` subject.
+        InputError: ``folder`` exists, or the stores or the parent do not fit.
     """
+    stores = as_stores(stores)
     if folder.exists():
         raise InputError(f"run {folder.name} exists already", hint=f"--resume {folder.name}")
-    check_store_fits(store)
-    return TrainingState(config, store.header.protocol.frames, device)
+    check_stores_fit(stores)
+    state = TrainingState(config, stores[0].header.protocol.frames, device)
+    if parent is not None:
+        start_from(state, parent, stores)
+    return state
 
 
-def resumed_state(store: Store, folder: Path, device: str) -> TrainingState:
+def resumed_state(stores: Store | Sequence[Store], folder: Path, device: str) -> TrainingState:
     """The state of the run in ``folder`` at its last checkpoint.
 
     On the CPU, what follows has the same numbers as an uninterrupted run.
 
     Raises:
-        InputError: There is no checkpoint, or the store has another number of frames.
+        InputError: There is no checkpoint, or the stores are not those of the run.
     """
+    stores = as_stores(stores)
     checkpoint = latest_checkpoint(folder)
     if checkpoint is None:
         raise InputError(f"run {folder.name} has no checkpoint", hint="train without --resume")
-    check_store_fits(store)
+    check_stores_fit(stores)
     state = TrainingState.load(checkpoint, device)
-    if state.network.frames != store.header.protocol.frames:
+    header = stores[0].header
+    if state.network.frames != header.protocol.frames:
         raise InputError(
-            f"{store.header.path} has {store.header.protocol.frames} frames",
+            f"{header.path} has {header.protocol.frames} frames",
             wanted=f"{state.network.frames}, as in run {folder.name}",
         )
-    if state.progress.store_digest != store.header.digest:
+    digests = [store.header.digest for store in stores]
+    if state.progress.store_digest != ",".join(digests):
+        trained_on = state.progress.store_digest.split(",")
         raise InputError(
             f"run {folder.name} was trained on another store",
-            got=f"digest {store.header.digest[:12]}",
-            wanted=state.progress.store_digest[:12],
+            got=f"digest {', '.join(digest[:12] for digest in digests)}",
+            wanted=", ".join(digest[:12] for digest in trained_on),
         )
     return state
 
 
 def run_training(
-    store: Store,
+    stores: Store | Sequence[Store],
     state: TrainingState,
     folder: Path,
     tracker: Tracker,
     on_report: Callable[[Report], None] = lambda report: None,
+    trainer: Trainer = train_here,
 ) -> FinishedRun:
-    """Train ``state`` to its budget; checkpoints, pictures and the package go to ``folder``.
+    """Train ``state`` to its end; checkpoints, pictures and the package go to ``folder``.
+
+    The first store names the separator's tracers and protocol.
 
     Raises:
         DivergedError: The training left the numbers that make sense.
-        StoreError: A chunk of the store is missing or damaged.
+        StoreError: A chunk of a store is missing or damaged.
     """
+    stores = as_stores(stores)
+    store = stores[0]
     key = folder.name
     tracker.begin(
         RunStart(
@@ -91,13 +133,12 @@ def run_training(
             experiment=experiment_of(store),
             time_ms=_now_ms(),
             parameters=flatten(to_mapping(state.config)),
-            tags=lineage_tags(store) | {"seed": str(state.config.seed)},
+            tags=lineage_tags(store) | _run_tags(state, stores),
         )
     )
     package = folder / "separator"
     try:
-        for report in train(store, state):
-            state.save(folder)
+        for report in trainer(stores, state, folder):
             tracker.report(key, report.step, report.metrics, _now_ms())
             on_report(report)
         if not package.exists():
@@ -112,7 +153,8 @@ def run_training(
         except Exception as failure:
             error.add_note(f"and the tracker was not told: {failure}")
         raise
-    tracker.end(key, "finished", _now_ms())
+    early = state.progress.step < state.config.steps
+    tracker.end(key, "finished", _now_ms(), {"ended": state.ended} if early else {})
     return FinishedRun(key=key, folder=folder, package=package, best_psnr=state.progress.best_psnr)
 
 
@@ -122,11 +164,7 @@ def check_store_fits(store: Store) -> None:
     Raises:
         InputError: It has no sample in ``train`` or in ``val``.
     """
-    for split in ("train", "val"):
-        if not store.subject_count(split):
-            raise InputError(
-                f"{store.header.path} has no {split} subject", hint="a store of more subjects"
-            )
+    check_stores_fit((store,))
 
 
 def lineage_tags(store: Store) -> dict[str, str]:
@@ -139,6 +177,18 @@ def lineage_tags(store: Store) -> dict[str, str]:
         "protocol": header.protocol.name,
         "code.version": code_version(),
     }
+
+
+def _run_tags(state: TrainingState, stores: Sequence[Store]) -> dict[str, str]:
+    """What only a run knows: its seed, its further stores, and the separator it started from."""
+    progress = state.progress
+    tags = {
+        "seed": str(state.config.seed),
+        "store.further": ",".join(store.header.digest for store in stores[1:]),
+        "init": progress.init,
+        "init.tracers": progress.init_tracers,
+    }
+    return {name: value for name, value in tags.items() if value}
 
 
 def experiment_of(store: Store) -> str:

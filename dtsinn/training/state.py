@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -17,10 +20,16 @@ from dtsinn.core.config import STRICT, from_mapping, to_mapping
 from dtsinn.core.errors import InputError
 from dtsinn.networks.build import build_network
 from dtsinn.networks.invertible import InvertibleSeparator
+from dtsinn.networks.separator import SeparatorNetwork
+from dtsinn.training import ema
 from dtsinn.training.config import RunConfig
 
 PREFIX = "checkpoint-"
-_FILES = ("network.safetensors", "best.safetensors", "optimizer.safetensors")
+GAIN_dB = 0.01
+"""Least gain of a validation over the last one that counted as a gain (uncited)."""
+_NETWORK, _BEST, _OPTIMIZER, _AVERAGE = (
+    f"{name}.safetensors" for name in ("network", "best", "optimizer", "average")
+)
 
 
 @dataclass(kw_only=True)
@@ -37,19 +46,35 @@ class Progress:
     """Wall time in steps and validations, all sittings together."""
     cpu_seconds: float = 0.0
     """Process CPU time, likewise."""
+    gained_psnr: float = -1e9
+    """Validation PSNR of the last gain of at least :data:`GAIN_dB`, dB."""
+    stale: int = 0
+    """Validations since then."""
     store_digest: str = ""
-    """Of the store that it trains on; set at the first step."""
+    """Of the store that it trains on, or of several, with commas; set at the first step."""
+    init: str = ""
+    """Digest of the separator whose weights it started from, if any."""
+    init_tracers: str = ""
+    """That separator's pair, with a comma."""
 
 
 class TrainingState:
-    """Network, optimiser, best weights and progress of one run."""
+    """Network, optimiser, best weights and progress of one run.
+
+    Attributes:
+        average: The network with the running average of the weights, where one is kept.
+    """
 
     def __init__(self, config: RunConfig, frames: int, device: str = "cpu") -> None:
         self.config = config
         self.device = device
         network = build_network(config.model, frames, config.seed)
         # Convolutions on the CPU are a fifth faster with channels last; GPUs prefer it too.
-        self.network: InvertibleSeparator = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: SeparatorNetwork = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if isinstance(self.network, InvertibleSeparator):
+            self.network.memory = config.memory
+            self.network.precision = config.precision
+        self.average = copy.deepcopy(self.network) if config.optimizer.ema else None
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(),
             lr=config.optimizer.learning_rate,
@@ -58,14 +83,45 @@ class TrainingState:
         self.best: dict[str, Tensor] = _copy(self.network)
         self.progress = Progress()
 
-    def keep_if_best(self, psnr: float) -> None:
-        """Keep a copy of the weights when ``psnr`` is the highest yet."""
-        if psnr > self.progress.best_psnr:
-            self.progress.best_psnr = psnr
-            self.progress.best_step = self.progress.step
-            self.best = _copy(self.network)
+    @property
+    def judged(self) -> SeparatorNetwork:
+        """The network that is validated and kept: the average where there is one."""
+        return self.network if self.average is None else self.average
 
-    def best_network(self) -> InvertibleSeparator:
+    @property
+    def ended(self) -> str:
+        """Why nothing follows, or nothing."""
+        if self.progress.step >= self.config.steps:
+            return "the budget is spent"
+        if 0 < self.config.patience <= self.progress.stale:
+            return f"no gain of {GAIN_dB:g} dB in {self.progress.stale} validations"
+        return ""
+
+    def start_from(self, weights: Mapping[str, Tensor]) -> None:
+        """Take weights of the same make in place of those drawn from the seed."""
+        for network in filter(None, (self.network, self.average)):
+            network.load_state_dict(dict(weights))
+        self.best = _copy(self.network)
+
+    def averaged(self) -> None:
+        """Take the weights of a step, the one that comes next in the count, into the average."""
+        if self.average is not None:
+            decay = ema.decay_at(self.config.optimizer.ema, self.progress.step)
+            ema.update(self.average, self.network, decay)
+
+    def validated(self, psnr: float) -> None:
+        """Take note of a validation; its weights are kept when ``psnr`` is the highest yet."""
+        progress = self.progress
+        if psnr > progress.best_psnr:
+            progress.best_psnr = psnr
+            progress.best_step = progress.step
+            self.best = _copy(self.judged)
+        if psnr >= progress.gained_psnr + GAIN_dB:
+            progress.gained_psnr, progress.stale = psnr, 0
+        else:
+            progress.stale += 1
+
+    def best_network(self) -> SeparatorNetwork:
         """A network with the best weights, on the CPU."""
         network = build_network(self.config.model, self.network.frames)
         network.load_state_dict(self.best)
@@ -88,9 +144,11 @@ class TrainingState:
 
     def write(self, folder: Path) -> None:
         """Write the state's files into an existing ``folder``."""
-        save_file(_copy(self.network), folder / _FILES[0])
-        save_file(self.best, folder / _FILES[1])
-        save_file(_optimizer_tensors(self.optimizer), folder / _FILES[2])
+        save_file(_copy(self.network), folder / _NETWORK)
+        save_file(self.best, folder / _BEST)
+        save_file(_optimizer_tensors(self.optimizer), folder / _OPTIMIZER)
+        if self.average is not None:
+            save_file(_copy(self.average), folder / _AVERAGE)
         state = {
             "progress": dataclasses.asdict(self.progress),
             "config": to_mapping(self.config),
@@ -105,19 +163,25 @@ class TrainingState:
         Raises:
             InputError: A file of the checkpoint is missing or damaged.
         """
-        try:
-            text = (checkpoint / "state.json").read_text(encoding="utf-8")
-            tensors = [load_file(checkpoint / name) for name in _FILES]
-            plain = json.loads(text)
-        except (OSError, ValueError, SafetensorError) as error:
-            raise InputError(f"checkpoint {checkpoint} cannot be read", got=str(error)) from None
+        plain = _read_plain(checkpoint)
         config = from_mapping(RunConfig, plain["config"], f"{checkpoint}/state.json")
         state = cls(config, plain["frames"], device)
-        network, state.best, optimizer = tensors
-        state.network.load_state_dict(network)
-        _load_optimizer(state.optimizer, optimizer)
-        state.progress = from_mapping(Progress, plain["progress"], f"{checkpoint}/state.json")
+        state.restore(checkpoint)
         return state
+
+    def restore(self, checkpoint: Path) -> None:
+        """Become what :meth:`write` left of a state of the same configuration.
+
+        Raises:
+            InputError: A file of the checkpoint is missing or damaged.
+        """
+        plain = _read_plain(checkpoint)
+        self.network.load_state_dict(_read_tensors(checkpoint / _NETWORK))
+        self.best = _read_tensors(checkpoint / _BEST)
+        _load_optimizer(self.optimizer, _read_tensors(checkpoint / _OPTIMIZER))
+        if self.average is not None:
+            self.average.load_state_dict(_read_tensors(checkpoint / _AVERAGE))
+        self.progress = from_mapping(Progress, plain["progress"], f"{checkpoint}/state.json")
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -126,7 +190,22 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def _copy(network: InvertibleSeparator) -> dict[str, Tensor]:
+def _read_plain(checkpoint: Path) -> dict[str, Any]:
+    try:
+        plain = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+        return {key: plain[key] for key in ("progress", "config", "frames")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"checkpoint {checkpoint} cannot be read", got=str(error)) from None
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"checkpoint {path.parent} cannot be read", got=str(error)) from None
+
+
+def _copy(network: SeparatorNetwork) -> dict[str, Tensor]:
     return {
         name: value.detach().to("cpu", copy=True).contiguous()
         for name, value in network.state_dict().items()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from dtsinn.core.errors import DivergedError
 from dtsinn.data.store import Store
@@ -12,25 +15,54 @@ from dtsinn.deploy.onnx_graphs import InferenceGraph
 from dtsinn.evaluation.score import psnr_of_subjects
 from dtsinn.networks.invertible import InvertibleSeparator, round_trip_error
 from dtsinn.networks.normalisation import per_sample
+from dtsinn.networks.roundtrip import worst_block
+from dtsinn.networks.separator import SeparatorNetwork
+from dtsinn.training.protocols import features_of
 
 BATCH = 4
 """Slices that go through the network at once."""
 
 
-def validate(
-    store: Store, network: InvertibleSeparator, device: torch.device, round_trip_limit: float
+def validate_all(
+    stores: Sequence[Store],
+    network: SeparatorNetwork,
+    device: torch.device,
+    round_trip_limit: float,
 ) -> dict[str, float]:
-    """Metrics of the network on the store's ``val`` split.
+    """Metrics of :func:`validate` over several stores: their means, and the worst round trip.
+
+    Returns:
+        Of one store its metrics; of several also ``val_psnr_<i>`` of each, counted from 1.
+
+    Raises:
+        DivergedError: As :func:`validate` does.
+    """
+    found = [validate(store, network, device, round_trip_limit) for store in stores]
+    if len(found) == 1:
+        return found[0]
+    metrics = {name: float(np.mean([each[name] for each in found])) for name in found[0]}
+    if "round_trip_error" in metrics:
+        metrics["round_trip_error"] = max(each["round_trip_error"] for each in found)
+    return metrics | {f"val_psnr_{i}": each["val_psnr"] for i, each in enumerate(found, start=1)}
+
+
+def validate(
+    store: Store, network: SeparatorNetwork, device: torch.device, round_trip_limit: float
+) -> dict[str, float]:
+    """Metrics of the network on the store's ``val`` split; it is told of the store's protocol.
 
     Returns:
         ``val_psnr`` (mean of both tracers over subjects), ``val_psnr_<tracer>``, in dB, and
-        ``round_trip_error`` (relative, on the first slices).
+        for an exact network ``round_trip_error`` (relative, on the first slices).
 
     Raises:
-        DivergedError: The output is not finite, or the round trip is above the limit.
+        DivergedError: The output is not finite, or the round trip is above the limit; then it
+            names the block that is to blame.
     """
+    training = network.training
+    network.tell_protocol(features_of(store.header))
     graph = InferenceGraph(network, torch.tensor(store.header.protocol.frame_duration)).to(device)
-    errors: list[float] = []
+    first: list[Tensor] = []
 
     def separate(mixture_NTYX: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         parts = []
@@ -38,25 +70,37 @@ def validate(
             moved = mixture_BTYX.to(device, memory_format=torch.channels_last)
             with torch.no_grad():
                 tracers_BKTYX, scale_B = graph(moved)
-            if not errors:
-                errors.append(round_trip_error(network, moved / per_sample(scale_B, moved)))
+            if not first:
+                first.append(moved / per_sample(scale_B, moved))
             parts.append(tracers_BKTYX.cpu().numpy())
         return np.concatenate(parts)
 
     psnr = np.array(list(psnr_of_subjects(separate, store, "val").values()))
-    if not np.isfinite(psnr).all() or not np.isfinite(errors[0]):
+    if not np.isfinite(psnr).all():
         raise DivergedError("the network's output is not finite", hint="a lower learning rate")
-    if errors[0] > round_trip_limit:
-        raise DivergedError(
-            "the network has lost its inverse",
-            got=f"a relative round-trip error of {errors[0]:.1e}",
-            wanted=f"at most {round_trip_limit:.0e}",
-            hint="a lower learning rate or clamp",
-        )
-    first, second = store.header.tracers
+    watched = {}
+    if isinstance(network, InvertibleSeparator):
+        watched["round_trip_error"] = _watched_round_trip(network, first[0], round_trip_limit)
+    network.train(training)
+    one, other = store.header.tracers
     return {
         "val_psnr": float(psnr.mean()),
-        f"val_psnr_{first}": float(psnr[:, 0].mean()),
-        f"val_psnr_{second}": float(psnr[:, 1].mean()),
-        "round_trip_error": errors[0],
+        f"val_psnr_{one}": float(psnr[:, 0].mean()),
+        f"val_psnr_{other}": float(psnr[:, 1].mean()),
+        **watched,
     }
+
+
+def _watched_round_trip(network: InvertibleSeparator, mixture_BTYX: Tensor, limit: float) -> float:
+    """The relative round-trip error, refused above ``limit``."""
+    error = round_trip_error(network, mixture_BTYX)
+    if error <= limit:
+        return error
+    worst = worst_block(network, mixture_BTYX)
+    raise DivergedError(
+        "the network has lost its inverse",
+        got=f"a relative round-trip error of {error:.1e}, most of it in {worst}, which alone has "
+        f"{worst.error:.1e}",
+        wanted=f"at most {limit:.0e}",
+        hint="a lower learning rate or clamp",
+    )

@@ -18,19 +18,22 @@ from dtsinn.deploy.manifest import MANIFEST_NAME, write_manifest
 from dtsinn.deploy.package import Lineage, SeparatorInfo, write_package
 from dtsinn.deploy.separator import Separator
 from dtsinn.networks.build import build_network
-from dtsinn.networks.invertible import InvertibleSeparator, ModelConfig
+from dtsinn.networks.config import InvertibleConfig, ModelConfig
+from dtsinn.networks.separator import SeparatorNetwork
 
 FRAMES = 4
 
 
-def make_network(config: ModelConfig, frames: int, seed: int) -> InvertibleSeparator:
-    """A network away from its start: last and 1x1 convolutions redrawn with SD 0.02."""
+def make_network(config: ModelConfig, frames: int, seed: int) -> SeparatorNetwork:
+    """A network away from its start: last layers and 1x1 convolutions redrawn with SD 0.02."""
     network = build_network(config, frames, seed)
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
-            if ".tail." in name or ".mixing." in name:
+            if {"tail", "mixing"} & set(name.split(".")):
                 parameter.normal_(0, 0.02, generator=random)
+            elif "outer" in name.split("."):
+                parameter.normal_(0, 0.5, generator=random)
     return network
 
 
@@ -42,7 +45,7 @@ def make_info(config: ModelConfig, frames: int) -> SeparatorInfo:
         protocol="p1",
         frame_start=tuple(60.0 * frame for frame in range(frames)),
         frame_duration=(60.0,) * frames,
-        injection_time=(0.0, 90.0),
+        injection_time=(0.0, min(90.0, 30.0 * frames)),
         half_life=(1221.8, 6586.2),
         metrics={"val/psnr": 41.25},
         lineage=Lineage(
@@ -58,22 +61,22 @@ def make_info(config: ModelConfig, frames: int) -> SeparatorInfo:
 
 
 @pytest.fixture(scope="session")
-def config() -> ModelConfig:
-    return ModelConfig(blocks=1, width=4, depth=2)
+def config() -> InvertibleConfig:
+    return InvertibleConfig(blocks=1, width=4, depth=2)
 
 
 @pytest.fixture
-def network(config: ModelConfig) -> InvertibleSeparator:
+def network(config: InvertibleConfig) -> SeparatorNetwork:
     return make_network(config, FRAMES, seed=0)
 
 
 @pytest.fixture
-def info(config: ModelConfig) -> SeparatorInfo:
+def info(config: InvertibleConfig) -> SeparatorInfo:
     return make_info(config, FRAMES)
 
 
 @pytest.fixture(scope="session")
-def package(config: ModelConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def package(config: InvertibleConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A package that no test may change."""
     folder = tmp_path_factory.mktemp("packages") / "separator"
     write_package(folder, make_network(config, FRAMES, seed=0), make_info(config, FRAMES))
@@ -148,17 +151,22 @@ def make_header() -> Callable[..., StoreHeader]:
     return header
 
 
+@pytest.fixture(scope="session")
+def of_kind() -> Callable[[ModelConfig, int], tuple[SeparatorNetwork, SeparatorInfo]]:
+    """A network of a make and a number of frames, away from its start, and what it is."""
+
+    def of_kind(config: ModelConfig, frames: int) -> tuple[SeparatorNetwork, SeparatorInfo]:
+        return make_network(config, frames, seed=1), make_info(config, frames)
+
+    return of_kind
+
+
 @pytest.fixture
 def make_separator(tmp_path: Path) -> Callable[[ModelConfig, int], Path]:
-    """A package of a model and a number of frames, its last convolutions redrawn (SD 0.02)."""
+    """A package of a model and a number of frames, away from its start."""
 
     def make(config: ModelConfig, frames: int) -> Path:
-        network = build_network(config, frames)
-        random = torch.Generator().manual_seed(1)
-        with torch.no_grad():
-            for name, parameter in network.named_parameters():
-                if name.endswith("tail.weight"):
-                    parameter.normal_(0, 0.02, generator=random)
+        network = make_network(config, frames, seed=1)
         write_package(tmp_path / "made", network, make_info(config, frames))
         return tmp_path / "made"
 

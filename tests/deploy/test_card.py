@@ -13,6 +13,7 @@ import pytest
 
 from dtsinn.deploy.card import card_text
 from dtsinn.deploy.package import Lineage, SeparatorInfo, package_digest
+from dtsinn.networks.invertible import InvertibleSeparator
 
 
 def rows(text: str, head: str) -> list[list[str]]:
@@ -55,7 +56,9 @@ def test_its_code_runs(
     np.testing.assert_allclose(results[0]["again"], mixture, rtol=1e-4, atol=1e-3)
 
 
-def test_words_cannot_break_out_of_their_cell(info: SeparatorInfo) -> None:
+def test_words_cannot_break_out_of_their_cell(
+    info: SeparatorInfo, network: InvertibleSeparator
+) -> None:
     lineage = Lineage(
         run="a|b\n# Heading `code`",
         config={"k|ey\n": "v"},
@@ -64,11 +67,14 @@ def test_words_cannot_break_out_of_their_cell(info: SeparatorInfo) -> None:
         code_version="",
         seed=0,
     )
-    text = card_text(dataclasses.replace(info, lineage=lineage), "digest", 1)
+    text = card_text(dataclasses.replace(info, lineage=lineage), "digest", network)
     assert ["run", "`a\\|b # Heading 'code'`"] in rows(text, "what")
     assert all(len(row) == 2 for row in rows(text, "what"))
     assert "\n# Heading" not in text
 
 
-def test_a_package_without_metrics_says_so(info: SeparatorInfo) -> None:
-    assert "None were recorded." in card_text(dataclasses.replace(info, metrics={}), "digest", 1)
+def test_a_package_without_metrics_says_so(
+    info: SeparatorInfo, network: InvertibleSeparator
+) -> None:
+    text = card_text(dataclasses.replace(info, metrics={}), "digest", network)
+    assert "None were recorded." in text

@@ -22,7 +22,8 @@ from dtsinn.deploy.export import (
 from dtsinn.deploy.package import SeparatorInfo, verify_package, write_package
 from dtsinn.deploy.separator import Separator
 from dtsinn.networks.build import build_network
-from dtsinn.networks.invertible import InvertibleSeparator, ModelConfig
+from dtsinn.networks.config import InvertibleConfig
+from dtsinn.networks.invertible import InvertibleSeparator
 
 Reseal = Callable[[Path], None]
 
@@ -116,7 +117,7 @@ def test_the_relative_error_is_of_the_worst_sample() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("blocks", [2, 8])
 def test_parity_holds_at_full_size(
-    blocks: int, make_separator: Callable[[ModelConfig, int], Path]
+    blocks: int, make_separator: Callable[[InvertibleConfig, int], Path]
 ) -> None:
-    report = check_parity(make_separator(ModelConfig(blocks=blocks), 18))
+    report = check_parity(make_separator(InvertibleConfig(blocks=blocks), 18))
     assert report.failure == ""

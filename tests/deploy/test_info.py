@@ -74,8 +74,10 @@ def test_its_text_is_sorted_and_ends_with_a_newline(plain: dict[str, Any], packa
         ({"injection_time": [90.0, 0.0]}, "injections"),
         ({"metrics": {"psnr": float("inf")}}, "metrics.psnr; got inf"),
         ({"normalisation": "none"}, "normalisation"),
-        ({"model": {"blocks": 0}}, "model.blocks"),
-        ({"model": {"layers": 1}}, "layers"),
+        ({"model": {"kind": "invertible", "blocks": 0}}, "model.blocks"),
+        ({"model": {"kind": "invertible", "layers": 1}}, "unknown key; got model.layers"),
+        ({"model": {"kind": "unet", "blocks": 1}}, "model.blocks is no setting of kind unet"),
+        ({"model": {"blocks": 1}}, "model.kind is missing"),
     ],
 )
 def test_what_is_wrong_is_named(

@@ -131,8 +131,8 @@ def test_weights_that_are_no_numbers_are_not_written(
     network: InvertibleSeparator, info: SeparatorInfo, tmp_path: Path
 ) -> None:
     with torch.no_grad():
-        network.blocks[0].t.tail.bias[1] = float("nan")  # type: ignore[union-attr, operator]
-    with pytest.raises(PackageError, match=r"blocks\.0\.t\.tail\.bias; got NaN"):
+        network.blocks[0].st.tail.bias[1] = float("nan")  # type: ignore[union-attr, operator]
+    with pytest.raises(PackageError, match=r"blocks\.0\.st\.tail\.bias; got NaN"):
         write_package(tmp_path / "out", network, info)
     assert not list(tmp_path.iterdir())
 
@@ -143,7 +143,7 @@ def test_a_network_that_is_not_what_its_info_says_is_not_written(
     wider = dataclasses.replace(info, model=dataclasses.replace(info.model, width=5))
     with pytest.raises(PackageError, match=r"head\.bias; got float32 \[4\]; wanted float32 \[5\]"):
         write_package(tmp_path / "out", network, wider)
-    with pytest.raises(PackageError, match=r"mixing\.inverse_weight is none of the model's"):
+    with pytest.raises(PackageError, match=r"mixing\.fixed is none of the model's"):
         write_package(tmp_path / "out", network.frozen(), info)
     assert not list(tmp_path.iterdir())
 

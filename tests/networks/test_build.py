@@ -10,10 +10,11 @@ import torch
 from dtsinn.core.config import from_mapping, to_mapping
 from dtsinn.core.errors import InputError
 from dtsinn.networks.build import NETWORKS, build_network, parameter_count
-from dtsinn.networks.invertible import InvertibleSeparator, ModelConfig
+from dtsinn.networks.config import CONFIGS, InvertibleConfig
+from dtsinn.networks.invertible import InvertibleSeparator
 from dtsinn.networks.mixing import FrozenMixing, LUMixing
 
-SMALL = ModelConfig(width=4, depth=3)
+SMALL = InvertibleConfig(width=4, depth=3)
 
 
 def same(a: InvertibleSeparator, b: InvertibleSeparator) -> bool:
@@ -40,22 +41,22 @@ def same(a: InvertibleSeparator, b: InvertibleSeparator) -> bool:
 )
 def test_a_wrong_setting_is_refused_by_name(setting: dict[str, Any], named: str) -> None:
     with pytest.raises(InputError, match=named):
-        from_mapping(ModelConfig, setting, "model")
+        from_mapping(InvertibleConfig, setting, "model")
 
 
 def test_an_unknown_setting_is_refused_with_the_nearest() -> None:
     with pytest.raises(InputError, match=r"got block; try blocks"):
-        from_mapping(ModelConfig, {"block": 2}, "model")
+        from_mapping(InvertibleConfig, {"block": 2}, "model")
 
 
 def test_a_configuration_survives_its_plain_form() -> None:
-    config = ModelConfig(blocks=3, subnet="dense", width=7, clamp=1.5, variables="zeros")
-    assert from_mapping(ModelConfig, to_mapping(config), "model") == config
+    config = InvertibleConfig(blocks=3, subnet="dense", width=7, clamp=1.5, variables="zeros")
+    assert from_mapping(InvertibleConfig, to_mapping(config), "model") == config
 
 
 def test_every_kind_that_a_configuration_takes_can_be_built() -> None:
     for kind in NETWORKS:
-        config = from_mapping(ModelConfig, {"kind": kind, "width": 4}, "model")
+        config = from_mapping(CONFIGS[kind], {"kind": kind, "width": 4}, "model")
         assert build_network(config, 3).config == config
 
 
@@ -90,24 +91,24 @@ def test_halves_start_as_an_equal_split() -> None:
 
 @torch.no_grad()
 def test_the_gain_of_a_coupling_stays_within_its_clamp() -> None:
-    network = build_network(ModelConfig(width=4, depth=3, start="xavier", clamp=0.5), 3)
+    network = build_network(InvertibleConfig(width=4, depth=3, start="xavier", clamp=0.5), 3)
     block = network.blocks[0]
     y1 = 1e3 * torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    log_scale = block.log_scale(y1)  # type: ignore[operator]
+    log_scale, _ = block.onto_second(y1)  # type: ignore[operator]
     assert log_scale.abs().max() <= 0.5
     assert log_scale.abs().max() > 0.4
 
 
 @torch.no_grad()
 def test_samples_do_not_see_each_other() -> None:
-    network = build_network(ModelConfig(width=4, depth=3, start="xavier"), 3).double()
+    network = build_network(InvertibleConfig(width=4, depth=3, start="xavier"), 3).double()
     m = torch.rand(3, 3, 5, 6, generator=torch.Generator().manual_seed(0)).double()
     alone = torch.cat([network(one[None]) for one in m])
     torch.testing.assert_close(network(m), alone)
 
 
 def test_frozen_is_a_copy_that_computes_the_same() -> None:
-    network = build_network(ModelConfig(width=4, depth=3, start="xavier"), 3).double()
+    network = build_network(InvertibleConfig(width=4, depth=3, start="xavier"), 3).double()
     with torch.no_grad():
         for block in network.blocks:
             block.mixing.lower.fill_(0.1)  # type: ignore[union-attr, operator]
@@ -125,6 +126,10 @@ def test_frozen_is_a_copy_that_computes_the_same() -> None:
 
 
 def test_parameter_count_by_hand() -> None:
-    # One block, T = 1: mixing 2x2 + 2x2 + 2; three subnets of two 3x3 convolutions, width 2.
-    network = build_network(ModelConfig(blocks=1, width=2, depth=2), 1)
-    assert parameter_count(network) == 10 + 3 * ((9 * 2 + 2) + (9 * 2 + 1))
+    # One block, T = 1: two mixings of 2x2 + 2x2 + 2; two subnets of two 3x3 convolutions, width 2.
+    network = build_network(InvertibleConfig(blocks=1, width=2, depth=2), 1)
+    assert parameter_count(network) == 2 * 10 + 2 * ((9 * 2 + 2) + (9 * 4 + 2))
+    # As published: one mixing, three subnets with one output each.
+    published = {"coupling": "one-sided", "shared_trunk": False, "last_mixing": False}
+    config = InvertibleConfig(blocks=1, width=2, depth=2, **published)  # type: ignore[arg-type]
+    assert parameter_count(build_network(config, 1)) == 10 + 3 * ((9 * 2 + 2) + (9 * 2 + 1))

@@ -19,9 +19,11 @@ from dtsinn.data.writer import StoreWriter
 from dtsinn.deploy.info import info_text
 from dtsinn.deploy.manifest import write_manifest
 from dtsinn.deploy.package import Lineage, SeparatorInfo, read_info, write_package
+from dtsinn.deploy.separator import Separator
 from dtsinn.networks.build import build_network
-from dtsinn.networks.invertible import ModelConfig
+from dtsinn.networks.config import InvertibleConfig, ModelConfig, UNetConfig
 from dtsinn.networks.normalisation import per_sample, sample_scale
+from dtsinn.networks.separator import SeparatorNetwork
 from dtsinn.registry.registration import register
 from dtsinn.registry.tracking import MlflowTracker, connect
 from dtsinn.registry.versions import ModelVersion
@@ -34,7 +36,8 @@ PROTOCOL = Protocol(
     frame_duration=(60.0, 120.0, 180.0, 240.0, 300.0, 300.0),
     injection_time=(0.0, 360.0),
 )
-MODEL = ModelConfig(blocks=1, width=8, depth=2)
+MODEL = InvertibleConfig(blocks=1, width=8, depth=2)
+RIVAL = UNetConfig(kind="unet", width=4, levels=1)
 
 
 @pytest.fixture(autouse=True)
@@ -119,10 +122,10 @@ def small_store(tmp_path_factory) -> Store:
     return make_store(tmp_path_factory.mktemp("store") / "few.zarr", gate=5, seed=1)
 
 
-def info(store: Store) -> SeparatorInfo:
+def info(store: Store, model: ModelConfig = MODEL) -> SeparatorInfo:
     header = store.header
     return SeparatorInfo(
-        model=MODEL,
+        model=model,
         tracers=header.tracers,
         protocol="p1",
         frame_start=PROTOCOL.frame_start,
@@ -143,9 +146,9 @@ def info(store: Store) -> SeparatorInfo:
     )
 
 
-def trained(store: Store, *steps: int) -> Iterator[torch.nn.Module]:
+def trained(store: Store, *steps: int, model: ModelConfig = MODEL) -> Iterator[SeparatorNetwork]:
     """One network after each of these numbers of steps on the training subjects."""
-    network = build_network(MODEL, PROTOCOL.frames, seed=0)
+    network = build_network(model, PROTOCOL.frames, seed=0)
     subjects = list(store.subjects("train"))
     mixture = torch.from_numpy(np.concatenate([s.mixture_NTYX for s in subjects]))
     tracers = torch.from_numpy(np.concatenate([s.tracers_NKTYX for s in subjects]))
@@ -178,6 +181,21 @@ def packages(tmp_path_factory, store) -> Packages:
     for path, network in zip(paths, trained(store, 0, 30, 120, 300), strict=True):
         write_package(path, network, info(store))
     return made
+
+
+@pytest.fixture
+def squeezed(store) -> Separator:
+    """A network that takes slices of even sides."""
+    config = dataclasses.replace(MODEL, squeeze="haar", start="xavier")
+    return Separator(build_network(config, PROTOCOL.frames), info(store, config))
+
+
+@pytest.fixture
+def rival(tmp_path, store) -> Path:
+    """A trained network without an inverse."""
+    (network,) = trained(store, 120, model=RIVAL)
+    write_package(tmp_path / "rival", network, info(store, RIVAL))
+    return tmp_path / "rival"
 
 
 @pytest.fixture

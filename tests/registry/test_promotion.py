@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from dtsinn.core.errors import InputError
+from dtsinn.registry.exactness import round_trip_difference
 from dtsinn.registry.gate import GateConfig, load_gate
 from dtsinn.registry.promotion import promote
 from dtsinn.registry.versions import find_alias, list_models
@@ -84,6 +85,21 @@ def test_too_few_subjects_are_no_evidence(tracker, workspace, registered, packag
     assert names_of(report.failures) == {"evidence"}
     assert report.difference.low > 0
     assert alias(tracker, "champion") is None
+
+
+def test_a_rival_needs_no_inverse(tracker, workspace, registered, rival, store):
+    report = promote(tracker, workspace, registered(rival), store, CONFIG)
+    assert report.passed, report.lines()
+    (round_trip,) = [check for check in report.checks if check.name == "round trip"]
+    assert (round_trip.value, round_trip.passed) == ("not applicable", True)
+    assert round_trip.detail == "this network has no inverse"
+    assert alias(tracker, "champion") == 1
+
+
+def test_the_round_trip_of_padded_slices_is_that_of_the_rest(squeezed, store):
+    mixture = next(store.subjects("gate")).mixture_NTYX[..., :15, :13]
+    error = round_trip_difference(squeezed, mixture, squeezed.separate(mixture))
+    assert 0 < error <= CONFIG.round_trip_limit
 
 
 def test_incomplete_lineage_is_refused(tracker, workspace, registered, store, orphan):

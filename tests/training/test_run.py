@@ -17,8 +17,9 @@ from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation.score import halve, psnr_of_subjects
 from dtsinn.networks.build import build_network
 from dtsinn.training.config import RunConfig, load_run_config
-from dtsinn.training.loop import learning_rate, train
+from dtsinn.training.loop import train
 from dtsinn.training.run import FinishedRun, fresh_state, resumed_state, run_training
+from dtsinn.training.schedule import learning_rate
 from dtsinn.training.state import TrainingState, latest_checkpoint
 
 QUICK = ["steps=60", "validate_every=20", "model.width=8", "augmentation.dose=0.1"]

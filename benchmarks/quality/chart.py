@@ -1,4 +1,4 @@
-"""The chart of the comparison: PSNR of each method, both tracers, every seed."""
+"""The chart of a set: PSNR of each method, both tracers, every seed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Dots:
     """Per seed the PSNR of each tracer, dB."""
 
 
-def comparison_chart(rows: Sequence[Dots], tracers: tuple[str, str], seconds: float) -> bytes:
+def dot_chart(rows: Sequence[Dots], tracers: tuple[str, str], title: str) -> bytes:
     """A dot chart as PNG: one row a method, ordered as given, the mean written beside it."""
-    height = 0.62 * len(rows) + 1.5
+    height = 0.46 * len(rows) + 1.5
     figure = Figure(figsize=(9.2, height))
     figure.subplots_adjust(left=0.27, right=0.9, top=1 - 0.88 / height, bottom=0.6 / height)
     axes = figure.add_subplot()
@@ -42,7 +42,7 @@ def comparison_chart(rows: Sequence[Dots], tracers: tuple[str, str], seconds: fl
     tidy(axes)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0, labelsize=10, labelcolor=INK)
-    _title(figure, height, tracers, seconds)
+    _title(figure, height, tracers, title)
     return png(figure, dpi=150)
 
 
@@ -64,12 +64,12 @@ def _row(axes: Axes, place: int, row: Dots) -> None:
     )
 
 
-def _title(figure: Figure, height: float, tracers: tuple[str, str], seconds: float) -> None:
+def _title(figure: Figure, height: float, tracers: tuple[str, str], title: str) -> None:
     left = 0.02
     figure.text(
         left,
         1 - 0.3 / height,
-        f"Two tracers from one scan, after {seconds:g} CPU seconds of training each",
+        title,
         fontsize=12,
         fontweight="bold",
         color=INK,

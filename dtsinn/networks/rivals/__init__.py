@@ -1,0 +1,1 @@
+"""Rivals of the invertible separator: networks of the usual kinds, without an inverse."""

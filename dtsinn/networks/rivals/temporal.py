@@ -1,0 +1,44 @@
+"""A network that sees one pixel's time-activity curve, and nothing around it.
+
+Shape letters: B batch, T frame, Y X pixel.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dtsinn.networks.config import TemporalConfig
+from dtsinn.networks.rivals.parts import Rival, linear_split
+
+
+class TemporalNetwork(Rival):
+    """A residual multilayer perceptron over the frames, as 1x1 convolutions.
+
+    What it lacks against the others is what neighbouring pixels are worth.
+
+    Args:
+        frames: Number of frames T of the sequences that it separates.
+        config: Its make.
+        seed: Seed of the weights' start.
+    """
+
+    def __init__(self, frames: int, config: TemporalConfig, seed: int = 0) -> None:
+        super().__init__()
+        self.frames = frames
+        self.config = config
+        self.head = nn.Conv2d(frames, config.width, 1)
+        self.middle = nn.ModuleList(
+            nn.Conv2d(config.width, config.width, 1) for _ in range(config.depth - 2)
+        )
+        self.tail = nn.Conv2d(config.width, 2 * frames, 1)
+        self.split = linear_split(frames)
+        self.draw_start(seed)
+
+    def correction(self, mixture_BTYX: Tensor) -> Tensor:
+        """[B, T, Y, X] -> [B, 2T, Y, X]."""
+        x = self.head(mixture_BTYX)
+        for layer in self.middle:
+            x = x + layer(functional.relu(x))
+        out: Tensor = self.tail(functional.relu(x))
+        return out

@@ -1,0 +1,137 @@
+"""One optimiser step: the gradients of its micro-batches, put together, then applied.
+
+Shape letters: B batch, K tracer (2), T frame, Y X pixel, F feature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+from torch import Tensor
+
+from dtsinn.core.errors import DivergedError
+from dtsinn.data.augmentation import augment
+from dtsinn.data.store import Store
+from dtsinn.networks.normalisation import per_sample, sample_scale
+from dtsinn.training.feed import Part
+from dtsinn.training.losses import LossTiming, loss_passes, loss_timing, total
+from dtsinn.training.protocols import features_of
+from dtsinn.training.schedule import learning_rate
+from dtsinn.training.state import TrainingState
+from dtsinn.training.team import Team
+
+GRADIENT = "gradient"
+"""Name of the gradient's norm among the numbers that are watched."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a step must know of the store that it trains on."""
+
+    timing: LossTiming
+    features_TF: Tensor
+    """Of the protocol, for networks that are told of it."""
+
+
+def task_of(store: Store, device: torch.device) -> Task:
+    """What a step must know of a store."""
+    return Task(
+        timing=loss_timing(store.header.protocol, device),
+        features_TF=features_of(store.header).to(device),
+    )
+
+
+def take_step(
+    state: TrainingState, task: Task, parts: Iterator[Part], team: Team
+) -> dict[str, Tensor]:
+    """Train on one step's micro-batches; the state moves on by one step.
+
+    Args:
+        state: Of the run.
+        task: Of the store that the step trains on.
+        parts: This process's micro-batches.
+        team: The processes that share the step.
+
+    Returns:
+        The weighted loss terms, averaged over all micro-batches, and the gradient's norm before
+        it was shortened; they are still on the device.
+    """
+    config, network, step = state.config, state.network, state.progress.step
+    network.tell_protocol(task.features_TF)
+    state.optimizer.zero_grad(set_to_none=True)
+    terms: dict[str, Tensor] = {}
+    for part in parts:
+        for name, term in _gradients(state, task, part).items():
+            terms[name] = terms[name] + term if name in terms else term
+    terms = team.sum_gradients(network, terms)
+    norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.optimizer.clip)
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate(config.optimizer, step, config.steps)
+    state.optimizer.step()
+    state.averaged()
+    state.progress.step += 1
+    return terms | {GRADIENT: norm}
+
+
+def _gradients(state: TrainingState, task: Task, part: Part) -> dict[str, Tensor]:
+    """Add the gradients of one micro-batch to the network's; returns its share of the terms."""
+    config, timing = state.config, task.timing
+    mixture_BTYX, tracers_BKTYX = (
+        images.to(state.device)
+        for images in augment(
+            part.batch, part.partner, config.augmentation, config.seed, part.number
+        )
+    )
+    scale_B = sample_scale(mixture_BTYX, timing.duration_T)
+    mixture_BTYX = mixture_BTYX / per_sample(scale_B, mixture_BTYX)
+    passes = loss_passes(
+        state.network,
+        mixture_BTYX.contiguous(memory_format=torch.channels_last),
+        tracers_BKTYX / per_sample(scale_B, tracers_BKTYX),
+        timing,
+        config.loss,
+        state.progress.step / config.steps,
+    )
+    found: dict[str, Tensor] = {}
+    for terms in passes:
+        shares = {name: term / config.accumulate for name, term in terms.items()}
+        # Before the next pass begins, so that the activations of one alone are in memory.
+        total(shares).backward()  # type: ignore[no-untyped-call]
+        found |= {name: share.detach() for name, share in shares.items()}
+    return found
+
+
+class Watch:
+    """The numbers of the steps since it last looked at them; a look waits for the device."""
+
+    def __init__(self) -> None:
+        self._steps: list[tuple[int, dict[str, Tensor]]] = []
+
+    def add(self, step: int, numbers: dict[str, Tensor]) -> None:
+        """Keep the numbers of a step, unseen."""
+        self._steps.append((step, numbers))
+
+    def look(self) -> dict[str, float]:
+        """The numbers of the last step, after a look at all of them.
+
+        Raises:
+            DivergedError: One is not finite; it names the first, and its step.
+        """
+        tensors = list(chain.from_iterable(numbers.values() for _, numbers in self._steps))
+        values = iter(torch.stack([tensor.detach() for tensor in tensors]).tolist())
+        seen: dict[str, float] = {}
+        for step, numbers in self._steps:
+            seen = {name: next(values) for name in numbers}
+            _check_finite(seen, step)
+        self._steps.clear()
+        return seen
+
+
+def _check_finite(numbers: dict[str, float], step: int) -> None:
+    for name, value in numbers.items():
+        if not abs(value) < float("inf"):
+            what = "the gradient's norm" if name == GRADIENT else f"the {name} loss"
+            raise DivergedError(f"{what} is {value} at step {step}", hint="a lower learning rate")

@@ -1,0 +1,182 @@
+"""The terms of the loss, each a number without a unit that is 0 for a perfect answer.
+
+All activities are in units of the sample's scale, and every term is relative, so that a weight
+means about the same for any tracer, protocol and dose.
+Shape letters: B batch, K tracer (2), T frame, N image, Y X pixel, H W tile, C channel.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dtsinn.data.body import BODY_FRACTION
+from dtsinn.networks.invertible import InvertibleSeparator
+
+ACTIVITY_FLOOR = 0.02
+"""Least activity, in scales, that an expected variance is computed from (uncited)."""
+POWER_FLOOR = 1e-6
+"""Least mean square, in squared scales, that an error is related to (uncited)."""
+PEAK_FLOOR = 1e-3
+"""Least data range of the structural similarity, in scales (uncited)."""
+WINDOW_SD, WINDOW_REACH = 1.5, 5
+"""Gaussian window of the structural similarity, pixels; K1 and K2 (Wang et al. 2004)."""
+K1, K2 = 0.01, 0.03
+STRIDE = 2
+"""Distance of the windows in the loss, pixels: they overlap, and it takes half the time."""
+TILE = 8
+"""Edge of the tiles that stand for regions, pixels (uncited)."""
+TILE_BODY = 0.25
+"""Least part of a tile that must be body for the tile to count (uncited)."""
+
+
+def forward_loss(
+    predicted_BKTYX: Tensor, tracers_BKTYX: Tensor, weight_T: Tensor | None = None
+) -> Tensor:
+    """Squared error of each tracer over that tracer's mean square in the batch, averaged.
+
+    The ratio weighs both tracers alike, as a PSNR with its own peak per tracer does. An empty
+    answer costs 1.
+
+    Args:
+        predicted_BKTYX: The network's answer.
+        tracers_BKTYX: The truth.
+        weight_T: Weights of the frames, in error and mean square alike; none means equal ones.
+    """
+    error_KT = (predicted_BKTYX - tracers_BKTYX).square().mean(dim=(0, 3, 4))
+    power_KT = tracers_BKTYX.square().mean(dim=(0, 3, 4))
+    if weight_T is not None:
+        error_KT, power_KT = error_KT * weight_T, power_KT * weight_T
+    return (error_KT.mean(dim=1) / power_KT.mean(dim=1).clamp_min(POWER_FLOOR)).mean()
+
+
+def frame_weights(tracers_BKTYX: Tensor, duration_T: Tensor) -> Tensor:
+    """Weights [T] of mean 1: one over the variance that is expected in a frame of the mixture.
+
+    The variance of a counting image is proportional to its activity over the frame's duration.
+    """
+    activity_T = tracers_BKTYX.sum(dim=1).mean(dim=(0, 2, 3))
+    least = (ACTIVITY_FLOOR * activity_T.max()).clamp_min(POWER_FLOOR)
+    weight_T = duration_T / torch.maximum(activity_T, least)
+    return weight_T / weight_T.mean()
+
+
+def backward_loss(
+    network: InvertibleSeparator, tracers_BKTYX: Tensor, mixture_BTYX: Tensor
+) -> Tensor:
+    """Mean squared error of tracers, run backwards, against the augmented mixture, relative.
+
+    Args:
+        network: The network whose inverse is trained.
+        tracers_BKTYX: The true tracers. The network's own output is no input to learn from: an
+            exact network returns it to its mixture identically, without any gradient.
+        mixture_BTYX: What they must give.
+    """
+    target_BCYX = network.variables.encode(mixture_BTYX)
+    error = (network.inverse_channels(tracers_BKTYX) - target_BCYX).square().mean()
+    return error / target_BCYX.square().mean().clamp_min(POWER_FLOOR)
+
+
+def consistency_loss(
+    predicted_BKTYX: Tensor, mixture_BTYX: Tensor, expected_BTYX: Tensor, duration_T: Tensor
+) -> Tensor:
+    """Residual of the predictions' sum over the mixture, both in expected standard deviations.
+
+    Sum of (prediction - mixture)^2 / variance over the sum of expected^2 / variance, where a
+    voxel's variance is proportional to its expected activity over the frame's duration. The
+    variance is not that of the measured mixture: voxels that noise has lowered would weigh more
+    and pull the predictions down (by 2.6 % at medium noise, measured).
+
+    Args:
+        predicted_BKTYX: The network's answer.
+        mixture_BTYX: What was measured.
+        expected_BTYX: What was to be expected: the sum of the true tracers.
+        duration_T: Of the frames, s.
+    """
+    weight = duration_T[:, None, None] / expected_BTYX.clamp_min(ACTIVITY_FLOOR)
+    weight = weight / weight.mean()
+    residual = predicted_BKTYX.sum(dim=1) - mixture_BTYX
+    power = (expected_BTYX.square() * weight).mean().clamp_min(POWER_FLOOR)
+    return (residual.square() * weight).mean() / power
+
+
+def structure_loss(
+    predicted_BKTYX: Tensor, tracers_BKTYX: Tensor, scored_KT: Tensor, body_BYX: Tensor
+) -> Tensor:
+    """1 - SSIM, the mean over the body, over a tracer's scored frames and over both tracers.
+
+    The data range of a sample's tracer is its peak over the scored frames.
+    """
+    losses = []
+    for tracer, scored_T in enumerate(scored_KT):
+        predicted, truth = (x[:, tracer, scored_T] for x in (predicted_BKTYX, tracers_BKTYX))
+        peak_B = truth.amax(dim=(1, 2, 3)).clamp_min(PEAK_FLOOR)
+        similarity = structural_similarity(
+            predicted, truth, peak_B[:, None, None, None], STRIDE
+        ).mean(dim=1)
+        body = body_BYX[:, ::STRIDE, ::STRIDE]
+        losses.append(1 - (similarity * body).sum() / body.sum().clamp_min(1))
+    return torch.stack(losses).mean()
+
+
+def structural_similarity(first: Tensor, second: Tensor, peak: Tensor, stride: int = 1) -> Tensor:
+    """The map of structural similarities [..., Y, X] of two images; 1 where they are alike.
+
+    It is taken at every ``stride``-th row and column; at the border the window is cut off. The
+    Gaussian means are products with band matrices: 20 times as fast on a CPU as depthwise
+    convolutions (measured at 128 x 128 pixels). Two means of products are enough, for the formula
+    holds both variances only in their sum.
+    """
+    rows = _gaussian_means(first.shape[-2], first)[::stride]
+    columns = _gaussian_means(first.shape[-1], first)[::stride].T
+    images = torch.stack((first, second, first.square() + second.square(), first * second))
+    mean1, mean2, squares, product = (rows @ images @ columns).unbind()
+    means, both = mean1.square() + mean2.square(), mean1 * mean2
+    c1, c2 = (K1 * peak) ** 2, (K2 * peak) ** 2
+    luminance = (2 * both + c1) / (means + c1)
+    contrast: Tensor = (2 * (product - both) + c2) / (squares - means + c2)
+    return luminance * contrast
+
+
+def time_activity_loss(predicted_BKTYX: Tensor, tracers_BKTYX: Tensor, body_BYX: Tensor) -> Tensor:
+    """Squared error of regional time-activity curves over their mean square, per tracer.
+
+    Regions are tiles of 8 x 8 pixels, of which the body's part counts: noise averages out in
+    them, bias does not. An empty answer costs 1.
+    """
+    body = body_BYX[:, None].to(predicted_BKTYX)
+    share_B1HW = functional.avg_pool2d(body, TILE, ceil_mode=True)
+    counted = share_B1HW >= TILE_BODY
+    scale = torch.where(counted, 1 / share_B1HW.clamp_min(TILE_BODY), 0.0)[:, :, None]
+
+    def curves(images_BKTYX: Tensor) -> Tensor:
+        inside = (images_BKTYX * body[:, :, None]).flatten(1, 2)
+        tiles = functional.avg_pool2d(inside, TILE, ceil_mode=True)
+        return tiles.reshape(*images_BKTYX.shape[:3], *tiles.shape[-2:]) * scale
+
+    error_BKTHW, truth_BKTHW = curves(predicted_BKTYX - tracers_BKTYX), curves(tracers_BKTYX)
+    error_K, power_K = (x.square().mean(dim=(0, 2, 3, 4)) for x in (error_BKTHW, truth_BKTHW))
+    return (error_K / power_K.clamp_min(POWER_FLOOR)).mean()
+
+
+def non_negativity_loss(predicted_BKTYX: Tensor, tracers_BKTYX: Tensor) -> Tensor:
+    """Mean square of the negative part of the answer over the truth's mean square, per tracer."""
+    below_K = predicted_BKTYX.clamp_max(0).square().mean(dim=(0, 2, 3, 4))
+    power_K = tracers_BKTYX.square().mean(dim=(0, 2, 3, 4))
+    return (below_K / power_K.clamp_min(POWER_FLOOR)).mean()
+
+
+def body_of(mixture_BTYX: Tensor, duration_T: Tensor) -> Tensor:
+    """Body pixels [B, Y, X]: where the mean mixture exceeds 5 % of the scale, which is 1."""
+    weight_T = duration_T / duration_T.sum()
+    return (mixture_BTYX * weight_T[:, None, None]).sum(dim=1) > BODY_FRACTION
+
+
+def _gaussian_means(size: int, like: Tensor) -> Tensor:
+    """[size, size]: row i averages over a Gaussian window around i; its sum is 1."""
+    place = torch.arange(size, device=like.device, dtype=like.dtype)
+    distance = place[:, None] - place
+    window = torch.exp(-0.5 * (distance / WINDOW_SD) ** 2) * (distance.abs() <= WINDOW_REACH)
+    means: Tensor = window / window.sum(dim=1, keepdim=True)
+    return means

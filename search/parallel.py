@@ -1,0 +1,185 @@
+"""One run on several workers: Ray Train starts them, restarts them, and binds them to a team.
+
+A worker trains its share of every step (:mod:`dtsinn.training.team`). The first one validates and
+leaves the run's checkpoints in the run's own folder; whoever is started, or started again after a
+fault, goes on from the last of them. So all nodes see the stores and the folder under the same
+paths. Reports reach the driver through a queue, and the driver alone records them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import ray
+import ray.train
+import torch
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.util.queue import Empty, Queue
+
+from dtsinn.core.errors import DivergedError, DtsinnError, InputError, RunError
+from dtsinn.data.layout import is_url
+from dtsinn.data.store import Store, open_store
+from dtsinn.search.cluster import check_cluster, ray_session
+from dtsinn.training.loop import Report, train
+from dtsinn.training.state import TrainingState, latest_checkpoint
+from dtsinn.training.team import Team
+
+RETRIES = 2
+"""Times that workers are started again after one of them died (uncited)."""
+WAIT_s = 1.0
+"""Between looks at whether the workers still run, s (uncited)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """The workers of a run."""
+
+    number: int
+    """At least 1; the run's ``accumulate`` is a multiple of it."""
+    cpus: float = 1.0
+    """Cores of each; may be a fraction."""
+    gpu: bool = False
+    """Each has a GPU of its own."""
+    cluster: str | None = None
+    """A running Ray cluster; None is this machine."""
+
+    def __post_init__(self) -> None:
+        if self.number < 1:
+            raise InputError("--workers", got=self.number, wanted="at least 1")
+        if not self.cpus > 0:
+            raise InputError("--cpus-per-worker", got=self.cpus, wanted="above 0")
+
+
+def train_in_parallel(
+    stores: Sequence[Store], state: TrainingState, folder: Path, workers: Workers
+) -> Iterator[Report]:
+    """Train ``state`` on several workers; checkpoints go to ``folder``.
+
+    Args:
+        stores: What it trains on.
+        state: Of the run; when the reports are over it is that of the last one.
+        folder: Of the run.
+        workers: How many, and what each gets.
+
+    Yields:
+        A report after each validation, each once, whatever workers had to repeat.
+
+    Raises:
+        InputError: The steps cannot be shared by so many, or the workers would never fit.
+        DivergedError: As of one worker.
+        StoreError: A chunk of a store is missing or damaged.
+        RunError: Workers died more often than they are started again.
+    """
+    Team(ranks=workers.number).check_divides(state.config)
+    check_cluster(workers.cluster)
+    with ray_session(workers.cluster, 0, 0):
+        _check_room(workers)
+        state.save(folder)
+        queue = Queue(actor_options={"num_cpus": 0})
+        yield from _reports(queue, _started(_trainer(stores, folder.resolve(), workers, queue)))
+    checkpoint = latest_checkpoint(folder)
+    if checkpoint is not None:
+        state.restore(checkpoint)
+
+
+def _trainer(stores: Sequence[Store], folder: Path, workers: Workers, queue: Queue) -> TorchTrainer:
+    paths = [store.header.path for store in stores]
+    plan = {
+        "stores": [path if is_url(path) else str(Path(path).resolve()) for path in paths],
+        "folder": str(folder),
+        "threads": max(1, int(workers.cpus)),
+        "queue": queue,
+    }
+    resources = {"CPU": workers.cpus} | ({"GPU": 1} if workers.gpu else {})
+    return TorchTrainer(
+        _work,
+        train_loop_config=plan,
+        torch_config=TorchConfig(backend="nccl" if workers.gpu else "gloo"),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=workers.number, use_gpu=workers.gpu, resources_per_worker=resources
+        ),
+        run_config=ray.train.RunConfig(
+            name="ray",
+            storage_path=str(folder),
+            failure_config=ray.train.FailureConfig(max_failures=RETRIES),
+        ),
+    )
+
+
+def _started(trainer: TorchTrainer) -> Future[Any]:
+    """The training, which runs in a thread that an end of this process does not wait for."""
+    fit: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            fit.set_result(trainer.fit())
+        except BaseException as error:  # whoever reads the reports looks at it
+            fit.set_exception(error)
+
+    Thread(target=run, name="dtsinn-workers", daemon=True).start()
+    return fit
+
+
+def _work(plan: dict[str, Any]) -> None:
+    """What each worker does."""
+    torch.set_num_threads(plan["threads"])
+    folder, team = Path(plan["folder"]), Team.joined()
+    try:
+        checkpoint = latest_checkpoint(folder)
+        if checkpoint is None:
+            raise RunError(f"a worker sees no checkpoint in {folder}", hint="a shared folder")
+        state = TrainingState.load(checkpoint, str(get_device()))
+        stores = [open_store(path, need_truth=True) for path in plan["stores"]]
+        for report in train(stores, state, team):
+            if team.leads:
+                state.save(folder)
+                plan["queue"].put(report)
+            ray.train.report({"step": report.step, "val_psnr": report.metrics["val_psnr"]})
+    except DtsinnError as error:
+        # No fault of the machine, so it is told instead of raised: Ray would start again. All
+        # workers diverge at once, and the first one knows why.
+        if team.leads or not isinstance(error, DivergedError):
+            plan["queue"].put(error)
+
+
+def _reports(queue: Queue, fit: Future[Any]) -> Iterator[Report]:
+    """What the workers tell until they have ended; steps that they repeat are told once."""
+    step = 0
+    while True:
+        over = fit.done()
+        try:
+            told = queue.get(timeout=WAIT_s)
+        except Empty:
+            if over:
+                break
+            continue
+        if isinstance(told, DtsinnError):
+            raise told
+        if told.step > step:
+            step = told.step
+            yield told
+    try:
+        fit.result()
+    except Exception as error:  # Ray's own kinds, and whatever killed a worker
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(
+            "the workers failed for good", got=reason, hint="--resume with the run's name"
+        ) from error
+
+
+def _check_room(workers: Workers) -> None:
+    """Refuse workers for which Ray would wait for ever."""
+    has = ray.cluster_resources()
+    asked = {"CPU": workers.number * workers.cpus, "GPU": workers.number * workers.gpu}
+    for what, wanted in asked.items():
+        if wanted > has.get(what, 0):
+            raise InputError(
+                f"{workers.number} workers ask for {wanted:g} {what}s",
+                got=f"{has.get(what, 0):g} in all",
+                hint="fewer --workers, or fewer --cpus-per-worker",
+            )

@@ -1,0 +1,97 @@
+"""One run on two workers of Ray Train: the numbers of one worker, and a killed one is replaced."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from dtsinn.cli import app
+from dtsinn.core.errors import DivergedError, InputError
+from dtsinn.data.store import open_store
+from dtsinn.search.parallel import Workers, train_in_parallel
+from dtsinn.training.config import RunConfig, load_run_config
+from dtsinn.training.loop import train
+from dtsinn.training.state import TrainingState
+
+# Ray Train looks at settings of Ray Data that Ray itself has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
+
+SETTINGS = ["steps=6", "validate_every=2", "model.width=4", "accumulate=2"]
+TWO = Workers(number=2, cpus=0.5)
+
+
+def config_of(*settings: str) -> RunConfig:
+    return load_run_config("default", [*SETTINGS, *settings])
+
+
+def worker_ids() -> list[int]:
+    """Process ids of the training workers that descend from this process."""
+    children = psutil.Process().children(recursive=True)
+    return [child.pid for child in children if "RayTrainWorker" in " ".join(child.cmdline())]
+
+
+@pytest.mark.slow
+def test_two_workers_have_the_loss_curve_of_one_even_when_one_is_killed(
+    small_path: Path, tmp_path: Path
+) -> None:
+    store = open_store(str(small_path))
+    config = config_of("steps=40", "validate_every=10")
+    alone = [report.metrics for report in train(store, TrainingState(config, 18))]
+    state = TrainingState(config, 18)
+    together = []
+    for report in train_in_parallel((store,), state, tmp_path / "run", TWO):
+        together.append(report.metrics)
+        if report.step == 10:
+            victims = worker_ids()
+            assert len(victims) == 2
+            os.kill(victims[1], signal.SIGKILL)
+    assert state.progress.step == 40
+    assert len(together) == len(alone)
+    for ours, theirs in zip(together, alone, strict=True):
+        for name in ("loss_forward", "gradient_norm"):
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-4)
+        assert ours["val_psnr"] == pytest.approx(theirs["val_psnr"], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_what_a_configuration_does_wrong_is_told_and_not_tried_again(
+    small_path: Path, tmp_path: Path
+) -> None:
+    state = TrainingState(config_of("round_trip_limit=1e-12"), 18)
+    store = open_store(str(small_path))
+    with pytest.raises(DivergedError, match=r"lost its inverse.*block . of 2"):
+        list(train_in_parallel((store,), state, tmp_path / "run", TWO))
+
+
+def test_steps_that_workers_cannot_share_are_refused_before_anything_starts(
+    small_path: Path, tmp_path: Path
+) -> None:
+    result = CliRunner().invoke(
+        app,
+        ["train", str(small_path), "--workers", "2", "--workspace", str(tmp_path / "workspace")],
+    )
+    assert result.exit_code == 2
+    assert "accumulate cannot be shared by 2 workers" in result.stderr
+    assert "try --set accumulate=2" in result.stderr
+    assert not (tmp_path / "workspace").exists()
+    with pytest.raises(InputError, match="--cpus-per-worker"):
+        Workers(number=2, cpus=0)
+
+
+@pytest.mark.slow
+def test_a_run_on_two_workers_is_registered(small_path: Path, tmp_path: Path) -> None:
+    settings = [part for setting in SETTINGS for part in ("--set", setting)]
+    result = CliRunner().invoke(
+        app,
+        ["train", str(small_path), *settings, "--workers", "2", "--cpus-per-worker", "0.5",
+         "--name", "two", "--workspace", str(tmp_path / "workspace")],
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stdout + result.stderr
+    assert "registered as dtsinn-fmz-fdg-p1/1" in result.stdout
+    assert re.search(r"step 6 of 6: .* dB on val, .* samples/s, .* ms a step", result.stderr)
