@@ -12,7 +12,7 @@ import torch
 import typer
 from rich.console import Console
 
-from benchmarks import ablation, memory, reading, roundtrip, speed
+from benchmarks import ablation, conditioning, memory, reading, roundtrip, speed
 from benchmarks.report import Result, show, write
 from dtsinn.core.errors import InputError
 from dtsinn.data.store import Store, open_store
@@ -20,7 +20,7 @@ from dtsinn.demo import REQUEST
 from dtsinn.simulation.study import simulate
 
 RESULTS = Path(__file__).parent / "results"
-NAMES = (reading.NAME, roundtrip.NAME, ablation.NAME, memory.NAME, speed.NAME)
+NAMES = (reading.NAME, roundtrip.NAME, ablation.NAME, conditioning.NAME, memory.NAME, speed.NAME)
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -32,10 +32,11 @@ def main(
     store: Annotated[
         str, typer.Option(help="Data; by default the demo's, simulated into a temporary folder.")
     ] = "",
-    seeds: Annotated[int, typer.Option(help="Trainings of each variant (ablation).")] = 3,
+    seeds: Annotated[int, typer.Option(help="Trainings of each variant.")] = 3,
     rounds: Annotated[int, typer.Option(help="Passes over samples; steps (reading, speed).")] = 5,
     steps: Annotated[int, typer.Option(help="Training steps (reading, roundtrip).")] = 300,
     ablation_steps: Annotated[int, typer.Option(help="Training steps (ablation).")] = 600,
+    conditioning_steps: Annotated[int, typer.Option(help="Training steps (conditioning).")] = 1500,
     out: Annotated[Path, typer.Option(help="Where results are written.")] = RESULTS,
 ) -> None:
     """Run benchmarks, one after the other, on one torch thread.
@@ -52,6 +53,9 @@ def main(
         roundtrip.NAME: lambda data: roundtrip.run(data(), steps=steps, say=_say),
         ablation.NAME: lambda data: ablation.run(
             data(), steps=ablation_steps, seeds=seeds, say=_say
+        ),
+        conditioning.NAME: lambda _: conditioning.run(
+            Path(folder), steps=conditioning_steps, seeds=seeds, say=_say
         ),
         memory.NAME: lambda _: memory.run(say=_say),
         speed.NAME: lambda _: speed.run(rounds=rounds, say=_say),

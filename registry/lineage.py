@@ -32,6 +32,7 @@ def show_model(ref: str, tracker: MlflowTracker) -> dict[str, Any]:
         "created": version.created,
         "metrics": version.metrics,
         "store": {"path": tags.get("store.path", ""), "digest": tags.get("store.digest", "")},
+        "init": {"digest": tags.get("init", ""), "tracers": tags.get("init.tracers", "")},
         "search": _run(tracker, parent),
         "trial": tags.get("trial", ""),
         "run": _run(tracker, run),

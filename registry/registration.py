@@ -169,5 +169,8 @@ def _version_tags(info: SeparatorInfo, digest: str, run_key: str) -> dict[str, s
         "seed": str(lineage.seed),
         "search": lineage.search,
         "trial": lineage.trial,
+        "init": lineage.init,
+        "init.tracers": lineage.init_tracers,
+        "store.further": lineage.further_stores,
     }
     return {name: value for name, value in tags.items() if value}

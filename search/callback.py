@@ -10,7 +10,8 @@ from typing import Any
 
 from ray.tune import Callback
 
-from dtsinn.core.config import flatten
+from dtsinn.core.config import flatten, to_mapping
+from dtsinn.core.errors import InputError
 from dtsinn.core.tracker import RunStart
 from dtsinn.search.events import Recorder
 from dtsinn.search.space import SearchSpace
@@ -61,7 +62,7 @@ class DriverCallback(Callback):  # type: ignore[misc]
         self.table.started(name, trial.config)
         if begun:
             return
-        config = flatten(self.space.base) | trial.config
+        config = self._settings(trial.config)
         run = RunStart(
             key=f"{self.search}/{name}",
             name=name,
@@ -73,6 +74,13 @@ class DriverCallback(Callback):  # type: ignore[misc]
             tags=self.lineage | {"ray.trial": trial.trial_id, "seed": str(config["seed"])},
         )
         self.recorder.record({"event": "begin", "run": asdict(run)})
+
+    def _settings(self, suggestion: Mapping[str, Any]) -> dict[str, Any]:
+        """All settings of a trial by dotted key; as suggested where the configuration refuses."""
+        try:
+            return flatten(to_mapping(self.space.config(suggestion)))
+        except InputError:
+            return flatten(self.space.base) | dict(suggestion)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

@@ -41,6 +41,8 @@ def check_cluster(address: str | None) -> None:
 def ray_session(address: str | None, cpus: float, gpus: float) -> Iterator[None]:
     """Connect to Ray and leave it again at the end.
 
+    Where this process is connected already, as inside a trial, that connection is used and stays.
+
     Args:
         address: Of a running cluster (``HOST:PORT``, or ``auto``); None starts Ray here.
         cpus: Cores that a trial asks for.
@@ -49,6 +51,9 @@ def ray_session(address: str | None, cpus: float, gpus: float) -> Iterator[None]
     Raises:
         InputError: Ray does not start, does not take us in, or no trial would ever fit.
     """
+    if ray.is_initialized():
+        yield
+        return
     _quiet()
     try:
         ray.init(

@@ -3,12 +3,13 @@
 A worker trains its share of every step (:mod:`dtsinn.training.team`). The first one validates and
 leaves the run's checkpoints in the run's own folder; whoever is started, or started again after a
 fault, goes on from the last of them. So all nodes see the stores and the folder under the same
-paths. Reports reach the driver through a queue, and the driver alone records them.
+paths. Reports reach the driver through a queue, and the driver alone records them. After each one
+the workers wait for its word to go on, so that none works on when nobody listens any more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ RETRIES = 2
 """Times that workers are started again after one of them died (uncited)."""
 WAIT_s = 1.0
 """Between looks at whether the workers still run, s (uncited)."""
+PARTING_s = 60.0
+"""Longest wait for workers that were told to stop, s (uncited)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +60,7 @@ class Workers:
 
 def train_in_parallel(
     stores: Sequence[Store], state: TrainingState, folder: Path, workers: Workers
-) -> Iterator[Report]:
+) -> Generator[Report]:
     """Train ``state`` on several workers; checkpoints go to ``folder``.
 
     Args:
@@ -79,21 +82,35 @@ def train_in_parallel(
     check_cluster(workers.cluster)
     with ray_session(workers.cluster, 0, 0):
         _check_room(workers)
-        state.save(folder)
-        queue = Queue(actor_options={"num_cpus": 0})
-        yield from _reports(queue, _started(_trainer(stores, folder.resolve(), workers, queue)))
+        if latest_checkpoint(folder) is None:
+            state.save(folder)
+        line = _Line(
+            reports=Queue(actor_options={"num_cpus": 0}),
+            orders=Queue(actor_options={"num_cpus": 0}),
+        )
+        yield from _reports(line, _started(_trainer(stores, folder.resolve(), workers, line)))
     checkpoint = latest_checkpoint(folder)
     if checkpoint is not None:
         state.restore(checkpoint)
 
 
-def _trainer(stores: Sequence[Store], folder: Path, workers: Workers, queue: Queue) -> TorchTrainer:
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    """Between the workers and whoever started them."""
+
+    reports: Queue
+    """What the first worker tells."""
+    orders: Queue
+    """One for each report: whether to go on."""
+
+
+def _trainer(stores: Sequence[Store], folder: Path, workers: Workers, line: _Line) -> TorchTrainer:
     paths = [store.header.path for store in stores]
     plan = {
         "stores": [path if is_url(path) else str(Path(path).resolve()) for path in paths],
         "folder": str(folder),
         "threads": max(1, int(workers.cpus)),
-        "queue": queue,
+        "line": line,
     }
     resources = {"CPU": workers.cpus} | ({"GPU": 1} if workers.gpu else {})
     return TorchTrainer(
@@ -128,41 +145,55 @@ def _started(trainer: TorchTrainer) -> Future[Any]:
 def _work(plan: dict[str, Any]) -> None:
     """What each worker does."""
     torch.set_num_threads(plan["threads"])
-    folder, team = Path(plan["folder"]), Team.joined()
+    folder, team, line = Path(plan["folder"]), Team.joined(), plan["line"]
+    device = get_device()
     try:
         checkpoint = latest_checkpoint(folder)
         if checkpoint is None:
             raise RunError(f"a worker sees no checkpoint in {folder}", hint="a shared folder")
-        state = TrainingState.load(checkpoint, str(get_device()))
+        state = TrainingState.load(checkpoint, str(device))
         stores = [open_store(path, need_truth=True) for path in plan["stores"]]
         for report in train(stores, state, team):
+            go_on = True
             if team.leads:
                 state.save(folder)
-                plan["queue"].put(report)
+                line.reports.put(report)
+                go_on = line.orders.get()
             ray.train.report({"step": report.step, "val_psnr": report.metrics["val_psnr"]})
+            if not team.told(go_on, device):
+                break
     except DtsinnError as error:
         # No fault of the machine, so it is told instead of raised: Ray would start again. All
         # workers diverge at once, and the first one knows why.
         if team.leads or not isinstance(error, DivergedError):
-            plan["queue"].put(error)
+            line.reports.put(error)
 
 
-def _reports(queue: Queue, fit: Future[Any]) -> Iterator[Report]:
-    """What the workers tell until they have ended; steps that they repeat are told once."""
+def _reports(line: _Line, fit: Future[Any]) -> Iterator[Report]:
+    """What the workers tell until they have ended; steps that they repeat are told once.
+
+    Who stops listening stops the workers.
+    """
     step = 0
     while True:
         over = fit.done()
         try:
-            told = queue.get(timeout=WAIT_s)
+            told = line.reports.get(timeout=WAIT_s)
         except Empty:
             if over:
                 break
             continue
         if isinstance(told, DtsinnError):
             raise told
-        if told.step > step:
-            step = told.step
-            yield told
+        try:
+            if told.step > step:
+                step = told.step
+                yield told
+        except GeneratorExit:
+            line.orders.put(False)
+            fit.exception(timeout=PARTING_s)
+            raise
+        line.orders.put(True)
     try:
         fit.result()
     except Exception as error:  # Ray's own kinds, and whatever killed a worker

@@ -29,6 +29,8 @@ class SearchPlan:
     """Trials at a time; by default as many as cores and GPUs allow."""
     cpus_per_trial: float = 1
     gpus_per_trial: float = 0
+    workers_per_trial: int = 1
+    """Processes that train one trial together; each has the cores and GPUs of ``..._per_trial``."""
     sampler: str = "tpe"
     scheduler: str = "asha"
     seed: int = 0
@@ -37,6 +39,14 @@ class SearchPlan:
     """Address of a Ray cluster; None starts Ray on this machine."""
 
     def __post_init__(self) -> None:
+        accumulate = self.space.base.get("accumulate", 1)
+        if accumulate % self.workers_per_trial:
+            raise InputError(
+                f"accumulate cannot be shared by {self.workers_per_trial} workers",
+                got=accumulate,
+                wanted=f"a multiple of {self.workers_per_trial}",
+                hint=f"fixed: {{accumulate: {self.workers_per_trial}}} in the space",
+            )
         for what, given, known in (
             ("sampler", self.sampler, SAMPLERS),
             ("scheduler", self.scheduler, SCHEDULERS),

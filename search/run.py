@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import ray
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -24,6 +25,7 @@ from dtsinn.search.callback import DriverCallback, now_ms
 from dtsinn.search.cluster import ray_session
 from dtsinn.search.events import Recorder
 from dtsinn.search.ledger import Ledger
+from dtsinn.search.parallel import Workers
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.space import describe
 from dtsinn.search.suggest import OBJECTIVE, StudySearch, close_study
@@ -73,7 +75,8 @@ def run_search(
         raise InputError(f"search {plan.name} exists already", hint="another --name")
     store = open_store(plan.store, need_truth=True)
     check_store_fits(store)
-    with ray_session(plan.cluster, plan.cpus_per_trial, plan.gpus_per_trial):
+    number = plan.workers_per_trial
+    with ray_session(plan.cluster, plan.cpus_per_trial * number, plan.gpus_per_trial * number):
         recorder = Recorder(Ledger(folder / "ledger.jsonl"), tracker)
         recorder.record({"event": "begin", "run": asdict(_search_run(plan, store))})
         status = "killed"
@@ -155,6 +158,33 @@ def _is_interrupted(plan: SearchPlan, callback: DriverCallback, seconds: float) 
     return len(callback.ended) < plan.trials
 
 
+def _workers(plan: SearchPlan) -> Workers | None:
+    """The processes of each trial, where it is more than its own."""
+    if plan.workers_per_trial == 1:
+        return None
+    return Workers(
+        number=plan.workers_per_trial, cpus=plan.cpus_per_trial, gpu=plan.gpus_per_trial > 0
+    )
+
+
+def _resources(plan: SearchPlan) -> dict[str, float]:
+    """What a trial's own process asks for: with workers next to nothing, as they do the work."""
+    if plan.workers_per_trial > 1:
+        return {"cpu": 0, "memory": 1}  # Ray refuses a trial that asks for nothing at all
+    return {"cpu": plan.cpus_per_trial, "gpu": plan.gpus_per_trial}
+
+
+def _concurrent(plan: SearchPlan) -> int | None:
+    """Trials at a time; those with workers are counted here, as they ask for nothing themselves."""
+    if plan.workers_per_trial == 1:
+        return plan.concurrent
+    has, number = ray.cluster_resources(), plan.workers_per_trial
+    fitting = [int(has.get("CPU", 0) / (plan.cpus_per_trial * number))]
+    if plan.gpus_per_trial:
+        fitting.append(int(has.get("GPU", 0) / (plan.gpus_per_trial * number)))
+    return max(1, min([*fitting, plan.concurrent or fitting[0]]))
+
+
 def _tune(
     plan: SearchPlan, folder: Path, storage: JournalStorage, callback: DriverCallback
 ) -> _Outcome | None:
@@ -164,18 +194,19 @@ def _tune(
         base=plan.space.base,
         threads=max(1, int(plan.cpus_per_trial)),
         device="cuda" if plan.gpus_per_trial > 0 else "cpu",
+        workers=_workers(plan),
     )
     tuner = tune.Tuner(
         tune.with_resources(
             tune.with_parameters(run_trial, plan=trial_plan),
-            {"cpu": plan.cpus_per_trial, "gpu": plan.gpus_per_trial},
+            _resources(plan),
         ),
         tune_config=tune.TuneConfig(
             search_alg=_searcher(plan, storage),
             scheduler=_scheduler(plan),
             num_samples=plan.trials,
             time_budget_s=plan.time_budget_s,
-            max_concurrent_trials=plan.concurrent,
+            max_concurrent_trials=_concurrent(plan),
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,15 @@ import torch
 from ray import tune
 
 from dtsinn.core.config import from_mapping
-from dtsinn.core.errors import DivergedError, InputError, StoreError
+from dtsinn.core.errors import DivergedError, InputError, RunError, StoreError
 from dtsinn.data.store import open_store
 from dtsinn.networks.config import SpectralConfig
 from dtsinn.search.basis import score_basis
+from dtsinn.search.parallel import Workers, train_in_parallel
 from dtsinn.search.suggest import OBJECTIVE
 from dtsinn.training.config import RunConfig, changed
-from dtsinn.training.loop import train
-from dtsinn.training.state import TrainingState
+from dtsinn.training.loop import Report, train
+from dtsinn.training.state import TrainingState, latest_checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,8 @@ class TrialPlan:
     """Run configuration that suggestions change."""
     threads: int
     device: str
+    workers: Workers | None = None
+    """Processes that train each trial together; None is the trial's own process alone."""
 
 
 def run_trial(suggestion: dict[str, Any], plan: TrialPlan) -> None:
@@ -57,13 +61,27 @@ def _train(suggestion: dict[str, Any], plan: TrialPlan) -> None:
         tune.report(score_basis(store, config.model) | {"step": config.steps, "finished": True})
         return
     state = _restored(plan) or TrainingState(config, store.header.protocol.frames, plan.device)
-    for report in train(store, state):
-        with tempfile.TemporaryDirectory() as folder:
-            state.write(Path(folder))
-            tune.report(
-                report.metrics | {"step": report.step, "finished": report.finished, "reason": ""},
-                checkpoint=tune.Checkpoint.from_directory(folder),
-            )
+    if plan.workers is None:
+        for report in train(store, state):
+            with tempfile.TemporaryDirectory() as folder:
+                state.write(Path(folder))
+                _report(report, Path(folder))
+        return
+    run = Path(tune.get_context().get_trial_dir()) / "run"
+    # Closed at once when the trial is stopped: its workers stop then.
+    with closing(train_in_parallel((store,), state, run, plan.workers)) as reports:
+        for report in reports:
+            checkpoint = latest_checkpoint(run)
+            if checkpoint is None:
+                raise RunError(f"the workers left no checkpoint in {run}")
+            _report(report, checkpoint)
+
+
+def _report(report: Report, checkpoint: Path) -> None:
+    tune.report(
+        report.metrics | {"step": report.step, "finished": report.finished, "reason": ""},
+        checkpoint=tune.Checkpoint.from_directory(str(checkpoint)),
+    )
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

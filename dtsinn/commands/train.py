@@ -10,7 +10,6 @@ import typer
 
 from dtsinn import terminal
 from dtsinn.commands.options import ROOT, Debug, Quiet, Root, StorePath
-from dtsinn.core.config import read_overrides
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.device import check_device
@@ -53,7 +52,7 @@ def train(
     """
     from dtsinn.commands.training_line import TrainingLine
     from dtsinn.data.store import open_store
-    from dtsinn.training.config import load_run_config
+    from dtsinn.training.config import load_run_config, stated_settings
 
     if resume and (set_ or name or init or config != "default"):
         raise InputError(
@@ -71,7 +70,7 @@ def train(
     request = TrainRequest(
         name=_name(resume or name, "run"),
         config=settings,
-        asked=read_overrides(set_ or []),
+        asked=stated_settings(config, set_ or []),
         resume=resume is not None,
         init=init,
         device=device,
@@ -99,6 +98,9 @@ def search(
     ] = None,
     cpus_per_trial: Annotated[float, typer.Option(min=0.1, help="Cores of a trial.")] = 1,
     gpus_per_trial: Annotated[float, typer.Option(min=0, help="GPUs, or parts, of a trial.")] = 0,
+    workers_per_trial: Annotated[
+        int, typer.Option(min=1, help="Processes that train a trial together, each with the above.")
+    ] = 1,
     sampler: Annotated[str, typer.Option(help="tpe or random.")] = "tpe",
     scheduler: Annotated[str, typer.Option(help="asha or none.")] = "asha",
     cluster: Annotated[
@@ -138,6 +140,7 @@ def search(
         concurrent=concurrent,
         cpus_per_trial=cpus_per_trial,
         gpus_per_trial=gpus_per_trial,
+        workers_per_trial=workers_per_trial,
         sampler=sampler,
         scheduler=scheduler,
         seed=seed,

@@ -18,8 +18,8 @@ from dtsinn.networks.config import ModelConfig
 T = TypeVar("T")
 
 INFO_NAME = "separator.json"
-FORMAT_VERSION = 1
-"""Raised with every change that an older reader would misread."""
+FORMAT_VERSION = 2
+"""Raised with every change that an older reader, or this one of older files, would misread."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class SeparatorInfo:
     __pydantic_config__ = STRICT
 
     format: Literal["dtsinn-separator"] = "dtsinn-separator"
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     model: ModelConfig
     """What the network is made of."""
     tracers: tuple[str, str]
@@ -114,12 +114,13 @@ def read_info(folder: Path) -> SeparatorInfo:
     path = folder / INFO_NAME
     content = read_json(path)
     version = content.get("format_version")
-    if isinstance(version, int) and version > FORMAT_VERSION:
+    if isinstance(version, int) and version != FORMAT_VERSION:
+        age = "newer" if version > FORMAT_VERSION else "older"
         raise PackageError(
-            f"{path} was written by a newer dtsinn",
+            f"{path} was written by a{'n' if age == 'older' else ''} {age} dtsinn",
             got=f"format_version {version}",
-            wanted=f"at most {FORMAT_VERSION}",
-            hint="a newer dtsinn",
+            wanted=f"{FORMAT_VERSION}",
+            hint=f"the {age} dtsinn",
         )
     return strictly(SeparatorInfo, content, path)
 

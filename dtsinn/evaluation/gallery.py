@@ -54,7 +54,7 @@ def draw_gallery(
             if scores.applicable:
                 store = stores[cell.key]
                 split = evaluation.split if cell.source == "store" else SPLIT
-                separate = separators[scores.model].separate
+                separate = separators[scores.model].for_protocol(store.header).separate
                 drawn += _of_model(cell, scores, store, split, separate)
         if cell.applicable and any(s.regional_bias for m in cell.models for s in m.subjects):
             drawn.append(

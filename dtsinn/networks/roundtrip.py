@@ -11,11 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dtsinn.networks.invertible import InvertibleSeparator
+from dtsinn.networks.invertible import InvertibleSeparator, relative_error
 from dtsinn.networks.memory import Told
-
-LEAST_NORM = 1e-30
-"""Below it an input counts as this large, so that a ratio exists (uncited)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +45,7 @@ def block_errors(network: InvertibleSeparator, mixture_BTYX: Tensor) -> list[flo
                 x_BCYX = squeeze.forward(x_BCYX)
             y_BCYX = block(x_BCYX, told)
             back_BCYX = block.inverse(y_BCYX, told)  # type: ignore[operator]
-            norm = x_BCYX.norm().clamp_min(LEAST_NORM)
-            errors.append(float((back_BCYX - x_BCYX).norm() / norm))
+            errors.append(relative_error(back_BCYX, x_BCYX))
             x_BCYX = y_BCYX
     return errors
 

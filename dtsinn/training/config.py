@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from dtsinn.core.config import STRICT, find_config, from_mapping, read_overrides, read_yaml, set_key
+from dtsinn.core.config import (
+    STRICT,
+    find_config,
+    flatten,
+    from_mapping,
+    read_overrides,
+    read_yaml,
+    set_key,
+)
 from dtsinn.core.errors import InputError
 from dtsinn.data.augmentation import AugmentationConfig
 from dtsinn.networks.config import InvertibleConfig, ModelConfig
@@ -20,7 +28,7 @@ class OptimizerConfig:
 
     __pydantic_config__ = STRICT
 
-    learning_rate: float = 2e-3
+    learning_rate: float = 6e-3
     """Peak learning rate."""
     warm_up: int = 50
     """Steps over which the learning rate rises from 0."""
@@ -96,6 +104,15 @@ class RunConfig:
                 got=f"{self.loss.backward:g} with model.kind {self.model.kind}",
                 wanted="0, or model.kind invertible",
             )
+        if self.model.kind != "invertible" and (self.memory, self.precision) != (
+            "plain",
+            "float32",
+        ):
+            raise InputError(
+                "memory and precision are settings of the invertible network",
+                got=f"{self.memory} and {self.precision} with model.kind {self.model.kind}",
+                wanted="plain and float32",
+            )
         if self.round_trip_limit <= 0:
             raise InputError("round_trip_limit", got=self.round_trip_limit, wanted="above 0")
 
@@ -110,6 +127,16 @@ def load_run_config(name_or_path: str, overrides: Sequence[str] = ()) -> RunConf
     mapping = changed(read_yaml(path), read_overrides(overrides))
     where = "--set" if overrides else str(path)
     return from_mapping(RunConfig, mapping, where)
+
+
+def stated_settings(name_or_path: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """What a user states by dotted key: ``key=value`` overrides, and a file other than the default.
+
+    Raises:
+        InputError: No such configuration, or an override without ``=``.
+    """
+    content = {} if name_or_path == "default" else read_yaml(find_config("runs", name_or_path))
+    return flatten(content) | flatten(read_overrides(overrides))
 
 
 def changed(mapping: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,4 +155,6 @@ def changed(mapping: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
         result["model"] = {"kind": kind}
     for key, value in changes.items():
         set_key(result, key, value)
+    if isinstance(result.get("model"), dict):
+        result["model"].setdefault("kind", "invertible")
     return result

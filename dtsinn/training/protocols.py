@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dtsinn.core.errors import InputError
 from dtsinn.data.store import Store, StoreHeader
+from dtsinn.evaluation.metrics import first_frame
 from dtsinn.networks.conditioning import protocol_features
 
 
@@ -30,6 +31,7 @@ def check_stores_fit(stores: Sequence[Store]) -> None:
     Raises:
         InputError: One has no sample in ``train`` or in ``val``, or other tracers or another
             number of frames than the first.
+        StoreError: No frame starts after an injection.
     """
     first = stores[0].header
     for store in stores:
@@ -39,6 +41,8 @@ def check_stores_fit(stores: Sequence[Store]) -> None:
                 raise InputError(
                     f"{header.path} has no {split} subject", hint="a store of more subjects"
                 )
+        for tracer in range(len(header.tracers)):
+            first_frame(header.protocol, tracer)
         if header.tracers != first.tracers:
             raise InputError(
                 f"{header.path} has other tracers than {first.path}",

@@ -135,8 +135,11 @@ class TrainingState:
         partial = final.with_name(f".{final.name}.partial")
         partial.mkdir(parents=True)
         self.write(partial)
-        shutil.rmtree(final, ignore_errors=True)
+        if final.exists():  # its step is written again
+            final.rename(final.with_name(f".{final.name}.old.partial"))
         partial.rename(final)
+        for replaced in folder.glob(f".{PREFIX}*.partial"):
+            shutil.rmtree(replaced)
         for old in folder.glob(f"{PREFIX}*"):
             if old != final:
                 shutil.rmtree(old)
@@ -176,11 +179,18 @@ class TrainingState:
             InputError: A file of the checkpoint is missing or damaged.
         """
         plain = _read_plain(checkpoint)
-        self.network.load_state_dict(_read_tensors(checkpoint / _NETWORK))
         self.best = _read_tensors(checkpoint / _BEST)
-        _load_optimizer(self.optimizer, _read_tensors(checkpoint / _OPTIMIZER))
-        if self.average is not None:
-            self.average.load_state_dict(_read_tensors(checkpoint / _AVERAGE))
+        try:
+            self.network.load_state_dict(_read_tensors(checkpoint / _NETWORK))
+            _load_optimizer(self.optimizer, _read_tensors(checkpoint / _OPTIMIZER))
+            if self.average is not None:
+                self.average.load_state_dict(_read_tensors(checkpoint / _AVERAGE))
+        except (RuntimeError, ValueError) as error:
+            raise InputError(
+                f"checkpoint {checkpoint} does not hold the model that it names",
+                got=" ".join(str(error).split())[:120],
+                hint="a new run; an older dtsinn may have written it",
+            ) from None
         self.progress = from_mapping(Progress, plain["progress"], f"{checkpoint}/state.json")
 
 

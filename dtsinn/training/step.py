@@ -16,6 +16,7 @@ from dtsinn.core.errors import DivergedError
 from dtsinn.data.augmentation import augment
 from dtsinn.data.store import Store
 from dtsinn.networks.normalisation import per_sample, sample_scale
+from dtsinn.networks.padding import pad_to_multiple
 from dtsinn.training.feed import Part
 from dtsinn.training.losses import LossTiming, loss_passes, loss_timing, total
 from dtsinn.training.protocols import features_of
@@ -86,11 +87,15 @@ def _gradients(state: TrainingState, task: Task, part: Part) -> dict[str, Tensor
         )
     )
     scale_B = sample_scale(mixture_BTYX, timing.duration_T)
-    mixture_BTYX = mixture_BTYX / per_sample(scale_B, mixture_BTYX)
+    mixture_BTYX, tracers_BKTYX = (
+        # What a network with squeezes cannot halve is padded with air, as it is in use.
+        pad_to_multiple(images / per_sample(scale_B, images), state.network.divisor)
+        for images in (mixture_BTYX, tracers_BKTYX)
+    )
     passes = loss_passes(
         state.network,
         mixture_BTYX.contiguous(memory_format=torch.channels_last),
-        tracers_BKTYX / per_sample(scale_B, tracers_BKTYX),
+        tracers_BKTYX,
         timing,
         config.loss,
         state.progress.step / config.steps,

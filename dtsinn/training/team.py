@@ -66,6 +66,14 @@ class Team:
         sums = parts[len(gradients) :]
         return {name: part.reshape(()) for name, part in zip(terms, sums, strict=True)}
 
+    def told(self, go_on: bool, device: torch.device) -> bool:
+        """What the first process was told, for all of them; the others' own word is not heard."""
+        if self.ranks == 1:
+            return go_on
+        word = torch.tensor([float(go_on)], device=device)
+        distributed.broadcast(word, src=0)
+        return bool(word)
+
     def judged(
         self, judge: Callable[[], dict[str, float]], device: torch.device
     ) -> dict[str, float]:

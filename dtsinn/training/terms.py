@@ -17,7 +17,8 @@ from dtsinn.networks.invertible import InvertibleSeparator
 ACTIVITY_FLOOR = 0.02
 """Least activity, in scales, that an expected variance is computed from (uncited)."""
 POWER_FLOOR = 1e-6
-"""Least mean square, in squared scales, that an error is related to (uncited)."""
+"""Least mean square, in squared scales, that an error is related to (uncited). A tracer below it
+is absent: what noise is left of it teaches nothing, and a slice of air does not outweigh others."""
 PEAK_FLOOR = 1e-3
 """Least data range of the structural similarity, in scales (uncited)."""
 WINDOW_SD, WINDOW_REACH = 1.5, 5
@@ -48,7 +49,7 @@ def forward_loss(
     power_KT = tracers_BKTYX.square().mean(dim=(0, 3, 4))
     if weight_T is not None:
         error_KT, power_KT = error_KT * weight_T, power_KT * weight_T
-    return (error_KT.mean(dim=1) / power_KT.mean(dim=1).clamp_min(POWER_FLOOR)).mean()
+    return _relative(error_KT.mean(dim=1), power_KT.mean(dim=1))
 
 
 def frame_weights(tracers_BKTYX: Tensor, duration_T: Tensor) -> Tensor:
@@ -157,14 +158,20 @@ def time_activity_loss(predicted_BKTYX: Tensor, tracers_BKTYX: Tensor, body_BYX:
 
     error_BKTHW, truth_BKTHW = curves(predicted_BKTYX - tracers_BKTYX), curves(tracers_BKTYX)
     error_K, power_K = (x.square().mean(dim=(0, 2, 3, 4)) for x in (error_BKTHW, truth_BKTHW))
-    return (error_K / power_K.clamp_min(POWER_FLOOR)).mean()
+    return _relative(error_K, power_K)
 
 
 def non_negativity_loss(predicted_BKTYX: Tensor, tracers_BKTYX: Tensor) -> Tensor:
     """Mean square of the negative part of the answer over the truth's mean square, per tracer."""
     below_K = predicted_BKTYX.clamp_max(0).square().mean(dim=(0, 2, 3, 4))
     power_K = tracers_BKTYX.square().mean(dim=(0, 2, 3, 4))
-    return (below_K / power_K.clamp_min(POWER_FLOOR)).mean()
+    return _relative(below_K, power_K)
+
+
+def _relative(error_K: Tensor, power_K: Tensor) -> Tensor:
+    """Mean over the tracers of error over power; a tracer that is absent counts as no error."""
+    ratio_K = error_K / power_K.clamp_min(POWER_FLOOR)
+    return torch.where(power_K > POWER_FLOOR, ratio_K, 0.0).mean()
 
 
 def body_of(mixture_BTYX: Tensor, duration_T: Tensor) -> Tensor:

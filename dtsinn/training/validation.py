@@ -15,6 +15,7 @@ from dtsinn.deploy.onnx_graphs import InferenceGraph
 from dtsinn.evaluation.score import psnr_of_subjects
 from dtsinn.networks.invertible import InvertibleSeparator, round_trip_error
 from dtsinn.networks.normalisation import per_sample
+from dtsinn.networks.padding import pad_to_multiple
 from dtsinn.networks.roundtrip import worst_block
 from dtsinn.networks.separator import SeparatorNetwork
 from dtsinn.training.protocols import features_of
@@ -71,7 +72,7 @@ def validate(
             with torch.no_grad():
                 tracers_BKTYX, scale_B = graph(moved)
             if not first:
-                first.append(moved / per_sample(scale_B, moved))
+                first.append(pad_to_multiple(moved / per_sample(scale_B, moved), network.divisor))
             parts.append(tracers_BKTYX.cpu().numpy())
         return np.concatenate(parts)
 

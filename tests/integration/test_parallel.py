@@ -9,12 +9,18 @@ from pathlib import Path
 
 import psutil
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from dtsinn.cli import app
 from dtsinn.core.errors import DivergedError, InputError
+from dtsinn.core.tracker import NullTracker
+from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
 from dtsinn.search.parallel import Workers, train_in_parallel
+from dtsinn.search.plan import SearchPlan
+from dtsinn.search.run import run_search
+from dtsinn.search.space import load_space
 from dtsinn.training.config import RunConfig, load_run_config
 from dtsinn.training.loop import train
 from dtsinn.training.state import TrainingState
@@ -95,3 +101,36 @@ def test_a_run_on_two_workers_is_registered(small_path: Path, tmp_path: Path) ->
     assert result.exit_code == 0, result.stdout + result.stderr
     assert "registered as dtsinn-fmz-fdg-p1/1" in result.stdout
     assert re.search(r"step 6 of 6: .* dB on val, .* samples/s, .* ms a step", result.stderr)
+
+
+@pytest.mark.slow
+def test_trials_of_a_search_may_have_workers_and_stop_them(
+    small_path: Path, tmp_path: Path
+) -> None:
+    space = tmp_path / "space.yaml"
+    space.write_text(
+        "{base: default, fixed: {steps: 12, validate_every: 4, model.width: 4, accumulate: 2},"
+        " parameters: {optimizer.learning_rate: {choice: [1e-6, 1e-2, 1e-6]}}}"
+    )
+    plan = SearchPlan(
+        name="two",
+        store=str(small_path),
+        space=load_space(str(space)),
+        trials=3,
+        sampler="random",
+        cpus_per_trial=0.5,
+        workers_per_trial=2,
+        concurrent=1,
+    )
+    result = run_search(plan, Workspace(tmp_path / "w"), NullTracker(), Console(quiet=True))
+    assert sum(result.states.values()) == 3
+    assert result.states["finished"] >= 1
+    assert result.package is not None
+    assert not worker_ids(), "the workers of a stopped trial stop"
+
+
+def test_a_space_whose_steps_workers_cannot_share_is_refused(small_path: Path) -> None:
+    with pytest.raises(InputError, match=r"shared by 3 workers.*fixed: \{accumulate: 3\}"):
+        SearchPlan(
+            name="three", store=str(small_path), space=load_space("quick"), workers_per_trial=3
+        )

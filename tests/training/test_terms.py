@@ -196,3 +196,14 @@ def test_the_body_is_where_the_mean_mixture_exceeds_a_twentieth_of_the_scale() -
     mixture = torch.zeros(1, FRAMES, 1, 3)
     mixture[:, -1, 0] = torch.tensor([0.04, 0.11, 0.08]) * 1140 / 600 * torch.tensor([1, 1, 0.5])
     assert body_of(mixture, DURATION)[0, 0].tolist() == [False, True, False]
+
+
+def test_a_slice_without_activity_teaches_nothing(tracers: Tensor, body: Tensor) -> None:
+    noise = torch.randn(tracers.shape, generator=torch.Generator().manual_seed(2))
+    air = torch.zeros_like(tracers)
+    assert float(forward_loss(noise, air)) == 0
+    assert float(time_activity_loss(noise, air, body)) == 0
+    assert float(non_negativity_loss(noise, air)) == 0
+    one_absent = tracers * torch.tensor([1.0, 0.0])[None, :, None, None, None]
+    alone = forward_loss(tracers * 1.1, one_absent)
+    assert float(alone) == pytest.approx(0.01 / 2, rel=1e-3), "the other tracer counts as ever"
