@@ -9,6 +9,7 @@ the workers wait for its word to go on, so that none works on when nobody listen
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -84,10 +85,7 @@ def train_in_parallel(
         _check_room(workers)
         if latest_checkpoint(folder) is None:
             state.save(folder)
-        line = _Line(
-            reports=Queue(actor_options={"num_cpus": 0}),
-            orders=Queue(actor_options={"num_cpus": 0}),
-        )
+        line = _Line(reports=Queue(actor_options={"num_cpus": 0}), word=_Word.remote())  # type: ignore[attr-defined]
         yield from _reports(line, _started(_trainer(stores, folder.resolve(), workers, line)))
     checkpoint = latest_checkpoint(folder)
     if checkpoint is not None:
@@ -100,8 +98,35 @@ class _Line:
 
     reports: Queue
     """What the first worker tells."""
-    orders: Queue
-    """One for each report: whether to go on."""
+    word: Any
+    """Handle of a :class:`_Word`."""
+
+
+@ray.remote(num_cpus=0)
+class _Word:
+    """Remembers how far the workers may go; who died while asking takes no answer from others."""
+
+    def __init__(self) -> None:
+        self.step, self.stopped = -1, False
+        self.changed = asyncio.Condition()
+
+    async def go_on(self, step: int) -> None:
+        """The report of a step was heard."""
+        async with self.changed:
+            self.step = step
+            self.changed.notify_all()
+
+    async def stop(self) -> None:
+        """Nobody listens any more."""
+        async with self.changed:
+            self.stopped = True
+            self.changed.notify_all()
+
+    async def after(self, step: int) -> bool:
+        """Whether to go on after a step, as soon as that is known."""
+        async with self.changed:
+            await self.changed.wait_for(lambda: self.stopped or self.step >= step)
+        return not self.stopped
 
 
 def _trainer(stores: Sequence[Store], folder: Path, workers: Workers, line: _Line) -> TorchTrainer:
@@ -158,7 +183,7 @@ def _work(plan: dict[str, Any]) -> None:
             if team.leads:
                 state.save(folder)
                 line.reports.put(report)
-                go_on = line.orders.get()
+                go_on = ray.get(line.word.after.remote(report.step))
             ray.train.report({"step": report.step, "val_psnr": report.metrics["val_psnr"]})
             if not team.told(go_on, device):
                 break
@@ -190,10 +215,10 @@ def _reports(line: _Line, fit: Future[Any]) -> Iterator[Report]:
                 step = told.step
                 yield told
         except GeneratorExit:
-            line.orders.put(False)
+            ray.get(line.word.stop.remote())
             fit.exception(timeout=PARTING_s)
             raise
-        line.orders.put(True)
+        line.word.go_on.remote(step)
     try:
         fit.result()
     except Exception as error:  # Ray's own kinds, and whatever killed a worker
