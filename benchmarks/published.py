@@ -16,9 +16,8 @@ from torch.nn import functional
 
 from dtsinn.data.body import SCALE_FLOOR_kBq_mL
 from dtsinn.networks.config import InvertibleConfig
-from dtsinn.networks.invertible import NOTHING, CouplingBlock
-from dtsinn.networks.memory import Told
-from dtsinn.networks.subnets import draw_start
+from dtsinn.networks.coupling import CouplingBlock
+from dtsinn.networks.subnets import Subnet, draw_start
 from dtsinn.networks.variables import VARIABLE_AUGMENTATIONS
 
 ARCHITECTURE = InvertibleConfig(
@@ -82,17 +81,13 @@ class OrthogonalMixing(nn.Module):
 
 
 class PublishedBlock(CouplingBlock):
-    """A coupling block with the published mixing and log-scale."""
+    """A coupling block with the published mixing."""
 
     def __init__(self, frames: int, config: InvertibleConfig, generator: torch.Generator) -> None:
         super().__init__(2 * frames, config)
         self.mixing = OrthogonalMixing(2 * frames, generator)  # type: ignore[assignment]
-        for subnet in (self.r, self.s, self.t):
+        for subnet in (module for module in self.modules() if isinstance(module, Subnet)):
             draw_start(subnet, config.start, generator)
-
-    def onto_second(self, y1: Tensor, told: Told = NOTHING) -> tuple[Tensor, Tensor]:
-        """The log-scale, clamp (2 sigmoid(s(y1)) - 1), and t(y1)."""
-        return self.clamp * torch.tanh(self.s(y1) / 2), self.t(y1)
 
 
 class PublishedNetwork(nn.Module):

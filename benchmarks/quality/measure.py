@@ -16,7 +16,7 @@ from benchmarks.quality.contest import Budget, Contest, places_of
 from benchmarks.quality.data import UNSEEN_LEVELS, DataSet, prepared
 from benchmarks.quality.lanes import run_lanes
 from benchmarks.quality.method import Method
-from benchmarks.quality.methods import OURS
+from benchmarks.quality.methods import OURS, TWIN
 from benchmarks.report import Say
 from dtsinn.core.progress import no_progress
 from dtsinn.data.store import Store
@@ -43,9 +43,9 @@ class Standing:
 
     @property
     def finalists(self) -> list[Contest]:
-        """Ours and the best rival."""
-        pair = [self.contests.get(OURS), self.best_rival]
-        return [one for one in pair if one is not None]
+        """Ours, the best rival and the twin."""
+        three = [self.contests.get(OURS), self.best_rival, self.contests.get(TWIN)]
+        return [one for one in three if one is not None]
 
 
 def measure(
@@ -94,7 +94,7 @@ def measure(
     contests = [one for standing in standings for one in standing.contests.values()]
     run = partial(run_lanes, book=book, workers=workers, say=say)
     run([(one.lane(), one.jobs) for one in contests])
-    say("ours and the best rival: few subjects, unseen noise")
+    say("ours, the best rival and the twin: few subjects, unseen noise")
     finalists = [(standing, one) for standing in standings for one in standing.finalists]
     lanes = [(one.few_lane(FEW_SUBJECTS), budget.seeds) for _, one in finalists]
     for standing in standings:

@@ -41,7 +41,7 @@ class Method(ABC):
     """As the command line knows it."""
     title: str
     """As the tables show it."""
-    role: Literal["floor", "rival", "published", "ours"]
+    role: Literal["floor", "rival", "published", "twin", "ours"]
     trained: bool = True
     """It has a budget of CPU seconds and seeds; else one run gives all there is."""
 

@@ -17,6 +17,7 @@ RIVALS = {
     "unet": "U-Net",
     "residual-cnn": "residual CNN",
 }
+TWIN = "plain"
 OURS = "dtsinn"
 HALVING = "halving"
 RECIPE = "published"
@@ -44,6 +45,12 @@ def all_methods() -> dict[str, Method]:
                 changes={"model.kind": kind, "loss.backward": 0.0},
             )
             for kind, title in RIVALS.items()
+        ),
+        NetworkMethod(
+            name=TWIN,
+            title="twin: dtsinn's subnet, no inverse",
+            role="twin",
+            changes={"model.kind": "plain", "loss.backward": 0.0},
         ),
         NetworkMethod(name=OURS, title="dtsinn", role="ours", changes={}),
     ]

@@ -15,7 +15,7 @@ from benchmarks.quality.contest import Budget, Done
 from benchmarks.quality.cost import Cost
 from benchmarks.quality.data import UNSEEN_LEVELS
 from benchmarks.quality.measure import FEW_SUBJECTS, Standing
-from benchmarks.quality.methods import HALVING, OURS, RECIPE
+from benchmarks.quality.methods import HALVING, OURS, RECIPE, TWIN
 from benchmarks.quality.search import FACTORS, LEARNING_RATE, STARTUP
 from benchmarks.quality.summary import difference, interval, scored, shown, values
 from benchmarks.report import Result, Table
@@ -64,13 +64,14 @@ def report(standings: Sequence[Standing], budget: Budget) -> Result:
 def _aims(standings: Sequence[Standing]) -> Table:
     rows = []
     for place, standing in enumerate(standings):
-        ours, rival = standing.contests.get(OURS), standing.best_rival
-        recipe = standing.contests.get(RECIPE)
-        for other, least in ((rival, OVER_RIVAL), (recipe, OVER_PUBLISHED)):
+        ours = standing.contests.get(OURS)
+        recipe, twin = standing.contests.get(RECIPE), standing.contests.get(TWIN)
+        others = ((standing.best_rival, OVER_RIVAL), (twin, OVER_RIVAL), (recipe, OVER_PUBLISHED))
+        for other, least in others:
             if ours is None or other is None:
                 continue
             found = difference(ours.finals, other.finals)
-            counts = other is rival or place == 0
+            counts = other is not recipe or place == 0
             met = found is not None and found.mean >= least and found.low > 0
             aim = f"at least {least:+g}: {'met' if met else 'missed'}" if counts else ""
             rows.append(
@@ -179,39 +180,41 @@ def _costs(standing: Standing, costs: dict[tuple[str, str], Cost | None]) -> Tab
 
 
 def _inverse(standing: Standing) -> Table:
-    ours, rival = standing.contests.get(OURS), standing.best_rival
-    if ours is None or rival is None:
+    three = standing.finalists
+    if not three or three[0].method.name != OURS:
         return Table(title="", columns=[], rows=[])
-    pairs = [
-        ("all training subjects, trained noise, dB", ours.finals, rival.finals),
-        (f"{FEW_SUBJECTS} training subjects, dB", ours.few, rival.few),
+    compared = [
+        ("all training subjects, trained noise, dB", [one.finals for one in three]),
+        (f"{FEW_SUBJECTS} training subjects, dB", [one.few for one in three]),
         *(
-            (f"unseen noise {level}, dB", ours.unseen.get(level, []), rival.unseen.get(level, []))
+            (f"unseen noise {level}, dB", [one.unseen.get(level, []) for one in three])
             for level in UNSEEN_LEVELS
         ),
     ]
     rows = [
         [
             what,
-            shown(interval(first, "psnr")),
-            shown(interval(second, "psnr")),
-            shown(difference(first, second), sign=True),
+            *(shown(interval(one, "psnr")) for one in runs),
+            *(shown(difference(runs[0], other), sign=True) for other in runs[1:]),
         ]
-        for what, first, second in pairs
+        for what, runs in compared
+        if all(runs)
     ]
-    residuals = [shown(interval(one.finals, "sum_residual"), 1) for one in (ours, rival)]
-    errors = [_round_trips(one.finals) for one in (ours, rival)]
-    rows.append(["sum of the answers off the mixture, %", *residuals, ""])
+    blank = [""] * (len(three) - 1)
+    residuals = [shown(interval(one.finals, "sum_residual"), 1) for one in three]
+    errors = [_round_trips(one.finals) for one in three]
+    rows.append(["sum of the answers off the mixture, %", *residuals, *blank])
     rows.append(
         [
             "mixture from the answers by the network's own inverse, relative error",
             *(f"{max(found):.1e}" if found else "no inverse" for found in errors),
-            "",
+            *blank,
         ]
     )
+    titles = [one.method.title for one in three]
     return Table(
         title=f"{standing.data.title}: where the inverse earns its keep",
-        columns=["", ours.method.title, f"best rival: {rival.method.title}", "difference"],
+        columns=["", *titles, *(f"over {title}" for title in titles[1:])],
         rows=rows,
     )
 

@@ -11,6 +11,7 @@ from dtsinn.networks.config import ModelConfig
 from dtsinn.networks.invertible import InvertibleSeparator
 from dtsinn.networks.rivals.ced import CED
 from dtsinn.networks.rivals.cnn3d import CNN3D
+from dtsinn.networks.rivals.plain import PlainNetwork
 from dtsinn.networks.rivals.residual_cnn import ResidualCNN
 from dtsinn.networks.rivals.temporal import TemporalNetwork
 from dtsinn.networks.rivals.unet import UNet
@@ -19,6 +20,7 @@ from dtsinn.networks.separator import SeparatorNetwork
 NETWORKS: dict[str, type[SeparatorNetwork]] = {
     "invertible": InvertibleSeparator,
     "residual-cnn": ResidualCNN,
+    "plain": PlainNetwork,
     "unet": UNet,
     "ced": CED,
     "cnn3d": CNN3D,

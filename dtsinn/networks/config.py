@@ -14,6 +14,9 @@ SQUEEZES = ("none", "shuffle", "haar")
 """How a stage of the invertible network begins: as it is, or at half the resolution."""
 
 
+SubnetKind = Literal["residual", "bottleneck", "dense", "multiscale", "separable", "unet"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class InvertibleConfig:
     """The invertible separator."""
@@ -21,18 +24,19 @@ class InvertibleConfig:
     __pydantic_config__ = STRICT
 
     kind: Literal["invertible"] = "invertible"
-    blocks: int = 2
+    blocks: int = 1
     """Coupling blocks in each stage, at least 1."""
     squeeze: str = "none"
     """How each stage begins, with commas: ``none,haar`` is a stage at full resolution and one at
     half of it. ``shuffle`` moves 2x2 pixels into channels, ``haar`` their wavelets."""
-    coupling: Literal["one-sided", "two-sided"] = "two-sided"
-    """Whether only the second half of a block's channels is scaled, as published, or both."""
-    subnet: Literal["residual", "dense", "multiscale", "separable", "unet"] = "residual"
+    coupling: Literal["additive", "one-sided", "two-sided"] = "additive"
+    """Which half of a block's channels is scaled beside being shifted: none, the second one, as
+    published, or each."""
+    subnet: SubnetKind = "bottleneck"
     """Kind of the subnets in a block."""
     width: int = 16
     """Channels inside a subnet, at least 1."""
-    depth: int = 3
+    depth: int = 6
     """Convolutions in a subnet, at least 2."""
     shared_trunk: bool = True
     """Scale and shift are two outputs of one subnet."""
@@ -80,6 +84,24 @@ class ResidualCNNConfig:
 
     def __post_init__(self) -> None:
         _at_least(self, width=1, blocks=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainConfig:
+    """One subnet of the invertible separator's, without an inverse: 11k parameters at 18 frames."""
+
+    __pydantic_config__ = STRICT
+
+    kind: Literal["plain"]
+    subnet: SubnetKind = "bottleneck"
+    """Kind of the subnet."""
+    width: int = 16
+    """Channels inside it."""
+    depth: int = 6
+    """Convolutions in it, at least 2."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, width=1, depth=2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +197,7 @@ class SpectralConfig:
 ModelConfig = Annotated[
     InvertibleConfig
     | ResidualCNNConfig
+    | PlainConfig
     | UNetConfig
     | CEDConfig
     | CNN3DConfig
@@ -187,6 +210,7 @@ ModelConfig = Annotated[
 CONFIGS: dict[str, type[Any]] = {
     "invertible": InvertibleConfig,
     "residual-cnn": ResidualCNNConfig,
+    "plain": PlainConfig,
     "unet": UNetConfig,
     "ced": CEDConfig,
     "cnn3d": CNN3DConfig,

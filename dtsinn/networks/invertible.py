@@ -6,120 +6,21 @@ activities are in units of the sample's scale (see ``normalisation``).
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Self
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from dtsinn.core.errors import InputError
 from dtsinn.networks.conditioning import ProtocolEmbedding
 from dtsinn.networks.config import InvertibleConfig
-from dtsinn.networks.memory import (
-    RMS_FLOOR,
-    Coupling,
-    Direction,
-    Memory,
-    Precision,
-    Stage,
-    Told,
-    run_stages,
-)
+from dtsinn.networks.coupling import CouplingBlock, Precision, Told
+from dtsinn.networks.memory import RMS_FLOOR, Direction, Memory, Stage, run_stages
 from dtsinn.networks.mixing import MIXINGS, Mixing
 from dtsinn.networks.separator import SeparatorNetwork
 from dtsinn.networks.squeezes import SQUEEZES, Squeeze, check_divisible
-from dtsinn.networks.subnets import SUBNETS, Subnet, draw_start
+from dtsinn.networks.subnets import Subnet, draw_start
 from dtsinn.networks.variables import VARIABLE_AUGMENTATIONS
-
-NOTHING = Told()
-"""What the subnets of most networks are told."""
-
-
-class CouplingBlock(Coupling):
-    """Mix channels, split them, and let each half scale and shift the other in turn.
-
-    y1 = x1 exp(q(x2)) + r(x2), then y2 = x2 exp(s(y1)) + t(y1); a one-sided block has no q, as
-    published. Each pair may be two outputs of one subnet.
-
-    Args:
-        channels: C, even.
-        config: Make of the network.
-        step: Factor on what the subnets put out.
-    """
-
-    def __init__(self, channels: int, config: InvertibleConfig, step: float = 1.0) -> None:
-        super().__init__()
-        self.step = step
-        half, make = channels // 2, partial(_subnet, config)
-        self.mixing: Mixing = MIXINGS[config.mixing](channels)
-        if config.coupling == "one-sided":
-            self.r = make(half, half)
-        elif config.shared_trunk:
-            self.qr = make(half, 2 * half)
-        else:
-            self.q, self.r = make(half, half), make(half, half)
-        if config.shared_trunk:
-            self.st = make(half, 2 * half)
-        else:
-            self.s, self.t = make(half, half), make(half, half)
-        self.clamp = config.clamp
-        self.film = None
-        if config.conditioning == "protocol":
-            names = [name for name, part in self.named_children() if isinstance(part, Subnet)]
-            self.film = nn.ModuleDict({name: ProtocolEmbedding(config.width) for name in names})
-
-    def forward(self, x_BCYX: Tensor, told: Told = NOTHING) -> Tensor:
-        """[B, C, Y, X] -> [B, C, Y, X]."""
-        x1, x2 = self.mixing(x_BCYX).chunk(2, dim=1)
-        log_scale, shift = self.onto_first(x2, told)
-        y1 = (x1 if log_scale is None else x1 * torch.exp(log_scale)) + shift
-        log_scale, shift = self.onto_second(y1, told)
-        y2 = x2 * torch.exp(log_scale) + shift
-        return torch.cat((y1, y2), dim=1)
-
-    def inverse(self, y_BCYX: Tensor, told: Told = NOTHING) -> Tensor:
-        """The x whose :meth:`forward` is ``y_BCYX``."""
-        y1, y2 = y_BCYX.chunk(2, dim=1)
-        log_scale, shift = self.onto_second(y1, told)
-        x2 = (y2 - shift) * torch.exp(-log_scale)
-        first_scale, shift = self.onto_first(x2, told)
-        x1 = y1 - shift if first_scale is None else (y1 - shift) * torch.exp(-first_scale)
-        return self.mixing.inverse(torch.cat((x1, x2), dim=1))
-
-    def onto_first(self, x2: Tensor, told: Told = NOTHING) -> tuple[Tensor | None, Tensor]:
-        """q(x2), bounded softly by the clamp, or None where there is none; and r(x2)."""
-        if not hasattr(self, "qr") and not hasattr(self, "q"):
-            return None, self._run("r", x2, told)
-        return self._pair("q", "r", x2, told)
-
-    def onto_second(self, y1: Tensor, told: Told = NOTHING) -> tuple[Tensor, Tensor]:
-        """s(y1), bounded softly by the clamp, and t(y1)."""
-        return self._pair("s", "t", y1, told)
-
-    def _pair(self, scale: str, shift: str, x: Tensor, told: Told) -> tuple[Tensor, Tensor]:
-        if hasattr(self, scale + shift):
-            raw, shifted = self._run(scale + shift, x, told).chunk(2, dim=1)
-        else:
-            raw, shifted = self._run(scale, x, told), self._run(shift, x, told)
-        return self.clamp * torch.tanh(raw / self.clamp), shifted
-
-    def _run(self, name: str, x: Tensor, told: Told) -> Tensor:
-        film = self.film[name](told.protocol_TF) if self.film is not None else None
-        subnet = getattr(self, name)
-        if told.precision == "float32":
-            out: Tensor = subnet(x, film)
-        else:
-            # Not torch.autocast: on the CPU it goes back to float32 at each concatenation.
-            weights = {key: value.bfloat16() for key, value in subnet.named_parameters()}
-            film = film.bfloat16() if film is not None else None
-            out = functional_call(subnet, weights, (x.bfloat16(), film)).to(x.dtype)
-        return out if self.step == 1 else self.step * out
-
-
-def _subnet(config: InvertibleConfig, inputs: int, outputs: int) -> Subnet:
-    return SUBNETS[config.subnet](inputs, outputs, config.width, config.depth)
-
 
 STEPS_OF_ONE = 2
 """Blocks up to which a block's step is not shortened: the default's number (uncited)."""

@@ -13,22 +13,20 @@ Shape letters: B batch, T frame, C channel, Y X pixel, F feature.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from dtsinn.core.errors import DivergedError
-from dtsinn.networks.mixing import Mixing
+from dtsinn.networks.coupling import CouplingBlock, Influence, Precision, Told
 from dtsinn.networks.squeezes import Squeeze
 
 Memory = Literal["plain", "checkpoint", "reversible"]
-Precision = Literal["float32", "bf16"]
 Direction = Literal["forward", "inverse"]
 
 RECOVERY_LIMITS: dict[Precision, float] = {"float32": 1e-2, "bf16": 1e-1}
@@ -44,43 +42,11 @@ empty slice has none (uncited)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
-    """What the subnets of a block are told beside their input."""
-
-    protocol_TF: Tensor | None = None
-    """Features of the protocol, where the network is made to listen; no gradient flows to it."""
-    precision: Precision = "float32"
-    """Of the arithmetic inside the subnets."""
-
-
-class Coupling(nn.Module):
-    """What a block offers: mixing, then y1 = x1 exp(q(x2)) + r(x2), y2 = x2 exp(s(y1)) + t(y1)."""
-
-    mixing: Mixing
-
-    @abstractmethod
-    def onto_first(self, x2: Tensor, told: Told) -> tuple[Tensor | None, Tensor]:
-        """q(x2), or None where there is none, and r(x2)."""
-
-    @abstractmethod
-    def onto_second(self, y1: Tensor, told: Told) -> tuple[Tensor, Tensor]:
-        """s(y1) and t(y1)."""
-
-    @abstractmethod
-    def forward(self, x_BCYX: Tensor, told: Told) -> Tensor:
-        """[B, C, Y, X] -> [B, C, Y, X]."""
-
-    @abstractmethod
-    def inverse(self, y_BCYX: Tensor, told: Told) -> Tensor:
-        """The x whose :meth:`forward` is ``y_BCYX``."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Stage:
     """A block, and the squeeze before it if there is one."""
 
     squeeze: Squeeze | None
-    block: Coupling
+    block: CouplingBlock
     name: str
     """For messages."""
 
@@ -219,7 +185,7 @@ class _Fingerprint:
 class _Pull:
     """Pulls gradients back through the parts of a block, and gathers those of its parameters."""
 
-    def __init__(self, block: Coupling, wanted: Sequence[bool], told: Told) -> None:
+    def __init__(self, block: CouplingBlock, wanted: Sequence[bool], told: Told) -> None:
         self.told = told
         self._parameters = list(block.parameters())
         self._places = [place for place, want in enumerate(wanted) if want]
@@ -243,33 +209,15 @@ def _back_forward(
     The couplings are undone with the very subnet outputs that the gradient needs, so each subnet
     is computed once.
     """
-    block, (y1, y2), (grad_1, grad_2) = stage.block, _halves(y_BCYX), _halves(grad_BCYX)
-    leaf = _leaf(y1)
-    with torch.enable_grad():
-        log_scale, shift = block.onto_second(leaf, pull.told)
-    gain = torch.exp(log_scale.detach())
-    x2 = (y2 - shift.detach()) / gain
-    grad_x2 = grad_2 * gain
-    grad_1 = grad_1 + pull((log_scale, shift), (grad_x2 * x2, grad_2), leaf)
-    del log_scale, shift
-    leaf = _leaf(x2)
-    with torch.enable_grad():
-        log_scale_1, shift = block.onto_first(leaf, pull.told)
-    x1 = y1 - shift.detach()
-    if log_scale_1 is None:
-        grad_x2 = grad_x2 + pull((shift,), (grad_1,), leaf)
-    else:
-        gain = torch.exp(log_scale_1.detach())
-        x1 = x1 / gain
-        grad_y1, grad_1 = grad_1, grad_1 * gain
-        grad_x2 = grad_x2 + pull((log_scale_1, shift), (grad_1 * x1, grad_y1), leaf)
-    del log_scale_1, shift
-    mixed_BCYX = torch.cat((x1, x2), dim=1)
-    grad_BCYX = torch.cat((grad_1, grad_x2), dim=1)
-    leaf = _leaf(block.mixing.inverse(mixed_BCYX))
+    block, (y1, y2), (grad_y1, grad_y2) = stage.block, _halves(y_BCYX), _halves(grad_BCYX)
+    x2, grad_x2, grad = _undone(pull, block.on_second, y1, y2, grad_y2)
+    grad_y1 = grad_y1 + grad
+    x1, grad_x1, grad = _undone(pull, block.on_first, x2, y1, grad_y1)
+    grad_x2 = grad_x2 + grad
+    leaf = _leaf(block.mixing.inverse(torch.cat((x1, x2), dim=1)))
     with torch.enable_grad():
         again_BCYX = block.mixing(leaf)
-    grad_BCYX = pull((again_BCYX,), (grad_BCYX,), leaf)
+    grad_BCYX = pull((again_BCYX,), (torch.cat((grad_x1, grad_x2), dim=1),), leaf)
     return stage.spread(leaf.detach()), stage.spread(grad_BCYX)
 
 
@@ -281,28 +229,42 @@ def _back_inverse(
     leaf = _leaf(block.mixing(stage.squeezed(x_BCYX)))
     with torch.enable_grad():
         again_BCYX = block.mixing.inverse(leaf)
-    grad_1, grad_x2 = _halves(pull((again_BCYX,), (stage.squeezed(grad_BCYX),), leaf))
+    grad_x1, grad_x2 = _halves(pull((again_BCYX,), (stage.squeezed(grad_BCYX),), leaf))
     x1, x2 = _halves(leaf.detach())
-    leaf = _leaf(x2)
+    y1, grad_y1, grad = _done_again(pull, block.on_first, x2, x1, grad_x1)
+    grad_x2 = grad_x2 + grad
+    y2, grad_y2, grad = _done_again(pull, block.on_second, y1, x2, grad_x2)
+    grad_y1 = grad_y1 + grad
+    return torch.cat((y1, y2), dim=1), torch.cat((grad_y1, grad_y2), dim=1)
+
+
+def _undone(
+    pull: _Pull, influence: Influence, other: Tensor, y: Tensor, grad_y: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """x, its gradient and that of ``other``, where y = influence(other).do(x)."""
+    leaf = _leaf(other)
     with torch.enable_grad():
-        log_scale_1, shift = block.onto_first(leaf, pull.told)
-    if log_scale_1 is None:
-        y1 = x1 + shift.detach()
-        grad_x2 = grad_x2 + pull((shift,), (-grad_1,), leaf)
-    else:
-        gain = torch.exp(log_scale_1.detach())
-        y1 = x1 * gain + shift.detach()
-        grad_x1, grad_1 = grad_1, grad_1 / gain
-        grad_x2 = grad_x2 + pull((log_scale_1, shift), (-grad_x1 * x1, -grad_1), leaf)
-    del log_scale_1, shift
-    leaf = _leaf(y1)
+        affine = influence(leaf, pull.told)
+    fixed = affine.detached()
+    x = fixed.undo(y)
+    if affine.gain is None or fixed.gain is None:
+        return x, grad_y, pull((affine.shift,), (grad_y,), leaf)
+    return x, grad_y * fixed.gain, pull((affine.gain, affine.shift), (grad_y * x, grad_y), leaf)
+
+
+def _done_again(
+    pull: _Pull, influence: Influence, other: Tensor, x: Tensor, grad_x: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """y, its gradient and that of ``other``, where x = influence(other).undo(y)."""
+    leaf = _leaf(other)
     with torch.enable_grad():
-        log_scale, shift = block.onto_second(leaf, pull.told)
-    gain = torch.exp(log_scale.detach())
-    y2 = x2 * gain + shift.detach()
-    grad_2 = grad_x2 / gain
-    grad_1 = grad_1 + pull((log_scale, shift), (-grad_x2 * x2, -grad_2), leaf)
-    return torch.cat((y1, y2), dim=1), torch.cat((grad_1, grad_2), dim=1)
+        affine = influence(leaf, pull.told)
+    fixed = affine.detached()
+    y = fixed.do(x)
+    if affine.gain is None or fixed.gain is None:
+        return y, grad_x, pull((affine.shift,), (-grad_x,), leaf)
+    grad_y = grad_x / fixed.gain
+    return y, grad_y, pull((affine.gain, affine.shift), (-grad_y * x, -grad_y), leaf)
 
 
 def _leaf(x: Tensor) -> Tensor:

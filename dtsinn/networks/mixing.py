@@ -10,7 +10,12 @@ from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from dtsinn.networks.pointwise import mix_channels
+
+LOG_BOUND = 3.0
+"""Bound of the log of U's diagonal (uncited). A network learns to shrink what is noise; without a
+bound it went down to 0.003 in 6,000 steps, and the round trip lost three digits."""
 
 
 class Mixing(nn.Module):
@@ -52,24 +57,23 @@ class LUMixing(Mixing):
     """1x1 convolution with the weight W = L U, inverted by two triangular solves.
 
     L has a unit diagonal and U the diagonal exp(d), so W is invertible by construction
-    (Kingma & Dhariwal, Glow, 2018, section 3.2, without the fixed permutation). All parameters
-    zero is the identity.
+    (Kingma & Dhariwal, Glow, 2018, section 3.2, without the fixed permutation), and d is softly
+    bounded by :data:`LOG_BOUND`, so that it stays so in float32. L, d before its bound and U lie
+    in one matrix, below its diagonal, on it and above it. All zeros is the identity.
     """
 
     eye: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.lower = nn.Parameter(torch.zeros(channels, channels))
-        self.upper = nn.Parameter(torch.zeros(channels, channels))
-        self.log_diagonal = nn.Parameter(torch.zeros(channels))
+        self.packed = nn.Parameter(torch.zeros(channels, channels))
         self.register_buffer("eye", torch.eye(channels), persistent=False)
 
     def factors(self) -> tuple[Tensor, Tensor]:
         """L and U, each [C, C]."""
-        lower = torch.tril(self.lower, -1) + self.eye
-        upper = torch.triu(self.upper, 1) + torch.diag(self.log_diagonal.exp())
-        return lower, upper
+        lower = torch.tril(self.packed, -1) + self.eye
+        log_diagonal = LOG_BOUND * torch.tanh(self.packed.diagonal() / LOG_BOUND)
+        return lower, torch.triu(self.packed, 1) + torch.diag(log_diagonal.exp())
 
     def weight(self) -> Tensor:
         """W [C, C]."""
@@ -78,7 +82,7 @@ class LUMixing(Mixing):
 
     def forward(self, x_BCYX: Tensor) -> Tensor:
         """W x at every pixel."""
-        return functional.conv2d(x_BCYX, self.weight()[:, :, None, None])
+        return mix_channels(x_BCYX, self.weight())
 
     def inverse(self, y_BCYX: Tensor) -> Tensor:
         """The x whose :meth:`forward` is ``y_BCYX``."""
@@ -86,14 +90,14 @@ class LUMixing(Mixing):
         lower, upper = self.factors()
         half = torch.linalg.solve_triangular(lower, self.eye, upper=False, unitriangular=True)
         weight = torch.linalg.solve_triangular(upper, half, upper=True)
-        return functional.conv2d(y_BCYX, weight[:, :, None, None])
+        return mix_channels(y_BCYX, weight)
 
     def frozen(self) -> Mixing:
         """W and its inverse, multiplied out."""
         with torch.no_grad():
             lower, upper = (factor.double() for factor in self.factors())
             weight = lower @ upper
-            return FrozenMixing(weight, torch.linalg.inv(weight), self.lower.dtype)
+            return FrozenMixing(weight, torch.linalg.inv(weight), self.packed.dtype)
 
 
 class OrthogonalMixing(Mixing):
@@ -113,11 +117,11 @@ class OrthogonalMixing(Mixing):
 
     def forward(self, x_BCYX: Tensor) -> Tensor:
         """W x at every pixel."""
-        return functional.conv2d(x_BCYX, self.weight()[:, :, None, None])
+        return mix_channels(x_BCYX, self.weight())
 
     def inverse(self, y_BCYX: Tensor) -> Tensor:
         """The x whose :meth:`forward` is ``y_BCYX``."""
-        return functional.conv2d(y_BCYX, self.weight().T[:, :, None, None])
+        return mix_channels(y_BCYX, self.weight().T)
 
     def frozen(self) -> Mixing:
         """W and its transpose, computed once."""
@@ -141,16 +145,16 @@ class FrozenMixing(Mixing):
 
     def __init__(self, weight: Tensor, inverse: Tensor, kind: torch.dtype) -> None:
         super().__init__()
-        self.register_buffer("fixed", weight.to(kind)[:, :, None, None])
-        self.register_buffer("fixed_inverse", inverse.to(kind)[:, :, None, None])
+        self.register_buffer("fixed", weight.to(kind))
+        self.register_buffer("fixed_inverse", inverse.to(kind))
 
     def forward(self, x_BCYX: Tensor) -> Tensor:
         """W x at every pixel."""
-        return functional.conv2d(x_BCYX, self.fixed)
+        return mix_channels(x_BCYX, self.fixed)
 
     def inverse(self, y_BCYX: Tensor) -> Tensor:
         """The x whose :meth:`forward` is ``y_BCYX``."""
-        return functional.conv2d(y_BCYX, self.fixed_inverse)
+        return mix_channels(y_BCYX, self.fixed_inverse)
 
     def frozen(self) -> Mixing:
         """Itself."""

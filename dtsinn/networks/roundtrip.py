@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dtsinn.networks.coupling import Told
 from dtsinn.networks.invertible import InvertibleSeparator, relative_error
-from dtsinn.networks.memory import Told
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dtsinn.networks.pointwise import Pointwise
+
 LEAK = 0.2
 """Slope of the leaky ReLU for negative input, as in the published network."""
 MOST_LEVELS = 2
@@ -59,6 +61,18 @@ class ResidualSubnet(Subnet):
         return out
 
 
+class BottleneckSubnet(ResidualSubnet):
+    """A residual subnet whose head and tail are 1x1: only the middles look at neighbours.
+
+    Head and tail, which see all frames, are most of the cost of the other kinds.
+    """
+
+    def __init__(self, inputs: int, outputs: int, width: int, depth: int) -> None:
+        super().__init__(inputs, outputs, width, depth)
+        self.head = Pointwise(inputs, width)
+        self.tail = Pointwise(width, outputs)
+
+
 class MultiscaleSubnet(ResidualSubnet):
     """A residual subnet whose middles look further and further: dilations 1, 2, 4, 1, 2, 4, ..."""
 
@@ -76,7 +90,7 @@ class SeparableSubnet(Subnet):
         self.head = nn.Conv2d(inputs, width, 3, padding=1)
         self.middle = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(width, width, 3, padding=1, groups=width), nn.Conv2d(width, width, 1)
+                nn.Conv2d(width, width, 3, padding=1, groups=width), Pointwise(width, width)
             )
             for _ in range(depth - 2)
         )
@@ -110,9 +124,7 @@ class UNetSubnet(Subnet):
         self.bottom = nn.ModuleList(
             nn.Conv2d(wide[-1], wide[-1], 3, padding=1) for _ in range(depth - 2)
         )
-        self.up = nn.ModuleList(
-            nn.Conv2d(wide[level + 1], wide[level], 1) for level in range(levels)
-        )
+        self.up = nn.ModuleList(Pointwise(wide[level + 1], wide[level]) for level in range(levels))
         self.merge = nn.ModuleList(
             nn.Conv2d(wide[level], wide[level], 3, padding=1) for level in range(levels)
         )
@@ -155,6 +167,7 @@ class DenseSubnet(Subnet):
 
 SUBNETS: dict[str, type[Subnet]] = {
     "residual": ResidualSubnet,
+    "bottleneck": BottleneckSubnet,
     "dense": DenseSubnet,
     "multiscale": MultiscaleSubnet,
     "separable": SeparableSubnet,

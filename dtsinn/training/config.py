@@ -28,13 +28,15 @@ class OptimizerConfig:
 
     __pydantic_config__ = STRICT
 
-    learning_rate: float = 6e-3
+    learning_rate: float = 7e-3
     """Peak learning rate."""
     warm_up: int = 50
     """Steps over which the learning rate rises from 0."""
     weight_decay: float = 0.0
     """Decoupled weight decay."""
-    clip: float = 1.0
+    beta2: float = 0.99
+    """Decay, per step, of the running average of the squared gradient."""
+    clip: float = 0.1
     """Largest norm of the gradient; longer ones are shortened to it."""
     ema: float = 0.0
     """Decay, per step, of the running average of the weights that is validated and kept; 0 keeps
@@ -47,8 +49,11 @@ class OptimizerConfig:
             )
         if self.warm_up < 0 or self.weight_decay < 0 or self.clip <= 0:
             raise InputError("optimizer: warm_up and weight_decay are 0 or more, clip above 0")
-        if not 0 <= self.ema < 1:
-            raise InputError("optimizer.ema", got=self.ema, wanted="a number in [0, 1)")
+        for name in ("beta2", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(
+                    f"optimizer.{name}", got=getattr(self, name), wanted="a number in [0, 1)"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,8 @@ from dtsinn.training.config import RunConfig
 PREFIX = "checkpoint-"
 GAIN_dB = 0.01
 """Least gain of a validation over the last one that counted as a gain (uncited)."""
+BETA1 = 0.9
+"""Decay, per step, of the running average of the gradient (Adam's own)."""
 _NETWORK, _BEST, _OPTIMIZER, _AVERAGE = (
     f"{name}.safetensors" for name in ("network", "best", "optimizer", "average")
 )
@@ -78,7 +80,9 @@ class TrainingState:
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(),
             lr=config.optimizer.learning_rate,
+            betas=(BETA1, config.optimizer.beta2),
             weight_decay=config.optimizer.weight_decay,
+            fused=True,
         )
         self.best: dict[str, Tensor] = _copy(self.network)
         self.progress = Progress()
@@ -231,8 +235,16 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Give ``optimizer`` the moments that :func:`_optimizer_tensors` left.
+
+    They take their parameter's order in memory, which the fused step takes for granted.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        parameter, name = key.split(".")
-        state.setdefault(int(parameter), {})[name] = value
+        number, name = key.split(".")
+        of = parameters[int(number)]
+        if value.shape == of.shape:
+            value = torch.empty_like(of, requires_grad=False).copy_(value)
+        state.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})

@@ -95,7 +95,7 @@ def _gradients(state: TrainingState, task: Task, part: Part) -> dict[str, Tensor
     passes = loss_passes(
         state.network,
         mixture_BTYX.contiguous(memory_format=torch.channels_last),
-        tracers_BKTYX,
+        _channels_last(tracers_BKTYX),
         timing,
         config.loss,
         state.progress.step / config.steps,
@@ -107,6 +107,12 @@ def _gradients(state: TrainingState, task: Task, part: Part) -> dict[str, Tensor
         total(shares).backward()  # type: ignore[no-untyped-call]
         found |= {name: share.detach() for name, share in shares.items()}
     return found
+
+
+def _channels_last(tracers_BKTYX: Tensor) -> Tensor:
+    """The same, laid out in memory as networks answer: losses then read both in one order."""
+    flat_BCYX = tracers_BKTYX.flatten(1, 2).contiguous(memory_format=torch.channels_last)
+    return flat_BCYX.view(tracers_BKTYX.shape)
 
 
 class Watch:

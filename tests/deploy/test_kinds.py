@@ -31,6 +31,7 @@ from dtsinn.networks.config import (
     CNN3DConfig,
     InvertibleConfig,
     ModelConfig,
+    PlainConfig,
     ResidualCNNConfig,
     TemporalConfig,
     UNetConfig,
@@ -40,6 +41,7 @@ from dtsinn.networks.separator import SeparatorNetwork
 FRAMES = 4
 RIVALS: dict[str, ModelConfig] = {
     "residual-cnn": ResidualCNNConfig(kind="residual-cnn", width=4, blocks=1),
+    "plain": PlainConfig(kind="plain", width=4, depth=3),
     "unet": UNetConfig(kind="unet", width=4, levels=2),
     "ced": CEDConfig(kind="ced", width=4, levels=2),
     "cnn3d": CNN3DConfig(kind="cnn3d", width=4, depth=3),

@@ -131,8 +131,8 @@ def test_weights_that_are_no_numbers_are_not_written(
     network: InvertibleSeparator, info: SeparatorInfo, tmp_path: Path
 ) -> None:
     with torch.no_grad():
-        network.blocks[0].st.tail.bias[1] = float("nan")  # type: ignore[union-attr, operator]
-    with pytest.raises(PackageError, match=r"blocks\.0\.st\.tail\.bias; got NaN"):
+        network.blocks[0].on_second.subnets["shift"].tail.bias[1] = float("nan")  # type: ignore[index, union-attr]
+    with pytest.raises(PackageError, match=r"on_second\.subnets\.shift\.tail\.bias; got NaN"):
         write_package(tmp_path / "out", network, info)
     assert not list(tmp_path.iterdir())
 
@@ -162,7 +162,7 @@ def test_writing_leaves_the_network_as_it_is(
 def test_missing_extra_and_misshapen_tensors_are_refused(copied: Path, reseal: Reseal) -> None:
     path = copied / "weights.safetensors"
     whole = safetensors.torch.load(path.read_bytes())
-    name = "blocks.0.mixing.lower"
+    name = "blocks.0.mixing.packed"
     wrong = {
         f"{name} is missing": {key: value for key, value in whole.items() if key != name},
         "more is none of the model's": whole | {"more": torch.zeros(1)},

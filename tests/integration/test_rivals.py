@@ -14,6 +14,7 @@ from dtsinn.search.space import load_space
 
 TINY = {
     "residual-cnn": {"width": 4, "blocks": 1},
+    "plain": {"width": 4, "depth": 3},
     "unet": {"width": 4, "levels": 1},
     "ced": {"width": 4, "levels": 1},
     "cnn3d": {"width": 4, "depth": 2},

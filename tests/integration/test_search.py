@@ -97,7 +97,7 @@ def test_the_first_trial_is_the_base_configuration(done) -> None:
     assert first.params == {
         "model.blocks": 2,
         "loss.backward": 0.0,
-        "optimizer.learning_rate": 6e-3,
+        "optimizer.learning_rate": 7e-3,
     }
 
 

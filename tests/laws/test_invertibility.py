@@ -25,9 +25,11 @@ from dtsinn.networks.variables import VARIABLE_AUGMENTATIONS
 FRAMES = 5
 LIMITS = {torch.float32: 1e-5, torch.float64: 1e-10}
 TAIL_SD = 0.02
-BASE = InvertibleConfig(width=8, depth=3)
+BASE = InvertibleConfig(width=8, depth=3, coupling="two-sided", subnet="residual")
 KINDS = {
-    "default": BASE,
+    "default": InvertibleConfig(width=8),
+    "two-sided": BASE,
+    "additive": replace(BASE, coupling="additive"),
     **{f"variables-{kind}": replace(BASE, variables=kind) for kind in VARIABLE_AUGMENTATIONS},  # type: ignore[arg-type]
     **{f"subnet-{kind}": replace(BASE, subnet=kind) for kind in SUBNETS},  # type: ignore[arg-type]
     **{f"mixing-{kind}": replace(BASE, mixing=kind) for kind in MIXINGS},  # type: ignore[arg-type]

@@ -28,7 +28,7 @@ NOUGHT = 1e-4
 """Part of the largest gradient's norm under which one may be rounding alone, as that of a bias
 before a softmax is."""
 SAVERS: tuple[Memory, ...] = ("checkpoint", "reversible")
-BASE = InvertibleConfig(width=4, depth=3)
+BASE = InvertibleConfig(width=4, depth=3, coupling="two-sided", subnet="residual")
 KINDS = {
     f"{subnet}-{'shared' if shared else 'apart'}-{squeeze}": replace(
         BASE,
@@ -41,6 +41,8 @@ KINDS = {
     **{f"mixing-{kind}": replace(BASE, mixing=kind) for kind in MIXINGS},  # type: ignore[arg-type]
     "shuffle": replace(BASE, squeeze="shuffle,shuffle", blocks=1),
     "conditioned": replace(BASE, conditioning="protocol"),
+    "default": InvertibleConfig(width=4),
+    "additive": replace(BASE, coupling="additive"),
     "one-sided": replace(BASE, coupling="one-sided"),
     "published": replace(BASE, coupling="one-sided", shared_trunk=False, last_mixing=False),
 }
@@ -141,12 +143,12 @@ def test_outputs_are_the_same_bit_by_bit(memory: Memory) -> None:
 def test_frozen_parts_get_no_gradient(memory: Memory) -> None:
     network = make(replace(BASE, blocks=3))
     network.blocks[0].requires_grad_(False)
-    network.blocks[1].qr.requires_grad_(False)  # type: ignore[union-attr]
+    network.blocks[1].on_first.requires_grad_(False)  # type: ignore[union-attr]
     network.blocks[2].requires_grad_(False)
     plain = gradients(network, "plain", "both", *images())
     assert_same(gradients(network, memory, "both", *images()), plain)
-    assert plain["blocks.0.qr.head.weight"] is None
-    assert plain["blocks.1.st.head.weight"] is not None
+    assert plain["blocks.0.on_first.subnets.both.head.weight"] is None
+    assert plain["blocks.1.on_second.subnets.both.head.weight"] is not None
 
 
 @pytest.mark.parametrize("memory", SAVERS)
@@ -166,7 +168,7 @@ def test_trainings_take_the_same_course() -> None:
     for memory in ("plain", *SAVERS):
         network = make(replace(BASE, squeeze="none,haar"), "tame")
         network.memory = memory
-        optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
+        optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, fused=True)
         losses = []
         for step in range(20):
             optimizer.zero_grad()

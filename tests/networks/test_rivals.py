@@ -17,6 +17,7 @@ from dtsinn.networks.config import (
     CEDConfig,
     CNN3DConfig,
     ModelConfig,
+    PlainConfig,
     ResidualCNNConfig,
     TemporalConfig,
     UNetConfig,
@@ -27,6 +28,7 @@ from dtsinn.training.config import RunConfig, load_run_config
 
 SMALL: dict[str, ModelConfig] = {
     "residual-cnn": ResidualCNNConfig(kind="residual-cnn", width=6, blocks=2),
+    "plain": PlainConfig(kind="plain", width=6, depth=4),
     "unet": UNetConfig(kind="unet", width=4, levels=2),
     "ced": CEDConfig(kind="ced", width=4, levels=2),
     "cnn3d": CNN3DConfig(kind="cnn3d", width=4, depth=3),
@@ -42,7 +44,10 @@ def make(kind: str, frames: int = 3, seed: int = 0) -> SeparatorNetwork:
 def away(kind: str, frames: int = 3) -> SeparatorNetwork:
     """A network in double precision whose last layer is no longer zero."""
     network = make(kind, frames)
-    nn.init.normal_(network.tail.weight, 0, 0.1, generator=torch.Generator().manual_seed(1))  # type: ignore[arg-type, union-attr]
+    last = dict(network.named_parameters())[
+        "subnet.tail.weight" if kind == "plain" else "tail.weight"
+    ]
+    nn.init.normal_(last, 0, 0.1, generator=torch.Generator().manual_seed(1))
     return network.double()
 
 

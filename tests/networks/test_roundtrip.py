@@ -25,10 +25,7 @@ def test_the_spoilt_block_is_the_worst(mixture: torch.Tensor, squeeze: str, plac
     spoilt = place * (count - 1)
     with torch.no_grad():
         # A shift of a million leaves of a number of order one what float32 has beside it.
-        last = [p for n, p in network.blocks[spoilt].st.named_parameters() if n.endswith("bias")][
-            -1
-        ]
-        last.fill_(1e6)
+        network.blocks[spoilt].on_second.subnets["shift"].tail.bias.fill_(1e6)  # type: ignore[index, union-attr]
     worst = worst_block(network, mixture)
     assert str(worst) == f"block {spoilt + 1} of {count}"
     assert worst.error > 1e-3
@@ -37,5 +34,5 @@ def test_the_spoilt_block_is_the_worst(mixture: torch.Tensor, squeeze: str, plac
 def test_the_first_block_that_is_not_finite_is_to_blame(mixture: torch.Tensor) -> None:
     network = build_network(InvertibleConfig(blocks=4, width=4, depth=2), 6)
     with torch.no_grad():
-        next(network.blocks[2].qr.parameters()).fill_(torch.nan)
+        next(network.blocks[2].on_first.parameters()).fill_(torch.nan)
     assert str(worst_block(network, mixture)) == "block 3 of 4"

@@ -44,7 +44,7 @@ class CED(Rival):
             self.decoder.append(nn.ConvTranspose2d(below, above, 4, stride=2, padding=1))
             self.decoder.append(nn.Conv2d(above, above, 3, padding=1))
         self.tail = nn.Conv2d(width[0], 2 * frames, 3, padding=1)
-        self.draw_start(seed)
+        self.draw_start(seed, self.tail)
 
     def forward(self, mixture_BTYX: Tensor) -> Tensor:
         """Separate mixtures [B, T, Y, X] into tracers [B, K, T, Y, X]."""

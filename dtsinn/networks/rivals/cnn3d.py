@@ -38,7 +38,7 @@ class CNN3D(Rival):
             nn.Conv2d(3 * config.width, config.width, 3, padding=1) for _ in range(config.depth - 2)
         )
         self.tail = nn.Conv2d(3 * config.width, 2, 3, padding=1)
-        self.draw_start(seed)
+        self.draw_start(seed, self.tail)
 
     def correction(self, mixture_BTYX: Tensor) -> Tensor:
         """[B, T, Y, X] -> [B, 2T, Y, X]."""

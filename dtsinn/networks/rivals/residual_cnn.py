@@ -29,7 +29,7 @@ class ResidualCNN(Rival):
         self.blocks = nn.ModuleList(ResidualBlock(config.width) for _ in range(config.blocks))
         self.tail = nn.Conv2d(config.width, 2 * frames, 3, padding=1)
         self.split = linear_split(frames)
-        self.draw_start(seed)
+        self.draw_start(seed, self.tail)
 
     def correction(self, mixture_BTYX: Tensor) -> Tensor:
         """[B, T, Y, X] -> [B, 2T, Y, X]."""

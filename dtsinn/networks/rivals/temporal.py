@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dtsinn.networks.config import TemporalConfig
+from dtsinn.networks.pointwise import Pointwise
 from dtsinn.networks.rivals.parts import Rival, linear_split
 
 
@@ -27,13 +28,13 @@ class TemporalNetwork(Rival):
         super().__init__()
         self.frames = frames
         self.config = config
-        self.head = nn.Conv2d(frames, config.width, 1)
+        self.head = Pointwise(frames, config.width)
         self.middle = nn.ModuleList(
-            nn.Conv2d(config.width, config.width, 1) for _ in range(config.depth - 2)
+            Pointwise(config.width, config.width) for _ in range(config.depth - 2)
         )
-        self.tail = nn.Conv2d(config.width, 2 * frames, 1)
+        self.tail = Pointwise(config.width, 2 * frames)
         self.split = linear_split(frames)
-        self.draw_start(seed)
+        self.draw_start(seed, self.tail)
 
     def correction(self, mixture_BTYX: Tensor) -> Tensor:
         """[B, T, Y, X] -> [B, 2T, Y, X]."""

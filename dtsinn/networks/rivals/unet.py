@@ -43,7 +43,7 @@ class UNet(Rival):
         self.after = nn.ModuleList(ResidualBlock(wide) for wide in width[:-1])
         self.tail = nn.Conv2d(config.width, 2 * frames, 3, padding=1)
         self.split = linear_split(frames)
-        self.draw_start(seed)
+        self.draw_start(seed, self.tail)
 
     def correction(self, mixture_BTYX: Tensor) -> Tensor:
         """[B, T, Y, X] -> [B, 2T, Y, X]."""
