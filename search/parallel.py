@@ -83,7 +83,7 @@ def train_in_parallel(
     check_cluster(workers.cluster)
     with ray_session(workers.cluster, 0, 0):
         _check_room(workers)
-        if latest_checkpoint(folder) is None:
+        if latest_checkpoint(folder) is None:  # of a trial: its folder is the run's own
             state.save(folder)
         line = _Line(reports=Queue(actor_options={"num_cpus": 0}), word=_Word.remote())  # type: ignore[attr-defined]
         yield from _reports(line, _started(_trainer(stores, folder.resolve(), workers, line)))

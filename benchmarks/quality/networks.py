@@ -82,7 +82,7 @@ class NetworkMethod(Method):
         small, twice = (with_few(with_few(store, "val", n), "train", 2) for n in (1, 2))
         state = TrainingState(config, small.header.protocol.frames)
         stamps: list[float] = []
-        reports = train(small, state, pulse=lambda step: stamps.append(time.process_time()))
+        reports = train(small, state, pulse=lambda *_: stamps.append(time.process_time()))
         next(reports)  # warm
         while True:
             stamps.clear()
@@ -105,7 +105,7 @@ class NetworkMethod(Method):
         state = TrainingState(config, store.header.protocol.frames)
         begun = ended = time.process_time()
 
-        def note(step: int) -> None:
+        def note(step: int, steps: int) -> None:
             nonlocal ended
             ended = time.process_time()
 

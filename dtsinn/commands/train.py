@@ -76,7 +76,7 @@ def train(
         device=device,
         workers=team if workers > 1 or cluster else None,
     )
-    with TrainingLine(settings.steps, quiet) as line:
+    with TrainingLine(quiet) as line:
         run, version = train_and_register(
             opened, request, Workspace(workspace), on_report=line.report, pulse=line.step
         )

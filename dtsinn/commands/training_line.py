@@ -20,12 +20,12 @@ class TrainingLine:
     """A live bar on a terminal; where nobody watches, a line for each validation.
 
     Args:
-        steps: The whole budget, until a report says otherwise.
         quiet: Say nothing.
     """
 
-    def __init__(self, steps: int, quiet: bool) -> None:
-        self.steps, self.quiet = steps, quiet
+    def __init__(self, quiet: bool) -> None:
+        self.steps, self.quiet = 0, quiet
+        """The whole budget, as the training says it."""
         self.first: tuple[int, float] | None = None
         """The step, and the time in s, that this sitting's pace is counted from."""
         self.shown = 0.0
@@ -46,8 +46,9 @@ class TrainingLine:
         if self.task is not None:
             self.bar.stop()
 
-    def step(self, step: int) -> None:
-        """A step is done."""
+    def step(self, step: int, steps: int) -> None:
+        """A step of so many is done."""
+        self.steps = steps
         now = time.monotonic()
         if self.first is None:
             self.first = step, now

@@ -207,18 +207,6 @@ ModelConfig = Annotated[
 ]
 """The configuration of any trainable network, or of the spectral analysis that is one's rival."""
 
-CONFIGS: dict[str, type[Any]] = {
-    "invertible": InvertibleConfig,
-    "residual-cnn": ResidualCNNConfig,
-    "plain": PlainConfig,
-    "unet": UNetConfig,
-    "ced": CEDConfig,
-    "cnn3d": CNN3DConfig,
-    "temporal": TemporalConfig,
-    "spectral": SpectralConfig,
-}
-"""Configurations by the name that ``model.kind`` takes."""
-
 
 def _at_least(config: Any, **least: int) -> None:
     for name, value in least.items():

@@ -145,7 +145,7 @@ class InvertibleSeparator(SeparatorNetwork):
     def _check(self, height: int, width: int) -> None:
         if torch.compiler.is_compiling():  # an export, of a network that runs
             return
-        check_divisible(height, width, sum(squeeze is not None for squeeze in self.squeezes))
+        check_divisible(height, width, self.divisor)
         if self.config.conditioning == "protocol" and self.protocol_TF is None:
             raise InputError(
                 "the network is conditioned on a protocol and was told of none",

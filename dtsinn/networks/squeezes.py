@@ -56,18 +56,17 @@ SQUEEZES: dict[str, type[Squeeze]] = {"shuffle": ShuffleSqueeze, "haar": HaarSqu
 """Kinds by name."""
 
 
-def check_divisible(height: int, width: int, squeezes: int) -> None:
+def check_divisible(height: int, width: int, divisor: int) -> None:
     """Refuse slices that cannot be halved often enough.
 
     Raises:
-        InputError: A side is no multiple of 2 to the power of ``squeezes``.
+        InputError: A side is no multiple of ``divisor``.
     """
-    step = 2**squeezes
-    if height % step or width % step:
+    if height % divisor or width % divisor:
         raise InputError(
             "slices",
             got=f"{height}x{width} pixels",
-            wanted=f"sides that are multiples of {step} for {squeezes} squeeze(s)",
+            wanted=f"sides that are multiples of {divisor}, for the squeezes",
             hint="padding with zeros",
         )
 

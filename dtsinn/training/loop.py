@@ -11,7 +11,7 @@ import torch
 from dtsinn.data.store import Store
 from dtsinn.training.device import computing
 from dtsinn.training.feed import Feed
-from dtsinn.training.protocols import as_stores, check_stores_fit
+from dtsinn.training.protocols import as_stores, check_stores_fit, digests_of
 from dtsinn.training.schedule import batch_size, learning_rate, samples_before
 from dtsinn.training.state import TrainingState
 from dtsinn.training.step import GRADIENT, Task, Watch, take_step, task_of
@@ -39,11 +39,11 @@ class Report:
         return bool(self.ended)
 
 
-Pulse = Callable[[int], None]
-"""Told of each step that is done, from 1 on; it must be quick."""
+Pulse = Callable[[int, int], None]
+"""Told of each step that is done, from 1 on, and of the whole budget; it must be quick."""
 
 
-def no_pulse(step: int) -> None:
+def no_pulse(step: int, steps: int) -> None:
     """Tell nobody."""
 
 
@@ -73,14 +73,7 @@ def train(
     stores = as_stores(stores)
     check_stores_fit(stores)
     team.check_divides(state.config)
-    state.progress.store_digest = ",".join(store.header.digest for store in stores)
-    with computing(state.config.deterministic):
-        yield from _reports(stores, state, team, pulse)
-
-
-def _reports(
-    stores: Sequence[Store], state: TrainingState, team: Team, pulse: Pulse
-) -> Iterator[Report]:
+    state.progress.store_digest = digests_of(stores)
     config, progress = state.config, state.progress
     device = torch.device(state.device)
     tasks = [task_of(store, device) for store in stores]
@@ -88,15 +81,16 @@ def _reports(
     while not state.ended:
         meter, first = _Meter(), progress.step
         until = min(_next_multiple(first, config.validate_every), config.steps)
-        losses = _stretch(state, tasks, feed, team, until, pulse)
-        meter.steps_done()
-        metrics = team.judged(
-            lambda: validate_all(stores, state.judged, device, config.round_trip_limit), device
-        )
+        with computing(config.deterministic):
+            losses = _stretch(state, tasks, feed, team, until, pulse)
+            meter.steps_done()
+            metrics = team.judged(
+                lambda: validate_all(stores, state.judged, device, config.round_trip_limit), device
+            )
         state.validated(metrics["val_psnr"])
         wall, cpu = meter.elapsed()
         progress.seconds += wall
-        progress.cpu_seconds += cpu
+        progress.cpu_seconds += team.sum(cpu, device)
         samples = samples_before(config, until) - samples_before(config, first)
         metrics |= losses | {
             "best_psnr": progress.best_psnr,
@@ -123,7 +117,7 @@ def _stretch(
         watch.add(progress.step, taken)
         if progress.step % FINITE_CHECK_EVERY == 0 or progress.step == until:
             numbers = watch.look()
-        pulse(progress.step)
+        pulse(progress.step, state.config.steps)
     norm = numbers.pop(GRADIENT)
     losses = {f"loss_{name}": value for name, value in numbers.items()}
     return losses | {"gradient_norm": norm}

@@ -25,6 +25,11 @@ def features_of(header: StoreHeader) -> Tensor:
     )
 
 
+def digests_of(stores: Sequence[Store]) -> str:
+    """Digests of the stores, as a run's progress has them."""
+    return ",".join(store.header.digest for store in stores)
+
+
 def check_stores_fit(stores: Sequence[Store]) -> None:
     """Refuse stores that one training cannot use.
 

@@ -17,7 +17,7 @@ from dtsinn.training.config import RunConfig
 from dtsinn.training.finetune import Parent, start_from
 from dtsinn.training.loop import Pulse, Report, no_pulse, train
 from dtsinn.training.package import package_run, picture_run
-from dtsinn.training.protocols import as_stores, check_stores_fit
+from dtsinn.training.protocols import as_stores, check_stores_fit, digests_of
 from dtsinn.training.state import TrainingState, latest_checkpoint
 
 
@@ -70,6 +70,7 @@ def fresh_state(
         raise InputError(f"run {folder.name} exists already", hint=f"--resume {folder.name}")
     check_stores_fit(stores)
     state = TrainingState(config, stores[0].header.protocol.frames, device)
+    state.progress.store_digest = digests_of(stores)
     if parent is not None:
         start_from(state, parent, stores)
     return state
@@ -96,7 +97,7 @@ def resumed_state(stores: Store | Sequence[Store], folder: Path, device: str) ->
             wanted=f"{state.network.frames}, as in run {folder.name}",
         )
     digests = [store.header.digest for store in stores]
-    if state.progress.store_digest != ",".join(digests):
+    if state.progress.store_digest != digests_of(stores):
         trained_on = state.progress.store_digest.split(",")
         raise InputError(
             f"run {folder.name} was trained on another store",
@@ -138,6 +139,8 @@ def run_training(
     )
     package = folder / "separator"
     try:
+        if latest_checkpoint(folder) is None:
+            state.save(folder)  # from now on the run's name is taken, and it can be resumed
         for report in trainer(stores, state, folder):
             tracker.report(key, report.step, report.metrics, _now_ms())
             on_report(report)

@@ -66,6 +66,14 @@ class Team:
         sums = parts[len(gradients) :]
         return {name: part.reshape(()) for name, part in zip(terms, sums, strict=True)}
 
+    def sum(self, value: float, device: torch.device) -> float:
+        """The sum of what the processes have."""
+        if self.ranks == 1:
+            return value
+        summed = torch.tensor([value], dtype=torch.float64, device=device)
+        distributed.all_reduce(summed)
+        return float(summed)
+
     def told(self, go_on: bool, device: torch.device) -> bool:
         """What the first process was told, for all of them; the others' own word is not heard."""
         if self.ranks == 1:

@@ -136,6 +136,11 @@ def test_divergence_stops_with_a_reason(small_store: Store, tmp_path: Path) -> N
         start_run(small_store, config, tmp_path / "wild", notebook)
     assert notebook.ended == [("failed", {"reason": str(caught.value)})]
     assert not (tmp_path / "wild" / "separator").exists()
+    # Its name is taken, and it can be taken up where it failed, here at its start.
+    with pytest.raises(InputError, match="exists already; try --resume wild"):
+        start_run(small_store, config, tmp_path / "wild", Notebook())
+    with pytest.raises(DivergedError, match=str(caught.value)):
+        resume_run(small_store, tmp_path / "wild", Notebook())
 
 
 def test_a_lost_inverse_stops_with_a_reason(small_store: Store) -> None:

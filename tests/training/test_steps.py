@@ -157,10 +157,13 @@ def test_determinism_is_asked_for_only_while_it_trains(tiny_store: Store) -> Non
     run_to_end(
         tiny_store,
         config_of("deterministic=true"),
-        pulse=lambda step: seen.append(torch.are_deterministic_algorithms_enabled()),
+        pulse=lambda *_: seen.append(torch.are_deterministic_algorithms_enabled()),
     )
     assert seen == [True] * 12
     assert not torch.are_deterministic_algorithms_enabled()
+    reports = train(tiny_store, TrainingState(config_of("deterministic=true"), 3))
+    next(reports)
+    assert not torch.are_deterministic_algorithms_enabled()  # nor while a report is looked at
 
 
 def test_stores_are_taken_in_turn_and_told(tiny_store: Store, later_store: Store) -> None:
