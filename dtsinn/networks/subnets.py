@@ -82,27 +82,17 @@ class MultiscaleSubnet(ResidualSubnet):
         return [2 ** (layer % 3) for layer in range(middles)]
 
 
-class SeparableSubnet(Subnet):
+class SeparableSubnet(ResidualSubnet):
     """A residual subnet whose middles are a 3x3 convolution per channel and a 1x1 over them."""
 
     def __init__(self, inputs: int, outputs: int, width: int, depth: int) -> None:
-        super().__init__()
-        self.head = nn.Conv2d(inputs, width, 3, padding=1)
+        super().__init__(inputs, outputs, width, depth)
         self.middle = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(width, width, 3, padding=1, groups=width), Pointwise(width, width)
             )
             for _ in range(depth - 2)
         )
-        self.tail = nn.Conv2d(width, outputs, 3, padding=1)
-
-    def forward(self, x: Tensor, film: Tensor | None = None) -> Tensor:
-        """[B, inputs, Y, X] -> [B, outputs, Y, X]."""
-        x = modulate(self.head(x), film)
-        for convolutions in self.middle:
-            x = x + convolutions(functional.leaky_relu(x, LEAK))
-        out: Tensor = self.tail(functional.leaky_relu(x, LEAK))
-        return out
 
 
 class UNetSubnet(Subnet):
