@@ -72,7 +72,7 @@ def test_ranges_become_distributions(write) -> None:
 
 def test_the_base_is_the_first_suggestion_where_the_space_holds_it(write) -> None:
     inside = load_space(write("{parameters: {model.blocks: {choice: [1, 2]}}}"))
-    assert inside.start() == {"model.blocks": 2}
+    assert inside.start() == {"model.blocks": 1}
     outside = load_space(write("{parameters: {model.blocks: {choice: [5, 6]}}}"))
     assert outside.start() is None
     low = load_space(write("{parameters: {optimizer.learning_rate: {log: [1e-5, 1e-4]}}}"))
