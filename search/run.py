@@ -271,7 +271,7 @@ def _sampler(plan: SearchPlan) -> BaseSampler:
 def _searcher(plan: SearchPlan, storage: JournalStorage) -> StudySearch:
     start = plan.space.start()
     return StudySearch(
-        space=plan.space.distributions,
+        space=plan.space.draw,
         metric=OBJECTIVE,
         mode="max",
         points_to_evaluate=[start] if start else None,

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -9,7 +10,7 @@ from dtsinn.networks.config import SpectralConfig
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.space import describe, load_space
 
-OWNERS_WISH = {"model.blocks", "loss.backward", "loss.consistency", "model.width"}
+OWNERS_WISH = {"model.blocks", "loss.backward", "loss.consistency"}
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def write(tmp_path: Path):
 
 def test_the_spectral_space_moves_its_basis_alone_from_its_defaults() -> None:
     space = load_space("spectral")
-    assert set(space.distributions) == {
+    assert {parameter.key for parameter in space.parameters} == {
         "model.terms",
         "model.slow",
         "model.fast",
@@ -37,8 +38,7 @@ def test_the_spectral_space_moves_its_basis_alone_from_its_defaults() -> None:
 @pytest.mark.parametrize("name", sorted(set(config_names("spaces")) - {"spectral"}))
 def test_every_shipped_space_of_networks_is_valid_and_moves_what_was_asked_for(name: str) -> None:
     space = load_space(name)
-    moved = set(space.distributions)
-    assert "optimizer.learning_rate" in moved
+    moved = {parameter.key for parameter in space.parameters}
     if name != "rivals":
         assert moved >= OWNERS_WISH
         assert any(key.startswith("augmentation.") for key in moved)
@@ -59,7 +59,7 @@ def test_ranges_become_distributions(write) -> None:
             """
         )
     )
-    assert space.distributions == {
+    assert {parameter.key: parameter.distribution for parameter in space.parameters} == {
         "model.blocks": CategoricalDistribution([1, 2]),
         "model.width": IntDistribution(8, 24, step=8),
         "loss.backward": FloatDistribution(0, 0.5),
@@ -100,6 +100,30 @@ def test_the_base_is_the_first_suggestion_where_the_space_holds_it(write) -> Non
         ("{parameters: {steps: {int: [100, 8000]}}}", "steps cannot be searched"),
         ("{extra: 1, parameters: {model.blocks: {int: [1, 2]}}}", "unknown key; got extra"),
         ("{fixed: {model.blocks: 2}, parameters: {model.blocks: {int: [1, 2]}}}", "both fixed"),
+        (
+            "{parameters: {model.clamp: {float: [1, 2], when: {model.coupling: two-sided}}}}",
+            "model.clamp: when model.coupling; got no parameter of this space",
+        ),
+        (
+            "{parameters: {model.blocks: {int: [1, 2]},"
+            " model.clamp: {float: [1, 2], when: {model.blocks: [2, 3]}}}}",
+            "when model.blocks; got 3; wanted a value that it can have",
+        ),
+        (
+            "{parameters: {loss.backward: {float: [0, 1]},"
+            " model.clamp: {float: [1, 2], when: {loss.backward: 0.5}}}}",
+            "got a continuous range; wanted a choice or whole numbers",
+        ),
+        (
+            "{parameters: {model.blocks: {int: [1, 2], when: {model.depth: 3}},"
+            " model.depth: {int: [3, 4], when: {model.blocks: 1}}}}",
+            "parameters wait for each other; got model.",
+        ),
+        (
+            "{parameters: {model.kind: {choice: [invertible, unet]},"
+            " model.levels: {int: [1, 2], when: {model.kind: invertible}}}}",
+            "model.levels is no setting of kind invertible",
+        ),
     ],
 )
 def test_a_wrong_space_is_one_clear_line(write, text: str, message: str) -> None:
@@ -107,6 +131,50 @@ def test_a_wrong_space_is_one_clear_line(write, text: str, message: str) -> None
         load_space(write(text))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+BRANCHES = """
+parameters:
+  model.depth: {int: [2, 4], when: {model.subnet: [residual, dense]}}
+  model.subnet: {choice: [bottleneck, residual, dense], when: {model.kind: invertible}}
+  model.kind: {choice: [invertible, unet, temporal]}
+  model.levels: {int: [1, 2], when: {model.kind: unet}}
+"""
+
+
+def test_a_branch_is_searched_only_where_it_is_asked_for(write) -> None:
+    space = load_space(write(BRANCHES))
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    seen = set()
+    for _ in range(200):
+        values = space.draw(study.ask())
+        config = space.config(values)
+        assert config.model.kind == values["model.kind"]
+        assert ("model.levels" in values) == (values["model.kind"] == "unet")
+        assert ("model.subnet" in values) == (values["model.kind"] == "invertible")
+        assert ("model.depth" in values) == (values.get("model.subnet") in ("residual", "dense"))
+        seen.add(tuple(sorted(values.items(), key=str)))
+    # unet with 2 levels, temporal, bottleneck, and two subnets with 3 depths each
+    assert len(seen) == space.size() == 2 + 1 + 1 + 2 * 3
+
+
+def test_the_first_suggestion_follows_the_branches(write) -> None:
+    assert load_space(write(BRANCHES)).start() == {
+        "model.kind": "invertible",
+        "model.subnet": "bottleneck",
+    }
+
+
+def test_a_continuous_range_has_no_size(write) -> None:
+    text = "{parameters: {model.blocks: {int: [1, 7], step: 2}, loss.backward: {float: [0, %s]}}}"
+    assert load_space(write(text % 1)).size() is None
+    assert load_space(write(text % 0)).size() == 4
+
+
+def test_branches_are_said(write) -> None:
+    assert ("model.levels", "1 to 2, when model.kind is unet") in describe(
+        load_space(write(BRANCHES))
+    )
 
 
 @pytest.mark.parametrize("what", ["sampler", "scheduler"])
