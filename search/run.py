@@ -24,9 +24,11 @@ from dtsinn.data.store import Store, open_store
 from dtsinn.search.callback import DriverCallback, now_ms
 from dtsinn.search.cluster import ray_session
 from dtsinn.search.events import Recorder
+from dtsinn.search.forecast import REDUCTION
 from dtsinn.search.ledger import Ledger
 from dtsinn.search.parallel import Workers
 from dtsinn.search.plan import SearchPlan
+from dtsinn.search.referee import Referee
 from dtsinn.search.space import describe
 from dtsinn.search.suggest import OBJECTIVE, StudySearch, close_study
 from dtsinn.search.table import TrialTable
@@ -117,7 +119,7 @@ def _search(
             table=table,
         )
         try:
-            outcome = _tune(plan, folder, storage, callback)
+            outcome = _tune(plan, store, folder, storage, callback)
         finally:
             interrupted = _is_interrupted(plan, callback, time.monotonic() - begun)
             status, reason = (
@@ -186,7 +188,7 @@ def _concurrent(plan: SearchPlan) -> int | None:
 
 
 def _tune(
-    plan: SearchPlan, folder: Path, storage: JournalStorage, callback: DriverCallback
+    plan: SearchPlan, store: Store, folder: Path, storage: JournalStorage, callback: DriverCallback
 ) -> _Outcome | None:
     """Run the trials."""
     trial_plan = TrialPlan(
@@ -202,7 +204,7 @@ def _tune(
             _resources(plan),
         ),
         tune_config=tune.TuneConfig(
-            search_alg=_searcher(plan, storage),
+            search_alg=_searcher(plan, storage, store),
             scheduler=_scheduler(plan),
             num_samples=plan.trials,
             time_budget_s=plan.time_budget_s,
@@ -268,9 +270,10 @@ def _sampler(plan: SearchPlan) -> BaseSampler:
     return TPESampler(seed=plan.seed, n_startup_trials=startup)
 
 
-def _searcher(plan: SearchPlan, storage: JournalStorage) -> StudySearch:
-    start = plan.space.start()
+def _searcher(plan: SearchPlan, storage: JournalStorage, store: Store) -> StudySearch:
+    start, header = plan.space.start(), store.header
     return StudySearch(
+        refuse=Referee(space=plan.space, frames=header.protocol.frames, size=header.size),
         space=plan.space.draw,
         metric=OBJECTIVE,
         mode="max",
@@ -292,7 +295,7 @@ def _scheduler(plan: SearchPlan) -> Any:
         # The trainable's own budget: a trial that ASHA stops has not finished.
         max_t=base["steps"],
         grace_period=base["validate_every"],
-        reduction_factor=3,
+        reduction_factor=REDUCTION,
     )
 
 

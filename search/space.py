@@ -13,6 +13,7 @@ one has one of the named values::
       model.clamp: {float: [0.4, 2.0], when: {model.coupling: two-sided}}
       loss.backward: {float: [0.0, 0.2]}
       optimizer.learning_rate: {log: [5e-4, 8e-3]}
+    constraints: [parameters <= 3e6, memory <= 8 GiB]
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from dtsinn.core.config import (
     unknown_key,
 )
 from dtsinn.core.errors import InputError
+from dtsinn.search.limits import Limit, read_limit
 from dtsinn.training.config import RunConfig, changed, load_run_config
 
 NOT_SEARCHED = {"steps", "validate_every", "seed", "round_trip_limit"}
@@ -78,6 +80,8 @@ class SpaceFile:
     """Name or path of the run configuration that the parameters change."""
     fixed: Mapping[str, Value] = field(default_factory=dict)
     parameters: Mapping[str, Range] = field(default_factory=dict)
+    constraints: tuple[str, ...] = ()
+    """``parameters <= 3e6`` or ``memory <= 8 GiB``: what no trial may exceed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +108,7 @@ class SearchSpace:
     """The base run configuration with the fixed settings, as plain data."""
     parameters: tuple[Parameter, ...]
     """Each after those that it depends on."""
+    limits: tuple[Limit, ...] = ()
 
     def config(self, suggestion: Mapping[str, Any]) -> RunConfig:
         """The run configuration of a suggestion.
@@ -189,7 +194,8 @@ def load_space(name_or_path: str) -> SearchSpace:
             for key, spec in content.parameters.items()
         ],
     )
-    space = SearchSpace(name=path.stem, base=base, parameters=parameters)
+    limits = tuple(read_limit(text, where) for text in content.constraints)
+    space = SearchSpace(name=path.stem, base=base, parameters=parameters, limits=limits)
     for parameter in parameters:
         around = _reached(parameter, parameters)
         for value in _ends(parameter.distribution):
@@ -299,7 +305,7 @@ def _contains(distribution: BaseDistribution, value: Any) -> bool:
 
 
 def describe(space: SearchSpace) -> list[tuple[str, str]]:
-    """Key and range of each parameter, in words."""
+    """Key and range of each parameter, in words, and the constraints."""
     lines = []
     for parameter in space.parameters:
         of = parameter.distribution
@@ -312,4 +318,5 @@ def describe(space: SearchSpace) -> list[tuple[str, str]]:
         for key, named in parameter.when.items():
             text += f", when {key} is {' or '.join(str(value) for value in named)}"
         lines.append((parameter.key, text))
+    lines += [("constraint", limit.text) for limit in space.limits]
     return lines

@@ -9,30 +9,64 @@ What the base class gets wrong, and what is told here instead:
   makes a trial COMPLETE.
 * FAIL is kept for faults of the machine, which Ray has retried in vain.
 * Each Optuna trial carries the id of its Ray trial.
+* A suggestion that the configuration or a limit refuses starts no trial. It is PRUNED with the
+  reason, and another one is asked for.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import optuna
 from optuna.trial import TrialState
 from ray.tune.search.optuna import OptunaSearch
 
+from dtsinn.core.errors import RunError
+
+MOST_REFUSED = 200
+"""Suggestions in a row that may be refused (uncited)."""
 OBJECTIVE = "best_psnr"
 """What a search maximises: the highest validation PSNR of a trial so far, dB."""
 
 
 class StudySearch(OptunaSearch):  # type: ignore[misc]
-    """OptunaSearch over one objective that tells Optuna the truth."""
+    """OptunaSearch over one objective that tells Optuna the truth.
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """The next configuration, as dotted keys; the Optuna trial is marked with its Ray id."""
-        suggestion: dict[str, Any] | None = super().suggest(trial_id)
-        trial = self._ot_trials[trial_id]
-        self._ot_study._storage.set_trial_user_attr(trial._trial_id, "ray_trial_id", trial_id)
-        return suggestion
+    Args:
+        refuse: Says why no trial should be started with a suggestion, or nothing.
+        more: What OptunaSearch takes.
+    """
+
+    def __init__(self, refuse: Callable[[Mapping[str, Any]], str], **more: Any) -> None:
+        super().__init__(**more)
+        self._refuse = refuse
+
+    def suggest(self, trial_id: str) -> dict[str, Any]:
+        """The next configuration, as dotted keys; the Optuna trial is marked with its Ray id.
+
+        Raises:
+            RunError: One suggestion after the other is refused.
+        """
+        for _ in range(MOST_REFUSED):
+            suggestion: dict[str, Any] = super().suggest(trial_id)
+            trial = self._ot_trials[trial_id]
+            reason = self._refuse(suggestion)
+            if not reason:
+                self._mark(trial, "ray_trial_id", trial_id)
+                return suggestion
+            self._mark(trial, "reason", reason)
+            self._ot_study.tell(trial, state=TrialState.PRUNED)
+            del self._ot_trials[trial_id]
+        raise RunError(
+            f"{MOST_REFUSED} suggestions in a row were refused",
+            got=reason,
+            hint="other constraints, or a space that holds more within them",
+        )
+
+    def _mark(self, trial: optuna.Trial, name: str, value: str) -> None:
+        self._ot_study._storage.set_trial_user_attr(trial._trial_id, name, value)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Report a finite intermediate value at its optimiser step."""

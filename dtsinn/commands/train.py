@@ -109,7 +109,10 @@ def search(
     name: Annotated[
         str | None, typer.Option(help="Name of the search; by default the time.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the space and stop.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show the space, samples of it and the cost, and stop."),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the suggestions.")] = 0,
     workspace: Root = ROOT,
     quiet: Quiet = False,
@@ -120,17 +123,12 @@ def search(
     The same seed gives the same suggestions when trials run one at a time (--concurrent 1).
     """
     from dtsinn.data.store import open_store
-    from dtsinn.search.space import describe, load_space
+    from dtsinn.search.plan import SearchPlan
+    from dtsinn.search.space import load_space
 
     loaded = load_space(space)
     seconds = None if time_budget is None else _seconds(time_budget)
-    open_store(store, need_truth=True)
-    if dry_run:
-        terminal.say_table(["parameter", "range"], [list(line) for line in describe(loaded)])
-        return
-    from dtsinn.road import search_and_promote, search_bases
-    from dtsinn.search.plan import SearchPlan
-
+    opened = open_store(store, need_truth=True)
     plan = SearchPlan(
         name=_name(name, "search"),
         store=store,
@@ -146,6 +144,13 @@ def search(
         seed=seed,
         cluster=cluster,
     )
+    if dry_run:
+        from dtsinn.commands.forecast_table import say_forecast
+
+        say_forecast(plan, opened)
+        return
+    from dtsinn.road import search_and_promote, search_bases
+
     if loaded.base["model"]["kind"] == "spectral":
         _say_bases(search_bases(plan, Workspace(workspace), terminal.live(quiet)))
         return

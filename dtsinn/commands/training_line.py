@@ -80,7 +80,7 @@ class TrainingLine:
         if self.first is None or step <= self.first[0]:
             return ""
         pace = (now - self.first[1]) / (step - self.first[0])
-        return f", {_in_words(pace * (self.steps - step))} left"
+        return f", {in_words(pace * (self.steps - step))} left"
 
     def _draw(self, step: int, left: str) -> None:
         pace = f"{self.quality}{left}".removeprefix(", ")
@@ -90,7 +90,8 @@ class TrainingLine:
         self.bar.update(self.task, completed=step, total=self.steps, pace=pace)
 
 
-def _in_words(seconds: float) -> str:
+def in_words(seconds: float) -> str:
+    """A time as a person says it."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution
-from optuna.samplers import TPESampler
+from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.samplers import RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from dtsinn.core.errors import RunError
 from dtsinn.search.suggest import OBJECTIVE, StudySearch, close_study
 
 NAN = float("nan")
@@ -25,6 +26,7 @@ def storage(tmp_path: Path) -> JournalStorage:
 @pytest.fixture
 def searcher(storage: JournalStorage) -> StudySearch:
     return StudySearch(
+        refuse=lambda suggestion: "",
         space={"optimizer.learning_rate": FloatDistribution(1e-4, 1e-2, log=True)},
         metric=OBJECTIVE,
         mode="max",
@@ -108,3 +110,39 @@ def test_pruned_trials_teach_the_sampler(searcher: StudySearch, storage: Journal
     late = [trial.params["optimizer.learning_rate"] for trial in trials(storage)[15:]]
     # A fifth of the range: three of fifteen by chance, seven once in seventy.
     assert sum(3e-3 < rate < 7e-3 for rate in late) >= 7
+
+
+def test_what_is_refused_starts_no_trial_and_teaches_the_sampler(storage: JournalStorage) -> None:
+    searcher = StudySearch(
+        refuse=lambda suggestion: "too large" if suggestion["width"] > 3 else "",
+        space={"width": IntDistribution(1, 30)},
+        metric=OBJECTIVE,
+        mode="max",
+        sampler=RandomSampler(seed=0),
+        study_name="study",
+        storage=storage,
+    )
+    given = [searcher.suggest(f"ray_{number:05d}") for number in range(4)]
+    assert all(suggestion["width"] <= 3 for suggestion in given)
+    known = trials(storage)
+    refused = [trial for trial in known if trial.state is TrialState.PRUNED]
+    assert refused
+    assert all(trial.params["width"] > 3 for trial in refused)
+    assert {trial.user_attrs["reason"] for trial in refused} == {"too large"}
+    running = [trial for trial in known if trial.state is TrialState.RUNNING]
+    assert [t.user_attrs["ray_trial_id"] for t in running] == [f"ray_{n:05d}" for n in range(4)]
+
+
+def test_a_space_outside_its_limits_is_one_clear_line(storage: JournalStorage) -> None:
+    searcher = StudySearch(
+        refuse=lambda suggestion: "too large",
+        space={"width": IntDistribution(1, 30)},
+        metric=OBJECTIVE,
+        mode="max",
+        sampler=RandomSampler(seed=0),
+        study_name="study",
+        storage=storage,
+    )
+    with pytest.raises(RunError, match="in a row were refused; got too large"):
+        searcher.suggest("ray_00000")
+    assert all(trial.state is TrialState.PRUNED for trial in trials(storage))

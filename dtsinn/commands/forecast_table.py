@@ -1,0 +1,46 @@
+"""What ``dtsinn search --dry-run`` says: the space, some samples of it, and the cost."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from dtsinn import terminal
+from dtsinn.commands.training_line import in_words
+from dtsinn.data.store import Store
+from dtsinn.search.forecast import forecast
+from dtsinn.search.plan import SearchPlan
+from dtsinn.search.space import describe
+
+
+def say_forecast(plan: SearchPlan, store: Store) -> None:
+    """The space, its size, some samples, and what the search will cost."""
+    terminal.say_table(["parameter", "range"], [list(line) for line in describe(plan.space)])
+    fitting = max(1, int((os.cpu_count() or 1) / (plan.cpus_per_trial * plan.workers_per_trial)))
+    at_a_time = plan.concurrent or fitting
+    told = forecast(plan, store, at_a_time)
+    size = "a range is continuous" if told.size is None else f"{told.size:,}"
+    terminal.say(f"different suggestions: {size}")
+    if told.refused:
+        terminal.say(f"refused before a trial starts: about {100 * told.refused:.0f} %")
+    rows = [
+        [
+            ", ".join(f"{key}={_short(value)}" for key, value in sample.suggestion.items()),
+            f"{sample.takes.parameters:,}" if sample.takes else "0",
+            f"{sample.takes.total / 2**20:.0f}" if sample.takes else "0",
+            f"{1000 * sample.step_seconds:.0f}",
+        ]
+        for sample in told.samples
+    ]
+    terminal.say_table(["samples", "parameters", "MiB", "ms a step"], rows)
+    if told.seconds:
+        stops = f", about {told.expected_steps:,} with {plan.scheduler}'s stops"
+        terminal.say(
+            f"{plan.trials} trials: at most {told.steps:,} training steps"
+            f"{stops if told.expected_steps < told.steps else ''}; about "
+            f"{in_words(told.seconds)} of training, {at_a_time} at a time on this machine's cores"
+        )
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

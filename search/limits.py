@@ -1,0 +1,42 @@
+"""Limits of a space: what a suggestion may cost at most."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dtsinn.core.errors import InputError
+
+MiB, GiB = 2.0**20, 2.0**30
+UNITS = {"": 1.0, "MiB": MiB, "GiB": GiB}
+FORM = re.compile(r"(parameters|memory)\s*<=\s*([0-9.]+(?:e[0-9]+)?)\s*(MiB|GiB)?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """The most of something."""
+
+    quantity: Literal["parameters", "memory"]
+    """Trainable parameters, or bytes that a training takes."""
+    most: float
+    text: str
+    """As it was written."""
+
+
+def read_limit(text: str, where: str) -> Limit:
+    """A limit such as ``parameters <= 3e6`` or ``memory <= 8 GiB``.
+
+    Raises:
+        InputError: It has another form.
+    """
+    found = FORM.fullmatch(text.strip())
+    unit = (found.group(3) or "") if found else ""
+    if not found or (found.group(1) == "memory") != bool(unit):
+        raise InputError(
+            f"{where}: a constraint cannot be read",
+            got=repr(text),
+            wanted="parameters <= NUMBER, or memory <= NUMBER MiB or GiB",
+        )
+    quantity: Any = found.group(1)
+    return Limit(quantity=quantity, most=float(found.group(2)) * UNITS[unit], text=text.strip())
