@@ -40,7 +40,7 @@ class RecipeMethod(Method):
     @property
     def modules(self) -> tuple[str, ...]:
         """The code that decides the result."""
-        return ("benchmarks.published", __name__)
+        return ("benchmarks.published", "dtsinn.networks.coupling", __name__)
 
     def settings(self, parameters: Parameters) -> dict[str, Any]:
         """Everything but budget and seed."""

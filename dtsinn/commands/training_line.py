@@ -24,7 +24,8 @@ class TrainingLine:
     """
 
     def __init__(self, quiet: bool) -> None:
-        self.steps, self.quiet = 0, quiet
+        self.quiet = quiet
+        self.steps = 0
         """The whole budget, as the training says it."""
         self.first: tuple[int, float] | None = None
         """The step, and the time in s, that this sitting's pace is counted from."""

@@ -37,15 +37,16 @@ class InvertibleConfig:
     width: int = 16
     """Channels inside a subnet, at least 1."""
     depth: int = 6
-    """Convolutions in a subnet, at least 2."""
+    """Convolutions in a subnet, at least 2; 3 of ``bottleneck``, whose first and last one look at
+    no neighbours."""
     shared_trunk: bool = True
-    """Scale and shift are two outputs of one subnet."""
+    """Gain and shift are two outputs of one subnet, where there is a gain."""
     mixing: Literal["lu", "orthogonal", "identity"] = "lu"
     """How channels mix before a coupling."""
     last_mixing: bool = True
     """Channels mix once more after the last block."""
     clamp: float = 0.8
-    """Largest \\|log-scale\\| of a coupling: a block's gain stays within exp(+-clamp)."""
+    """A coupling's gain, where there is one, stays within exp(+-clamp)."""
     start: Literal["tame", "xavier"] = "tame"
     """Weights at step 0: near the identity, or as published."""
     variables: Literal["repeat", "halves", "zeros"] = "halves"
@@ -54,7 +55,7 @@ class InvertibleConfig:
     """Whether the subnets are told the frame times, injections and half-lives."""
 
     def __post_init__(self) -> None:
-        _at_least(self, blocks=1, width=1, depth=2)
+        _at_least(self, blocks=1, width=1, depth=_least_depth(self.subnet))
         if not 0 < self.clamp <= 4:
             raise InputError("model.clamp", got=self.clamp, wanted="a number in (0, 4]")
         if not set(self.squeeze.split(",")) <= set(SQUEEZES):
@@ -98,10 +99,10 @@ class PlainConfig:
     width: int = 16
     """Channels inside it."""
     depth: int = 6
-    """Convolutions in it, at least 2."""
+    """Convolutions in it, at least 2; 3 of ``bottleneck``."""
 
     def __post_init__(self) -> None:
-        _at_least(self, width=1, depth=2)
+        _at_least(self, width=1, depth=_least_depth(self.subnet))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +207,10 @@ ModelConfig = Annotated[
     Field(discriminator="kind"),
 ]
 """The configuration of any trainable network, or of the spectral analysis that is one's rival."""
+
+
+def _least_depth(subnet: SubnetKind) -> int:
+    return 3 if subnet == "bottleneck" else 2
 
 
 def _at_least(config: Any, **least: int) -> None:

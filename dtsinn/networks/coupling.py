@@ -1,4 +1,4 @@
-"""Coupling blocks: each half of the channels scales and shifts the other, which can be undone.
+"""Coupling blocks: each half of the channels shifts, and may scale, the other; all can be undone.
 
 Shape letters: B batch, T frame, C channel, Y X pixel, F feature.
 """
@@ -76,7 +76,7 @@ class Influence(nn.Module):
         elif config.shared_trunk:
             outputs = {"both": 2 * half}
         else:
-            outputs = {"gain": half, "shift": half}
+            outputs = {"raw": half, "shift": half}
         make = SUBNETS[config.subnet]
         self.subnets = nn.ModuleDict(
             {name: make(half, count, config.width, config.depth) for name, count in outputs.items()}
@@ -90,10 +90,10 @@ class Influence(nn.Module):
         """What ``x`` [B, C/2, Y, X] does to the other half."""
         out = {name: self._run(name, x, told) for name in self.subnets}
         if "both" in out:
-            out["gain"], out["shift"] = out["both"].chunk(2, dim=1)
-        if "gain" not in out:
+            out["raw"], out["shift"] = out["both"].chunk(2, dim=1)
+        if "raw" not in out:
             return Affine(gain=None, shift=out["shift"])
-        gain = torch.exp((2 * self.clamp) * torch.sigmoid(out["gain"]) - self.clamp)
+        gain = torch.exp((2 * self.clamp) * torch.sigmoid(out["raw"]) - self.clamp)
         return Affine(gain=gain, shift=out["shift"])
 
     def _run(self, name: str, x: Tensor, told: Told) -> Tensor:

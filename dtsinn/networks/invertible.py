@@ -15,7 +15,7 @@ from dtsinn.core.errors import InputError
 from dtsinn.networks.conditioning import ProtocolEmbedding
 from dtsinn.networks.config import InvertibleConfig
 from dtsinn.networks.coupling import CouplingBlock, Precision, Told
-from dtsinn.networks.memory import RMS_FLOOR, Direction, Memory, Stage, run_stages
+from dtsinn.networks.memory import RMS_FLOOR, Direction, Link, Memory, run_links
 from dtsinn.networks.mixing import MIXINGS, Mixing
 from dtsinn.networks.separator import SeparatorNetwork
 from dtsinn.networks.squeezes import SQUEEZES, Squeeze, check_divisible
@@ -23,7 +23,7 @@ from dtsinn.networks.subnets import Subnet, draw_start
 from dtsinn.networks.variables import VARIABLE_AUGMENTATIONS
 
 STEPS_OF_ONE = 2
-"""Blocks up to which a block's step is not shortened: the default's number (uncited)."""
+"""Blocks up to which a block's step is not shortened (uncited)."""
 
 
 def step_of(config: InvertibleConfig) -> float:
@@ -108,18 +108,18 @@ class InvertibleSeparator(SeparatorNetwork):
         return self.variables.decode(self.inverse_channels(tracers_BKTYX))
 
     def _run(self, x: Tensor, direction: Direction) -> Tensor:
-        """All stages in one direction; memory and precision matter where gradients are due."""
-        stages = [
-            Stage(squeeze=squeeze, block=block, name=f"block {number} of {len(self.blocks)}")  # type: ignore[arg-type]
+        """All blocks in one direction; memory and precision matter where gradients are due."""
+        links = [
+            Link(squeeze=squeeze, block=block, name=f"block {number} of {len(self.blocks)}")  # type: ignore[arg-type]
             for number, (squeeze, block) in enumerate(
                 zip(self.squeezes, self.blocks, strict=True), 1
             )
         ]
         if direction == "inverse":
-            stages.reverse()
+            links.reverse()
         learning = self.training and torch.is_grad_enabled()
-        return run_stages(
-            stages,
+        return run_links(
+            links,
             x.contiguous(memory_format=torch.channels_last),
             direction,
             Told(

@@ -42,7 +42,7 @@ empty slice has none (uncited)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
+class Link:
     """A block, and the squeeze before it if there is one."""
 
     squeeze: Squeeze | None
@@ -65,15 +65,15 @@ class Stage:
         return self.squeeze.inverse(x_BCYX) if self.squeeze else x_BCYX
 
 
-def run_stages(
-    stages: Sequence[Stage], x_BCYX: Tensor, direction: Direction, told: Told, memory: Memory
+def run_links(
+    links: Sequence[Link], x_BCYX: Tensor, direction: Direction, told: Told, memory: Memory
 ) -> Tensor:
-    """Run all stages, one after the other, and keep for the gradient what ``memory`` says.
+    """Run all links, one after the other, and keep for the gradient what ``memory`` says.
 
     Args:
-        stages: In the order in which they run.
+        links: In the order in which they run.
         x_BCYX: Goes into the first one.
-        direction: In which each stage runs.
+        direction: In which each link runs.
         told: To the subnets.
         memory: See the module.
 
@@ -81,23 +81,23 @@ def run_stages(
         DivergedError: In the backward pass of ``reversible``: an input cannot be recovered.
     """
     relay = _Relay()
-    for number, stage in enumerate(stages, 1):
+    for number, link in enumerate(links, 1):
         if memory == "plain":
-            x_BCYX = stage.run(x_BCYX, direction, told)
+            x_BCYX = link.run(x_BCYX, direction, told)
         elif memory == "checkpoint":
             x_BCYX = checkpoint(
-                stage.run, x_BCYX, direction, told, use_reentrant=False, preserve_rng_state=False
+                link.run, x_BCYX, direction, told, use_reentrant=False, preserve_rng_state=False
             )
         else:
             plan = _Plan(
-                stage=stage,
+                link=link,
                 direction=direction,
                 told=told,
                 relay=relay,
                 first=number == 1,
-                last=number == len(stages),
+                last=number == len(links),
             )
-            x_BCYX = _Reversible.apply(plan, x_BCYX, *stage.block.parameters())  # type: ignore[no-untyped-call]
+            x_BCYX = _Reversible.apply(plan, x_BCYX, *link.block.parameters())  # type: ignore[no-untyped-call]
     return x_BCYX
 
 
@@ -118,7 +118,7 @@ class _Relay:
 class _Plan:
     """What a reversible block must know of its pass."""
 
-    stage: Stage
+    link: Link
     direction: Direction
     told: Told
     relay: _Relay
@@ -129,11 +129,11 @@ class _Plan:
 
 
 class _Reversible(torch.autograd.Function):
-    """One stage that keeps no input; one function a block, so that gradients are freed early."""
+    """One link that keeps no input; one function a block, so that gradients are freed early."""
 
     @staticmethod
     def forward(ctx: Any, plan: _Plan, x_BCYX: Tensor, *parameters: Tensor) -> Tensor:
-        y_BCYX = plan.stage.run(x_BCYX, plan.direction, plan.told)
+        y_BCYX = plan.link.run(x_BCYX, plan.direction, plan.told)
         ctx.plan, ctx.fingerprint = plan, _Fingerprint.of(x_BCYX)
         if plan.last:
             ctx.save_for_backward(y_BCYX)
@@ -144,10 +144,10 @@ class _Reversible(torch.autograd.Function):
     def backward(ctx: Any, grad_BCYX: Tensor) -> tuple[Any, ...]:
         plan: _Plan = ctx.plan
         held_BCYX = ctx.saved_tensors[0] if plan.last else plan.relay.take()
-        pull = _Pull(plan.stage.block, ctx.needs_input_grad[2:], plan.told)
+        pull = _Pull(plan.link.block, ctx.needs_input_grad[2:], plan.told)
         back = _back_forward if plan.direction == "forward" else _back_inverse
-        held_BCYX, grad_BCYX = back(plan.stage, pull, held_BCYX, grad_BCYX)
-        ctx.fingerprint.check(held_BCYX, RECOVERY_LIMITS[plan.told.precision], plan.stage.name)
+        held_BCYX, grad_BCYX = back(plan.link, pull, held_BCYX, grad_BCYX)
+        ctx.fingerprint.check(held_BCYX, RECOVERY_LIMITS[plan.told.precision], plan.link.name)
         if not plan.first:
             plan.relay.hand_on(held_BCYX)
         return None, grad_BCYX, *pull.gradients
@@ -202,14 +202,14 @@ class _Pull:
 
 
 def _back_forward(
-    stage: Stage, pull: _Pull, y_BCYX: Tensor, grad_BCYX: Tensor
+    link: Link, pull: _Pull, y_BCYX: Tensor, grad_BCYX: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Input and its gradient, from output and its gradient, of a stage that ran forward.
+    """Input and its gradient, from output and its gradient, of a link that ran forward.
 
     The couplings are undone with the very subnet outputs that the gradient needs, so each subnet
     is computed once.
     """
-    block, (y1, y2), (grad_y1, grad_y2) = stage.block, _halves(y_BCYX), _halves(grad_BCYX)
+    block, (y1, y2), (grad_y1, grad_y2) = link.block, _halves(y_BCYX), _halves(grad_BCYX)
     x2, grad_x2, grad = _undone(pull, block.on_second, y1, y2, grad_y2)
     grad_y1 = grad_y1 + grad
     x1, grad_x1, grad = _undone(pull, block.on_first, x2, y1, grad_y1)
@@ -218,18 +218,18 @@ def _back_forward(
     with torch.enable_grad():
         again_BCYX = block.mixing(leaf)
     grad_BCYX = pull((again_BCYX,), (torch.cat((grad_x1, grad_x2), dim=1),), leaf)
-    return stage.spread(leaf.detach()), stage.spread(grad_BCYX)
+    return link.spread(leaf.detach()), link.spread(grad_BCYX)
 
 
 def _back_inverse(
-    stage: Stage, pull: _Pull, x_BCYX: Tensor, grad_BCYX: Tensor
+    link: Link, pull: _Pull, x_BCYX: Tensor, grad_BCYX: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The same of a stage that ran backwards, whose input is y and whose output is x."""
-    block = stage.block
-    leaf = _leaf(block.mixing(stage.squeezed(x_BCYX)))
+    """The same of a link that ran backwards, whose input is y and whose output is x."""
+    block = link.block
+    leaf = _leaf(block.mixing(link.squeezed(x_BCYX)))
     with torch.enable_grad():
         again_BCYX = block.mixing.inverse(leaf)
-    grad_x1, grad_x2 = _halves(pull((again_BCYX,), (stage.squeezed(grad_BCYX),), leaf))
+    grad_x1, grad_x2 = _halves(pull((again_BCYX,), (link.squeezed(grad_BCYX),), leaf))
     x1, x2 = _halves(leaf.detach())
     y1, grad_y1, grad = _done_again(pull, block.on_first, x2, x1, grad_x1)
     grad_x2 = grad_x2 + grad
@@ -247,7 +247,7 @@ def _undone(
         affine = influence(leaf, pull.told)
     fixed = affine.detached()
     x = fixed.undo(y)
-    if affine.gain is None or fixed.gain is None:
+    if affine.gain is None or fixed.gain is None:  # both or neither
         return x, grad_y, pull((affine.shift,), (grad_y,), leaf)
     return x, grad_y * fixed.gain, pull((affine.gain, affine.shift), (grad_y * x, grad_y), leaf)
 
@@ -261,7 +261,7 @@ def _done_again(
         affine = influence(leaf, pull.told)
     fixed = affine.detached()
     y = fixed.do(x)
-    if affine.gain is None or fixed.gain is None:
+    if affine.gain is None or fixed.gain is None:  # both or neither
         return y, grad_x, pull((affine.shift,), (-grad_x,), leaf)
     grad_y = grad_x / fixed.gain
     return y, grad_y, pull((affine.gain, affine.shift), (-grad_y * x, -grad_y), leaf)

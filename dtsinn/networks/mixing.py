@@ -58,9 +58,10 @@ class LUMixing(Mixing):
     """1x1 convolution with the weight W = L U, inverted by two triangular solves.
 
     L has a unit diagonal and U the diagonal exp(d), so W is invertible by construction
-    (Kingma & Dhariwal, Glow, 2018, section 3.2, without the fixed permutation), and d is softly
-    bounded by :data:`LOG_BOUND`, so that it stays so in float32. L, d before its bound and U lie
-    in one matrix, below its diagonal, on it and above it. All zeros is the identity.
+    (Kingma & Dhariwal, Glow, 2018, section 3.2, without the fixed permutation). In float32 it is so
+    while L and U are tame; of them only d is bounded, softly, by :data:`LOG_BOUND`. L, d before its
+    bound and U lie in one matrix, below its diagonal, on it and above it. All zeros is the
+    identity.
     """
 
     eye: Tensor

@@ -13,9 +13,9 @@ from torch.nn import functional
 def mix_channels(x_BCYX: Tensor, weight_OC: Tensor, bias_O: Tensor | None = None) -> Tensor:
     """``weight_OC`` x at every pixel, plus ``bias_O``: [B, O, Y, X], channels last in memory.
 
-    On one CPU thread torch computes a 1x1 convolution with the channels first, and all that
-    follows is then half as fast (measured). An exported graph has the convolution, which run-times
-    with the channels first take as it is.
+    On one CPU thread a training step is 3 to 10 % shorter than with torch's 1x1 convolution
+    (measured, 64 x 64 pixels). An exported graph has the convolution, which run-times with the
+    channels first take as it is.
     """
     if torch.compiler.is_compiling():
         return functional.conv2d(x_BCYX, weight_OC[:, :, None, None], bias_O)

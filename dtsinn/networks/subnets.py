@@ -4,9 +4,8 @@ A subnet maps [B, in, Y, X] to [B, out, Y, X] and need not be invertible. With a
 last convolution is zero, so a block starts as the identity.
 
 An implementer promises: a constructor of (inputs, outputs, width, depth); a last convolution
-``tail``; ``depth`` convolutions on the longest way; slices of any size; and to
-scale and shift the channels behind the first convolution by a ``film`` [2, width] where one is
-given (how a subnet is told of the protocol).
+``tail``; slices of any size; and to scale and shift the channels behind the first convolution by a
+``film`` [2, width] where one is given (how a subnet is told of the protocol).
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -138,8 +139,9 @@ def run_training(
         )
     )
     package = folder / "separator"
+    fresh = latest_checkpoint(folder) is None
     try:
-        if latest_checkpoint(folder) is None:
+        if fresh:
             state.save(folder)  # from now on the run's name is taken, and it can be resumed
         for report in trainer(stores, state, folder):
             tracker.report(key, report.step, report.metrics, _now_ms())
@@ -150,6 +152,8 @@ def run_training(
         tracker.artifact(key, folder / "pictures", "pictures")
         tracker.artifact(key, package, "separator")
     except BaseException as error:
+        if fresh and state.progress.step == 0 and isinstance(error, InputError):
+            shutil.rmtree(folder)  # what was asked for was wrong, and nothing has begun
         status: RunStatus = "killed" if isinstance(error, KeyboardInterrupt) else "failed"
         try:
             tracker.end(key, status, _now_ms(), {"reason": str(error) or type(error).__name__})

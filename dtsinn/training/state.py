@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dtsinn.core.config import STRICT, from_mapping, to_mapping
+from dtsinn.core.config import STRICT, flatten, from_mapping, to_mapping
 from dtsinn.core.errors import InputError
 from dtsinn.networks.build import build_network
 from dtsinn.networks.invertible import InvertibleSeparator
@@ -47,7 +47,7 @@ class Progress:
     seconds: float = 0.0
     """Wall time in steps and validations, all sittings together."""
     cpu_seconds: float = 0.0
-    """Process CPU time, likewise."""
+    """Process CPU time of all workers, likewise."""
     gained_psnr: float = -1e9
     """Validation PSNR of the last gain of at least :data:`GAIN_dB`, dB."""
     stale: int = 0
@@ -206,10 +206,18 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 def _read_plain(checkpoint: Path) -> dict[str, Any]:
     try:
-        plain = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
-        return {key: plain[key] for key in ("progress", "config", "frames")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        content = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+        plain = {key: content[key] for key in ("progress", "config", "frames")}
+        config = from_mapping(RunConfig, plain["config"], f"{checkpoint}/state.json")
+        missing = flatten(to_mapping(config)).keys() - flatten(plain["config"]).keys()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"checkpoint {checkpoint} cannot be read", got=str(error)) from None
+    if missing:  # a default in its place would make another run of it
+        raise InputError(
+            f"checkpoint {checkpoint} does not say {', '.join(sorted(missing))}",
+            hint="a new run; an older dtsinn wrote it",
+        )
+    return plain
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -243,8 +251,12 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         number, name = key.split(".")
+        if int(number) >= len(parameters):
+            raise ValueError(f"{key}, of {len(parameters)} parameters")
         of = parameters[int(number)]
-        if value.shape == of.shape:
+        if name != "step":
+            if value.shape != of.shape:
+                raise ValueError(f"{key} of shape {list(value.shape)}, not {list(of.shape)}")
             value = torch.empty_like(of, requires_grad=False).copy_(value)
         state.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})

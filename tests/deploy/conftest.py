@@ -62,7 +62,7 @@ def make_info(config: ModelConfig, frames: int) -> SeparatorInfo:
 
 @pytest.fixture(scope="session")
 def config() -> InvertibleConfig:
-    return InvertibleConfig(blocks=1, width=4, depth=2)
+    return InvertibleConfig(blocks=1, width=4, depth=3)
 
 
 @pytest.fixture

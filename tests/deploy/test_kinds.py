@@ -47,8 +47,8 @@ RIVALS: dict[str, ModelConfig] = {
     "cnn3d": CNN3DConfig(kind="cnn3d", width=4, depth=3),
     "temporal": TemporalConfig(kind="temporal", width=8, depth=3),
 }
-SQUEEZED = InvertibleConfig(blocks=1, width=4, depth=2, squeeze="haar")
-CONDITIONED = InvertibleConfig(blocks=1, width=4, depth=2, conditioning="protocol")
+SQUEEZED = InvertibleConfig(blocks=1, width=4, depth=3, squeeze="haar", coupling="two-sided")
+CONDITIONED = InvertibleConfig(blocks=1, width=4, depth=3, conditioning="protocol")
 OfKind = Callable[[ModelConfig, int], tuple[SeparatorNetwork, SeparatorInfo]]
 Packages = Callable[[str], Path]
 KINDS: dict[str, ModelConfig] = RIVALS | {"squeezed": SQUEEZED, "conditioned": CONDITIONED}

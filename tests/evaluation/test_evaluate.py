@@ -25,7 +25,7 @@ from dtsinn.networks.build import build_network
 from dtsinn.networks.config import InvertibleConfig
 from dtsinn.networks.normalisation import sample_scale
 
-MODEL = InvertibleConfig(blocks=1, width=8, depth=2)
+MODEL = InvertibleConfig(blocks=1, width=8, depth=3)
 
 OTHER_PROTOCOL = """
 name: short

@@ -220,7 +220,7 @@ def workspace(tmp_path_factory) -> Workspace:
 def separator(opened: Store) -> Separator:
     """Untrained: its answer is the halved mixture."""
     protocol = opened.header.protocol
-    model = InvertibleConfig(blocks=1, width=4, depth=2)
+    model = InvertibleConfig(blocks=1, width=4, depth=3)
     info = SeparatorInfo(
         model=model,
         tracers=opened.header.tracers,

@@ -43,6 +43,7 @@ KINDS = {
     "all": InvertibleConfig(
         width=4,
         depth=3,
+        coupling="two-sided",
         squeeze="shuffle,haar",
         subnet="unet",
         mixing="orthogonal",
@@ -51,7 +52,7 @@ KINDS = {
         variables="repeat",
     ),
 }
-"""The default, and every other choice of each setting by itself; then many at once."""
+"""The default; every choice of each setting beside two-sided couplings; then many at once."""
 
 
 def make(config: InvertibleConfig, blocks: int) -> InvertibleSeparator:
@@ -77,7 +78,7 @@ def redraw(network: InvertibleSeparator, seed: int = 0) -> InvertibleSeparator:
 
 
 def train(network: InvertibleSeparator, steps: int = 200) -> InvertibleSeparator:
-    """Learn to split random textures, with the default's optimiser."""
+    """Learn to split random textures, with AdamW."""
     generator = torch.Generator().manual_seed(3)
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.0)
     texture = torch.rand(1, 2, 3, 8, 12, generator=generator)

@@ -21,7 +21,7 @@ CLOSE = 2e-2
 
 
 def make(**settings: object) -> InvertibleSeparator:
-    config = replace(InvertibleConfig(blocks=4, width=8, depth=4), **settings)  # type: ignore[arg-type]
+    config = replace(InvertibleConfig(blocks=4, width=8, depth=4, coupling="two-sided"), **settings)  # type: ignore[arg-type]
     network = build_network(config, FRAMES, seed=1)
     assert isinstance(network, InvertibleSeparator)
     generator = torch.Generator().manual_seed(0)

@@ -18,7 +18,7 @@ def mixture() -> torch.Tensor:
 @pytest.mark.parametrize("squeeze", ["none", "none,haar"])
 @pytest.mark.parametrize("place", [0, 1])
 def test_the_spoilt_block_is_the_worst(mixture: torch.Tensor, squeeze: str, place: int) -> None:
-    config = InvertibleConfig(blocks=3, width=4, depth=2, mixing="identity", squeeze=squeeze)
+    config = InvertibleConfig(blocks=3, width=4, depth=3, mixing="identity", squeeze=squeeze)
     network = build_network(config, 6)
     count = len(network.blocks)
     assert max(block_errors(network, mixture)) < 1e-5
@@ -32,7 +32,7 @@ def test_the_spoilt_block_is_the_worst(mixture: torch.Tensor, squeeze: str, plac
 
 
 def test_the_first_block_that_is_not_finite_is_to_blame(mixture: torch.Tensor) -> None:
-    network = build_network(InvertibleConfig(blocks=4, width=4, depth=2), 6)
+    network = build_network(InvertibleConfig(blocks=4, width=4, depth=3), 6)
     with torch.no_grad():
         next(network.blocks[2].on_first.parameters()).fill_(torch.nan)
     assert str(worst_block(network, mixture)) == "block 3 of 4"

@@ -17,7 +17,7 @@ def generator(seed: int = 0) -> torch.Generator:
 def test_shape_and_number_of_convolutions(kind: str, depth: int) -> None:
     subnet = SUBNETS[kind](3, 4, 5, depth)
     assert subnet(torch.ones(2, 3, 7, 8)).shape == (2, 4, 7, 8)
-    if kind in {"residual", "dense", "multiscale"}:
+    if kind in {"residual", "bottleneck", "dense", "multiscale"}:
         assert sum(isinstance(m, torch.nn.Conv2d) for m in subnet.modules()) == depth
 
 

@@ -36,7 +36,7 @@ PROTOCOL = Protocol(
     frame_duration=(60.0, 120.0, 180.0, 240.0, 300.0, 300.0),
     injection_time=(0.0, 360.0),
 )
-MODEL = InvertibleConfig(blocks=1, width=8, depth=2)
+MODEL = InvertibleConfig(blocks=1, width=8, depth=3)
 RIVAL = UNetConfig(kind="unet", width=4, levels=1)
 
 

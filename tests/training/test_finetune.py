@@ -19,7 +19,7 @@ from dtsinn.training.package import package_run
 from dtsinn.training.run import fresh_state
 from dtsinn.training.state import TrainingState
 
-SETTINGS = ["steps=4", "validate_every=4", "model.width=4", "model.depth=2", "model.blocks=1"]
+SETTINGS = ["steps=4", "validate_every=4", "model.width=4", "model.depth=3", "model.blocks=1"]
 
 
 @pytest.fixture(scope="module")

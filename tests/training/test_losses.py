@@ -79,7 +79,7 @@ def mixture(tracers: Tensor) -> Tensor:
 
 @pytest.fixture(params=["repeat", "halves", "zeros"])
 def network(request: pytest.FixtureRequest) -> Counting:
-    config = InvertibleConfig(variables=request.param, width=4, depth=2)
+    config = InvertibleConfig(variables=request.param, width=4, depth=3)
     network = Counting(FRAMES, config, 1)
     generator = torch.Generator().manual_seed(2)
     for parameter in network.parameters():
@@ -273,7 +273,7 @@ def test_every_term_teaches(network, mixture, tracers) -> None:
 
 
 def test_an_empty_sample_costs_a_finite_amount() -> None:
-    network = build_network(InvertibleConfig(width=4, depth=2), FRAMES, 1)
+    network = build_network(InvertibleConfig(width=4, depth=3), FRAMES, 1)
     empty = torch.zeros(1, FRAMES, 8, 8)
     truth = torch.zeros(1, 2, FRAMES, 8, 8)
     config = replace(EVERYTHING, frame_weights="variance")

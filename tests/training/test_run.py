@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from dtsinn.core.errors import DivergedError, InputError
 from dtsinn.core.tracker import RunStart, RunStatus
@@ -228,3 +230,46 @@ def test_checkpoints_keep_every_number(config: RunConfig, tmp_path: Path) -> Non
     assert before.keys() == after.keys()
     for parameter, values in before.items():
         assert all(torch.equal(values[key], after[parameter][key]) for key in values)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "message"),
+    [
+        ("0.exp_avg", torch.zeros(1), "0.exp_avg of shape"),
+        ("999.exp_avg", torch.zeros(1), "999.exp_avg, of"),
+    ],
+)
+def test_moments_of_another_model_are_refused(
+    config: RunConfig, tmp_path: Path, name: str, tensor: torch.Tensor, message: str
+) -> None:
+    checkpoint = TrainingState(config, 6).save(tmp_path)
+    save_file({name: tensor}, checkpoint / "optimizer.safetensors")
+    with pytest.raises(InputError, match=f"does not hold the model that it names; got {message}"):
+        TrainingState.load(checkpoint)
+
+
+def test_a_checkpoint_that_says_less_than_a_run_has_is_refused(
+    config: RunConfig, tmp_path: Path
+) -> None:
+    checkpoint = TrainingState(config, 6).save(tmp_path)
+    content = json.loads((checkpoint / "state.json").read_text())
+    del content["config"]["optimizer"]["beta2"]
+    (checkpoint / "state.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"does not say optimizer\.beta2; try a new run"):
+        TrainingState.load(checkpoint)
+
+
+def test_what_was_asked_for_wrongly_takes_no_name(
+    small_store: Store, config: RunConfig, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+
+    def refuses(stores, state, folder):
+        assert folder.exists()
+        raise InputError("3 workers ask for 3 CPUs")
+        yield
+
+    state = fresh_state(small_store, config, folder, "cpu")
+    with pytest.raises(InputError, match="ask for 3 CPUs"):
+        run_training(small_store, state, folder, Notebook(), trainer=refuses)
+    assert not folder.exists()

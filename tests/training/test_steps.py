@@ -19,7 +19,7 @@ from dtsinn.training.state import TrainingState
 from dtsinn.training.step import GRADIENT, Watch, take_step, task_of
 from dtsinn.training.team import ALONE
 
-TINY = ["steps=12", "validate_every=4", "model.width=4", "model.depth=2"]
+TINY = ["steps=12", "validate_every=4", "model.width=4", "model.depth=3"]
 EVERYTHING = [
     *TINY,
     "optimizer.ema=0.9",

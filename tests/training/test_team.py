@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from dtsinn.training.state import TrainingState
 from dtsinn.training.team import Team
 
 SETTINGS = [
-    "steps=8", "validate_every=4", "model.width=4", "model.depth=2", "accumulate=4", "batch=2",
+    "steps=8", "validate_every=4", "model.width=4", "model.depth=3", "accumulate=4", "batch=2",
     "augmentation.recombination=0.5", "optimizer.ema=0.9", "loss.backward=0.1",
 ]  # fmt: skip
 
@@ -30,10 +31,14 @@ def work(rank: int, store: str, folder: str) -> None:
     distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
     try:
         state = TrainingState(load_run_config("default", SETTINGS), 3)
-        reports = list(train(open_store(store), state, Team.joined()))
+        begun, own, reports = time.process_time(), [], []
+        for report in train(open_store(store), state, Team.joined()):
+            own.append(time.process_time() - begun)
+            reports.append(report)
         state.save(Path(folder) / f"state-{rank}")
         told = [report.metrics for report in reports]
         (Path(folder) / f"reports-{rank}.json").write_text(json.dumps(told))
+        (Path(folder) / f"own-{rank}.json").write_text(json.dumps(own))
     finally:
         distributed.destroy_process_group()
 
@@ -48,6 +53,10 @@ def test_two_processes_learn_what_one_learns(tiny_store: Store, tmp_path: Path) 
         for name in ("loss_forward", "loss_backward", "gradient_norm", "val_psnr"):
             assert metrics[name] == pytest.approx(report.metrics[name], rel=1e-5)
     assert [m["val_psnr"] for m in told[1]] == [m["val_psnr"] for m in told[0]]
+    both = [json.loads((tmp_path / f"own-{rank}.json").read_text()) for rank in (0, 1)]
+    for first, second, seconds in zip(*both, [m["cpu_seconds"] for m in told[0]], strict=True):
+        # Each process's own clock, read around the same steps, is a little ahead of the run's.
+        assert max(first, second) < seconds < first + second
     states = [
         TrainingState.load(tmp_path / f"state-{rank}" / "checkpoint-00000008") for rank in (0, 1)
     ]
