@@ -242,4 +242,5 @@ def test_other_code_makes_other_jobs_only_where_it_is_used(monkeypatch: pytest.M
 
     monkeypatch.setattr(code, "_source", edited)
     after = {name: code_digest.__wrapped__(method.modules) for name, method in methods.items()}
-    assert {name for name in methods if after[name] != before[name]} == {OURS, "published-exact"}
+    changed = {name for name in methods if after[name] != before[name]}
+    assert changed == {OURS, RECIPE, "published-exact"}

@@ -19,7 +19,7 @@ fixed: {steps: 60, validate_every: 20, model.width: 8}
 parameters:
   model.blocks: {choice: [1, 2]}
   loss.backward: {choice: [0.0, 0.05]}
-  optimizer.learning_rate: {log: [1e-3, 6e-3]}
+  optimizer.learning_rate: {log: [1e-3, 8e-3]}
 """
 QUIET = Console(quiet=True)
 

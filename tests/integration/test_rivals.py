@@ -68,7 +68,7 @@ fixed: {model.kind: unet, steps: 60}
 parameters:
   model.width: {int: [8, 32], step: 8}
   model.levels: {int: [1, 3]}
-  optimizer.learning_rate: {log: [1e-3, 6e-3]}
+  optimizer.learning_rate: {log: [1e-3, 8e-3]}
 """
     )
     space = load_space(str(path))
