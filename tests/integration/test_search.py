@@ -12,6 +12,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
+from dtsinn.core.config import flatten, to_mapping
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.tracker import NullTracker
 from dtsinn.core.workspace import Workspace
@@ -19,6 +20,7 @@ from dtsinn.data.store import open_store
 from dtsinn.search.ledger import Ledger
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import run_search
+from dtsinn.training.config import load_run_config
 
 QUIET = Console(quiet=True)
 
@@ -94,11 +96,9 @@ def test_optuna_was_told_how_each_trial_ended(done, runs: dict[str, Run]) -> Non
 
 def test_the_first_trial_is_the_base_configuration(done) -> None:
     first = study_trials(done.workspace, "first")[0]
-    assert first.params == {
-        "model.blocks": 2,
-        "loss.backward": 0.0,
-        "optimizer.learning_rate": 7e-3,
-    }
+    assert first.params == done.plan.space.start()
+    base = flatten(to_mapping(load_run_config("default")))
+    assert first.params == {key: base[key] for key in first.params}
 
 
 def test_the_best_trial_becomes_champion_through_the_gate(done) -> None:
