@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dtsinn.core.errors import InputError
+from dtsinn.networks.build import build_network, parameter_count
 from dtsinn.networks.config import SpectralConfig
 from dtsinn.search.limits import MiB
 from dtsinn.search.space import SearchSpace
@@ -31,14 +32,18 @@ class Referee:
         """The reason in words, or nothing."""
         try:
             config = self.space.config(suggestion)
-            if not self.space.limits or isinstance(config.model, SpectralConfig):
-                return ""
-            takes = footprint(config, self.frames, self.size)
         except InputError as error:
             return str(error)
-        for limit in self.space.limits:
-            if limit.quantity == "parameters" and takes.parameters > limit.most:
-                return f"{takes.parameters} parameters; wanted {limit.text}"
-            if limit.quantity == "memory" and takes.total > limit.most:
-                return f"{takes.total / MiB:.0f} MiB; wanted {limit.text}"
+        if isinstance(config.model, SpectralConfig):
+            return ""
+        # The cheap limits first: to know the memory, a step must be taken.
+        for limit in sorted(self.space.limits, key=lambda one: one.quantity == "memory"):
+            if limit.quantity == "parameters":
+                count = parameter_count(build_network(config.model, self.frames))
+                if count > limit.most:
+                    return f"{count} parameters; wanted {limit.text}"
+            else:
+                takes = footprint(config, self.frames, self.size).total
+                if takes > limit.most:
+                    return f"{takes / MiB:.0f} MiB; wanted {limit.text}"
         return ""

@@ -9,6 +9,7 @@ from dtsinn import terminal
 from dtsinn.commands.training_line import in_words
 from dtsinn.data.store import Store
 from dtsinn.search.forecast import forecast
+from dtsinn.search.limits import MiB
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.space import describe
 
@@ -27,7 +28,7 @@ def say_forecast(plan: SearchPlan, store: Store) -> None:
         [
             ", ".join(f"{key}={_short(value)}" for key, value in sample.suggestion.items()),
             f"{sample.takes.parameters:,}" if sample.takes else "0",
-            f"{sample.takes.total / 2**20:.0f}" if sample.takes else "0",
+            f"{sample.takes.total / MiB:.0f}" if sample.takes else "0",
             f"{1000 * sample.step_seconds:.0f}",
         ]
         for sample in told.samples

@@ -17,7 +17,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from dtsinn.networks.conditioning import FEATURES
-from dtsinn.networks.padding import pad_to_multiple
 from dtsinn.training.config import RunConfig
 from dtsinn.training.losses import LossTiming, loss_passes, total
 from dtsinn.training.state import TrainingState
@@ -61,8 +60,8 @@ def footprint(config: RunConfig, frames: int, size: tuple[int, int]) -> Footprin
     state.network.train()
     near, far = (_step(state, frames, side) for side in SIDES)
     slope = (far - near) / (SIDES[1] ** 2 - SIDES[0] ** 2)
-    padded = pad_to_multiple(torch.empty(0, *size, device="meta"), state.network.divisor)
-    pixels = padded.shape[-2] * padded.shape[-1]
+    step = state.network.divisor
+    height, width = (-(-side // step) * step for side in size)  # as the training pads them
     batch = max(config.batch, config.batch_end)
     numbers = sum(p.numel() for p in parameters)
     held = sum(p.nbytes for p in parameters)
@@ -70,7 +69,7 @@ def footprint(config: RunConfig, frames: int, size: tuple[int, int]) -> Footprin
     return Footprint(
         parameters=numbers,
         weights=held * (2 + MOMENTS + copies),
-        activations=max(0, round(batch * (near + slope * (pixels - SIDES[0] ** 2)))),
+        activations=max(0, round(batch * (near + slope * (height * width - SIDES[0] ** 2)))),
     )
 
 

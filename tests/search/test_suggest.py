@@ -112,9 +112,10 @@ def test_pruned_trials_teach_the_sampler(searcher: StudySearch, storage: Journal
     assert sum(3e-3 < rate < 7e-3 for rate in late) >= 7
 
 
-def test_what_is_refused_starts_no_trial_and_teaches_the_sampler(storage: JournalStorage) -> None:
-    searcher = StudySearch(
-        refuse=lambda suggestion: "too large" if suggestion["width"] > 3 else "",
+def over(storage: JournalStorage, most: int) -> StudySearch:
+    """A searcher over widths from 1 on, of which those above ``most`` are refused."""
+    return StudySearch(
+        refuse=lambda suggestion: "too large" if suggestion["width"] > most else "",
         space={"width": IntDistribution(1, 30)},
         metric=OBJECTIVE,
         mode="max",
@@ -122,6 +123,10 @@ def test_what_is_refused_starts_no_trial_and_teaches_the_sampler(storage: Journa
         study_name="study",
         storage=storage,
     )
+
+
+def test_what_is_refused_starts_no_trial_and_teaches_the_sampler(storage: JournalStorage) -> None:
+    searcher = over(storage, 3)
     given = [searcher.suggest(f"ray_{number:05d}") for number in range(4)]
     assert all(suggestion["width"] <= 3 for suggestion in given)
     known = trials(storage)
@@ -134,15 +139,7 @@ def test_what_is_refused_starts_no_trial_and_teaches_the_sampler(storage: Journa
 
 
 def test_a_space_outside_its_limits_is_one_clear_line(storage: JournalStorage) -> None:
-    searcher = StudySearch(
-        refuse=lambda suggestion: "too large",
-        space={"width": IntDistribution(1, 30)},
-        metric=OBJECTIVE,
-        mode="max",
-        sampler=RandomSampler(seed=0),
-        study_name="study",
-        storage=storage,
-    )
+    searcher = over(storage, 0)
     with pytest.raises(RunError, match="in a row were refused; got too large"):
         searcher.suggest("ray_00000")
     assert all(trial.state is TrialState.PRUNED for trial in trials(storage))
