@@ -14,6 +14,9 @@ from dtsinn.core.errors import InputError
 
 KNOCK_s = 10
 """Longest wait for a cluster's address to answer, s (uncited)."""
+STOP_s = 90
+"""Longest wait for a stopped trial to end its workers and leave its process to the next, s
+(uncited; Ray's own 2 s are less than workers take to end)."""
 
 
 def check_cluster(address: str | None) -> None:
@@ -86,5 +89,6 @@ def _quiet() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", str(STOP_s))
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     logging.getLogger("ray.tune").setLevel(logging.ERROR)

@@ -209,6 +209,8 @@ def _tune(
             num_samples=plan.trials,
             time_budget_s=plan.time_budget_s,
             max_concurrent_trials=_concurrent(plan),
+            # It is also what lets a stopped trial end its workers: without reuse Ray kills it, and
+            # what they had asked for is never given back (Ray's cleaner needs the dashboard).
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
