@@ -98,6 +98,14 @@ class Parameter:
         """Whether it is searched beside these values of the parameters before it."""
         return all(key in values and values[key] in named for key, named in self.when.items())
 
+    @property
+    def count(self) -> Whole | None:
+        """Number of its values; None where they are continuous."""
+        of = self.distribution
+        if isinstance(of, FloatDistribution):
+            return 1 if of.low == of.high else None
+        return len(values_of(self))
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace:
@@ -141,7 +149,7 @@ class SearchSpace:
 
     def size(self) -> int | None:
         """Number of different suggestions; None where a range is continuous."""
-        if any(_count(parameter) is None for parameter in self.parameters):
+        if any(parameter.count is None for parameter in self.parameters):
             return None
         # Only values that others depend on tell suggestions apart in what else they hold.
         deciding = {key for parameter in self.parameters for key in parameter.when}
@@ -152,9 +160,9 @@ class SearchSpace:
                 if not parameter.holds(values):
                     grown.append((values, count))
                 elif parameter.key in deciding:
-                    grown += [(values | {parameter.key: v}, count) for v in _values(parameter)]
+                    grown += [(values | {parameter.key: v}, count) for v in values_of(parameter)]
                 else:
-                    grown.append((values, count * (_count(parameter) or 1)))
+                    grown.append((values, count * (parameter.count or 1)))
             branches = grown
         return sum(count for _, count in branches)
 
@@ -271,19 +279,14 @@ def _suggested(trial: Trial, parameter: Parameter) -> Any:
     return trial.suggest_float(key, of.low, of.high, log=of.log)
 
 
-def _values(parameter: Parameter) -> list[Any]:
+def values_of(parameter: Parameter) -> list[Any]:
     """All values of a parameter that has not infinitely many."""
     of = parameter.distribution
     if isinstance(of, CategoricalDistribution):
         return list(of.choices)
-    return list(range(int(of.low), int(of.high) + 1, int(of.step or 1)))
-
-
-def _count(parameter: Parameter) -> int | None:
-    of = parameter.distribution
     if isinstance(of, FloatDistribution):
-        return 1 if of.low == of.high else None
-    return len(_values(parameter))
+        return [of.low]
+    return list(range(int(of.low), int(of.high) + 1, int(of.step or 1)))
 
 
 def _ends(distribution: BaseDistribution) -> list[Any]:

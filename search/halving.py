@@ -1,0 +1,68 @@
+"""Successive halving: which trials go on, decided as their reports come in.
+
+Trials are compared at rungs, steps that lie a factor apart. A trial that reaches a rung goes on
+when it is among the best ``1 / reduction`` of all that have been there so far; nobody waits for
+others (asynchronous successive halving, Li et al., MLSys 2020, the variant that stops). Brackets
+(Hyperband, Li et al., JMLR 2018) differ in how early the first rung is: trials take turns in them,
+and each bracket compares its own trials only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+
+class Halving:
+    """The rungs, and what trials had there; no clock, no randomness, nothing of Ray.
+
+    Args:
+        first: Step of the first rung of the keenest bracket.
+        most: Steps of a whole trial; no rung stands there.
+        reduction: Factor between rungs, and one over the part of trials that goes on; above 1.
+        brackets: Number of brackets; the n-th leaves out the first n rungs.
+    """
+
+    def __init__(self, *, first: int, most: int, reduction: float, brackets: int = 1) -> None:
+        self.first, self.most, self.reduction = first, most, reduction
+        self.levels = tuple(_levels(first, most, reduction))
+        self.brackets = max(1, min(brackets, len(self.levels) + 1))
+        self._seen: dict[tuple[int, int], dict[str, float]] = {}
+        """Values by trial, of each bracket and rung."""
+
+    def bracket(self, number: int) -> int:
+        """The bracket of the ``number``-th trial, from 0 on."""
+        return number % self.brackets
+
+    def goes_on(self, trial: str, number: int, step: int, value: float) -> bool:
+        """Whether a trial goes on after a report; a report told twice changes nothing.
+
+        Args:
+            trial: Its name.
+            number: Its place among all trials, from 0 on.
+            step: Training steps behind it.
+            value: What is maximised.
+        """
+        bracket = self.bracket(number)
+        for level in self.levels[bracket:]:
+            if step < level:
+                break
+            seen = self._seen.setdefault((bracket, level), {})
+            if trial in seen:
+                continue
+            seen[trial] = value
+            if not self._among_best(value, seen.values()):
+                return False
+        return True
+
+    def _among_best(self, value: float, seen: Iterable[float]) -> bool:
+        values = list(seen)
+        ahead = sum(other > value for other in values)
+        return ahead < math.ceil(len(values) / self.reduction)
+
+
+def _levels(first: int, most: int, reduction: float) -> Iterable[int]:
+    level = float(first)
+    while round(level) < most:
+        yield round(level)
+        level *= reduction
