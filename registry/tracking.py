@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from mlflow.entities import (
 from mlflow.exceptions import MlflowException
 
 from dtsinn.core.errors import InputError, RunError
-from dtsinn.core.tracker import RunStart, RunStatus
+from dtsinn.core.tracker import Point, RunStart, RunStatus
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.embedded import lock, make_database, require_workspace, tracking_uri
 from dtsinn.registry.names import checked_folder, checked_key, told_as, without_secrets
@@ -59,6 +59,26 @@ _STATUS_IN_MLFLOW: dict[RunStatus, str] = {
     "failed": "FAILED",
     "killed": "KILLED",
 }
+
+
+SCHEMES = ("sqlite", "postgresql", "mysql", "http", "https")
+"""Of tracking URIs; MLflow refuses files."""
+
+
+def check_uri(workspace: Workspace) -> None:
+    """Refuse a tracking URI that can never answer, without asking it.
+
+    Raises:
+        InputError: No such kind of URI, or the workspace's path cannot stand in one.
+    """
+    uri = tracking_uri(workspace)
+    scheme, found, rest = uri.partition("://")
+    if scheme.partition("+")[0] not in SCHEMES or not found or not rest:
+        raise InputError(
+            "MLFLOW_TRACKING_URI",
+            got=without_secrets("uri", uri),
+            wanted=f"a URI that begins with {', '.join(SCHEMES)}",
+        )
 
 
 def connect(workspace: Workspace) -> MlflowTracker:
@@ -121,6 +141,11 @@ class MlflowTracker:
 
     # ------------------------------------------------------------- the Tracker contract
 
+    @property
+    def place(self) -> str:
+        """The tracking URI, without what is secret in it."""
+        return without_secrets("uri", self.uri)
+
     def begin(self, run: RunStart) -> None:
         """Record that a run began; a known key is continued, and reopened when it had ended.
 
@@ -131,28 +156,26 @@ class MlflowTracker:
         checked_key(run.key)
         with told_as(f"beginning {run.key}"), self._alone():
             run_id = self._find(run.key)
-            if run_id is None:
-                run_id = self._create(run)
-            else:
-                self._continue(run_id, run)
-            self._add_parameters(run_id, run.parameters)
-            self._add_dataset(run_id, run)
+            known = self._create(run) if run_id is None else self._continue(run_id, run)
+            self._add_parameters(known, run.parameters)
+            self._add_dataset(known.info.run_id, run)
 
-    def report(self, key: str, step: int, metrics: Mapping[str, float], time_ms: int) -> None:
-        """Record metrics of a run at a step; one that is not finite becomes a tag instead.
+    def report(self, key: str, points: Sequence[Point]) -> None:
+        """Record metrics of a run, all points at once; one that is not finite becomes a tag.
 
         MLflow would store infinity as 1.8e308. The same report sent twice is stored once,
         because MLflow compares key, step, value and timestamp.
         """
         run_id = self.run_id(key)
-        finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
-        tags = [
-            RunTag(f"dtsinn.nonfinite.{name}", f"{float(value)} at step {step}")
-            for name, value in metrics.items()
-            if name not in finite
-        ]
-        rows = [Metric(name, value, time_ms, step) for name, value in finite.items()]
-        with told_as(f"reporting step {step} of {key}"):
+        rows, tags = [], []
+        for point in points:
+            for name, value in point.metrics.items():
+                if math.isfinite(value):
+                    rows.append(Metric(name, float(value), point.time_ms, point.step))
+                else:
+                    told = f"{float(value)} at step {point.step}"
+                    tags.append(RunTag(f"dtsinn.nonfinite.{name}", told))
+        with told_as(f"reporting {key}"):
             for first in range(0, max(len(rows), 1), METRICS_PER_BATCH):
                 self.client.log_batch(
                     run_id, rows[first : first + METRICS_PER_BATCH], tags=[] if first else tags
@@ -291,18 +314,19 @@ class MlflowTracker:
         experiment: str = found.experiment_id
         return experiment
 
-    def _create(self, run: RunStart) -> str:
+    def _create(self, run: RunStart) -> Run:
         tags = {**_tags(run), BEGUN: str(run.time_ms)}
         if run.parent is not None:
             tags["mlflow.parentRunId"] = self.run_id(run.parent)
         experiment = self._experiment(run.experiment)
         created = self.client.create_run(experiment, run.time_ms, _short(tags), run.name)
         self._run_ids[run.key] = created.info.run_id
-        return self._run_ids[run.key]
+        return created
 
-    def _continue(self, run_id: str, run: RunStart) -> None:
+    def _continue(self, run_id: str, run: RunStart) -> Run:
         """Add what is missing; reopen a run that had ended before this begin."""
-        known = self.client.get_run(run_id).data.tags
+        found = self.client.get_run(run_id)
+        known = found.data.tags
         missing = {name: value for name, value in _tags(run).items() if name not in known}
         if run.time_ms > int(known.get(BEGUN, 0)):
             missing[BEGUN] = str(run.time_ms)
@@ -310,19 +334,17 @@ class MlflowTracker:
         if STATUS in known and run.time_ms > int(known.get(ENDED, 0)):
             self.client.delete_tag(run_id, STATUS)
             self.client.update_run(run_id, "RUNNING")
+        return found
 
-    def _add_parameters(self, run_id: str, parameters: Mapping[str, object]) -> None:
+    def _add_parameters(self, known: Run, parameters: Mapping[str, object]) -> None:
         """Parameters are immutable in MLflow: only those that are not there yet."""
-        if not parameters:
-            return
-        known = self.client.get_run(run_id).data.params
         rows = [
             Param(name, _shortened(without_secrets(name, value), PARAMETER_LENGTH))
             for name, value in parameters.items()
-            if name not in known
+            if name not in known.data.params
         ]
         for first in range(0, len(rows), ENTRIES_PER_BATCH):
-            self.client.log_batch(run_id, params=rows[first : first + ENTRIES_PER_BATCH])
+            self.client.log_batch(known.info.run_id, params=rows[first : first + ENTRIES_PER_BATCH])
 
     def _add_dataset(self, run_id: str, run: RunStart) -> None:
         """Show the store that a run read among MLflow's inputs."""

@@ -119,7 +119,6 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
         InputError: An unknown key (with the nearest known one), a missing key, a wrong type
             or a value that the class refuses.
     """
-    adapter = TypeAdapter(cls)
     for key, value in _floats("", mapping):
         if not math.isfinite(value):
             raise InputError(f"{where}: {key}", got=value, wanted="a finite number")
@@ -128,18 +127,29 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
     except (TypeError, ValueError) as error:
         raise InputError(f"{where} holds a value that no setting takes", got=str(error)) from None
     try:
-        return adapter.validate_json(text, strict=True)
+        made: T = _adapter(cls).validate_json(text, strict=True)
     except ValidationError as error:
         raise _located(cls, error, where) from None
     except InputError as error:  # from a check of the class, which knows no file
         what = f"{where}: {error.what}"
         raise InputError(what, got=error.got, wanted=error.wanted, hint=error.hint) from None
+    return made
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
     """Plain data (JSON types only) of a dataclass: the inverse of :func:`from_mapping`."""
-    plain: dict[str, Any] = json.loads(TypeAdapter(type(config)).dump_json(config))
+    plain: dict[str, Any] = json.loads(_adapter(type(config)).dump_json(config))
     return plain
+
+
+_adapters: dict[type[Any], TypeAdapter[Any]] = {}
+
+
+def _adapter(cls: type[Any]) -> TypeAdapter[Any]:
+    """Pydantic's reader and writer of a class, kept: it takes tens of milliseconds to make."""
+    if cls not in _adapters:
+        _adapters[cls] = TypeAdapter(cls)
+    return _adapters[cls]
 
 
 def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ events are simply sent again. A recorder never invents time; the caller gives it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -41,14 +41,28 @@ class RunStart:
     """A sentence or two in Markdown."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """What a run measured at one step."""
+
+    step: int
+    metrics: Mapping[str, float]
+    time_ms: int
+    """When, in ms since 1970 UTC."""
+
+
 class Tracker(Protocol):
     """Records runs. Implementations: ``dtsinn.registry.tracking``, :class:`NullTracker`."""
+
+    @property
+    def place(self) -> str:
+        """Where it records; trackers that say the same know the same runs."""
 
     def begin(self, run: RunStart) -> None:
         """Record that a run began; a key that is known already is continued."""
 
-    def report(self, key: str, step: int, metrics: Mapping[str, float], time_ms: int) -> None:
-        """Record finite metrics of a run at a step."""
+    def report(self, key: str, points: Sequence[Point]) -> None:
+        """Record finite metrics of a run, any number of steps at once."""
 
     def artifact(self, key: str, path: Path, folder: str = "") -> None:
         """Attach a file, or the content of a directory, to a run under ``folder``."""
@@ -62,14 +76,19 @@ class Tracker(Protocol):
     ) -> None:
         """Record how a run ended, with more tags (``reason``, ...)."""
 
+    def running(self, parent_key: str) -> list[str]:
+        """Keys of the children of a run that are recorded as running."""
+
 
 class NullTracker:
     """Records nothing."""
 
+    place = "nowhere"
+
     def begin(self, run: RunStart) -> None:
         """Forget it."""
 
-    def report(self, key: str, step: int, metrics: Mapping[str, float], time_ms: int) -> None:
+    def report(self, key: str, points: Sequence[Point]) -> None:
         """Forget it."""
 
     def artifact(self, key: str, path: Path, folder: str = "") -> None:
@@ -83,3 +102,7 @@ class NullTracker:
         tags: Mapping[str, str] | None = None,
     ) -> None:
         """Forget it."""
+
+    def running(self, parent_key: str) -> list[str]:
+        """None."""
+        return []

@@ -30,6 +30,8 @@ class Report:
     steps: int
     """The whole budget."""
     metrics: dict[str, float]
+    time_ms: int
+    """When it was made, in ms since 1970 UTC: the same when it is told again."""
     ended: str = ""
     """Why nothing follows, or nothing."""
 
@@ -55,8 +57,8 @@ def train(
 ) -> Iterator[Report]:
     """Train ``state`` on ``train`` samples; yield after each validation.
 
-    The caller saves the state between two reports if it wants to. Stopping the iteration stops
-    the training.
+    A state that goes on from a checkpoint tells its last report again at first. The caller saves
+    the state between two reports if it wants to. Stopping the iteration stops the training.
 
     Args:
         stores: One store, or several of as many frames, which the steps take in turn.
@@ -78,6 +80,8 @@ def train(
     device = torch.device(state.device)
     tasks = [task_of(store, device) for store in stores]
     feed = Feed(stores, config, team, progress.step)
+    if progress.metrics:
+        yield _report(state)
     while not state.ended:
         meter, first = _Meter(), progress.step
         until = min(_next_multiple(first, config.validate_every), config.steps)
@@ -92,17 +96,34 @@ def train(
         progress.seconds += wall
         progress.cpu_seconds += team.sum(cpu, device)
         samples = samples_before(config, until) - samples_before(config, first)
-        metrics |= losses | {
-            "best_psnr": progress.best_psnr,
-            "learning_rate": learning_rate(config.optimizer, until - 1, config.steps),
-            "batch": batch_size(config, until - 1) * config.accumulate,
-            "step_seconds": meter.stepping / (until - first),
-            "samples_per_second": samples / meter.stepping,
-            "waiting_for_data": feed.taken_wait() / meter.stepping,
-            "seconds": progress.seconds,
-            "cpu_seconds": progress.cpu_seconds,
-        }
-        yield Report(step=until, steps=config.steps, metrics=metrics, ended=state.ended)
+        progress.metrics = (
+            metrics
+            | losses
+            | {
+                "best_psnr": progress.best_psnr,
+                "learning_rate": learning_rate(config.optimizer, until - 1, config.steps),
+                "batch": batch_size(config, until - 1) * config.accumulate,
+                "step_seconds": meter.stepping / (until - first),
+                "samples_per_second": samples / meter.stepping,
+                "waiting_for_data": feed.taken_wait() / meter.stepping,
+                "seconds": progress.seconds,
+                "cpu_seconds": progress.cpu_seconds,
+            }
+        )
+        progress.reported_ms = int(time.time() * 1000)
+        yield _report(state)
+
+
+def _report(state: TrainingState) -> Report:
+    """The last report of a state."""
+    progress = state.progress
+    return Report(
+        step=progress.step,
+        steps=state.config.steps,
+        metrics=dict(progress.metrics),
+        time_ms=progress.reported_ms,
+        ended=state.ended,
+    )
 
 
 def _stretch(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dtsinn.core.config import flatten, to_mapping
 from dtsinn.core.errors import InputError
-from dtsinn.core.tracker import RunStart, RunStatus, Tracker
+from dtsinn.core.tracker import Point, RunStart, RunStatus, Tracker
 from dtsinn.core.version import code_version
 from dtsinn.data.layout import is_url
 from dtsinn.data.store import Store
@@ -40,7 +40,7 @@ last one the state is that of the run's end."""
 
 def train_here(
     stores: Sequence[Store], state: TrainingState, folder: Path, pulse: Pulse = no_pulse
-) -> Iterator[Report]:
+) -> Generator[Report]:
     """Train in this process: the :data:`Trainer` of most runs."""
     for report in train(stores, state, pulse=pulse):
         state.save(folder)
@@ -144,7 +144,9 @@ def run_training(
         if fresh:
             state.save(folder)  # from now on the run's name is taken, and it can be resumed
         for report in trainer(stores, state, folder):
-            tracker.report(key, report.step, report.metrics, _now_ms())
+            tracker.report(
+                key, [Point(step=report.step, metrics=report.metrics, time_ms=report.time_ms)]
+            )
             on_report(report)
         if not package.exists():
             package_run(state, store.header, package, key)

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,11 @@ class Progress:
     """Validations since then."""
     store_digest: str = ""
     """Of the store that it trains on, or of several, with commas; set at the first step."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Of the last report; who goes on from a checkpoint tells it again, as it may not have been
+    heard."""
+    reported_ms: int = 0
+    """When that was, in ms since 1970 UTC."""
     init: str = ""
     """Digest of the separator whose weights it started from, if any."""
     init_tracers: str = ""

@@ -96,3 +96,14 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
         find_config("runs", "defualt")
     assert find_config("runs", "default").name == "default.yaml"
     assert "default" in config_names("runs")
+
+
+def test_reading_a_configuration_again_is_quick() -> None:
+    """A search reads one per suggestion; pydantic's reader of it is made once."""
+    from dtsinn.core import config
+    from dtsinn.training.config import RunConfig
+
+    made = config.from_mapping(RunConfig, {"steps": 10}, "test")
+    kept = config._adapters[RunConfig]
+    assert config.from_mapping(RunConfig, config.to_mapping(made), "test") == made
+    assert config._adapters[RunConfig] is kept

@@ -8,7 +8,7 @@ import pytest
 from mlflow.entities import ViewType
 
 from dtsinn.core.errors import InputError, RunError
-from dtsinn.core.tracker import RunStart, Tracker
+from dtsinn.core.tracker import Point, RunStart, Tracker
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.tracking import connect, connect_existing
 
@@ -36,7 +36,7 @@ def test_records_a_run(tracker, workspace, tmp_path):
             description="What it is.",
         )
     )
-    tracker.report("search/a", 5, {"psnr": 30.25, "loss": 0.5}, 2_000)
+    tracker.report("search/a", [Point(step=5, metrics={"psnr": 30.25, "loss": 0.5}, time_ms=2_000)])
     (tmp_path / "card.md").write_text("hello")
     tracker.artifact("search/a", tmp_path / "card.md", "texts")
     tracker.end("search/a", "finished", 3_000, {"reason": "budget"})
@@ -61,8 +61,9 @@ def test_events_sent_twice_change_nothing(tracker, workspace):
     def send():
         other = connect(workspace)  # without what the first one remembers
         other.begin(start(tags={"store.digest": "ab"}, parameters={"lr": 0.1}))
-        other.report("search/a", 1, {"psnr": 20.0, "loss": float("nan")}, 1_500)
-        other.report("search/a", 2, {"psnr": 21.0}, 1_600)
+        metrics = {"psnr": 20.0, "loss": float("nan")}
+        other.report("search/a", [Point(step=1, metrics=metrics, time_ms=1_500)])
+        other.report("search/a", [Point(step=2, metrics={"psnr": 21.0}, time_ms=1_600)])
         other.end("search/a", "failed", 2_000, {"reason": "disk"})
         return run_of(other, "search/a")
 
@@ -116,7 +117,8 @@ def test_children_know_their_parent_and_running_ones_are_found(tracker):
 
 def test_numbers_that_are_none_become_tags(tracker):
     tracker.begin(start())
-    tracker.report("search/a", 7, {"loss": float("inf"), "psnr": 3.0}, 1_500)
+    metrics = {"loss": float("inf"), "psnr": 3.0}
+    tracker.report("search/a", [Point(step=7, metrics=metrics, time_ms=1_500)])
     run = run_of(tracker, "search/a")
     assert run.data.metrics == {"psnr": 3.0}
     assert run.data.tags["dtsinn.nonfinite.loss"] == "inf at step 7"
@@ -161,7 +163,7 @@ def test_links_that_leave_the_artifact_are_refused(tracker, tmp_path):
 
 def test_unknown_run_and_parent_are_one_line(tracker):
     with pytest.raises(RunError, match="no run was begun"):
-        tracker.report("search/z", 0, {"a": 1.0}, 1)
+        tracker.report("search/z", [Point(step=0, metrics={"a": 1.0}, time_ms=1)])
     with pytest.raises(RunError, match="no run was begun"):
         tracker.begin(start(parent="nowhere"))
 
@@ -207,7 +209,7 @@ def test_threads_make_an_experiment_and_a_run_once(workspace):
 def test_processes_make_a_fresh_workspace_together_and_quietly(tmp_path):
     code = (
         "import sys; from pathlib import Path\n"
-        "from dtsinn.core.tracker import RunStart\n"
+        "from dtsinn.core.tracker import Point, RunStart\n"
         "from dtsinn.core.workspace import Workspace\n"
         "from dtsinn.registry.tracking import connect\n"
         "key = sys.argv[2]\n"
