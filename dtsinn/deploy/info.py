@@ -18,7 +18,7 @@ from dtsinn.networks.config import ModelConfig
 T = TypeVar("T")
 
 INFO_NAME = "separator.json"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Raised with every change that an older reader, or this one of older files, would misread."""
 
 
@@ -61,7 +61,7 @@ class SeparatorInfo:
     __pydantic_config__ = STRICT
 
     format: Literal["dtsinn-separator"] = "dtsinn-separator"
-    format_version: Literal[3] = 3
+    format_version: Literal[4] = 4
     model: ModelConfig
     """What the network is made of."""
     tracers: tuple[str, str]

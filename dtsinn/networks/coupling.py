@@ -118,13 +118,13 @@ class CouplingBlock(nn.Module):
     Args:
         channels: C, even.
         config: Make of the network.
-        step: Factor on what the subnets put out.
+        step: Factor on what the subnets put out, and on the mixing.
     """
 
     def __init__(self, channels: int, config: InvertibleConfig, step: float = 1.0) -> None:
         super().__init__()
         half = channels // 2
-        self.mixing: Mixing = MIXINGS[config.mixing](channels)
+        self.mixing: Mixing = MIXINGS[config.mixing](channels, step)
         self.on_first = Influence(half, config, config.coupling == "two-sided", step)
         """q and r."""
         self.on_second = Influence(half, config, config.coupling != "additive", step)

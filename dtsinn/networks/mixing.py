@@ -38,7 +38,7 @@ class Mixing(nn.Module):
 class IdentityMixing(Mixing):
     """No mixing: only the couplings join the two halves."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, step: float = 1.0) -> None:
         super().__init__()
 
     def forward(self, x_BCYX: Tensor) -> Tensor:
@@ -62,20 +62,26 @@ class LUMixing(Mixing):
     while L and U are tame; of them only d is bounded, softly, by :data:`LOG_BOUND`. L, d before its
     bound and U lie in one matrix, below its diagonal, on it and above it. All zeros is the
     identity.
+
+    Args:
+        channels: C.
+        step: Factor on that matrix, so that a mixing in a deep network changes little.
     """
 
     eye: Tensor
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, step: float = 1.0) -> None:
         super().__init__()
+        self.step = step
         self.packed = nn.Parameter(torch.zeros(channels, channels))
         self.register_buffer("eye", torch.eye(channels), persistent=False)
 
     def factors(self) -> tuple[Tensor, Tensor]:
         """L and U, each [C, C]."""
-        lower = torch.tril(self.packed, -1) + self.eye
-        log_diagonal = LOG_BOUND * torch.tanh(self.packed.diagonal() / LOG_BOUND)
-        return lower, torch.triu(self.packed, 1) + torch.diag(log_diagonal.exp())
+        packed = self.packed if self.step == 1 else self.step * self.packed
+        lower = torch.tril(packed, -1) + self.eye
+        log_diagonal = LOG_BOUND * torch.tanh(packed.diagonal() / LOG_BOUND)
+        return lower, torch.triu(packed, 1) + torch.diag(log_diagonal.exp())
 
     def weight(self) -> Tensor:
         """W [C, C]."""
@@ -108,7 +114,7 @@ class OrthogonalMixing(Mixing):
     It keeps every pixel's norm, so noise is neither raised nor lowered. A = 0 is the identity.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, step: float = 1.0) -> None:
         super().__init__()
         self.generator = nn.Parameter(torch.zeros(channels, channels))
 
@@ -168,4 +174,4 @@ MIXINGS: dict[str, type[LUMixing] | type[OrthogonalMixing] | type[IdentityMixing
     "orthogonal": OrthogonalMixing,
     "identity": IdentityMixing,
 }
-"""Kinds by name; each is called with the number of channels."""
+"""Kinds by name; each is called with the number of channels and the step of its block."""

@@ -62,8 +62,8 @@ def test_its_text_is_sorted_and_ends_with_a_newline(plain: dict[str, Any], packa
     ("change", "message"),
     [
         ({"format": "onnx"}, "format"),
-        ({"format_version": 4}, "newer dtsinn; got format_version 4"),
-        ({"format_version": 2}, "an older dtsinn; got format_version 2"),
+        ({"format_version": 5}, "newer dtsinn; got format_version 5"),
+        ({"format_version": 3}, "an older dtsinn; got format_version 3"),
         ({"format_version": "1"}, "format_version"),
         ({"colour": "red"}, "unknown key; got colour"),
         ({"tracers": ["fmz"]}, "tracers"),
