@@ -8,12 +8,13 @@ from pathlib import Path
 from shlex import quote
 
 from dtsinn import terminal
+from dtsinn.core.errors import RunError
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
 from dtsinn.evaluation.suite import load_suite
-from dtsinn.road import evaluate_models, export_model, search_and_promote
+from dtsinn.road import Found, evaluate_models, export_model, search_and_promote
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.space import load_space
+from dtsinn.search.space_file import load_space
 from dtsinn.simulation.request import StudyRequest
 from dtsinn.simulation.study import simulate
 
@@ -64,6 +65,9 @@ def walk(workspace: Workspace, *, quiet: bool) -> None:
         seed=number - 1,
     )
     found = search_and_promote(plan, workspace, terminal.live(quiet))
+    if not isinstance(found, Found):
+        again = f"dtsinn search {quote(store)} --name {name} --resume{option}"
+        raise RunError("the demo's search did not come to its end", got=found.over, hint=again)
     terminal.say(f"best of {TRIALS} trials: {found.search.best_psnr:.2f} dB on the val subjects")
     for line in found.gate.lines():
         terminal.say(f"  {line}")

@@ -12,9 +12,10 @@ from typing import Any
 
 from rich.console import Console
 
-from dtsinn.core.errors import DtsinnError, InputError, RunError
+from dtsinn.beginnings import beginnings
+from dtsinn.core.errors import DtsinnError, InputError
 from dtsinn.core.progress import Progress, no_progress
-from dtsinn.core.tracker import RunStart
+from dtsinn.core.tracker import Point, RunStart
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store, open_store
 from dtsinn.deploy.export import ParityReport, export_package
@@ -24,6 +25,7 @@ from dtsinn.evaluation.evaluate import evaluate
 from dtsinn.evaluation.results import Evaluation
 from dtsinn.evaluation.spectral import subject_inputs
 from dtsinn.evaluation.suite import Suite
+from dtsinn.networks.config import SpectralConfig
 from dtsinn.registry.gate import load_gate
 from dtsinn.registry.gate_report import GateReport
 from dtsinn.registry.lineage import EVALUATED
@@ -31,7 +33,7 @@ from dtsinn.registry.names import model_name
 from dtsinn.registry.promotion import promote
 from dtsinn.registry.references import ResolvedModel, resolve
 from dtsinn.registry.registration import register
-from dtsinn.registry.tracking import MlflowTracker, connect, connect_existing
+from dtsinn.registry.tracking import MlflowTracker, check_uri, connect, connect_existing
 from dtsinn.registry.versions import ModelVersion, get_version
 from dtsinn.search.cluster import check_cluster
 from dtsinn.search.parallel import Workers, train_in_parallel
@@ -64,34 +66,55 @@ class Found:
     gate: GateReport
 
 
-def search_and_promote(plan: SearchPlan, workspace: Workspace, console: Console) -> Found:
-    """Search, register the best trial, and promote it if it passes the gate."""
+def search_and_promote(
+    plan: SearchPlan,
+    workspace: Workspace,
+    console: Console,
+    *,
+    resume: bool = False,
+    warm_start: Sequence[str] = (),
+) -> Found | SearchResult:
+    """Search, register the best trial, and promote it if it passes the gate.
+
+    Args:
+        plan: What to search.
+        workspace: Where everything is kept.
+        console: Where progress is shown.
+        resume: Go on with a search that was begun.
+        warm_start: Earlier searches, models or files of points to begin from.
+
+    Returns:
+        What was found; only the search's result where nothing was registered: it was interrupted,
+        its best trial has no weights, or MLflow does not answer.
+
+    Raises:
+        InputError: The search cannot begin so; nothing was started.
+        RunError: No trial gave a result.
+    """
     store = open_store(plan.store, need_truth=True)
     check_store_fits(store)
     model_name(store.header.tracers, store.header.protocol.name)
     check_cluster(plan.cluster)
+    if isinstance(plan.space.config(plan.space.start() or {}).model, SpectralConfig):
+        subject_inputs(store)
     limits = load_gate()
+    check_uri(workspace)
+    points, events = beginnings(warm_start, plan, store, workspace)
+    result = run_search(
+        plan,
+        workspace,
+        lambda: connect(workspace),
+        console,
+        resume=resume,
+        points=points,
+        warm=events,
+    )
+    if result.interrupted or result.package is None or result.undelivered:
+        return result
     tracker = connect(workspace)
-    result = run_search(plan, workspace, tracker, console)
-    if result.package is None:
-        raise RunError(
-            "nothing to register: spectral analysis has no weights",
-            got=f"as the best trial, {result.best_trial}, of a search that is done",
-            wanted="a trained network",
-            hint="dtsinn evaluate --baselines",
-        )
     version = register(tracker, result.package, run_key=result.best_trial)
     report = promote(tracker, workspace, version, store, limits)
     return Found(search=result, version=version, gate=report)
-
-
-def search_bases(plan: SearchPlan, workspace: Workspace, console: Console) -> SearchResult:
-    """Search over spectral analyses alone: there is nothing to register or to promote."""
-    store = open_store(plan.store, need_truth=True)
-    check_store_fits(store)
-    subject_inputs(store)
-    check_cluster(plan.cluster)
-    return run_search(plan, workspace, connect(workspace), console)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,6 +297,6 @@ def _log_evaluation(
             | (lineage_tags(store) if store else {}),
         )
     )
-    tracker.report(key, 0, metrics, now)
+    tracker.report(key, [Point(step=0, metrics=metrics, time_ms=now)])
     tracker.artifact(key, out, "evaluation")
     tracker.end(key, "finished", now)

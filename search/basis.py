@@ -10,7 +10,7 @@ from dtsinn.data.store import Store
 from dtsinn.evaluation import metrics
 from dtsinn.evaluation.baselines import SpectralAnalysis
 from dtsinn.networks.config import SpectralConfig
-from dtsinn.search.suggest import OBJECTIVE
+from dtsinn.search.objective import OBJECTIVE
 
 
 def score_basis(store: Store, config: SpectralConfig) -> dict[str, float]:

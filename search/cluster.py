@@ -84,11 +84,36 @@ def ray_session(address: str | None, cpus: float, gpus: float) -> Iterator[None]
         ray.shutdown()
 
 
+def trials_that_fit(cpus: float, gpus: float) -> int:
+    """Trials that the connected cluster holds at a time, at least one.
+
+    Args:
+        cpus: Cores that each asks for.
+        gpus: GPUs that each asks for.
+    """
+    fitting = 0
+    for node in ray.nodes():
+        has = node["Resources"] if node["Alive"] else {}
+        room = has.get("CPU", 0) / cpus
+        if gpus:
+            room = min(room, has.get("GPU", 0) / gpus)
+        fitting += int(room + 1e-9)
+    return max(1, fitting)
+
+
+def has_nodes() -> bool:
+    """Whether any node of the connected cluster is alive: without one Ray waits for ever."""
+    return any(node["Alive"] for node in ray.nodes())
+
+
 def _quiet() -> None:
     """Settings that Ray reads from the environment; what the user has set stays."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    # The driver handles Ctrl-C, and needs no snapshots to go on from.
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", str(24 * 3600))
     os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", str(STOP_s))
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     logging.getLogger("ray.tune").setLevel(logging.ERROR)

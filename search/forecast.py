@@ -15,6 +15,7 @@ from optuna.samplers import RandomSampler
 from dtsinn.core.errors import InputError
 from dtsinn.data.store import Store
 from dtsinn.networks.config import SpectralConfig
+from dtsinn.search.halving import expected_share, halving_of
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.referee import Referee
 from dtsinn.training.config import RunConfig
@@ -30,8 +31,6 @@ DRAWS = 200
 """Suggestions that are drawn at most to find them (uncited)."""
 WARM, TIMED = 2, 5
 """Steps before and under the clock; the fastest counts (uncited)."""
-REDUCTION = 3
-"""Of the trials that reach a rung, one in so many goes on (ASHA)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +93,8 @@ def forecast(plan: SearchPlan, store: Store, at_a_time: int) -> Forecast:
         )
     budget = int(plan.space.base["steps"])
     every = int(plan.space.base["validate_every"])
-    share = expected_share(budget, every) if plan.scheduler == "asha" else 1.0
+    halving = halving_of(plan.scheduler, budget, every)
+    share = expected_share(halving) if halving else 1.0
     expected = round(plan.trials * budget * share)
     mean = sum(sample.step_seconds for sample in samples) / len(samples)
     return Forecast(
@@ -116,20 +116,6 @@ def _threads(number: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def expected_share(budget: int, every: int) -> float:
-    """Part of all steps that ASHA takes where at each rung one in :data:`REDUCTION` goes on.
-
-    Args:
-        budget: Steps of a whole trial.
-        every: Steps of the first rung; each further one is :data:`REDUCTION` times as far.
-    """
-    share, reached, rung, left = 0.0, 0, every, 1.0
-    while rung < budget:
-        share += left * (rung - reached) / budget
-        reached, rung, left = rung, rung * REDUCTION, left / REDUCTION
-    return share + left * (budget - reached) / budget
 
 
 def _sample(config: RunConfig, suggestion: dict[str, Any], store: Store) -> Sample:

@@ -12,6 +12,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from dtsinn.core.errors import InputError
+
+REDUCTION = 3.0
+"""Of the trials that reach a rung, one in so many goes on."""
+FIRST_PART = 2 / 3
+"""First rung as a part of the whole budget. Learning rates cross late: the ones that end best are
+among the worst before half of the budget, while they are high (benchmark ``efficiency``)."""
+BRACKETS = 1
+"""Trials all start at the first rung: where it is late, earlier ones are not worth a hedge."""
+
 
 class Halving:
     """The rungs, and what trials had there; no clock, no randomness, nothing of Ray.
@@ -21,9 +31,14 @@ class Halving:
         most: Steps of a whole trial; no rung stands there.
         reduction: Factor between rungs, and one over the part of trials that goes on; above 1.
         brackets: Number of brackets; the n-th leaves out the first n rungs.
+
+    Raises:
+        InputError: A reduction that leaves the rungs where they are.
     """
 
     def __init__(self, *, first: int, most: int, reduction: float, brackets: int = 1) -> None:
+        if not reduction > 1:
+            raise InputError("reduction of halving", got=reduction, wanted="a number above 1")
         self.first, self.most, self.reduction = first, most, reduction
         self.levels = tuple(_levels(first, most, reduction))
         self.brackets = max(1, min(brackets, len(self.levels) + 1))
@@ -66,3 +81,31 @@ def _levels(first: int, most: int, reduction: float) -> Iterable[int]:
     while round(level) < most:
         yield round(level)
         level *= reduction
+
+
+def halving_of(scheduler: str, steps: int, every: int) -> Halving | None:
+    """The halving of a scheduler; None where it stops nobody.
+
+    Args:
+        scheduler: ``asha``, ``hyperband`` (from the first report on, in all brackets) or ``none``.
+        steps: Of a whole trial.
+        every: Steps between its reports.
+    """
+    if scheduler == "none":
+        return None
+    if scheduler == "hyperband":
+        return Halving(first=every, most=steps, reduction=REDUCTION, brackets=steps)
+    first = every * math.ceil(FIRST_PART * steps / every)
+    return Halving(first=first, most=steps, reduction=REDUCTION, brackets=BRACKETS)
+
+
+def expected_share(halving: Halving) -> float:
+    """Part of all steps that trials take where at each rung the expected part goes on."""
+    shares = []
+    for bracket in range(halving.brackets):
+        share, reached, left = 0.0, 0, 1.0
+        for level in halving.levels[bracket:]:
+            share += left * (level - reached) / halving.most
+            reached, left = level, left / halving.reduction
+        shares.append(share + left * (halving.most - reached) / halving.most)
+    return sum(shares) / len(shares)

@@ -1,4 +1,23 @@
-"""The ledger: every event of a search, appended to one file before anything else hears of it."""
+"""The ledger: every event of a search, appended to one file before anything else hears of it.
+
+Each line is one JSON object with ``event`` and ``time_ms``:
+
+=========== ==================================================================================
+``sitting`` a driver began: ``host``, ``pid``, and the whole ``plan`` that it follows
+``begin``   a run began, or goes on: ``run``, a :class:`~dtsinn.core.tracker.RunStart`
+``warm``    a result of an earlier search: ``suggestion``, ``step``, ``values``, ``finished``
+``point``   to try before the sampler is asked: ``suggestion``, ``source``
+``suggest`` a trial was thought of: ``trial``, ``number``, ``suggestion``, ``seed``, ``source``
+``refuse``  a suggestion was refused before it was a trial: ``suggestion``, ``reason``
+``report``  a run reported: ``key``, ``step``, ``metrics``
+``restart`` a worker died and its trial began again: ``trial``, ``step``, ``lost_seconds``
+``repeat``  a report that came again and was not counted: ``trial``, ``step``
+``artifact``  files of a run: ``key``, ``path``, ``folder``
+``end``     a run ended: ``key``, ``status``, ``tags``
+=========== ==================================================================================
+
+``begin``, ``report``, ``artifact`` and ``end`` are told to the tracker (:mod:`~.spool`).
+"""
 
 from __future__ import annotations
 
@@ -10,40 +29,86 @@ from typing import Any
 
 from dtsinn.core.errors import InputError
 
+LEDGER = "ledger.jsonl"
+"""Its name in a search's folder."""
+
 
 class Ledger:
-    """An append-only file of JSON lines.
+    """An append-only file of JSON lines, with one writer.
 
-    An event is on the disk when :meth:`append` returns. A torn last line, as a kill leaves it, is
-    cut off when the ledger is opened again.
+    An event outlives this process when :meth:`append` returns, and the machine once it is synced:
+    reports within a moment (:meth:`sync`, which the spool calls), all others at once. A torn last
+    line, as a kill leaves it, is cut off when the ledger is opened for writing again.
+
+    Args:
+        path: Of the file.
+        readonly: Only to read; a torn last line is passed over.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, readonly: bool = False) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _cut_torn_line(path)
+        self._unsynced = False
+        if not readonly:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _cut_torn_line(path)
 
     def append(self, event: dict[str, Any]) -> None:
-        """Write one event, whole and synced."""
-        line = json.dumps(event, sort_keys=True, allow_nan=False) + "\n"
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        """Write one event whole, and sync it unless it is a report: those come by the hundred.
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        """All events, in order.
+        Raises:
+            OSError: The disk is full, or fails; nothing of the event is left.
+        """
+        line = (json.dumps(event, sort_keys=True, allow_nan=False) + "\n").encode()
+        # Without a buffer, which would write what it still holds when the file is closed.
+        with self.path.open("ab", buffering=0) as file:
+            before = file.seek(0, os.SEEK_END)
+            try:
+                while line:
+                    line = line[file.write(line) :]
+                self._unsynced = event.get("event") == "report"
+                if not self._unsynced:
+                    os.fsync(file.fileno())
+            except OSError:
+                os.truncate(self.path, before)
+                raise
+
+    def sync(self) -> None:
+        """Put on the disk what was appended.
+
+        Raises:
+            OSError: The disk is full, or fails.
+        """
+        if self._unsynced:
+            self._unsynced = False
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
+
+    def read(self, offset: int = 0, limit: int | None = None) -> tuple[list[dict[str, Any]], int]:
+        """Events from a byte ``offset`` on, at most ``limit``, and where the next one begins.
 
         Raises:
             InputError: A line is no JSON.
         """
+        events: list[dict[str, Any]] = []
         if not self.path.exists():
-            return
-        for number, line in enumerate(self.path.read_text(encoding="utf-8").splitlines(), 1):
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise InputError(f"{self.path}, line {number} is damaged", got=error) from None
+            return events, offset
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            for line in file:
+                if not line.endswith(b"\n") or len(events) == limit:
+                    break
+                try:
+                    events.append(json.loads(line))
+                except ValueError as error:
+                    raise InputError(
+                        f"{self.path}, at byte {offset}, is damaged", got=error
+                    ) from None
+                offset += len(line)
+        return events, offset
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """All events, in order; see :meth:`read`."""
+        return iter(self.read()[0])
 
 
 def _cut_torn_line(path: Path) -> None:

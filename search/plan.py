@@ -1,14 +1,34 @@
-"""The plan of a search: what to search, with what, and for how long."""
+"""The plan of a search: what to search, with what, for how long, and when to stop."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 from dtsinn.core.errors import InputError
+from dtsinn.search.objective import PSNR, Objective, read_objectives
+from dtsinn.search.samplers import check_sampler
 from dtsinn.search.space import SearchSpace
+from dtsinn.search.space_file import space_of
 
-SAMPLERS = ("tpe", "random")
-SCHEDULERS = ("asha", "none")
+SCHEDULERS = ("asha", "hyperband", "none")
+CHANGEABLE = {
+    "trials",
+    "time_budget_s",
+    "step_budget",
+    "gpu_hours",
+    "target",
+    "patience",
+    "concurrent",
+    "cpus_per_trial",
+    "gpus_per_trial",
+    "pack_gpus",
+    "workers_per_trial",
+    "cluster",
+}
+"""What a resumed search may be given anew; the rest decides what is searched, and stays."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,19 +36,32 @@ class SearchPlan:
     """What to search and with what.
 
     Raises:
-        InputError: An unknown sampler or scheduler.
+        InputError: An unknown sampler or scheduler, or parts that do not go together.
     """
 
     name: str
     store: str
     """Path or URL."""
     space: SearchSpace
+    objectives: tuple[Objective, ...] = PSNR
+    """The first one decides which trials are stopped and which one is registered."""
     trials: int = 50
     time_budget_s: float | None = None
+    """Of all sittings together."""
+    step_budget: int | None = None
+    """Training steps of all trials together."""
+    gpu_hours: float | None = None
+    """GPUs times hours, of all trials together."""
+    target: float | None = None
+    """Value of the first objective that is good enough."""
+    patience: int | None = None
+    """Trials that end without a better value of the first objective."""
     concurrent: int | None = None
     """Trials at a time; by default as many as cores and GPUs allow."""
     cpus_per_trial: float = 1
     gpus_per_trial: float = 0
+    pack_gpus: bool = False
+    """Trials share GPUs as their memory allows; ``gpus_per_trial`` is the most that one takes."""
     workers_per_trial: int = 1
     """Processes that train one trial together; each has the cores and GPUs of ``..._per_trial``."""
     sampler: str = "tpe"
@@ -47,9 +80,87 @@ class SearchPlan:
                 wanted=f"a multiple of {self.workers_per_trial}",
                 hint=f"fixed: {{accumulate: {self.workers_per_trial}}} in the space",
             )
-        for what, given, known in (
-            ("sampler", self.sampler, SAMPLERS),
-            ("scheduler", self.scheduler, SCHEDULERS),
-        ):
-            if given not in known:
-                raise InputError(f"no such {what}", got=repr(given), wanted=" or ".join(known))
+        if self.scheduler not in SCHEDULERS:
+            raise InputError(
+                "no such scheduler", got=repr(self.scheduler), wanted=", ".join(SCHEDULERS)
+            )
+        check_sampler(
+            self.sampler, self.space.parameters, trials=self.trials, scheduler=self.scheduler
+        )
+        if self.gpu_hours is not None and self.gpus_per_trial == 0:
+            raise InputError(
+                "a budget of GPU hours, but trials have no GPU", hint="--gpus-per-trial"
+            )
+        if self.pack_gpus and self.workers_per_trial > 1:
+            raise InputError("--gpus-per-trial auto", wanted="one worker per trial")
+        for what in ("time_budget_s", "step_budget", "gpu_hours", "patience"):
+            given = getattr(self, what)
+            if given is not None and not given > 0:
+                raise InputError(f"{what} of a search", got=given, wanted="above 0")
+
+    @property
+    def steps(self) -> int:
+        """Training steps of a whole trial."""
+        return int(self.space.base["steps"])
+
+    def as_data(self) -> dict[str, Any]:
+        """The plan as plain data; :func:`plan_of` reads it."""
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        return own | {
+            "space": {"name": self.space.name, "file": self.space.file},
+            "objectives": ",".join(map(str, self.objectives)),
+        }
+
+    def settings(self) -> dict[str, Any]:
+        """What it says beside name, store and space, flat; for people to read."""
+        return {
+            key: value
+            for key, value in self.as_data().items()
+            if key not in {"space", "name", "store", "cluster"} and value is not None
+        }
+
+
+def plan_of(data: Mapping[str, Any]) -> SearchPlan:
+    """The plan that :meth:`SearchPlan.as_data` wrote.
+
+    Raises:
+        InputError: It is not one, as of another version of dtsinn.
+    """
+    try:
+        given = dict(data)
+        space = space_of(given["space"]["name"], given["space"]["file"])
+        objectives = read_objectives(given["objectives"])
+        return SearchPlan(**(given | {"space": space, "objectives": objectives}))
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            "the plan of the search cannot be read", got=error, hint="the dtsinn that began it"
+        ) from None
+
+
+def changed_plan(plan: SearchPlan, given: Mapping[str, Any]) -> SearchPlan:
+    """The plan of a search that is resumed.
+
+    Args:
+        plan: As it was.
+        given: What was asked for now; only what :data:`CHANGEABLE` names can differ.
+
+    Raises:
+        InputError: Something else is to differ.
+    """
+    for key, value in given.items():
+        was = getattr(plan, key)
+        if key in CHANGEABLE or _plain(value) == _plain(was):
+            continue
+        raise InputError(
+            f"search {plan.name} cannot be resumed with another {key}",
+            got=getattr(value, "name", value),
+            wanted=getattr(was, "name", was),
+            hint="another --name",
+        )
+    known = {field.name: getattr(plan, field.name) for field in fields(plan)}
+    return SearchPlan(**(known | dict(given)))
+
+
+def _plain(value: Any) -> Any:
+    """What can be compared: of a space what its file says, wherever that was read."""
+    return json.dumps(value.file, sort_keys=True) if isinstance(value, SearchSpace) else value

@@ -22,11 +22,13 @@ class Referee:
         space: Where suggestions come from.
         frames: T of the store.
         size: Y and X of the store's slices.
+        most_bytes: Memory that a training may take so that it fits its GPU; None asks for none.
     """
 
     space: SearchSpace
     frames: int
     size: tuple[int, int]
+    most_bytes: int | None = None
 
     def __call__(self, suggestion: Mapping[str, Any]) -> str:
         """The reason in words, or nothing."""
@@ -36,6 +38,10 @@ class Referee:
             return str(error)
         if isinstance(config.model, SpectralConfig):
             return ""
+        if self.most_bytes is not None:
+            takes = footprint(config, self.frames, self.size).total
+            if takes > self.most_bytes:
+                return f"{takes / MiB:.0f} MiB; the GPU has {self.most_bytes / MiB:.0f} to spare"
         # The cheap limits first: to know the memory, a step must be taken.
         for limit in sorted(self.space.limits, key=lambda one: one.quantity == "memory"):
             if limit.quantity == "parameters":

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import (
     BaseSampler,
-    GPSampler,
     GridSampler,
     NSGAIISampler,
     QMCSampler,
@@ -18,6 +17,7 @@ from optuna.samplers import (
 )
 
 from dtsinn.core.errors import InputError
+from dtsinn.search.foresight import ForesightSampler
 from dtsinn.search.space import Parameter, values_of
 
 SAMPLERS = ("tpe", "gp", "qmc", "random", "nsga2", "grid")
@@ -46,10 +46,11 @@ def make_sampler(
                 seed=seed,
                 n_startup_trials=startup,
                 constant_liar=True,
-                warn_independent_sampling=False,
             )
         if name == "gp":
-            return GPSampler(seed=seed, n_startup_trials=startup, warn_independent_sampling=False)
+            return ForesightSampler(
+                seed=seed, n_startup_trials=startup, warn_independent_sampling=False
+            )
         if name == "qmc":
             return QMCSampler(
                 seed=seed,

@@ -1,8 +1,15 @@
-"""One trial: what a Ray worker does. It trains, reports and checkpoints; it writes nowhere else."""
+"""One trial: what a Ray worker does. It trains, reports and checkpoints; it writes nowhere else.
+
+Its checkpoints lie in the search's folder, so that whoever is started next in its place, by Ray
+after a fault or by another driver, goes on from the last one.
+"""
 
 from __future__ import annotations
 
-import tempfile
+import errno
+import os
+import time
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +17,21 @@ from typing import Any
 
 import torch
 from ray import tune
+from safetensors import SafetensorError
 
 from dtsinn.core.config import from_mapping
-from dtsinn.core.errors import DivergedError, InputError, RunError, StoreError
-from dtsinn.data.store import open_store
+from dtsinn.core.errors import DivergedError, InputError, StoreError
+from dtsinn.data.store import Store, open_store
 from dtsinn.networks.config import SpectralConfig
 from dtsinn.search.basis import score_basis
 from dtsinn.search.parallel import Workers, train_in_parallel
-from dtsinn.search.suggest import OBJECTIVE
 from dtsinn.training.config import RunConfig, changed
-from dtsinn.training.loop import Report, train
+from dtsinn.training.loop import Report
+from dtsinn.training.run import train_here
 from dtsinn.training.state import TrainingState, latest_checkpoint
+
+NO_SPACE = os.strerror(errno.ENOSPC)
+"""How safetensors, too, says that the disk is full."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,68 +42,81 @@ class TrialPlan:
     """Path or URL, the same on every node."""
     base: dict[str, Any]
     """Run configuration that suggestions change."""
+    trials: Path
+    """Folder of the trials, the same on every node; each has one in it."""
     threads: int
     device: str
     workers: Workers | None = None
     """Processes that train each trial together; None is the trial's own process alone."""
 
 
-def run_trial(suggestion: dict[str, Any], plan: TrialPlan) -> None:
-    """Train one suggestion (dotted keys), reporting to Ray Tune at every validation.
+def run_trial(config: dict[str, Any], plan: TrialPlan) -> None:
+    """Train one suggestion, reporting to Ray Tune at every validation.
 
     What the configuration does wrong (divergence, a lost inverse, no memory) is reported as a
-    ``reason``, an answer for the sampler. Everything else is a fault and raised.
+    ``reason``, an answer for the sampler. A full disk is reported as ``halt``. Everything else is
+    a fault and raised.
+
+    Args:
+        config: ``trial``, its name, and ``suggestion``, by dotted key.
+        plan: Of all trials.
     """
     torch.set_num_threads(plan.threads)
     try:
-        _train(suggestion, plan)
+        _train(config["suggestion"], plan.trials / config["trial"], plan)
     except StoreError:
         raise  # no configuration is to blame for a damaged store
     except (DivergedError, InputError, MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
             raise
-        tune.report({OBJECTIVE: float("nan"), "step": 0, "finished": False, "reason": str(error)})
+        _answer(reason=str(error) or type(error).__name__)
+    except (OSError, SafetensorError) as error:
+        if getattr(error, "errno", None) != errno.ENOSPC and NO_SPACE not in str(error):
+            raise
+        _answer(halt=f"no space left for checkpoints in {plan.trials}")
 
 
-def _train(suggestion: dict[str, Any], plan: TrialPlan) -> None:
+def _answer(**what: str) -> None:
+    tune.report({"step": 0, "finished": False} | what)
+
+
+def _train(suggestion: dict[str, Any], folder: Path, plan: TrialPlan) -> None:
     config = from_mapping(RunConfig, changed(plan.base, suggestion), "suggestion")
     store = open_store(plan.store, need_truth=True)
     if isinstance(config.model, SpectralConfig):
-        tune.report(score_basis(store, config.model) | {"step": config.steps, "finished": True})
+        scores = score_basis(store, config.model) | {"parameters": 0.0}
+        now = int(time.time() * 1000)
+        tune.report(scores | {"step": config.steps, "finished": True, "time_ms": now})
         return
-    state = _restored(plan) or TrainingState(config, store.header.protocol.frames, plan.device)
-    if plan.workers is None:
-        for report in train(store, state):
-            with tempfile.TemporaryDirectory() as folder:
-                state.write(Path(folder))
-                _report(report, Path(folder))
-        return
-    run = Path(tune.get_context().get_trial_dir()) / "run"
+    checkpoint = latest_checkpoint(folder)
+    if checkpoint is None:
+        state = TrainingState(config, store.header.protocol.frames, plan.device)
+    else:
+        state = TrainingState.load(checkpoint, plan.device)
+    parameters = float(sum(p.numel() for p in state.network.parameters()))
     # Closed at once when the trial is stopped: its workers stop then.
-    with closing(train_in_parallel((store,), state, run, plan.workers)) as reports:
+    with closing(_reports(store, state, folder, plan)) as reports:
         for report in reports:
-            checkpoint = latest_checkpoint(run)
-            if checkpoint is None:
-                raise RunError(f"the workers left no checkpoint in {run}")
-            _report(report, checkpoint)
+            tune.report(
+                report.metrics
+                | {
+                    "step": report.step,
+                    "finished": report.finished,
+                    "time_ms": report.time_ms,
+                    "parameters": parameters,
+                }
+            )
 
 
-def _report(report: Report, checkpoint: Path) -> None:
-    tune.report(
-        report.metrics | {"step": report.step, "finished": report.finished, "reason": ""},
-        checkpoint=tune.Checkpoint.from_directory(str(checkpoint)),
-    )
+def _reports(
+    store: Store, state: TrainingState, folder: Path, plan: TrialPlan
+) -> Generator[Report]:
+    """The trial's reports; each finds a checkpoint of its step in the folder."""
+    if plan.workers is None:
+        return train_here((store,), state, folder)
+    return train_in_parallel((store,), state, folder, plan.workers)
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
     """On the CPU torch raises a plain RuntimeError."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def _restored(plan: TrialPlan) -> TrainingState | None:
-    """The state of the trial's last checkpoint, when Ray starts it again."""
-    checkpoint = tune.get_checkpoint()
-    if checkpoint is None:
-        return None
-    with checkpoint.as_directory() as folder:
-        return TrainingState.load(Path(folder), plan.device)

@@ -30,6 +30,9 @@ COMMANDS = [
     "protocols",
     "train",
     "search",
+    "status",
+    "stop",
+    "report",
     "evaluate",
     "models",
     "export",
@@ -269,7 +272,7 @@ def test_a_wrong_space_is_refused(
     [
         (["--space", "quikc"], "no such space; got 'quikc'"),
         (["--time-budget", "2 hours"], "wanted such as 90s, 30m or 2h"),
-        (["--sampler", "magic"], "no such sampler; got 'magic'; wanted tpe or random"),
+        (["--sampler", "magic"], "no such sampler; got 'magic'; wanted tpe, gp"),
         (["--scheduler", "magic"], "no such scheduler"),
         (["--name", "a/b"], "name of the search"),
         (["--cluster", "127.0.0.1:9"], "no Ray cluster at 127.0.0.1:9"),

@@ -11,7 +11,8 @@ from rich.console import Console
 from dtsinn.core.workspace import Workspace
 from dtsinn.road import Found, search_and_promote
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.space import SearchSpace, load_space
+from dtsinn.search.space import SearchSpace
+from dtsinn.search.space_file import load_space
 
 SPACE = """
 base: default
@@ -48,4 +49,6 @@ def done(small_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
     folder = tmp_path_factory.mktemp("search")
     workspace = Workspace(folder / "workspace")
     plan = SearchPlan(name="first", store=str(small_path), space=space_of(folder), trials=5, seed=3)
-    return Done(search_and_promote(plan, workspace, QUIET), workspace, plan)
+    found = search_and_promote(plan, workspace, QUIET)
+    assert isinstance(found, Found)
+    return Done(found, workspace, plan)

@@ -17,11 +17,12 @@ from dtsinn.core.config import from_mapping
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
 from dtsinn.networks.config import SpectralConfig
-from dtsinn.road import search_bases
+from dtsinn.road import search_and_promote
 from dtsinn.search.basis import score_basis
 from dtsinn.search.ledger import Ledger
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.space import load_space
+from dtsinn.search.run import SearchResult
+from dtsinn.search.space_file import load_space
 from dtsinn.training.config import changed
 
 
@@ -31,11 +32,12 @@ def searched(small_path: Path, tmp_path_factory: pytest.TempPathFactory):
     workspace = Workspace(tmp_path_factory.mktemp("bases") / "workspace")
     space = load_space("spectral")
     plan = SearchPlan(name="bases", store=str(small_path), space=space, trials=2, seed=1)
-    return search_bases(plan, workspace, Console(quiet=True)), workspace
+    return search_and_promote(plan, workspace, Console(quiet=True)), workspace
 
 
 def test_a_search_over_bases_finds_one_and_makes_no_package(searched, small_path: Path) -> None:
     result, workspace = searched
+    assert isinstance(result, SearchResult)
     assert result.states == {"finished": 2}
     assert result.package is None
     assert not (workspace.searches / "bases" / "separator").exists()

@@ -20,7 +20,7 @@ from dtsinn.data.store import open_store
 from dtsinn.search.parallel import Workers, train_in_parallel
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import run_search
-from dtsinn.search.space import load_space
+from dtsinn.search.space_file import load_space
 from dtsinn.training.config import RunConfig, load_run_config
 from dtsinn.training.loop import train
 from dtsinn.training.state import TrainingState
@@ -122,7 +122,7 @@ def test_trials_of_a_search_may_have_workers_and_stop_them(
         workers_per_trial=2,
         concurrent=1,
     )
-    result = run_search(plan, Workspace(tmp_path / "w"), NullTracker(), Console(quiet=True))
+    result = run_search(plan, Workspace(tmp_path / "w"), NullTracker, Console(quiet=True))
     assert sum(result.states.values()) == 3
     assert result.states["finished"] >= 1
     assert result.package is not None

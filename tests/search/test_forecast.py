@@ -10,9 +10,9 @@ import torch
 from dtsinn.core.errors import InputError
 from dtsinn.data.store import Store
 from dtsinn.networks.build import build_network, parameter_count
-from dtsinn.search.forecast import SAMPLES, expected_share, forecast
+from dtsinn.search.forecast import SAMPLES, forecast
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.space import load_space
+from dtsinn.search.space_file import load_space
 
 SPACE = """
 fixed: {steps: 900, validate_every: 100}
@@ -44,8 +44,8 @@ def test_samples_and_cost(small_store: Store, tmp_path: Path) -> None:
         assert sample.takes.activations > 0
         assert sample.step_seconds > 0
     assert told.steps == 10 * 900
-    # 100 steps for all, 200 more for a third, 600 more for a ninth.
-    assert told.expected_steps == round(10 * (100 + 200 / 3 + 600 / 9))
+    # 600 steps for all, 300 more for a third.
+    assert told.expected_steps == round(10 * (600 + 300 / 3))
     mean = sum(sample.step_seconds for sample in told.samples) / SAMPLES
     assert told.seconds == pytest.approx(told.expected_steps * mean / 2)
 
@@ -72,11 +72,3 @@ def test_constraints_that_nothing_meets_are_one_clear_line(
     text = "{parameters: {model.width: {int: [4, 64]}}, constraints: [parameters <= 10]}"
     with pytest.raises(InputError, match=r"none of 200 suggestions may be tried; got \d+ param"):
         forecast(plan(tmp_path, text), small_store, at_a_time=1)
-
-
-@pytest.mark.parametrize(
-    ("budget", "every", "share"),
-    [(100, 100, 1.0), (300, 100, (100 + 200 / 3) / 300), (250, 100, (100 + 150 / 3) / 250)],
-)
-def test_the_share_that_asha_takes(budget: int, every: int, share: float) -> None:
-    assert expected_share(budget, every) == pytest.approx(share)

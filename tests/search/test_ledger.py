@@ -1,4 +1,4 @@
-"""The ledger and its delivery: nothing lost, nothing out of order."""
+"""The ledger: nothing lost, nothing torn, nothing out of order."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 
 from dtsinn.core.errors import InputError
-from dtsinn.core.tracker import NullTracker, RunStart
-from dtsinn.search.events import Recorder
 from dtsinn.search.ledger import Ledger
 
 
@@ -41,7 +39,7 @@ def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
 def test_a_damaged_line_in_the_middle_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     path.write_text("no json\n")
-    with pytest.raises(InputError, match="line 1 is damaged"):
+    with pytest.raises(InputError, match=r"ledger.jsonl, at byte 0, is damaged"):
         list(Ledger(path))
 
 
@@ -69,43 +67,60 @@ def test_a_killed_writer_leaves_every_event_that_it_was_told_of(tmp_path: Path) 
     assert len(numbers) >= len(told)
 
 
-class Outage(NullTracker):
-    """A tracker that can be down."""
-
-    def __init__(self) -> None:
-        self.down = False
-        self.told: list[tuple[str, object]] = []
-
-    def begin(self, run: RunStart) -> None:
-        self._tell("begin", run.key)
-
-    def report(self, key, step, metrics, time_ms) -> None:
-        self._tell("report", step)
-
-    def end(self, key, status, time_ms, tags=None) -> None:
-        self._tell("end", status)
-
-    def _tell(self, what: str, value: object) -> None:
-        if self.down:
-            raise ConnectionError("no answer")
-        self.told.append((what, value))
+def test_reading_goes_on_where_it_ended(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    for number in range(5):
+        ledger.append(event(number))
+    first, offset = ledger.read(0, 2)
+    rest, end = ledger.read(offset)
+    assert first + rest == [event(number) for number in range(5)]
+    assert end == ledger.path.stat().st_size
+    assert ledger.read(end) == ([], end)
 
 
-def test_an_outage_delays_and_loses_nothing(tmp_path: Path) -> None:
-    tracker = Outage()
-    recorder = Recorder(Ledger(tmp_path / "ledger.jsonl"), tracker)
-    start = {
-        "key": "a", "name": "a", "kind": "search", "experiment": "e", "time_ms": 0,
-        "parent": None, "parameters": {}, "tags": {}, "description": "",
-    }  # fmt: skip
-    recorder.record({"event": "begin", "run": start})
-    tracker.down = True
-    for number in range(3):
-        recorder.record(event(number))
-    assert recorder.deliver() == 3
-    assert tracker.told == [("begin", "a")]
-    tracker.down = False
-    recorder.record({"event": "end", "key": "a", "status": "finished", "time_ms": 9, "tags": {}})
-    assert tracker.told[1:] == [("report", 0), ("report", 1), ("report", 2), ("end", "finished")]
-    assert recorder.deliver() == 0
-    assert len(list(recorder.ledger)) == 5
+def test_a_reader_passes_over_a_torn_line_and_leaves_the_file_alone(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    Ledger(path).append(event(0))
+    torn = path.read_bytes() + b'{"event": "rep'
+    path.write_bytes(torn)
+    assert list(Ledger(path, readonly=True)) == [event(0)]
+    assert path.read_bytes() == torn
+
+
+def test_a_file_of_one_torn_line_is_an_empty_ledger(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    path.write_text('{"event": "rep')
+    assert list(Ledger(path)) == []
+    assert path.read_bytes() == b""
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from dtsinn.search.ledger import Ledger
+ledger = Ledger(Path(sys.argv[1]))
+ledger.append({"number": 0})
+room = ledger.path.stat().st_size + int(sys.argv[2])
+soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+try:
+    ledger.append({"number": 1, "long": "x" * 100})
+except OSError as error:
+    print(error.strerror)
+resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+ledger.append({"number": 2})
+"""
+
+
+@pytest.mark.parametrize("room", [0, 7, 60])
+def test_of_an_event_that_a_full_disk_refuses_nothing_is_left(tmp_path: Path, room: int) -> None:
+    path = tmp_path / "ledger.jsonl"
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(path), str(room)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == "File too large\n"
+    assert [entry["number"] for entry in Ledger(path)] == [0, 2]

@@ -8,7 +8,8 @@ from dtsinn.core.config import config_names
 from dtsinn.core.errors import InputError
 from dtsinn.networks.config import SpectralConfig
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.space import describe, load_space
+from dtsinn.search.space import describe
+from dtsinn.search.space_file import load_space
 
 OWNERS_WISH = {"model.blocks", "loss.backward", "loss.consistency"}
 
@@ -181,3 +182,40 @@ def test_branches_are_said(write) -> None:
 def test_an_unknown_sampler_or_scheduler_is_refused(what: str) -> None:
     with pytest.raises(InputError, match=f"no such {what}; got 'x'"):
         SearchPlan(name="a", store="s", space=load_space("quick"), **{what: "x"})
+
+
+POINTS = (
+    "{parameters: {model.blocks: {choice: [1, 2]}, loss.backward: {float: [0, 1]}}, points: %s}"
+)
+
+
+def test_points_of_a_space_may_leave_parameters_out(write) -> None:
+    space = load_space(write(POINTS % "[{model.blocks: 2}, {model.blocks: 1, loss.backward: 0.5}]"))
+    assert space.points == ({"model.blocks": 2}, {"model.blocks": 1, "loss.backward": 0.5})
+    assert not space.contains(space.points[0])
+    assert space.contains(space.points[1])
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        ("[{model.blocks: 3}]", "space mine: points: model.blocks; got 3; wanted 1, 2"),
+        ("[{loss.backward: 1.5}]", "points: loss.backward; got 1.5; wanted 0 to 1"),
+        ("[{loss.backward: high}]", "points: loss.backward; got 'high'"),
+        ("[{model.width: 8}]", "points; got model.width; wanted one of loss.backward"),
+        ("[{model.blokcs: 1}]", "unknown key; got model.blokcs; try model.blocks"),
+    ],
+)
+def test_a_point_outside_its_space_is_one_clear_line(write, points: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_space(write(POINTS % points))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_point_belongs_where_its_branch_is_searched(write) -> None:
+    space = load_space(write(BRANCHES))
+    assert space.contains({"model.kind": "unet", "model.levels": 2})
+    assert not space.contains({"model.kind": "unet"})
+    assert space.contains({"model.kind": "temporal"})
+    assert not space.contains({"model.kind": "invertible", "model.subnet": "dense"})

@@ -1,0 +1,173 @@
+"""Warm starts: what earlier searches, registered models and a user's own points bring a search."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dtsinn.core.config import flatten, parse_yaml, read_yaml, to_mapping
+from dtsinn.core.errors import DtsinnError, InputError
+from dtsinn.core.workspace import Workspace
+from dtsinn.data.store import Store
+from dtsinn.deploy.package import read_info
+from dtsinn.registry.references import resolve
+from dtsinn.registry.tracking import connect_existing
+from dtsinn.registry.trials import RecordedSearch, RecordedTrial, recorded_search
+from dtsinn.registry.versions import get_version
+from dtsinn.search.history import read_history
+from dtsinn.search.ledger import LEDGER
+from dtsinn.search.plan import SearchPlan, plan_of
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
+"""What a search can be called."""
+BEST = 3
+"""Of a search on another store, so many of its best are tried first (uncited)."""
+
+Points = list[Mapping[str, Any]]
+
+
+def beginnings(
+    refs: Sequence[str], plan: SearchPlan, store: Store, workspace: Workspace
+) -> tuple[Points, Points]:
+    """What a search begins with.
+
+    A search on the same store, for the same steps and objectives, teaches the sampler all its
+    results. Of another one the best suggestions that this space holds are tried first. Of a model
+    the settings are tried, and so are the points of a file.
+
+    Args:
+        refs: Names of searches, REFs of models, or YAML files with ``points``.
+        plan: Of the search that begins.
+        store: That it searches on.
+        workspace: Where searches and models are looked up.
+
+    Returns:
+        Points to try, and results to know (``warm`` events).
+
+    Raises:
+        InputError: Nothing has that name, or what it brings does not belong to the space.
+    """
+    points: Points = []
+    results: Points = []
+    for ref in refs:
+        if ref.endswith((".yaml", ".yml")):
+            points += _points_of_file(Path(ref), plan)
+        else:
+            earlier = _earlier(ref, workspace)
+            if earlier is None:
+                points.append(_point_of_model(ref, plan, workspace))
+                continue
+            tried, known = _of_search(ref, earlier, plan, store)
+            points += tried
+            results += known
+    return points, results
+
+
+def _points_of_file(path: Path, plan: SearchPlan) -> Points:
+    content = read_yaml(path).get("points")
+    if not isinstance(content, list) or not all(isinstance(point, dict) for point in content):
+        raise InputError(f"{path} holds no points", wanted="points: [{model.blocks: 2, ...}, ...]")
+    for point in content:
+        plan.space.check_point(point, str(path))
+    return list(content)
+
+
+def _earlier(name: str, workspace: Workspace) -> RecordedSearch | None:
+    """An earlier search: as its ledger tells it, else as MLflow does; None if there is none."""
+    folder = workspace.searches / name
+    if re.fullmatch(NAME, name) is None:
+        return None
+    if not (folder / LEDGER).is_file():
+        try:
+            return recorded_search(connect_existing(workspace), name)
+        except DtsinnError:  # no workspace, or no server: then it is no search's name
+            return None
+    history = read_history(folder)
+    if not history.run:
+        return None
+    plan = plan_of(history.plan)
+    return RecordedSearch(
+        store_digest=history.run["tags"].get("store.digest", ""),
+        objectives=",".join(map(str, plan.objectives)),
+        trials=[
+            RecordedTrial(
+                name=trial.name,
+                settings=flatten(plan.space.base) | trial.suggestion,
+                metrics=trial.metrics,
+                step=trial.step,
+                finished=trial.state == "finished",
+            )
+            for trial in history.trials.values()
+            if trial.state in {"finished", "pruned"} and trial.points
+        ],
+    )
+
+
+def _of_search(
+    name: str, earlier: RecordedSearch, plan: SearchPlan, store: Store
+) -> tuple[Points, Points]:
+    """Points to try and results to know of an earlier search."""
+    fitting = [
+        (trial, point)
+        for trial in earlier.trials
+        if plan.space.contains(point := _within(trial.settings, plan))
+    ]
+    if not fitting:
+        raise InputError(f"--warm-start {name}", got="no trial that this space holds")
+    comparable = (
+        earlier.store_digest == store.header.digest
+        and earlier.objectives == ",".join(map(str, plan.objectives))
+        and all(trial.settings.get("steps") == plan.steps for trial, _ in fitting)
+    )
+    if not comparable:
+        first = plan.objectives[0]
+        sign = -1 if first.maximise else 1
+        rated = [(sign * first.value(trial.metrics), point) for trial, point in fitting]
+        best = sorted((one for one in rated if math.isfinite(one[0])), key=lambda one: one[0])
+        return [point for _, point in best[:BEST]], []
+    values = [[one.value(trial.metrics) for one in plan.objectives] for trial, _ in fitting]
+    return [], [
+        {
+            "event": "warm",
+            "from": f"{name}/{trial.name}",
+            "suggestion": point,
+            "step": trial.step,
+            "values": own,
+            "finished": trial.finished,
+        }
+        for (trial, point), own in zip(fitting, values, strict=True)
+        if all(map(math.isfinite, own))
+    ]
+
+
+def _point_of_model(ref: str, plan: SearchPlan, workspace: Workspace) -> Mapping[str, Any]:
+    """The settings of a model that this space searches; those outside its ranges are left out."""
+    try:
+        model = resolve(ref, workspace)
+    except DtsinnError as error:
+        raise InputError(
+            f"--warm-start {ref} is neither a search nor a model", got=error.what
+        ) from None
+    settings = flatten({"model": to_mapping(read_info(model.path).model)})
+    if model.version is not None:
+        tracker = connect_existing(workspace)
+        run = tracker.find_run(get_version(tracker, model.name, model.version).run_id)
+        if run is not None:
+            settings |= {key: parse_yaml(text, key) for key, text in run.data.params.items()}
+    point = _within(settings, plan)
+    if not point:
+        raise InputError(f"--warm-start {ref}", got="no setting that this space searches")
+    return point
+
+
+def _within(settings: Mapping[str, Any], plan: SearchPlan) -> dict[str, Any]:
+    """Of settings those that the space searches, where they lie in its ranges."""
+    point: dict[str, Any] = {}
+    for parameter in plan.space.parameters:
+        key = parameter.key
+        if parameter.holds(point) and key in settings and parameter.has(settings[key]):
+            point[key] = settings[key]
+    return point

@@ -1,0 +1,281 @@
+"""Commands that search: begin or resume one, see where all stand, end one gently."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from typing import Annotated, Any
+
+import typer
+
+from dtsinn import terminal
+from dtsinn.commands.options import ROOT, AsJson, Debug, Quiet, Root, StorePath
+from dtsinn.commands.train import name_of
+from dtsinn.core.errors import InputError
+from dtsinn.core.workspace import Workspace
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: dtsinn search brain.zarr --space quick --trials 8 --name first")
+def search(
+    ctx: typer.Context,
+    store: StorePath,
+    space: Annotated[str, typer.Option(help="Search space: name or YAML file.")] = "default",
+    objective: Annotated[
+        str,
+        typer.Option(help="METRIC:max or METRIC:min; several, with commas, give a Pareto front."),
+    ] = "psnr:max",
+    trials: Annotated[int, typer.Option(min=1, help="Number of trials.")] = 50,
+    time_budget: Annotated[
+        str | None, typer.Option(help="Stop after this time: 90s, 30m, 2h.")
+    ] = None,
+    max_steps: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many training steps of all trials.")
+    ] = None,
+    max_gpu_hours: Annotated[
+        float | None, typer.Option(help="Stop after so many GPUs times hours.")
+    ] = None,
+    target: Annotated[
+        float | None, typer.Option(help="Stop when the first objective is as good as this.")
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Stop when so many trials ended without a better one.")
+    ] = None,
+    concurrent: Annotated[
+        int | None, typer.Option(min=1, help="Trials at a time; by default what fits.")
+    ] = None,
+    cpus_per_trial: Annotated[float, typer.Option(min=0.1, help="Cores of a trial.")] = 1,
+    gpus_per_trial: Annotated[
+        str, typer.Option(help="GPUs, or parts, of a trial; auto packs them by memory.")
+    ] = "0",
+    workers_per_trial: Annotated[
+        int, typer.Option(min=1, help="Processes that train a trial together, each with the above.")
+    ] = 1,
+    sampler: Annotated[str, typer.Option(help="tpe, gp, qmc, random, nsga2 or grid.")] = "tpe",
+    scheduler: Annotated[str, typer.Option(help="asha, hyperband or none.")] = "asha",
+    warm_start: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Begin from a search, a model or a file of points."),
+    ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Ray cluster; by default this machine.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the search; by default the time.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the search of this --name.")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show the space, samples of it and the cost, and stop."),
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the suggestions.")] = 0,
+    workspace: Root = ROOT,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Search for the best separator, register it, and promote it if it passes the gate.
+
+    Whichever budget is spent first ends it. Ctrl-C keeps what is under way for --resume.
+    The same seed gives the same suggestions when trials run one at a time (--concurrent 1).
+    """
+    from dtsinn.data.store import open_store
+    from dtsinn.search.objective import read_objectives
+    from dtsinn.search.plan import SearchPlan
+    from dtsinn.search.space_file import load_space
+
+    if resume and (name is None or warm_start or dry_run):
+        raise InputError("--resume", wanted="--name NAME, and neither --warm-start nor --dry-run")
+    given: dict[str, Any] = {
+        "space": load_space(space) if not resume or _is_given(ctx, "space") else None,
+        "objectives": read_objectives(objective),
+        "trials": trials,
+        "time_budget_s": None if time_budget is None else _seconds(time_budget),
+        "step_budget": max_steps,
+        "gpu_hours": max_gpu_hours,
+        "target": target,
+        "patience": patience,
+        "concurrent": concurrent,
+        "cpus_per_trial": cpus_per_trial,
+        "gpus_per_trial": _gpus(gpus_per_trial),
+        "pack_gpus": gpus_per_trial == "auto",
+        "workers_per_trial": workers_per_trial,
+        "sampler": sampler,
+        "scheduler": scheduler,
+        "seed": seed,
+        "cluster": cluster,
+    }
+    opened = open_store(store, need_truth=True)
+    at = Workspace(workspace)
+    if resume:
+        from dtsinn.search.history import read_history
+        from dtsinn.search.plan import changed_plan, plan_of
+
+        before = plan_of(read_history(at.searches / name_of(name, "search")).plan)
+        changes = {key: value for key, value in given.items() if _is_given(ctx, _OPTIONS[key])}
+        plan = changed_plan(before, changes | {"store": before.store, "name": before.name})
+        plan = dataclasses.replace(plan, store=store)
+    else:
+        plan = SearchPlan(name=name_of(name, "search"), store=store, **given)
+    if dry_run:
+        from dtsinn.commands.forecast_table import say_forecast
+
+        say_forecast(plan, opened)
+        return
+    from dtsinn.road import Found, search_and_promote
+
+    found = search_and_promote(
+        plan, at, terminal.live(quiet), resume=resume, warm_start=warm_start or []
+    )
+    result = found.search if isinstance(found, Found) else found
+    _say_search(result)
+    if isinstance(found, Found):
+        terminal.say(f"registered as {found.version.ref}")
+        for line in found.gate.lines():
+            terminal.say(line)
+        terminal.say(f"try: dtsinn evaluate --model {found.version.ref}", quiet=quiet)
+        return
+    again = f"dtsinn search {shlex.quote(store)} --name {plan.name} --resume{_where(ctx)}"
+    if result.interrupted:
+        terminal.complain(f"interrupted ({result.over}); what was under way is kept; try {again}")
+        raise typer.Exit(130 if result.over in {"Ctrl-C", "SIGTERM"} else 1)
+    if result.undelivered:
+        terminal.complain(
+            f"MLflow has not got {result.undelivered} events; they are kept, and the best trial "
+            f"is not registered yet; try {again} when it answers"
+        )
+    elif result.package is None:
+        terminal.say("nothing to register: spectral analysis has no weights")
+
+
+@app.command(epilog="Example: dtsinn status first")
+def status(
+    ctx: typer.Context,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One search; all by default.")
+    ] = None,
+    as_json: AsJson = False,
+    workspace: Root = ROOT,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Show where searches stand; mend what killed ones left, deliver what MLflow has not got."""
+    from dtsinn.registry.tracking import connect
+    from dtsinn.search.history import search_folder, search_names
+    from dtsinn.search.reconcile import standing
+
+    at = Workspace(workspace)
+    folders = [search_folder(at, one) for one in ([name] if name else search_names(at))]
+    told = [standing(folder, lambda: connect(at)) for folder in folders]
+    if as_json:
+        terminal.say_json([dataclasses.asdict(one) for one in told])
+        return
+    if not told:
+        terminal.say("no searches yet")
+        return
+    rows = [
+        [
+            one.name,
+            f"running: {one.driver}" if one.driver else one.state,
+            f"{one.ended}/{one.planned}",
+            ", ".join(f"{count} {state}" for state, count in sorted(one.trials.items())),
+            "" if one.best is None else f"{one.best:.4g} in {one.best_trial}",
+            f"{one.steps:,}",
+            str(one.undelivered),
+        ]
+        for one in told
+    ]
+    terminal.say_table(
+        ["search", "state", "trials", "of them", "best", "steps", "undelivered"], rows
+    )
+    for one in told:
+        for line in (one.reason, *one.repaired):
+            if line:
+                terminal.say(f"{one.name}: {line}")
+        if one.resume:
+            terminal.say(f"{one.name}: try {one.resume}{_where(ctx)}")
+
+
+@app.command(epilog="Example: dtsinn stop first")
+def stop(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The search.")],
+    workspace: Root = ROOT,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """End a running search gently: what its trials have reached is kept, registered and judged."""
+    from dtsinn.search.driver import STOP
+    from dtsinn.search.history import search_folder
+    from dtsinn.search.lock import holder, is_driven
+
+    folder = search_folder(Workspace(workspace), name)
+    if not is_driven(folder):
+        raise InputError(f"search {name} is not running", hint=f"dtsinn status {name}")
+    (folder / STOP).touch()
+    terminal.say(f"search {name}, driven by {holder(folder)}, will end within seconds")
+
+
+_OPTIONS = {
+    "objectives": "objective",
+    "time_budget_s": "time_budget",
+    "step_budget": "max_steps",
+    "gpu_hours": "max_gpu_hours",
+    "pack_gpus": "gpus_per_trial",
+} | {
+    key: key
+    for key in (
+        "space", "trials", "target", "patience", "concurrent", "cpus_per_trial",
+        "gpus_per_trial", "workers_per_trial", "sampler", "scheduler", "seed", "cluster",
+    )
+}  # fmt: skip
+"""Name of the option that gives each part of a plan."""
+
+
+def _is_given(ctx: typer.Context, option: str) -> bool:
+    source = ctx.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _where(ctx: typer.Context) -> str:
+    """The workspace in a command to type, where one was given."""
+    given = _is_given(ctx, "workspace")
+    return f" --workspace {shlex.quote(str(ctx.params['workspace']))}" if given else ""
+
+
+def _say_search(result: Any) -> None:
+    states = ", ".join(f"{count} {state}" for state, count in sorted(result.states.items()))
+    best = f"; best {result.best_psnr:.2f} dB in {result.best_trial}" if result.best_trial else ""
+    terminal.say(f"search {result.name}: {states}{best}")
+    if result.over and not result.interrupted:
+        terminal.say(f"it ended early: {result.over}")
+    if result.suggestion:
+        tried = ", ".join(f"{key}={_short(value)}" for key, value in result.suggestion.items())
+        terminal.say(f"with {tried}")
+    if result.front:
+        terminal.say(f"no other trial beats in all objectives: {', '.join(result.front)}")
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _gpus(text: str) -> float:
+    if text == "auto":
+        return 1.0
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise InputError("--gpus-per-trial", got=repr(text), wanted="a number, or auto")
+    return number
+
+
+def _seconds(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    if not match or float(match[1]) <= 0:
+        raise InputError("--time-budget", got=repr(text), wanted="such as 90s, 30m or 2h")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]

@@ -1,0 +1,66 @@
+"""The trials of a search as MLflow has them: for whoever has the registry but not the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dtsinn.core.config import parse_yaml
+from dtsinn.registry.names import told_as
+from dtsinn.registry.tracking import KIND, STATUS, MlflowTracker
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedTrial:
+    """One trial that ended."""
+
+    name: str
+    settings: Mapping[str, Any]
+    """The whole configuration, by dotted key."""
+    metrics: Mapping[str, float]
+    """Of its last report."""
+    step: int
+    """Training steps behind it."""
+    finished: bool
+    """It spent its budget."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedSearch:
+    """A search, with the trials that ended."""
+
+    store_digest: str
+    objectives: str
+    """As they are typed: ``psnr:max``."""
+    trials: list[RecordedTrial]
+
+
+def recorded_search(tracker: MlflowTracker, name: str) -> RecordedSearch | None:
+    """The search of this name, or None where MLflow knows none."""
+    parent = tracker.find_run(name)
+    if parent is None or parent.data.tags.get(KIND) != "search":
+        return None
+    children = tracker.search(f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    children.sort(key=lambda child: str(child.info.run_name))
+    return RecordedSearch(
+        store_digest=parent.data.tags.get("store.digest", ""),
+        objectives=parent.data.params.get("objectives", ""),
+        trials=[
+            RecordedTrial(
+                name=child.info.run_name,
+                settings={key: parse_yaml(text, key) for key, text in child.data.params.items()},
+                metrics=child.data.metrics,
+                step=_last_step(tracker, child.info.run_id),
+                finished=child.data.tags[STATUS] == "finished",
+            )
+            for child in children
+            if child.data.tags.get(STATUS) in {"finished", "pruned"} and child.data.metrics
+        ],
+    )
+
+
+def _last_step(tracker: MlflowTracker, run_id: str) -> int:
+    with told_as("reading a trial's steps"):
+        points = tracker.client.get_metric_history(run_id, "best_psnr")
+    return max((point.step for point in points), default=0)

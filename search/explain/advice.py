@@ -1,0 +1,176 @@
+"""Warnings: what to doubt in a search's result, and what to change in the next one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from optuna.distributions import CategoricalDistribution
+
+from dtsinn.search.explain.common_step import FEWEST
+from dtsinn.search.explain.facts import Facts
+from dtsinn.search.explain.importance import Importances
+from dtsinn.search.explain.ranges import end_of, goes_on, text_of
+from dtsinn.search.history import TrialRecord
+from dtsinn.search.space import Parameter
+
+FEW = 2
+"""Trials with a value, per parameter, below which there are few (uncited)."""
+MANY = 0.2
+"""Part of the trials, or of the suggestions, from which on there are many (uncited)."""
+ALIKE = 0.5
+"""Part of the spoiled trials that a condition must hold, beyond its part of the others, to be
+called what they share (Youden's index, Cancer 1950; the bound uncited)."""
+LEAST_EXPLAINED = 0.05
+"""Share of variance from which on a best value at an end of its range is worth a word (uncited)."""
+
+
+LEANING = 1 / 3
+"""Part of a range, from its end, in which the median of the best quarter must be (uncited)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """What spoiled trials have in common."""
+
+    text: str
+    """The condition in words."""
+    spoiled: int
+    """Of them, those that it holds for."""
+    others: int
+    """Other trials that it holds for."""
+
+
+def warnings_of(facts: Facts, found: Importances) -> list[str]:
+    """All warnings, in words."""
+    return [*_of_its_state(facts), *_of_its_size(facts), *_of_edges(facts, found), *_of_ends(facts)]
+
+
+def _of_its_state(facts: Facts) -> Iterator[str]:
+    history = facts.history
+    if history.state == "running":
+        yield "The search has not ended: all of this may change."
+    elif history.state in {"failed", "killed"}:
+        reason = f": {history.reason}" if history.reason else ""
+        yield f"The search {_ended(history.state)} before its end{reason}."
+
+
+def _ended(state: str) -> str:
+    return "was ended" if state == "killed" else "failed"
+
+
+def _of_its_size(facts: Facts) -> Iterator[str]:
+    if not facts.trials:
+        return
+    valued, moved = len(facts.reached), len(facts.space.parameters)
+    if valued < max(FEW * moved, FEWEST):
+        yield (
+            f"Few trials: {valued} with a value for {moved} parameters. The best may be the best "
+            "by chance, and importances are rough."
+        )
+    if valued and "finished" not in facts.fates:
+        yield "No trial has spent its budget yet: the best is one of unfinished trials."
+    if facts.base is None:
+        yield "No trial with the base configuration has a value: what was gained is not known."
+
+
+def _of_edges(facts: Facts, found: Importances) -> Iterator[str]:
+    best = facts.best
+    if best is None or len(facts.reached) < FEWEST:
+        return
+    mattering = {row.key: row for row in found.mattering}
+    for parameter in facts.space.parameters:
+        key = parameter.key
+        row = mattering.get(key)
+        if key not in best.suggestion or row is None or row.share < LEAST_EXPLAINED:
+            continue
+        end = end_of(parameter, best.suggestion[key])
+        # One best value at an end may be chance; the best quarter must lean there too.
+        leans = row.lean <= LEANING if end == "lower" else row.lean >= 1 - LEANING
+        if end and leans and goes_on(parameter, end, facts.space, best.suggestion):
+            yield (
+                f"The best {key}, {text_of(best.suggestion[key])}, is at the {end} end of its "
+                f"range: widen it to {'smaller' if end == 'lower' else 'larger'} values."
+            )
+
+
+def _of_ends(facts: Facts) -> Iterator[str]:
+    history, trials = facts.history, facts.trials
+    refused = len(history.refused)
+    if refused and refused >= MANY * (refused + len(trials)):
+        reason, times = Counter(str(one["reason"]) for one in history.refused).most_common(1)[0]
+        yield (
+            f"{refused} of {refused + len(trials)} suggestions were refused before they were "
+            f"trials, {times} of them: {reason}"
+        )
+    spoiled = [trial for trial in trials if facts.fate(trial) == "spoiled"]
+    if spoiled and len(spoiled) >= MANY * len(trials):
+        text = f"{len(spoiled)} of {len(trials)} trials were spoiled by their own configuration"
+        reason, times = Counter(trial.reason for trial in spoiled).most_common(1)[0]
+        text += f", {times} of them: {reason}." if reason else "."
+        alike = shared_by(facts)
+        if alike is not None:
+            text += (
+                f" {alike.spoiled} of the {len(spoiled)} have {alike.text}, and {alike.others} of "
+                f"the other {len(trials) - len(spoiled)} trials."
+            )
+        yield text
+    faults = facts.fates.get("failed", 0)
+    if faults:
+        yield f"Faults of the machine ended {faults} of {len(trials)} trials."
+
+
+def shared_by(facts: Facts) -> Shared | None:
+    """The condition on one parameter that best tells spoiled trials from the others, if any."""
+    spoiled = [trial for trial in facts.trials if facts.fate(trial) == "spoiled"]
+    others = [trial for trial in facts.trials if facts.fate(trial) != "spoiled"]
+    if len(spoiled) < FEWEST or not others:
+        return None
+    chosen: tuple[float, Shared] | None = None
+    for parameter in facts.space.parameters:
+        for condition in _conditions(parameter, spoiled):
+            text = condition.text
+            within = sum(condition.holds(trial.suggestion) for trial in spoiled)
+            beyond = sum(condition.holds(trial.suggestion) for trial in others)
+            index = within / len(spoiled) - beyond / len(others)
+            if index >= ALIKE and (chosen is None or index > chosen[0]):
+                chosen = index, Shared(text=text, spoiled=within, others=beyond)
+    return chosen[1] if chosen else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Condition:
+    """On the value of one parameter."""
+
+    key: str
+    relation: Literal["is", "or more", "or less"]
+    bound: Any
+
+    @property
+    def text(self) -> str:
+        if self.relation == "is":
+            return f"{self.key} {text_of(self.bound)}"
+        return f"{self.key} of {text_of(self.bound)} {self.relation}"
+
+    def holds(self, suggestion: Mapping[str, Any]) -> bool:
+        if self.key not in suggestion:
+            return False
+        own = suggestion[self.key]
+        if self.relation == "is":
+            return bool(own == self.bound)
+        return bool(own >= self.bound if self.relation == "or more" else own <= self.bound)
+
+
+def _conditions(parameter: Parameter, spoiled: Sequence[TrialRecord]) -> Iterator[_Condition]:
+    """Conditions that may tell spoiled trials apart: a value, or a bound that one of them has."""
+    key = parameter.key
+    values = {trial.suggestion[key] for trial in spoiled if key in trial.suggestion}
+    if isinstance(parameter.distribution, CategoricalDistribution):
+        for value in sorted(values, key=str):
+            yield _Condition(key=key, relation="is", bound=value)
+        return
+    for bound in sorted(values):
+        yield _Condition(key=key, relation="or more", bound=bound)
+        yield _Condition(key=key, relation="or less", bound=bound)

@@ -1,0 +1,225 @@
+"""The facts of a search that its charts and its words share: values, fates, clocks and budget."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+
+from dtsinn.search.best import best_trial, front_of
+from dtsinn.search.history import History, TrialRecord
+from dtsinn.search.objective import Objective, pareto_front
+from dtsinn.search.space import SearchSpace
+
+FATES = {
+    "finished": "spent its budget",
+    "stopped": "stopped early: it was not among the best, or the search was over",
+    "spoiled": "ended by its own configuration: it diverged, lost its inverse or found no memory",
+    "failed": "ended by a fault of the machine",
+    "killed": "ended with the search, and may be resumed",
+    "running": "not ended yet",
+}
+"""How trials end, finer than their states: a trial that is ``pruned`` was stopped or spoiled."""
+STOPPED = re.compile(
+    r"stopped|interrupted|the (time )?budget |the target is reached|\d+ trials ended without"
+)
+"""How the reasons begin of trials that were stopped and had done nothing wrong."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reached:
+    """What a trial had reached when it reported."""
+
+    step: int
+    value: float
+    """Of the first objective; finite."""
+    seconds: float
+    """When, on the search's own clock."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gain:
+    """The best trial against the one with the base configuration."""
+
+    base: str
+    """Name of the trial."""
+    base_value: float
+    best_value: float
+    step: int | None
+    """Where the two are compared; None is at the end of both."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """One search, its space and its objectives, and what follows from them."""
+
+    history: History
+    space: SearchSpace
+    objectives: tuple[Objective, ...]
+
+    @property
+    def objective(self) -> Objective:
+        """The first one, which the charts and importances are about."""
+        return self.objectives[0]
+
+    @property
+    def trials(self) -> list[TrialRecord]:
+        """In the order in which they were thought of."""
+        return list(self.history.trials.values())
+
+    @property
+    def now_ms(self) -> int:
+        """Of the last event."""
+        return max((sitting.last_ms for sitting in self.history.sittings), default=0)
+
+    def clock(self, time_ms: int) -> float:
+        """Seconds of the search at a moment: time between two sittings does not count."""
+        passed = [
+            min(max(time_ms - sitting.begun_ms, 0), sitting.last_ms - sitting.begun_ms)
+            for sitting in self.history.sittings
+        ]
+        return sum(passed) / 1000
+
+    @cached_property
+    def reached(self) -> dict[str, list[Reached]]:
+        """Finite values of the first objective, report by report, of each trial that has any."""
+        found = {}
+        for trial in self.trials:
+            curve = [
+                Reached(step=point.step, value=value, seconds=self.clock(point.time_ms))
+                for point in trial.points
+                if math.isfinite(value := self.objective.value(point.metrics))
+            ]
+            if curve:
+                found[trial.name] = curve
+        return found
+
+    @cached_property
+    def final(self) -> dict[str, float]:
+        """The last value of the first objective, by trial."""
+        return {name: curve[-1].value for name, curve in self.reached.items()}
+
+    def is_better(self, one: float, other: float) -> bool:
+        """Whether one value of the first objective is better than another one."""
+        return one > other if self.objective.maximise else one < other
+
+    @cached_property
+    def best(self) -> TrialRecord | None:
+        """The trial with the best value of the first objective, however it ended."""
+        return best_trial(self.history, self.objectives)
+
+    @cached_property
+    def base(self) -> TrialRecord | None:
+        """The trial with the base configuration, where it has a value."""
+        found = [t for t in self.trials if t.source == "base" and t.name in self.final]
+        return found[0] if found else None
+
+    @cached_property
+    def gain(self) -> Gain | None:
+        """The best trial against the base, at a step that both have reached."""
+        if self.best is None or self.base is None:
+            return None
+        best, base = self.reached[self.best.name], self.reached[self.base.name]
+        complete = self.fate(self.base) == "finished" or base[-1].step >= best[-1].step
+        step = None if complete else base[-1].step
+        then = [one.value for one in best if step is None or one.step <= step]
+        if not then:
+            return None
+        return Gain(base=self.base.name, base_value=base[-1].value, best_value=then[-1], step=step)
+
+    @cached_property
+    def values(self) -> dict[str, tuple[float, ...]]:
+        """Last values of all objectives, of trials that have all of them."""
+        found = {}
+        for trial in self.trials:
+            own = tuple(objective.value(trial.metrics) for objective in self.objectives)
+            if all(map(math.isfinite, own)):
+                found[trial.name] = own
+        return found
+
+    @cached_property
+    def front(self) -> list[str]:
+        """Trials that nobody dominates, among the finished ones; among all where none is."""
+        return front_of(self.history, self.objectives) or pareto_front(self.values, self.objectives)
+
+    def fate(self, trial: TrialRecord) -> str:
+        """How a trial ended, one of :data:`FATES`."""
+        if trial.state == "pruned":
+            with_all = trial.reason != "" and trial.reason == self.history.reason
+            return "stopped" if with_all or STOPPED.match(trial.reason) else "spoiled"
+        return trial.state if trial.state in FATES else "running"
+
+    @cached_property
+    def fates(self) -> dict[str, int]:
+        """Number of trials by fate, those that occur."""
+        counts = dict.fromkeys(FATES, 0)
+        for trial in self.trials:
+            counts[self.fate(trial)] += 1
+        return {fate: count for fate, count in counts.items() if count}
+
+    def stretches(self, trial: TrialRecord) -> list[tuple[float, float]]:
+        """From when to when a trial was at work, on the search's clock; in order."""
+        if trial.begun_ms is None:
+            return []
+        earlier = [point.time_ms for point in trial.points if point.time_ms < trial.begun_ms]
+        found = [(trial.suggested_ms, earlier[-1])] if earlier else []
+        # Of a trial that is still open the last event of the search is all that is known.
+        end = trial.ended_ms if trial.ended_ms is not None else self.now_ms
+        found.append((trial.begun_ms, max(end, trial.begun_ms)))
+        return [(self.clock(start), self.clock(stop)) for start, stop in found]
+
+    def seconds_of(self, trial: TrialRecord) -> float:
+        """Seconds that a trial was at work, with what was lost."""
+        return trial.active_seconds(self.now_ms)
+
+    @cached_property
+    def budget(self) -> Budget:
+        """What the trials took."""
+        steps, seconds = dict.fromkeys(FATES, 0), dict.fromkeys(FATES, 0.0)
+        lost = 0.0
+        for trial in self.trials:
+            fate, took = self.fate(trial), self.seconds_of(trial)
+            wasted = min(trial.lost_seconds, took)
+            steps[fate] += trial.step
+            seconds[fate] += took - wasted
+            lost += wasted
+        return Budget(steps=steps, seconds=seconds, lost_seconds=lost)
+
+    def incumbents(self) -> list[tuple[int, Reached]]:
+        """Each time that the best value so far rose: steps of all trials until then, and what."""
+        reports = sorted(
+            (
+                (one.seconds, place, one)
+                for place, curve in enumerate(self.reached.values())
+                for one in curve
+            ),
+            key=lambda entry: entry[:2],
+        )
+        before: dict[int, int] = {}
+        added = []
+        for _, place, one in reports:
+            added.append(one.step - before.get(place, 0))
+            before[place] = one.step
+        risen: list[tuple[int, Reached]] = []
+        for spent, (_, _, one) in zip(accumulate(added), reports, strict=True):
+            if not risen or self.is_better(one.value, risen[-1][1].value):
+                risen.append((spent, one))
+        return risen
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What the trials took, by fate."""
+
+    steps: Mapping[str, int]
+    seconds: Mapping[str, float]
+    """Of work, all workers together, without what was lost."""
+    lost_seconds: float
+    """Of work that was done again because a worker died."""
+
+    def share(self, fates: Sequence[str]) -> float:
+        """Part of all training steps that was spent on trials with one of these fates."""
+        return sum(self.steps[fate] for fate in fates) / max(sum(self.steps.values()), 1)

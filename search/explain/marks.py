@@ -1,0 +1,107 @@
+"""What the charts of a search share: colours and markers of fates, limits of axes, legends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dtsinn.core.figures import FAINT, INK, SERIES
+from dtsinn.search.explain.facts import FATES, Facts
+
+COLOURS = {
+    "finished": SERIES[0],
+    "stopped": FAINT,
+    "spoiled": SERIES[1],
+    "failed": SERIES[3],
+    "killed": SERIES[5],
+    "running": SERIES[4],
+}
+"""Of fates; grey is the usual end."""
+MARKERS = {
+    "finished": "o",
+    "stopped": "v",
+    "spoiled": "X",
+    "failed": "s",
+    "killed": "D",
+    "running": ">",
+}
+"""Of fates, for those who do not see the colours."""
+CROWD = 200
+"""Trials from which on markers have no rims."""
+WIDTH = 11.0
+"""Of all figures, inch."""
+
+
+def draw_dots(
+    axes: Axes,
+    facts: Facts,
+    dots: Mapping[str, tuple[float, float]],
+    limits: tuple[float, float],
+) -> None:
+    """A marker per trial by fate; what lies outside the limits stands at their edge, hollow."""
+    size = float(np.clip(140 * max(len(dots), 1) ** -0.5, 7, 34))
+    for fate, marker in MARKERS.items():
+        own = [dot for name, dot in dots.items() if facts.fate(facts.history.trials[name]) == fate]
+        if not own:
+            continue
+        across, heights = np.array(own).T
+        inside = (heights >= limits[0]) & (heights <= limits[1])
+        edge = np.clip(heights, *limits)
+        style: dict[str, Any] = {"s": size, "marker": marker, "color": COLOURS[fate], "zorder": 3}
+        rim = 0.5 if len(dots) < CROWD else 0.0
+        axes.scatter(across[inside], edge[inside], lw=rim, ec="white", alpha=0.85, **style)
+        style |= {"facecolors": "none", "clip_on": False}
+        axes.scatter(across[~inside], edge[~inside], lw=1.0, **style)
+
+
+def value_limits(values: Sequence[float], maximise: bool) -> tuple[float, float]:
+    """Ends of an axis that shows the better values well; the worst ones may lie outside."""
+    found = np.asarray(values, dtype=float)
+    low, high = (float(part) for part in (found.min(), found.max()))
+    quarter, half = np.quantile(found, [0.25, 0.5] if maximise else [0.75, 0.5])
+    reach = 4 * abs(half - quarter) + 1e-9
+    if maximise:
+        low = max(low, min(quarter - reach, high - 1e-9))
+    else:
+        high = min(high, max(quarter + reach, low + 1e-9))
+    margin = 0.06 * (high - low) or 0.05 * abs(high) or 0.5
+    return low - margin, high + margin
+
+
+def time_unit(seconds: float) -> tuple[float, str]:
+    """Seconds of a unit that suits a length of time, and its name."""
+    if seconds < 180:
+        return 1.0, "s"
+    return (60.0, "min") if seconds < 3 * 3600 else (3600.0, "h")
+
+
+def draw_legend(
+    figure: Figure, facts: Facts, names: Sequence[str], extra: Sequence[Artist]
+) -> None:
+    """The fates that occur among the named trials with their numbers, above everything."""
+    counts = dict.fromkeys(FATES, 0)
+    for name in names:
+        counts[facts.fate(facts.history.trials[name])] += 1
+    axes = figure.axes[0]
+    handles = [
+        axes.plot([], [], ls="", marker=MARKERS[fate], ms=6, mew=0, color=COLOURS[fate],
+                  label=f"{count} {fate}")[0]
+        for fate, count in counts.items()
+        if count
+    ]  # fmt: skip
+    figure.legend(
+        handles=[*extra, *handles],
+        loc="upper right",
+        bbox_to_anchor=(0.992, 1.0),
+        ncols=len(handles) + len(extra),
+        frameon=False,
+        fontsize=9,
+        labelcolor=INK,
+        handletextpad=0.3,
+        columnspacing=1.4,
+    )

@@ -1,0 +1,200 @@
+"""The report of a search: one HTML page, its pictures beside it, and a table of the trials."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dtsinn.core.errors import InputError
+from dtsinn.core.progress import Progress, no_progress
+from dtsinn.core.version import code_version
+from dtsinn.search.explain import html
+from dtsinn.search.explain.facts import FATES, Facts
+from dtsinn.search.explain.importance import Importances, importances
+from dtsinn.search.explain.naming import duration, percent, title_of, with_unit
+from dtsinn.search.explain.pictures import PICTURES, Picture, pictures_of
+from dtsinn.search.explain.record import as_record, trials_table
+from dtsinn.search.explain.words import Conclusion, conclude
+from dtsinn.search.history import History, read_history
+from dtsinn.search.objective import Objective
+from dtsinn.search.plan import plan_of
+from dtsinn.search.space import SearchSpace, describe
+
+PAGE, TABLE, RECORD = "report.html", "trials.csv", "report.json"
+"""Files of a report; the last one marks a folder as such."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """All that is said of a search."""
+
+    facts: Facts
+    importances: Importances
+    conclusion: Conclusion
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """As plain data."""
+        return as_record(self.facts, self.importances, self.conclusion)
+
+
+def explain(
+    history: History,
+    space: SearchSpace,
+    objectives: Sequence[Objective],
+    progress: Progress = no_progress,
+) -> Explanation:
+    """What a history says."""
+    facts = Facts(history=history, space=space, objectives=tuple(objectives))
+    found = importances(facts, progress=progress)
+    return Explanation(facts=facts, importances=found, conclusion=conclude(facts, found))
+
+
+def explain_search(folder: Path, progress: Progress = no_progress) -> Explanation:
+    """What the search in ``folder`` says, also while it runs.
+
+    Raises:
+        InputError: There is no search, or its ledger is damaged.
+    """
+    history = read_history(folder)
+    plan = plan_of(history.plan)
+    return explain(history, plan.space, plan.objectives, progress)
+
+
+def write_report(folder: Path, out: Path, progress: Progress = no_progress) -> Path:
+    """Explain the search in ``folder``; returns the page, which is written into ``out``.
+
+    Raises:
+        InputError: There is no search, its ledger is damaged, or ``out`` holds other files.
+    """
+    check_out(out)
+    return write_explanation(explain_search(folder, progress), out, progress)
+
+
+def check_out(out: Path) -> None:
+    """Refuse a place that holds anything but an earlier report.
+
+    Raises:
+        InputError: A file, or a folder with other content.
+    """
+    if not out.exists():
+        return
+    if not out.is_dir() or (any(out.iterdir()) and not (out / RECORD).is_file()):
+        raise InputError(
+            f"{out} is in the way",
+            wanted="a new or empty folder, or an earlier report",
+            hint="another --out",
+        )
+
+
+def write_explanation(
+    explanation: Explanation, out: Path, progress: Progress = no_progress
+) -> Path:
+    """Write page, pictures, table and numbers into ``out``, in place of an earlier report.
+
+    Raises:
+        InputError: ``out`` holds other files.
+    """
+    check_out(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial, old = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.old")
+    for left in (partial, old):
+        shutil.rmtree(left, ignore_errors=True)
+    partial.mkdir()
+    pictures = []
+    for picture in pictures_of(explanation.facts, explanation.importances):
+        (partial / f"{picture.name}.png").write_bytes(picture.png)
+        pictures.append(picture)
+        progress("pictures", len(pictures), PICTURES)
+    progress("pictures", PICTURES, PICTURES)
+    (partial / TABLE).write_text(trials_table(explanation.facts), encoding="utf-8")
+    record = json.dumps(explanation.record, indent=1, ensure_ascii=False, allow_nan=False)
+    (partial / RECORD).write_text(record + "\n", encoding="utf-8")
+    (partial / PAGE).write_text(_render(explanation, pictures), encoding="utf-8")
+    if out.exists():
+        out.rename(old)
+    partial.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+    return out / PAGE
+
+
+def _render(explanation: Explanation, pictures: Sequence[Picture]) -> str:
+    facts, said = explanation.facts, explanation.conclusion
+    history = facts.history
+
+    def drawn(section: str) -> str:
+        return "".join(html.figure(p.png, p.caption) for p in pictures if p.section == section)
+
+    lead = f"Space {facts.space.name}, {len(facts.space.parameters)} parameters"
+    if facts.now_ms:
+        now = datetime.fromtimestamp(facts.now_ms / 1000, UTC)
+        lead += f"; as of its last event, {now:%Y-%m-%d %H:%M} UTC"
+    end = f"Every trial is a row of {TABLE}. Written by dtsinn {code_version()}."
+    return html.page(
+        f"{history.name}: search",
+        [
+            html.header("dtsinn search", history.name, lead),
+            f'<section class="verdict">{html.paragraphs(said.lines)}</section>\n',
+            f"<section>{html.cards(_cards(facts))}</section>\n",
+            html.section("What to doubt", html.paragraphs(said.warnings, "loss")),
+            html.section("Progress", drawn("Progress")),
+            html.section("What mattered", _mattered(explanation), drawn("What mattered")),
+            html.section("Several objectives", drawn("Several objectives")),
+            html.section("The best trial against the published recipe", _recipe(said)),
+            html.section("What it took", drawn("What it took")),
+            html.section("The space", html.definitions(describe(facts.space))),
+            html.section("What the words mean", html.definitions(FATES.items())),
+            f"<section>{html.paragraphs([end], 'note')}</section>\n",
+        ],
+    )
+
+
+def _cards(facts: Facts) -> Iterator[tuple[str, str, str]]:
+    if facts.best is not None:
+        value = with_unit(facts.final[facts.best.name], facts.objective)
+        yield f"Best {title_of(facts.objective).partition(',')[0]}", value, facts.best.name
+    gain = facts.gain
+    if gain is not None:
+        difference = gain.best_value - gain.base_value
+        sign = "+" if difference >= 0 else "−"
+        text = sign + with_unit(abs(difference), facts.objective)
+        where = "" if gain.step is None else f", at step {gain.step:,}"
+        yield "Against the base configuration", text, f"{gain.base}{where}"
+    if facts.trials:
+        fates = ", ".join(f"{count} {fate}" for fate, count in facts.fates.items())
+        yield "Trials", f"{len(facts.trials):,}", fates
+        yield "Training steps", f"{facts.history.steps:,}", duration(facts.history.seconds)
+
+
+def _mattered(explanation: Explanation) -> str:
+    found = explanation.importances
+    rows = [
+        [
+            row.key,
+            percent(row.share),
+            percent(row.chance),
+            row.good,
+            f"{row.trials}" + (f", where {row.condition}" if row.condition else ""),
+        ]
+        for row in found.rows
+    ]
+    head = ["Parameter", "Explains", "By chance up to", "In the best quarter", "Trials"]
+    return html.table(head, rows) if rows else html.paragraphs([found.note], "note")
+
+
+def _recipe(said: Conclusion) -> str:
+    if said.comparison is None:
+        return ""
+    rows = [
+        [one.key, one.published, one.best, "searched" if one.searched else "of the base"]
+        for one in said.comparison.departures
+    ]
+    same = ", ".join(said.comparison.same)
+    return html.table(["Setting", "Published", "Best trial", ""], rows) + html.paragraphs(
+        [f"As published: {same}." if same else ""], "note"
+    )

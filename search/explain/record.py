@@ -1,0 +1,135 @@
+"""The numbers of a report as plain data: for programs, and a table of all trials."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from typing import Any
+
+from dtsinn.search.explain.facts import Facts
+from dtsinn.search.explain.importance import Importances
+from dtsinn.search.explain.naming import metric_key
+from dtsinn.search.explain.words import Conclusion
+from dtsinn.search.history import TrialRecord
+
+
+def as_record(facts: Facts, found: Importances, said: Conclusion) -> dict[str, Any]:
+    """Everything that a report says: plain data, finite numbers, None where nothing is known."""
+    history, budget = facts.history, facts.budget
+    return {
+        "name": history.name,
+        "state": history.state,
+        "reason": history.reason,
+        "space": facts.space.name,
+        "objectives": [str(objective) for objective in facts.objectives],
+        "trials": len(facts.trials),
+        "states": history.states(),
+        "fates": dict(facts.fates),
+        "refused": len(history.refused),
+        "sittings": len(history.sittings),
+        "seconds": history.seconds,
+        "best": None if facts.best is None else _trial(facts, facts.best),
+        "gain": _gain(facts),
+        "front": [_trial(facts, history.trials[name]) for name in _front(facts)],
+        "importances": {
+            "step": found.step,
+            "trials": found.trials,
+            "note": found.note,
+            "parameters": [
+                {
+                    "key": row.key,
+                    "share": row.share,
+                    "chance": row.chance,
+                    "matters": row.matters,
+                    "trials": row.trials,
+                    "condition": row.condition,
+                    "good": row.good,
+                }
+                for row in found.rows
+            ],
+        },
+        "budget": {
+            "steps": {fate: steps for fate, steps in budget.steps.items() if steps},
+            "seconds": {fate: took for fate, took in budget.seconds.items() if took},
+            "lost_seconds": budget.lost_seconds,
+            "stopped_share": budget.share(["stopped"]),
+        },
+        "against_published": _departures(said),
+        "conclusion": said.lines,
+        "warnings": list(said.warnings),
+    }
+
+
+def _front(facts: Facts) -> list[str]:
+    return facts.front if len(facts.objectives) > 1 else []
+
+
+def _trial(facts: Facts, trial: TrialRecord) -> dict[str, Any]:
+    return {
+        "trial": trial.name,
+        "state": trial.state,
+        "step": trial.step,
+        "values": {
+            objective.metric: _finite(objective.value(trial.metrics))
+            for objective in facts.objectives
+        },
+        "suggestion": dict(trial.suggestion),
+    }
+
+
+def _gain(facts: Facts) -> dict[str, Any] | None:
+    gain = facts.gain
+    if gain is None:
+        return None
+    return {
+        "base": gain.base,
+        "base_value": gain.base_value,
+        "best_value": gain.best_value,
+        "step": gain.step,
+    }
+
+
+def _departures(said: Conclusion) -> dict[str, dict[str, str]]:
+    if said.comparison is None:
+        return {}
+    return {
+        one.key: {"published": one.published, "best": one.best}
+        for one in said.comparison.departures
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def trials_table(facts: Facts) -> str:
+    """The content of ``trials.csv``: a row per trial, empty where something is not known."""
+    keys = [parameter.key for parameter in facts.space.parameters]
+    others = {key for trial in facts.trials for key in trial.suggestion} - set(keys)
+    keys += sorted(others)
+    values = [metric_key(objective) for objective in facts.objectives]
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["trial", "source", "state", "reason", "steps", "seconds", "restarts", "lost_seconds"]
+        + [f"objective.{name}" for name in values]
+        + keys
+    )
+    for trial in facts.trials:
+        row: list[Any] = [trial.name, trial.source, trial.state, _plain(trial.reason), trial.step]
+        row += [f"{facts.seconds_of(trial):.1f}", trial.restarts, f"{trial.lost_seconds:.1f}"]
+        for objective in facts.objectives:
+            own = _finite(objective.value(trial.metrics))
+            row.append("" if own is None else own)
+        row += [_plain(trial.suggestion.get(key, "")) for key in keys]
+        writer.writerow(row)
+    return text.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula."""
+    if isinstance(value, str):
+        line = " ".join(value.split())
+        return f"'{line}" if line.startswith(("=", "+", "-", "@")) else line
+    return value

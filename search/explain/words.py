@@ -1,0 +1,147 @@
+"""The conclusion of a search in words: how it ended, the best, what mattered, what it cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dtsinn.search.explain.advice import warnings_of
+from dtsinn.search.explain.facts import Facts
+from dtsinn.search.explain.importance import Importances
+from dtsinn.search.explain.naming import duration, percent, title_of, with_unit
+from dtsinn.search.explain.recipe import Comparison, against_published
+
+SHOWN = 5
+"""Parameters that are named as mattering."""
+FRONT_SHOWN = 8
+"""Trials of the Pareto front that are named."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conclusion:
+    """What a search says, in plain text."""
+
+    ended: str
+    best: str
+    gain: str
+    """Over the base configuration; empty where there is no best."""
+    front: str
+    """Of several objectives; empty of one."""
+    mattered: tuple[str, ...]
+    cost: str
+    warnings: tuple[str, ...]
+    comparison: Comparison | None
+    """The best trial against the published recipe."""
+
+    @property
+    def lines(self) -> list[str]:
+        """Sentence by sentence, without warnings and comparison."""
+        found = [self.ended, self.best, self.gain, self.front, *self.mattered, self.cost]
+        return [line for line in found if line]
+
+
+def conclude(facts: Facts, found: Importances) -> Conclusion:
+    """The conclusion of a search."""
+    best = facts.best
+    return Conclusion(
+        ended=_ended(facts),
+        best=_best(facts),
+        gain=_gain(facts),
+        front=_front(facts),
+        mattered=tuple(_mattered(facts, found)),
+        cost=_cost(facts),
+        warnings=tuple(warnings_of(facts, found)),
+        comparison=None if best is None else against_published(facts.space, best.suggestion),
+    )
+
+
+def _ended(facts: Facts) -> str:
+    history = facts.history
+    how = {"running": "has not ended", "killed": "was ended early"}.get(
+        history.state, history.state
+    )
+    text = f"Search {history.name} {how}"
+    if history.reason:
+        text += f" ({history.reason})"
+    if not facts.trials:
+        return f"{text}. It has no trial{' yet' if history.state == 'running' else ''}."
+    fates = ", ".join(f"{count} {fate}" for fate, count in facts.fates.items())
+    number = len(facts.trials)
+    sittings = len(history.sittings)
+    times = f" in {sittings} sittings" if sittings > 1 else ""
+    return (
+        f"{text}: {number} trial{'' if number == 1 else 's'} ({fates}), "
+        f"{history.steps:,} training steps, {duration(history.seconds)}{times}."
+    )
+
+
+def _best(facts: Facts) -> str:
+    best = facts.best
+    if best is None:
+        return "No trial has a value." if facts.trials else ""
+    value = with_unit(facts.final[best.name], facts.objective)
+    title = title_of(facts.objective).partition(",")[0]
+    fate = facts.fate(best)
+    end = {"finished": "finished", "running": "still running"}.get(fate, fate)
+    return f"Best: {best.name} with a {title} of {value}, {end} at step {best.step:,}."
+
+
+def _gain(facts: Facts) -> str:
+    gain = facts.gain
+    if gain is None or facts.best is None:
+        return ""
+    if facts.best.name == gain.base:
+        return "The best trial is the base configuration itself: the search found nothing better."
+    difference = with_unit(abs(gain.best_value - gain.base_value), facts.objective)
+    base = f"the base configuration ({gain.base}: {with_unit(gain.base_value, facts.objective)})"
+    if gain.step is not None:
+        base += f" at step {gain.step:,}, which both have reached"
+    if not facts.is_better(gain.best_value, gain.base_value):
+        return f"It was {difference} behind {base}; the base was not followed further."
+    return (
+        f"It is {difference} better than {base}. Both are values on the subjects that the search "
+        "chose by: expect a smaller gain on others."
+    )
+
+
+def _front(facts: Facts) -> str:
+    if len(facts.objectives) < 2 or not facts.front:
+        return ""
+    named = []
+    for name in facts.front[:FRONT_SHOWN]:
+        values = zip(facts.values[name], facts.objectives, strict=True)
+        named.append(f"{name} ({', '.join(with_unit(v, objective) for v, objective in values)})")
+    more = len(facts.front) - len(named)
+    wanted = " and ".join(str(objective) for objective in facts.objectives)
+    count = f"{len(facts.front)} trial{'' if len(facts.front) == 1 else 's'}"
+    rest = f", and {more} more" if more else ""
+    return f"Pareto front of {wanted}: {count}, {'; '.join(named)}{rest}."
+
+
+def _mattered(facts: Facts, found: Importances) -> list[str]:
+    if not facts.trials:
+        return []
+    if not found.rows:
+        return [found.note] if found.note else []
+    if not found.mattering:
+        return ["No parameter explains more of the differences than chance would."]
+    lines = []
+    for row in found.mattering[:SHOWN]:
+        where = f", where {row.condition}" if row.condition else ""
+        lines.append(
+            f"{row.key} mattered: it alone explains {percent(row.share)} of the variance{where} "
+            f"(by chance up to {percent(row.chance)}); the best quarter has {row.good}."
+        )
+    return lines
+
+
+def _cost(facts: Facts) -> str:
+    if not facts.history.steps:
+        return ""
+    budget = facts.budget
+    text = f"Of all steps, {percent(budget.share(['stopped']))} went to trials that were stopped"
+    spoiled = budget.share(["spoiled"])
+    if spoiled:
+        text += f" and {percent(spoiled)} to trials that their configuration spoiled"
+    if budget.lost_seconds:
+        text += f"; {duration(budget.lost_seconds)} of work was lost to restarts"
+    return text + "."

@@ -1,0 +1,258 @@
+"""What a ledger tells of a search: its trials, sittings and end. Every question is asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dtsinn.core.errors import InputError
+from dtsinn.core.tracker import Point
+from dtsinn.core.workspace import Workspace
+from dtsinn.search.ledger import LEDGER, Ledger
+
+DIED = "its driver died"
+"""Why something ended that nobody ended."""
+ENDED = ("finished", "pruned", "failed")
+"""States after which nothing follows; a trial that was ``killed`` goes on when it is resumed."""
+
+
+@dataclass(kw_only=True)
+class TrialRecord:
+    """One trial."""
+
+    name: str
+    number: int
+    """Its place among the search's trials, from 0 on."""
+    suggestion: dict[str, Any]
+    """What it tries, by dotted key."""
+    seed: int
+    """Of its training."""
+    source: str
+    """Who thought of it: ``sampler``, ``base``, ``point`` or ``warm start``."""
+    suggested_ms: int
+    """When, in ms since 1970 UTC, as all times here."""
+    suggest_seconds: float = 0.0
+    """That the sampler took."""
+    state: str = "waiting"
+    """``waiting``, ``running``, ``finished``, ``pruned``, ``failed`` or ``killed``."""
+    reason: str = ""
+    """Why it ended, where it did not end by itself."""
+    points: list[Point] = field(default_factory=list)
+    """Its reports, in the order of steps."""
+    begun_ms: int | None = None
+    """Of its latest begin."""
+    ended_ms: int | None = None
+    active_ms: int = 0
+    """Time between begins and ends, those that have ended."""
+    restarts: int = 0
+    """Times that a worker died."""
+    repeats: int = 0
+    """Reports that came again."""
+    lost_seconds: float = 0.0
+    """Work that was done again, or never, because of kills."""
+
+    @property
+    def step(self) -> int:
+        """Training steps that it has reported."""
+        return self.points[-1].step if self.points else 0
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Of its last report."""
+        return self.points[-1].metrics if self.points else {}
+
+    def active_seconds(self, now_ms: int) -> float:
+        """That it was under way, up to now."""
+        running = self.begun_ms is not None and self.ended_ms is None
+        return (self.active_ms + (now_ms - (self.begun_ms or 0) if running else 0)) / 1000
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something may follow."""
+        return self.state not in ENDED
+
+
+@dataclass(kw_only=True)
+class Sitting:
+    """What one driver did, from its begin to its last event."""
+
+    host: str
+    pid: int
+    begun_ms: int
+    last_ms: int
+
+    @property
+    def seconds(self) -> float:
+        """That it lasted."""
+        return (self.last_ms - self.begun_ms) / 1000
+
+
+@dataclass(kw_only=True)
+class History:
+    """One search."""
+
+    name: str
+    plan: dict[str, Any] = field(default_factory=dict)
+    """Of the latest sitting, as plain data (:mod:`dtsinn.search.plan`)."""
+    run: dict[str, Any] = field(default_factory=dict)
+    """Its own run, as it first began."""
+    trials: dict[str, TrialRecord] = field(default_factory=dict)
+    """By name, in the order in which they were thought of."""
+    warm: list[dict[str, Any]] = field(default_factory=list)
+    """Results of earlier searches that the sampler was told of: ``warm`` events."""
+    points: list[dict[str, Any]] = field(default_factory=list)
+    """What was to be tried before the sampler is asked: ``point`` events."""
+    refused: list[dict[str, Any]] = field(default_factory=list)
+    """``refuse`` events."""
+    sittings: list[Sitting] = field(default_factory=list)
+    state: str = "running"
+    """``running`` until its own run ended, then ``finished``, ``failed`` or ``killed``."""
+    reason: str = ""
+    """Why it ended."""
+    tags: dict[str, str] = field(default_factory=dict)
+    """That its end gave."""
+
+    @property
+    def seconds(self) -> float:
+        """All sittings together."""
+        return sum(sitting.seconds for sitting in self.sittings)
+
+    @property
+    def steps(self) -> int:
+        """Training steps of all trials."""
+        return sum(trial.step for trial in self.trials.values())
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Know of one more event."""
+        _take(self, event)
+
+    def trial_of(self, key: str) -> TrialRecord | None:
+        """The trial with this key of a run; None for the search's own."""
+        return None if key == self.name else self.trials[key.rpartition("/")[2]]
+
+    def states(self) -> dict[str, int]:
+        """Number of trials by state."""
+        counts: dict[str, int] = {}
+        for trial in self.trials.values():
+            counts[trial.state] = counts.get(trial.state, 0) + 1
+        return counts
+
+
+def search_folder(workspace: Workspace, name: str) -> Path:
+    """Folder of the search with this name.
+
+    Raises:
+        InputError: There is none; the message names those that there are.
+    """
+    known = search_names(workspace)
+    if name not in known:
+        raise InputError(
+            f"no search {name!r} in {workspace.searches}",
+            wanted=f"one of {', '.join(known)}" if known else "",
+            hint="" if known else "dtsinn search",
+        )
+    return workspace.searches / name
+
+
+def search_names(workspace: Workspace) -> list[str]:
+    """Names of all searches in a workspace."""
+    return sorted(path.parent.name for path in workspace.searches.glob(f"*/{LEDGER}"))
+
+
+def read_history(folder: Path) -> History:
+    """The history of the search in ``folder``; also while it runs.
+
+    Raises:
+        InputError: There is no search, or its ledger is damaged.
+    """
+    path = folder / LEDGER
+    if not path.is_file():
+        raise InputError(f"no search {folder.name}", got=f"no {path}", hint="dtsinn status")
+    return history_of(folder.name, Ledger(path, readonly=True))
+
+
+def history_of(name: str, events: Iterable[Mapping[str, Any]]) -> History:
+    """The history that events tell."""
+    history = History(name=name)
+    for event in events:
+        history.take(event)
+    return history
+
+
+def ends_of_died(history: History) -> list[dict[str, Any]]:
+    """Events that end what a driver left under way when it died: with the last that it told of."""
+    keys = [
+        f"{history.name}/{trial.name}"
+        for trial in history.trials.values()
+        if trial.state == "running"
+    ]
+    if history.state == "running" and history.run:
+        keys.append(history.name)
+    last = history.sittings[-1].last_ms if history.sittings else 0
+    ended = {"event": "end", "time_ms": last, "status": "killed", "tags": {"reason": DIED}}
+    return [ended | {"key": key} for key in keys]
+
+
+def _take(history: History, event: Mapping[str, Any]) -> None:
+    kind, now = event["event"], int(event.get("time_ms", 0))
+    if history.sittings and kind != "sitting":  # what lies between two sittings is a pause
+        history.sittings[-1].last_ms = max(now, history.sittings[-1].last_ms)
+    if kind == "sitting":
+        history.sittings.append(
+            Sitting(host=event["host"], pid=event["pid"], begun_ms=now, last_ms=now)
+        )
+        history.plan = event["plan"]
+    elif kind == "warm":
+        history.warm.append(dict(event))
+    elif kind == "point":
+        history.points.append(dict(event))
+    elif kind == "refuse":
+        history.refused.append(dict(event))
+    elif kind == "suggest":
+        history.trials[event["trial"]] = TrialRecord(
+            name=event["trial"],
+            number=event["number"],
+            suggestion=event["suggestion"],
+            seed=event["seed"],
+            source=event["source"],
+            suggested_ms=now,
+            suggest_seconds=event["seconds"],
+        )
+    elif kind == "restart":
+        trial = history.trials[event["trial"]]
+        trial.restarts += 1
+        trial.lost_seconds += event["lost_seconds"]
+    elif kind == "repeat":
+        history.trials[event["trial"]].repeats += 1
+    elif kind in {"begin", "report", "end"}:
+        of = history.trial_of(event["run"]["key"] if kind == "begin" else event["key"])
+        if of is None:
+            _take_of_search(history, event)
+        else:
+            _take_of_trial(of, event, now)
+
+
+def _take_of_search(history: History, event: Mapping[str, Any]) -> None:
+    if event["event"] == "begin":
+        history.state, history.reason = "running", ""
+        history.run = history.run or event["run"]
+    elif event["event"] == "end":
+        history.state, history.tags = event["status"], event["tags"]
+        history.reason = event["tags"].get("reason", "")
+
+
+def _take_of_trial(trial: TrialRecord, event: Mapping[str, Any], now: int) -> None:
+    if event["event"] == "begin":
+        if trial.begun_ms is not None and trial.ended_ms is None:
+            trial.active_ms += (trial.points[-1].time_ms if trial.points else now) - trial.begun_ms
+        trial.state, trial.reason = "running", ""
+        trial.begun_ms, trial.ended_ms = now, None
+    elif event["event"] == "report":
+        trial.points.append(Point(step=event["step"], metrics=event["metrics"], time_ms=now))
+    else:
+        trial.state, trial.reason = event["status"], event["tags"].get("reason", "")
+        if trial.begun_ms is not None and trial.ended_ms is None:
+            trial.active_ms += now - trial.begun_ms
+        trial.ended_ms = now

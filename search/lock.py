@@ -1,0 +1,81 @@
+"""One driver per search: a lock that says who holds it, and goes with its process."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from dtsinn.core.errors import InputError
+
+LOCK, HOLDER = "driver.lock", "driver.json"
+"""In a search's folder: what is locked, and who by."""
+
+
+@contextmanager
+def driving(folder: Path) -> Iterator[None]:
+    """Be the search's only driver.
+
+    The operating system frees the lock when the process ends, however it ends.
+
+    Raises:
+        InputError: Another process drives it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise _driven(folder) from None
+    try:
+        told = {"host": socket.gethostname(), "pid": os.getpid()}
+        (folder / HOLDER).write_text(json.dumps(told), encoding="utf-8")
+        yield
+    finally:
+        (folder / HOLDER).unlink(missing_ok=True)
+        lock.release()
+
+
+def check_undriven(folder: Path) -> None:
+    """Refuse a search that a process drives now.
+
+    Raises:
+        InputError: One does.
+    """
+    if is_driven(folder):
+        raise _driven(folder)
+
+
+def is_driven(folder: Path) -> bool:
+    """Whether a process drives the search now."""
+    if not (folder / LOCK).exists():
+        return False
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def holder(folder: Path) -> str:
+    """Who drives it, in words."""
+    try:
+        told = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
+        return f"process {int(told['pid'])} on {told['host']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def _driven(folder: Path) -> InputError:
+    return InputError(
+        f"search {folder.name} is being driven already",
+        got=f"by {holder(folder)}",
+        hint=f"dtsinn stop {folder.name}, or another --name",
+    )

@@ -1,0 +1,86 @@
+"""Objectives: which metrics of a trial a search makes large or small."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dtsinn.core.errors import InputError
+
+OBJECTIVE = "best_psnr"
+"""What a search maximises unless told otherwise: a trial's highest validation PSNR so far, dB."""
+METRICS = {
+    "psnr": OBJECTIVE,
+    "step_seconds": "step_seconds",
+    "seconds": "seconds",
+    "cpu_seconds": "cpu_seconds",
+    "parameters": "parameters",
+    "round_trip_error": "round_trip_error",
+}
+"""What can be an objective, and its key in a trial's reports."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """One metric, and which way it is to go."""
+
+    metric: str
+    """Name of :data:`METRICS`."""
+    maximise: bool
+
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS:
+            raise InputError(
+                "no such objective", got=repr(self.metric), wanted=", ".join(sorted(METRICS))
+            )
+
+    def value(self, metrics: Mapping[str, float]) -> float:
+        """The metric in a report; NaN where it is missing."""
+        value = metrics.get(METRICS[self.metric], math.nan)
+        return float(value) if isinstance(value, int | float) else math.nan
+
+    def __str__(self) -> str:
+        return f"{self.metric}:{'max' if self.maximise else 'min'}"
+
+
+PSNR = (Objective(metric="psnr", maximise=True),)
+
+
+def read_objectives(text: str) -> tuple[Objective, ...]:
+    """Objectives as they are typed: ``psnr:max,step_seconds:min``.
+
+    Raises:
+        InputError: An unknown metric or direction, or a metric that stands twice.
+    """
+    found = []
+    for part in text.split(","):
+        metric, _, way = part.strip().partition(":")
+        if way not in {"max", "min"}:
+            raise InputError("--objective", got=repr(part), wanted="METRIC:max or METRIC:min")
+        found.append(Objective(metric=metric, maximise=way == "max"))
+    if len({objective.metric for objective in found}) < len(found):
+        raise InputError("--objective names a metric twice", got=text)
+    return tuple(found)
+
+
+def dominates(
+    one: Sequence[float], other: Sequence[float], objectives: Sequence[Objective]
+) -> bool:
+    """Whether ``one`` is at least as good in every objective, and better in one."""
+    signed = [
+        (a, b) if objective.maximise else (-a, -b)
+        for a, b, objective in zip(one, other, objectives, strict=True)
+    ]
+    return all(a >= b for a, b in signed) and any(a > b for a, b in signed)
+
+
+def pareto_front(
+    values: Mapping[str, Sequence[float]], objectives: Sequence[Objective]
+) -> list[str]:
+    """Those that nobody dominates, in the order of ``values``."""
+    return [
+        name
+        for name, own in values.items()
+        if not any(dominates(other, own, objectives) for other in values.values())
+    ]

@@ -1,0 +1,165 @@
+"""Searches driven by hand: real ledgers, studies and drivers, without Ray and without training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from dtsinn.core.errors import RunError
+from dtsinn.core.tracker import NullTracker, Point, RunStart, Tracker
+from dtsinn.data.store import Store
+from dtsinn.search.driver import Driver, now_ms
+from dtsinn.search.ledger import LEDGER, Ledger
+from dtsinn.search.opening import open_sitting
+from dtsinn.search.plan import SearchPlan
+from dtsinn.search.space_file import load_space
+from dtsinn.search.spool import Spool
+
+SPACE = """
+fixed: {steps: 90, validate_every: 10, model.width: 4}
+parameters:
+  model.blocks: {choice: [1, 2]}
+  optimizer.learning_rate: {log: [1e-3, 8e-3]}
+"""
+
+
+@pytest.fixture
+def make_plan(tmp_path: Path) -> Callable[..., SearchPlan]:
+    """Plans of the search ``hand`` over a small space."""
+
+    def make(text: str = SPACE, **more: Any) -> SearchPlan:
+        path = tmp_path / "mine.yaml"
+        path.write_text(text)
+        settings = {"name": "hand", "store": "s.zarr", "space": load_space(str(path))}
+        return SearchPlan(**(settings | {"trials": 4, "scheduler": "none"} | more))
+
+    return make
+
+
+@dataclass
+class Hand:
+    """Does what Ray and its workers would do."""
+
+    driver: Driver
+    ids: dict[str, str] = field(default_factory=dict)
+
+    def start(self) -> str:
+        """Start the next trial; its name, or nothing where none may start."""
+        ray_id = f"ray-{len(self.ids)}"
+        given = self.driver.suggest(ray_id)
+        if given is None:
+            return ""
+        self.ids[given["trial"]] = ray_id
+        self.driver.started(ray_id)
+        return str(given["trial"])
+
+    def report(self, trial: str, step: int, psnr: float, **more: Any) -> bool:
+        """Report a validation; returns whether the trial goes on."""
+        result = {"step": step, "best_psnr": psnr, "finished": False, "time_ms": now_ms()} | more
+        return self.driver.reported(self.ids[trial], result)
+
+    def tell(self, trial: str, **result: Any) -> bool:
+        """Report something else."""
+        return self.driver.reported(self.ids[trial], {"step": 0, "finished": False} | result)
+
+    def end(self, trial: str, *, finished: bool = False, error: bool = False) -> None:
+        """Ray says that the trial ended."""
+        self.driver.ended(self.ids[trial], {"finished": finished}, error)
+
+    def whole(self, psnr: float) -> str:
+        """A trial from its start to its end."""
+        trial = self.start()
+        assert not self.report(trial, 90, psnr, finished=True)
+        self.end(trial, finished=True)
+        return trial
+
+
+@pytest.fixture
+def sit(tmp_path: Path, small_store: Store) -> Callable[..., Hand]:
+    """Opens a sitting of a search in ``tmp_path/hand``; its spool is not started."""
+
+    def open_one(
+        plan: SearchPlan,
+        *,
+        tracker: Tracker | None = None,
+        concurrent: int = 4,
+        points: Sequence[Mapping[str, Any]] = (),
+        warm: Sequence[Mapping[str, Any]] = (),
+        within: Path = tmp_path,
+    ) -> Hand:
+        folder = within / plan.name
+        spool = Spool(Ledger(folder / LEDGER), lambda: tracker or NullTracker())
+        return Hand(
+            open_sitting(
+                plan,
+                folder,
+                small_store,
+                spool,
+                Console(quiet=True),
+                points=points,
+                warm=warm,
+                concurrent=concurrent,
+                share=None,
+            )
+        )
+
+    return open_one
+
+
+class Recording(NullTracker):
+    """A tracker in memory, that can be down; it knows no run that was not begun."""
+
+    def __init__(self, place: str = "here") -> None:
+        self.place = place
+        self.down = False
+        self.calls: list[tuple[str, str, object]] = []
+        """What, of which run, and what about it."""
+        self.open: set[str] = set()
+
+    def begin(self, run: RunStart) -> None:
+        """Remember it."""
+        if run.parent is not None:
+            self._known(run.parent)
+        self._tell("begin", run.key, run.name)
+        self.open.add(run.key)
+
+    def report(self, key: str, points: Sequence[Point]) -> None:
+        """Remember it."""
+        self._known(key)
+        self._tell("report", key, [point.step for point in points])
+
+    def artifact(self, key: str, path: Path, folder: str = "") -> None:
+        """Remember it."""
+        self._known(key)
+        self._tell("artifact", key, path.name)
+
+    def end(
+        self, key: str, status: str, time_ms: int, tags: Mapping[str, str] | None = None
+    ) -> None:
+        """Remember it."""
+        self._known(key)
+        self._tell("end", key, status)
+        self.open.discard(key)
+
+    def running(self, parent_key: str) -> list[str]:
+        """Those that were begun and not ended."""
+        return sorted(key for key in self.open if key.startswith(f"{parent_key}/"))
+
+    def _known(self, key: str) -> None:
+        if not self.down and all(call[:2] != ("begin", key) for call in self.calls):
+            raise RunError("no run was begun with this key", got=key)
+
+    def _tell(self, what: str, key: str, about: object) -> None:
+        if self.down:
+            raise ConnectionError("no answer")
+        self.calls.append((what, key, about))
+
+
+@pytest.fixture
+def recording() -> Recording:
+    return Recording()

@@ -1,0 +1,88 @@
+"""What is synced when, and the study's file, which is written without Optuna's lock."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from dtsinn.core.tracker import NullTracker
+from dtsinn.search.history import History
+from dtsinn.search.ledger import Ledger
+from dtsinn.search.objective import PSNR
+from dtsinn.search.samplers import make_sampler
+from dtsinn.search.space_file import load_space
+from dtsinn.search.spool import Spool
+from dtsinn.search.study import SearchStudy
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    calls: list[int] = []
+    monkeypatch.setattr(os, "fsync", calls.append)
+    return calls
+
+
+def report(step: int) -> dict[str, Any]:
+    return {"event": "report", "key": "a/b", "step": step, "metrics": {}, "time_ms": step}
+
+
+def test_reports_outlive_the_process_and_are_synced_with_what_follows(
+    tmp_path: Path, synced: list[int]
+) -> None:
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger.append({"event": "refuse", "time_ms": 0})
+    assert len(synced) == 1
+    for step in (1, 2):
+        ledger.append(report(step))
+    assert len(synced) == 1
+    assert [e["step"] for e in Ledger(ledger.path, readonly=True) if e["event"] == "report"] == [
+        1,
+        2,
+    ]
+    ledger.append({"event": "refuse", "time_ms": 3})
+    assert len(synced) == 2
+    ledger.sync()  # there is nothing left to sync
+    assert len(synced) == 2
+
+
+def test_no_tracker_knows_what_is_not_synced(tmp_path: Path, synced: list[int]) -> None:
+    told: list[int] = []
+
+    class Tracker(NullTracker):
+        def report(self, key: str, points: Any) -> None:
+            told.append(len(synced))
+
+    spool = Spool(Ledger(tmp_path / "ledger.jsonl"), Tracker)
+    spool.record(report(1))
+    assert synced == []
+    spool.deliver()
+    assert told == [1]
+
+
+def test_optuna_opens_the_study_while_it_is_searched(tmp_path: Path) -> None:
+    space = load_space("quick")
+    path = tmp_path / "study.journal"
+    sampler = make_sampler("tpe", space.parameters, trials=4, seed=0)
+    study = SearchStudy(History(name="s"), space, PSNR, sampler, path)
+    asked = [study.ask(f"t{n}", lambda _: "", lambda *_: None) for n in range(3)]
+    study.tell("t0", "finished", 10, [30.0])
+    study.tell("t1", "pruned", 5, [20.0], "slow")
+    study.tell("t1", "finished", 9, [50.0])  # told again: nothing changes
+    storage = JournalStorage(JournalFileBackend(str(path)))
+    trials = optuna.load_study(study_name="s", storage=storage).trials
+    assert [t.params for t in trials] == asked
+    assert [t.state for t in trials] == [
+        TrialState.COMPLETE,
+        TrialState.PRUNED,
+        TrialState.RUNNING,
+    ]
+    assert trials[1].intermediate_values == {5: 20.0}
+    assert trials[1].user_attrs["reason"] == "slow"
+    assert not list(tmp_path.glob("*.lock"))

@@ -1,0 +1,226 @@
+"""What is mended after a driver died: ledger, study and tracker agree, and nothing is left open."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from dtsinn.core.errors import InputError, RunError
+from dtsinn.core.tracker import Tracker
+from dtsinn.search.history import DIED, read_history
+from dtsinn.search.ledger import LEDGER, Ledger
+from dtsinn.search.lock import driving
+from dtsinn.search.plan import SearchPlan
+from dtsinn.search.reconcile import end_again, standing
+from dtsinn.search.spool import TOLD
+from dtsinn.search.study import STUDY
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "hand"
+
+
+def states(folder: Path) -> list[tuple[str, str]]:
+    storage = JournalStorage(JournalFileBackend(str(folder / STUDY)))
+    trials = optuna.load_study(study_name="hand", storage=storage).trials
+    return [(trial.user_attrs.get("name", ""), trial.state.name) for trial in trials]
+
+
+@pytest.fixture
+def dead(make_plan, sit, recording, folder: Path) -> SearchPlan:
+    """A search whose driver died: one trial had ended, one ran, one was thought of; half told."""
+    plan: SearchPlan = make_plan(trials=5, store="my scans.zarr")
+    hand = sit(plan, tracker=recording)
+    hand.whole(30.0)
+    hand.driver.sitting.spool.deliver()
+    running = hand.start()
+    hand.report(running, 10, 20.0)
+    assert hand.driver.suggest("thought") is not None
+    with (folder / LEDGER).open("a") as file:
+        file.write('{"event": "report", "ke')
+    return plan
+
+
+def test_what_a_dead_driver_left_is_ended_everywhere(dead, recording, folder: Path) -> None:
+    told = standing(folder, lambda: recording)
+    assert told.repaired == [
+        f"hand/trial-001: {DIED}",
+        f"hand: {DIED}",
+        "Optuna's study made anew",
+        "4 events delivered",
+    ]
+    assert (told.state, told.reason, told.driver) == ("killed", DIED, "")
+    assert told.trials == {"finished": 1, "killed": 1, "waiting": 1}
+    assert (told.ended, told.planned, told.undelivered) == (1, 5, 0)
+    assert (told.best_trial, told.best, told.objective) == ("trial-000", 30.0, "psnr:max")
+    assert told.steps == 100
+    assert shlex.split(told.resume)[2] == "my scans.zarr"
+    assert recording.open == set()
+    assert states(folder) == [
+        ("trial-000", "COMPLETE"),
+        ("trial-001", "FAIL"),
+        ("trial-002", "FAIL"),
+    ]
+
+
+def test_what_is_mended_is_mended_once(dead, recording, folder: Path) -> None:
+    first = standing(folder, lambda: recording)
+    ledger, calls = (folder / LEDGER).read_bytes(), list(recording.calls)
+    second = standing(folder, lambda: recording)
+    assert second.repaired == []
+    assert second.seconds == first.seconds, "a look takes no time of the search's"
+    assert (folder / LEDGER).read_bytes() == ledger
+    assert recording.calls == calls
+
+
+def test_a_mended_search_goes_on(dead, sit, recording, folder: Path) -> None:
+    standing(folder, lambda: recording)
+    again = sit(dead, tracker=recording)
+    assert [again.start(), again.start()] == ["trial-001", "trial-002"]
+    assert again.driver.to_come == 2
+    again.driver.interrupt("Ctrl-C")
+    again.driver.close()
+    again.driver.end("killed", "Ctrl-C")
+    again.driver.sitting.spool.deliver()
+    assert recording.open == set()
+    assert standing(folder, lambda: recording).repaired == []
+
+
+def test_a_search_that_is_driven_is_looked_at_and_left_alone(dead, recording, folder: Path) -> None:
+    before = (folder / LEDGER).read_bytes()
+    with driving(folder):
+        told = standing(folder, lambda: recording)
+    assert told.driver == f"process {os.getpid()} on {os.uname().nodename}"
+    assert (told.state, told.repaired, told.resume) == ("running", [], "")
+    assert told.undelivered == 2
+    assert (folder / LEDGER).read_bytes() == before
+
+
+def test_a_tracker_that_does_not_answer_is_told_later(dead, recording, folder: Path) -> None:
+    def nobody() -> Tracker:
+        raise RunError("no answer")
+
+    told = standing(folder, nobody)
+    assert told.repaired[-1] == "not delivered: no answer"
+    assert told.undelivered == 4
+    assert standing(folder, lambda: recording).repaired == ["4 events delivered"]
+
+
+def test_events_told_again_after_their_memory_is_lost_change_nothing(
+    dead, recording, folder: Path
+) -> None:
+    standing(folder, lambda: recording)
+    (folder / TOLD).unlink()
+    standing(folder, lambda: recording)
+    assert recording.open == set()
+
+
+def test_a_run_that_is_open_though_it_ended_is_ended_again(dead, recording, folder: Path) -> None:
+    standing(folder, lambda: recording)
+    recording.open.add("hand/trial-000")
+    told = standing(folder, lambda: recording)
+    assert told.repaired == ["hand/trial-000 ended again"]
+    assert recording.open == set()
+
+
+def test_runs_are_not_compared_where_nobody_answers(dead, folder: Path) -> None:
+    def nobody() -> Tracker:
+        raise RunError("no answer")
+
+    ledger = Ledger(folder / LEDGER, readonly=True)
+    assert end_again(ledger, "hand", nobody) == ["runs not compared: no answer"]
+
+
+@pytest.mark.parametrize("damage", ["gone", "torn", "foreign", "nameless"])
+def test_a_study_that_says_something_else_is_made_anew(
+    dead, recording, folder: Path, damage: str
+) -> None:
+    standing(folder, lambda: recording)
+    before = states(folder)
+    path = folder / STUDY
+    if damage == "gone":
+        path.unlink()
+    elif damage == "torn":
+        path.write_bytes(path.read_bytes()[:-40])
+    elif damage == "foreign":
+        path.write_text("no journal\n")
+    else:  # thought of by Optuna, and the driver died before it was named
+        storage = JournalStorage(JournalFileBackend(str(path)))
+        optuna.load_study(study_name="hand", storage=storage).ask()
+    assert standing(folder, lambda: recording).repaired == ["Optuna's study made anew"]
+    assert states(folder) == before
+
+
+def test_a_damaged_ledger_is_one_clear_line(dead, recording, folder: Path) -> None:
+    lines = (folder / LEDGER).read_bytes().splitlines(keepends=True)
+    (folder / LEDGER).write_bytes(b"".join([lines[0], b"no json\n", *lines[1:]]))
+    with pytest.raises(InputError, match=r"is damaged"):
+        standing(folder, lambda: recording)
+
+
+DRIVE = """
+import sys
+from pathlib import Path
+from rich.console import Console
+from dtsinn.core.tracker import NullTracker
+from dtsinn.data.store import open_store
+from dtsinn.search.driver import now_ms
+from dtsinn.search.ledger import Ledger
+from dtsinn.search.lock import driving
+from dtsinn.search.opening import open_sitting
+from dtsinn.search.plan import SearchPlan
+from dtsinn.search.space_file import load_space
+from dtsinn.search.spool import Spool
+
+store, space, folder = sys.argv[1:]
+plan = SearchPlan(name="hand", store=store, space=load_space(space), trials=3)
+with driving(Path(folder)):
+    driver = open_sitting(
+        plan, Path(folder), open_store(store),
+        Spool(Ledger(Path(folder) / "ledger.jsonl"), NullTracker),
+        Console(quiet=True), points=(), warm=(), concurrent=2, share=None,
+    )
+    driver.suggest("ray")
+    driver.started("ray")
+    result = {"finished": False, "best_psnr": 20.0}
+    driver.reported("ray", result | {"step": 10, "time_ms": now_ms()})
+    print("driving", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_process_drove_is_mended(
+    make_plan, recording, small_path: Path, tmp_path: Path, folder: Path
+) -> None:
+    make_plan()  # writes the space
+    command = [
+        sys.executable,
+        "-c",
+        DRIVE,
+        str(small_path),
+        str(tmp_path / "mine.yaml"),
+        str(folder),
+    ]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"driving\n"
+        alive: Any = standing(folder, lambda: recording)
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=30)
+    assert alive.driver.startswith(f"process {process.pid} on ")
+    told = standing(folder, lambda: recording)
+    assert told.repaired[:2] == [f"hand/trial-000: {DIED}", f"hand: {DIED}"]
+    assert (told.undelivered, recording.open) == (0, set())
+    assert states(folder) == [("trial-000", "FAIL")]
+    assert read_history(folder).trials["trial-000"].step == 10

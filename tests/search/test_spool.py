@@ -1,0 +1,201 @@
+"""The spool: every event reaches the tracker, once it answers, in order, whoever delivers it."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dtsinn.core.errors import InputError, RunError
+from dtsinn.core.tracker import Tracker
+from dtsinn.search import spool as module
+from dtsinn.search.ledger import Ledger
+from dtsinn.search.spool import TOLD, Spool, tell
+
+
+def begin(key: str, time_ms: int = 0, parent: str | None = None) -> dict[str, Any]:
+    run = {
+        "key": key, "name": key, "kind": "trial", "experiment": "e", "time_ms": time_ms,
+        "parent": parent, "parameters": {}, "tags": {}, "description": "",
+    }  # fmt: skip
+    return {"event": "begin", "time_ms": time_ms, "run": run}
+
+
+def report(key: str, step: int) -> dict[str, Any]:
+    return {"event": "report", "key": key, "step": step, "metrics": {"x": 0.5}, "time_ms": step}
+
+
+def end(key: str, status: str = "finished") -> dict[str, Any]:
+    return {"event": "end", "key": key, "status": status, "time_ms": 9, "tags": {}}
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "ledger.jsonl")
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)  # between looks, not instead of them
+
+
+def test_the_reports_of_a_run_are_told_at_once_and_before_what_follows(recording) -> None:
+    events = [begin("a"), begin("a/b", parent="a"), report("a/b", 1), report("a", 1)]
+    events += [report("a/b", 2), end("a/b"), report("a", 3)]
+    events.insert(3, {"event": "suggest", "trial": "c"})
+    assert tell(recording, events) == 7
+    assert recording.calls == [
+        ("begin", "a", "a"),
+        ("begin", "a/b", "a/b"),
+        ("report", "a/b", [1, 2]),
+        ("end", "a/b", "finished"),
+        ("report", "a", [1, 3]),
+    ]
+
+
+def test_what_concerns_no_tracker_is_not_told_and_not_waited_for(ledger, recording) -> None:
+    spool = Spool(ledger, lambda: recording)
+    for kind in ("sitting", "warm", "point", "suggest", "refuse", "restart", "repeat"):
+        spool.record({"event": kind, "time_ms": 0})
+    assert spool.waiting() == 0
+    assert spool.deliver() == 0
+    assert recording.calls == []
+
+
+def test_an_outage_delays_and_loses_nothing(ledger, recording) -> None:
+    recording.down = True
+    spool = Spool(ledger, lambda: recording)
+    for event in (begin("a"), report("a", 1), report("a", 2), end("a")):
+        spool.record(event)
+    with pytest.raises(ConnectionError):
+        spool.deliver()
+    assert spool.waiting() == 4
+    recording.down = False
+    assert spool.deliver() == 4
+    assert spool.waiting() == 0
+    assert [call[0] for call in recording.calls] == ["begin", "report", "end"]
+
+
+def test_the_thread_tells_as_events_come_and_tries_again_after_an_outage(
+    ledger, recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REST_s", 0.01)
+    recording.down = True
+    attempts = []
+
+    def connect() -> Tracker:
+        attempts.append(0)
+        if len(attempts) < 3:
+            raise RunError("no answer")
+        return recording
+
+    spool = Spool(ledger, connect)
+    spool.start()
+    spool.record(begin("a"))
+    wait_for(lambda: spool.error == "no answer" and len(attempts) >= 3)
+    spool.record(report("a", 1))
+    recording.down = False
+    wait_for(lambda: spool.waiting() == 0)
+    wait_for(lambda: not spool.error)
+    spool.record(end("a"))
+    assert spool.close(20) == 0
+    assert len(attempts) == 3, "who has answered is not asked again"
+    assert [call[0] for call in recording.calls] == ["begin", "report", "end"]
+
+
+def test_closing_waits_no_longer_than_it_may_and_ends_the_thread(
+    ledger, recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REST_s", 0.01)
+    recording.down = True
+    spool = Spool(ledger, lambda: recording)
+    spool.start()
+    spool.record(begin("a"))
+    begun = time.monotonic()
+    assert spool.close(0.2) == 1
+    assert time.monotonic() - begun < 5
+    wait_for(lambda: all(thread.name != "dtsinn-spool" for thread in threading.enumerate()))
+    recording.down = False
+    assert Spool(ledger, lambda: recording).deliver() == 1
+
+
+def test_the_next_one_goes_on_where_the_last_one_ended(ledger, recording) -> None:
+    first = Spool(ledger, lambda: recording)
+    first.record(begin("a"))
+    first.deliver()
+    second = Spool(Ledger(ledger.path), lambda: recording)
+    second.record(report("a", 1))
+    assert second.waiting() == 1
+    assert second.deliver() == 1
+    assert recording.calls == [("begin", "a", "a"), ("report", "a", [1])]
+
+
+def test_another_tracker_is_told_all_from_the_beginning(ledger, recording) -> None:
+    """The URI was changed between two sittings: the second one knows none of the runs."""
+    first = Spool(ledger, lambda: recording)
+    first.record(begin("a"))
+    first.deliver()
+    other = type(recording)("elsewhere")
+    second = Spool(ledger, lambda: other)
+    second.record(end("a"))
+    assert second.deliver() == 2
+    assert [call[0] for call in other.calls] == ["begin", "end"]
+    assert Spool(ledger, lambda: other).deliver() == 0
+
+
+@pytest.mark.parametrize("memory", ["", "{", "[]", '{"offset": "x", "place": ""}', '{"other": 3}'])
+def test_without_a_memory_all_is_told_again(ledger, recording, memory: str) -> None:
+    spool = Spool(ledger, lambda: recording)
+    spool.record(begin("a"))
+    spool.deliver()
+    ledger.path.with_name(TOLD).write_text(memory)
+    assert Spool(ledger, lambda: recording).deliver() == 1
+    assert [call[0] for call in recording.calls] == ["begin", "begin"]
+
+
+def test_only_whole_rounds_are_remembered(
+    ledger, recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ROUND", 3)
+    spool = Spool(ledger, lambda: recording)
+    for event in [begin("a"), *(report("a", step) for step in range(1, 6)), report("b", 1)]:
+        spool.record(event)
+    with pytest.raises(RunError, match="no run was begun"):  # the last of three rounds
+        spool.deliver()
+    told = json.loads(ledger.path.with_name(TOLD).read_text())["offset"]
+    assert [event["step"] for event in ledger.read(told)[0]] == [1]
+    assert [call[2] for call in recording.calls] == ["a", [1, 2], [3, 4, 5]]
+
+
+def test_an_artifact_that_is_gone_holds_up_nothing(ledger, recording, tmp_path: Path) -> None:
+    class Strict(type(recording)):  # type: ignore[misc]
+        def artifact(self, key: str, path: Path, folder: str = "") -> None:
+            if not path.exists():
+                raise InputError("an artifact is missing", got=path)
+            super().artifact(key, path, folder)
+
+    tracker = Strict()
+    (tmp_path / "there").write_text("x")
+    spool = Spool(ledger, lambda: tracker)
+    spool.record(begin("a"))
+    for name in ("gone", "there"):
+        attached = {"event": "artifact", "time_ms": 1, "key": "a", "path": str(tmp_path / name)}
+        spool.record(attached | {"folder": "pictures"})
+    spool.record(end("a"))
+    assert spool.deliver() == 4
+    assert tracker.calls[1:] == [("artifact", "a", "there"), ("end", "a", "finished")]
+
+
+def test_events_told_twice_reach_the_same_runs(ledger, recording) -> None:
+    events = [begin("a"), report("a", 1), end("a")]
+    tell(recording, events)
+    tell(recording, events)
+    assert {call[1] for call in recording.calls} == {"a"}
+    assert recording.open == set()
