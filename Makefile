@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: env demo test test-all check bench bench-quality
+.PHONY: env demo test test-all check bench bench-quality bench-search bench-faults bench-efficiency
 .DEFAULT_GOAL := help
 
 help:
@@ -12,6 +12,9 @@ help:
 	@echo "make check     lint, types, import directions"
 	@echo "make bench     benchmarks, with their tables in benchmarks/results"
 	@echo "make bench-quality  every method with the same search and seeds, under an hour"
+	@echo "make bench-search   what searching costs beside training, and with 5,000 trials"
+	@echo "make bench-faults   30 random kills of searches, and what is left of them"
+	@echo "make bench-efficiency  how soon searches get there, simulated on kept curves, minutes"
 	@echo "make env       only make .venv"
 
 env: .venv/made
@@ -42,3 +45,12 @@ bench: env
 
 bench-quality: env
 	$(BIN)/python -m benchmarks.quality
+
+bench-search: env
+	$(BIN)/python -m benchmarks.searching overhead scale
+
+bench-faults: env
+	$(BIN)/python -m benchmarks.searching faults
+
+bench-efficiency: env
+	$(BIN)/python -m benchmarks.efficiency simulate

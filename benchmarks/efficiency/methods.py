@@ -1,0 +1,78 @@
+"""The methods that search: samplers with their settings, and what stops trials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import optuna
+from optuna.pruners import BasePruner, HyperbandPruner
+from optuna.samplers import BaseSampler
+
+from benchmarks.efficiency.problem import REPORTS, STEPS_OF_REPORT
+from benchmarks.efficiency.simulate import Decide, Trace, parameters_of, search
+from benchmarks.efficiency.table import CurveTable
+from dtsinn.search.halving import Halving
+from dtsinn.search.samplers import make_sampler
+
+TRAINING = REPORTS * STEPS_OF_REPORT
+"""Steps of a whole training."""
+TRIALS = 100
+"""Trials of random search."""
+BUDGET = TRIALS * TRAINING
+"""Steps of all its trials."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """How to search."""
+
+    name: str
+    sampler: Callable[[CurveTable, int], BaseSampler]
+    """Made of the table, whose grid is the space, and a seed."""
+    decide: Callable[[optuna.Study], Decide] | None = None
+    pruner: Callable[[], BasePruner] | None = None
+
+    def search(
+        self, table: CurveTable, seed: int, *, budget: int, target: float, least: int
+    ) -> Trace:
+        """One search; see :func:`simulate.search`."""
+        return search(
+            table,
+            self.sampler(table, seed),
+            self.decide,
+            budget=budget,
+            pruner=self.pruner() if self.pruner else None,
+            name=f"seed {seed}",
+            target=target,
+            least=least,
+        )
+
+
+def product(name: str) -> Callable[[CurveTable, int], BaseSampler]:
+    """A sampler of the product with its own settings, for a search of as many trials as random."""
+    return lambda table, seed: make_sampler(name, parameters_of(table), trials=TRIALS, seed=seed)
+
+
+def halving(*, first: float, reduction: float, brackets: int = 1) -> Callable[..., Decide]:
+    """The product's halving; ``first`` is the first rung as a part of a training."""
+
+    def made(study: optuna.Study) -> Decide:
+        rungs = Halving(
+            first=round(first * TRAINING), most=TRAINING, reduction=reduction, brackets=brackets
+        )
+        return lambda trial, step, value: rungs.goes_on(
+            str(trial.number), trial.number, step, value
+        )
+
+    return made
+
+
+def optuna_decides(study: optuna.Study) -> Decide:
+    """What Optuna's own pruner says."""
+    return lambda trial, step, value: not trial.should_prune()
+
+
+def hyperband() -> BasePruner:
+    """Optuna's Hyperband with its defaults, over the reports of a training."""
+    return HyperbandPruner(min_resource=STEPS_OF_REPORT, max_resource=TRAINING, reduction_factor=3)
