@@ -1,0 +1,1 @@
+"""What the search platform costs, how it grows, and what it survives."""

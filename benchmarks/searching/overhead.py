@@ -1,0 +1,233 @@
+"""``overhead``: what searching costs beside training, against Ray Tune as it comes.
+
+Ours and stock Ray Tune train the same number of trials of the same cost, with as many reports, in
+turn on the same machine. What is not training is overhead: to start a trial, to suggest, report,
+record and keep.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import ray
+from ray import tune
+
+from benchmarks.machine import describe_machine
+from benchmarks.report import Result, Say, Table
+from benchmarks.searching.ours import timed_trial
+from benchmarks.searching.setting import NEUTRAL, open_seat, sit, small_store, space_file
+from benchmarks.searching.stock import run_stock
+from benchmarks.searching.stopwatch import Times, read_times
+from dtsinn.core.workspace import Workspace
+from dtsinn.registry.embedded import embedded_uri
+from dtsinn.registry.tracking import connect
+from dtsinn.search.cluster import ray_session, trials_that_fit
+from dtsinn.search.driver import Driver
+from dtsinn.search.plan import SearchPlan
+from dtsinn.search.space_file import load_space
+from dtsinn.search.trial import TrialPlan
+from dtsinn.search.tuning import TRIALS, run_trials
+
+NAME = "overhead"
+REPORTS = 6
+STEPS = 60
+"""Of a trial."""
+PATIENCE_s = 600.0
+"""Longest wait for MLflow after the last trial."""
+REPORT_ms = 5.0
+"""Most that a report may take of a worker (a target)."""
+VARIANTS = ("dtsinn", "stock", "stock, workers reused")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Of one search."""
+
+    variant: str
+    round: int
+    wall_s: float
+    """Until the last trial had ended."""
+    recorded_s: float
+    """Until all of it was in MLflow, too."""
+    overhead_s: float
+    """Worker's time per trial that was not training."""
+    idle: float
+    """Share of all workers' time in which no trial's function ran."""
+    report_ms: float
+    """Median of ``tune.report``."""
+    quick_report_ms: float
+    """Of the quickest tenth of them the longest: what it takes while nothing else runs."""
+    save_ms: float
+    """Median of writing a checkpoint."""
+    training_s: float
+    """Mean of a trial."""
+
+
+def run(*, trials: int, rounds: int, say: Say) -> Result:
+    """Search in turn with all variants, in one Ray, each search in a folder of its own."""
+    costs = []
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        store = small_store(root)
+        space = space_file(root, NEUTRAL, steps=STEPS, validate_every=STEPS // REPORTS)
+        with ray_session(None, 1, 0):
+            concurrent = trials_that_fit(1, 0)
+            for number in range(-1, rounds):  # the first one warms
+                for variant in VARIANTS:
+                    folder = root / f"{number}-{variant.replace(', ', '-').replace(' ', '-')}"
+                    plan = SearchPlan(
+                        name="overhead",
+                        store=store,
+                        space=load_space(space),
+                        trials=trials if number >= 0 else concurrent,
+                        scheduler="none",
+                        seed=max(0, number),
+                    )
+                    say(f"round {number + 1} of {rounds}: {variant}")
+                    cost = _measure(variant, number, plan, folder, concurrent)
+                    if number >= 0:
+                        costs.append(cost)
+    return _result(costs, trials, concurrent)
+
+
+def _measure(variant: str, number: int, plan: SearchPlan, folder: Path, concurrent: int) -> Cost:
+    workspace, times = Workspace(folder / "workspace"), folder / "times"
+    connect(workspace)  # which makes the database, once, in seconds
+    begun = time.monotonic()
+    wall = 0.0
+    if variant == VARIANTS[0]:
+
+        def train(driver: Driver) -> None:
+            nonlocal wall
+            trial_plan = TrialPlan(
+                store=plan.store,
+                base=plan.space.base,
+                trials=(driver.sitting.folder / TRIALS).resolve(),
+                threads=1,
+                device="cpu",
+            )
+            trainable = tune.with_parameters(timed_trial, plan=trial_plan, times=times)
+            run_trials(driver, trainable, {"cpu": 1})
+            wall = time.monotonic() - begun
+
+        undelivered = sit(open_seat(plan, workspace, concurrent), train, PATIENCE_s)
+        if undelivered:
+            raise RuntimeError(f"{undelivered} events did not reach MLflow")
+    else:
+        reuse = variant == VARIANTS[2]
+        run_stock(plan, embedded_uri(workspace), folder, concurrent, reuse=reuse)
+        wall = time.monotonic() - begun
+    recorded = time.monotonic() - begun
+    found = read_times(times)
+    if len(found) != plan.trials or {len(one.reports) for one in found} != {REPORTS}:
+        raise RuntimeError(f"{variant}: not every trial reported {REPORTS} times")
+    return _cost(variant, number, found, wall, recorded, concurrent)
+
+
+def _cost(
+    variant: str,
+    number: int,
+    found: Sequence[Times],
+    wall: float,
+    recorded: float,
+    concurrent: int,
+) -> Cost:
+    workers, reports = wall * concurrent, [s for one in found for s in one.reports]
+    return Cost(
+        variant=variant,
+        round=number,
+        wall_s=wall,
+        recorded_s=recorded,
+        overhead_s=(workers - sum(one.training for one in found)) / len(found),
+        idle=1 - sum(one.total for one in found) / workers,
+        report_ms=1e3 * statistics.median(reports),
+        quick_report_ms=1e3 * statistics.quantiles(reports, n=10)[0],
+        save_ms=1e3 * statistics.median(s for one in found for s in one.saves),
+        training_s=statistics.mean(one.training for one in found),
+    )
+
+
+def _result(costs: Sequence[Cost], trials: int, concurrent: int) -> Result:
+    def median(variant: str, what: str) -> float:
+        return float(statistics.median(getattr(c, what) for c in costs if c.variant == variant))
+
+    ours, *others = VARIANTS
+    paired = {
+        other: statistics.median(
+            a.overhead_s / b.overhead_s
+            for a in costs
+            for b in costs
+            if a.round == b.round and (a.variant, b.variant) == (ours, other)
+        )
+        for other in others
+    }
+    rows = [
+        [
+            variant,
+            f"{median(variant, 'overhead_s'):.2f}",
+            f"{1 / paired[variant]:.2f}" if variant in paired else "1.00",
+            f"{100 * median(variant, 'idle'):.0f}",
+            f"{median(variant, 'report_ms'):.1f}",
+            f"{median(variant, 'quick_report_ms'):.1f}",
+            f"{median(variant, 'save_ms'):.1f}",
+            f"{median(variant, 'training_s'):.2f}",
+            f"{median(variant, 'wall_s'):.1f}",
+            f"{median(variant, 'recorded_s'):.1f}",
+        ]
+        for variant in VARIANTS
+    ]
+    held = {
+        "not slower than stock": paired[others[0]] <= 1,
+        "not slower than stock with workers reused": paired[others[1]] <= 1,
+        f"a report in {REPORT_ms:.0f} ms": median(ours, "report_ms") <= REPORT_ms,
+    }
+    rounds = len({cost.round for cost in costs})
+    return Result(
+        name=NAME,
+        title="What a search costs beside training",
+        machine=describe_machine() | {"ray": ray.__version__},
+        notes=[
+            f"{trials} trials of {STEPS} steps and {REPORTS} reports, {concurrent} at a time; "
+            f"medians over {rounds} rounds, variants in turn within a round, after a short one.",
+            "Overhead: time of the workers per trial that was not training. Idle: part of it in "
+            "which no trial's function ran, that is start, suggestion and hand-over. Report and "
+            "checkpoint are timed in the worker; stock's report copies the checkpoint, too.",
+            "Times stock: its overhead over ours, median over the rounds.",
+            "Stock: OptunaSearch, ASHAScheduler, MLflowLoggerCallback, a checkpoint at each "
+            "report of which the last is kept, Ray's own snapshots and loggers. Its trials are "
+            "not told to resume after the driver dies, nor are ours stopped: all do equal work.",
+            "Recorded: until MLflow has everything; stock's callback makes the search wait for "
+            "MLflow, our spool runs behind it.",
+            f"Targets: {'; '.join(f'{w}: {_yes(ok)}' for w, ok in held.items())}.",
+            f"The machine was shared; five-minute load average: {os.getloadavg()[1]:.1f}.",
+        ],
+        tables=[
+            Table(
+                title="",
+                columns=[
+                    "search",
+                    "overhead per trial, s",
+                    "times ours",
+                    "idle, %",
+                    "report, ms",
+                    "quickest tenth",
+                    "checkpoint, ms",
+                    "training, s",
+                    "wall, s",
+                    "recorded, s",
+                ],
+                rows=rows,
+            )
+        ],
+        data={"costs": [asdict(cost) for cost in costs], "over_stock": paired, "held": held},
+    )
+
+
+def _yes(held: bool) -> str:
+    return "held" if held else "missed"

@@ -1,0 +1,117 @@
+"""Ray Tune as it comes: OptunaSearch, ASHAScheduler and MLflowLoggerCallback around a training."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from ray import tune
+from ray.air.integrations.mlflow import MLflowLoggerCallback
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search import ConcurrencyLimiter
+from ray.tune.search.optuna import OptunaSearch
+
+from benchmarks.searching.stopwatch import timed
+from dtsinn.core.config import from_mapping
+from dtsinn.data.store import open_store
+from dtsinn.search.plan import SearchPlan
+from dtsinn.training.config import RunConfig, changed
+from dtsinn.training.loop import train
+from dtsinn.training.state import TrainingState
+
+OURS = ("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "TUNE_GLOBAL_CHECKPOINT_S")
+"""What :mod:`dtsinn.search.cluster` sets, and stock Ray does without."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StockPlan:
+    """What all trials share."""
+
+    store: str
+    base: dict[str, Any]
+    times: Path
+
+
+def train_stock(config: dict[str, Any], plan: StockPlan) -> None:
+    """The same training as :func:`dtsinn.search.trial.run_trial`, with Ray's own checkpoints."""
+    torch.set_num_threads(1)
+    with timed(plan.times, tune.get_context().get_trial_id(), "write"):
+        settings = from_mapping(RunConfig, changed(plan.base, config), "suggestion")
+        store = open_store(plan.store, need_truth=True)
+        state = TrainingState(settings, store.header.protocol.frames, "cpu")
+        for report in train((store,), state):
+            with tempfile.TemporaryDirectory() as folder:
+                state.write(Path(folder))
+                tune.report(
+                    report.metrics | {"step": report.step},
+                    checkpoint=tune.Checkpoint.from_directory(folder),
+                )
+
+
+def run_stock(plan: SearchPlan, uri: str, folder: Path, concurrent: int, *, reuse: bool) -> None:
+    """A whole search.
+
+    Args:
+        plan: What ours searches.
+        uri: Of an MLflow that is there.
+        folder: For Ray's results and the times.
+        concurrent: Trials at a time.
+        reuse: Whether a worker goes on to the next trial; Ray's default is that it does not.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    shared = StockPlan(store=plan.store, base=plan.space.base, times=folder / "times")
+    space = {parameter.key: parameter.distribution for parameter in plan.space.parameters}
+    search = OptunaSearch(_space(space), metric="best_psnr", mode="max", seed=plan.seed)
+    tuner = tune.Tuner(
+        tune.with_resources(tune.with_parameters(train_stock, plan=shared), {"cpu": 1}),
+        tune_config=tune.TuneConfig(
+            search_alg=ConcurrencyLimiter(search, concurrent),
+            # It is asked at each report, and never stops: all trials do the same work.
+            scheduler=ASHAScheduler(
+                time_attr="step",
+                metric="best_psnr",
+                mode="max",
+                max_t=plan.steps + 1,
+                grace_period=plan.steps + 1,
+            ),
+            num_samples=plan.trials,
+            reuse_actors=reuse,
+        ),
+        run_config=tune.RunConfig(
+            name="stock",
+            storage_path=str(folder / "ray"),
+            callbacks=[MLflowLoggerCallback(tracking_uri=uri, experiment_name="stock")],
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
+            verbose=0,
+        ),
+    )
+    with _stock_environment():
+        results = tuner.fit()
+    if results.errors:
+        raise RuntimeError(f"a stock trial failed: {results.errors[0]}")
+
+
+def _space(known: dict[str, Any]) -> dict[str, Any]:
+    """Our parameters as Ray writes them."""
+    return {
+        key: tune.choice(list(of.choices))
+        if hasattr(of, "choices")
+        else tune.loguniform(of.low, of.high)
+        for key, of in known.items()
+    }
+
+
+@contextmanager
+def _stock_environment() -> Iterator[None]:
+    before = {name: os.environ.pop(name) for name in OURS if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ |= before

@@ -1,0 +1,144 @@
+"""A ``dtsinn search`` in a process of its own, watched through its ledger, killed and resumed."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from dtsinn.core.workspace import Workspace
+from dtsinn.search.history import History, history_of
+from dtsinn.search.ledger import LEDGER, Ledger
+
+POLL_s = 0.05
+WORKER_s = 60.0
+"""Longest wait for a worker to kill."""
+
+
+@dataclass(kw_only=True)
+class Victim:
+    """A search and its driver's process."""
+
+    name: str
+    store: str
+    space: str
+    trials: int
+    workspace: Workspace
+    uri: str
+    """Of the tracking server."""
+    process: subprocess.Popen[bytes] | None = None
+    family: list[psutil.Process] = field(default_factory=list)
+    """Processes that drivers which were killed had started."""
+
+    @property
+    def folder(self) -> Path:
+        """Of the search."""
+        return self.workspace.searches / self.name
+
+    @property
+    def driver(self) -> subprocess.Popen[bytes]:
+        """Its process.
+
+        Raises:
+            RuntimeError: It was never started.
+        """
+        if self.process is None:
+            raise RuntimeError("not started")
+        return self.process
+
+    def start(self) -> None:
+        """Begin, or resume what was begun."""
+        begun = (self.folder / LEDGER).exists()
+        words = [sys.executable, "-c", "from dtsinn.cli import main; main()", "search", self.store]
+        words += ["--name", self.name, "--workspace", str(self.workspace.root)]
+        words += ["--resume"] if begun else ["--space", self.space, "--trials", str(self.trials)]
+        self.workspace.root.mkdir(parents=True, exist_ok=True)
+        with (self.workspace.root / f"{self.name}.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                words,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=dict(os.environ) | {"MLFLOW_TRACKING_URI": self.uri},
+            )
+
+    def events(self) -> list[dict[str, Any]]:
+        """Of its ledger so far."""
+        return list(Ledger(self.folder / LEDGER, readonly=True))
+
+    def history(self) -> History:
+        """What they tell."""
+        return history_of(self.name, self.events())
+
+    def wait_for(self, more: int, deadline_s: float) -> bool:
+        """Until so many more events are in the ledger; False if it ended, or took too long."""
+        path, deadline = self.folder / LEDGER, time.monotonic() + deadline_s
+        wanted = len(self.events()) + more
+        while time.monotonic() < deadline and self.driver.poll() is None:
+            if path.exists() and path.read_bytes().count(b"\n") >= wanted:
+                return True
+            time.sleep(POLL_s)
+        return False
+
+    def kill_worker(self, draw: random.Random) -> bool:
+        """Kill a process that trains a trial; False if none was found."""
+        deadline = time.monotonic() + WORKER_s
+        while time.monotonic() < deadline and self.driver.poll() is None:
+            found = [one for one in self._children() if _trains(one)]
+            if found:
+                with suppress(psutil.NoSuchProcess):
+                    draw.choice(found).kill()
+                    return True
+            time.sleep(POLL_s)
+        return False
+
+    def kill_driver(self) -> float:
+        """Kill the driver; returns the work of its trials that no report tells of, in seconds."""
+        self.family += self._children()
+        now = time.time()
+        self.driver.kill()
+        self.driver.wait()
+        return sum(
+            max(
+                0.0,
+                now - max(trial.begun_ms or 0, *(p.time_ms for p in trial.points[-1:]), 0) / 1e3,
+            )
+            for trial in self.history().trials.values()
+            if trial.state == "running"
+        )
+
+    def bury(self) -> int:
+        """Kill what is left of all drivers' processes; returns how many there were."""
+        if self.process is not None and self.process.poll() is None:
+            self.family += self._children()
+            self.process.kill()
+            self.process.wait()
+        alive = [one for one in self.family if one.is_running()]
+        for one in alive:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        self.family.clear()
+        return len(alive)
+
+    def _children(self) -> list[psutil.Process]:
+        try:
+            found: list[psutil.Process] = psutil.Process(self.driver.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+        return found
+
+
+def _trains(process: psutil.Process) -> bool:
+    try:
+        command = " ".join(process.cmdline())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return False
+    return command.startswith("ray::ImplicitFunc")  # Ray's agents, too, are called ray::
