@@ -68,7 +68,8 @@ def walk(workspace: Workspace, *, quiet: bool) -> None:
     if not isinstance(found, Found):
         again = f"dtsinn search {quote(store)} --name {name} --resume{option}"
         raise RunError("the demo's search did not come to its end", got=found.over, hint=again)
-    terminal.say(f"best of {TRIALS} trials: {found.search.best_psnr:.2f} dB on the val subjects")
+    tried = sum(found.search.states.values())
+    terminal.say(f"best of {tried} trials: {found.search.best_psnr:.2f} dB on the val subjects")
     for line in found.gate.lines():
         terminal.say(f"  {line}")
 
