@@ -1,19 +1,15 @@
-"""The report of an evaluation: one HTML file that needs nothing else.
-
-Style and pictures are inside the file, so that it can be mailed and read without a network. It
-follows the reader's light or dark preference and prints.
-"""
+"""The report of an evaluation: one HTML file that needs nothing else."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from itertools import combinations, product
 
+from dtsinn.evaluation import html
 from dtsinn.evaluation.gallery import Picture
+from dtsinn.evaluation.html import Card
 from dtsinn.evaluation.metrics import Interval
-from dtsinn.evaluation.report_style import CSS
 from dtsinn.evaluation.results import FLOOR, CellResult, Difference, Evaluation, ModelScores
 
 DEFINITIONS = {
@@ -57,31 +53,22 @@ def render(evaluation: Evaluation, pictures: Sequence[Picture]) -> str:
         pictures: Its gallery.
     """
     names = " and ".join(model.name for model in evaluation.models)
+    suite = f"Suite {evaluation.suite}: {evaluation.description}" if evaluation.suite else ""
     body = [
-        _header(evaluation, names),
+        html.header("dtsinn evaluation", names, suite or "Subjects of a store"),
         _verdict(evaluation),
         _headline(evaluation),
-        _section("Every cell", _cell_table(evaluation) + _figures(pictures, "")),
+        html.section("Every cell", _cell_table(evaluation) + _figures(pictures, "")),
         _pair_table(evaluation),
-        _section("Beyond PSNR", _detail_table(evaluation)),
+        html.section("Beyond PSNR", _detail_table(evaluation)),
         *(_cell_section(cell, pictures) for cell in evaluation.cells if cell.applicable),
-        _section("What the numbers mean", _definitions()),
-        _section("Where it comes from", _lineage(evaluation)),
+        html.section(
+            "What the numbers mean",
+            html.definitions((name.replace("_", " "), text) for name, text in DEFINITIONS.items()),
+        ),
+        html.section("Where it comes from", _lineage(evaluation)),
     ]
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(names)}: evaluation</title>\n<style>{CSS}</style>\n</head>\n"
-        f"<body>\n<main>\n{''.join(body)}</main>\n</body>\n</html>\n"
-    )
-
-
-def _header(evaluation: Evaluation, names: str) -> str:
-    suite = f"Suite {evaluation.suite}: {evaluation.description}" if evaluation.suite else ""
-    return (
-        f'<header><p class="eyebrow">dtsinn evaluation</p><h1>{escape(names)}</h1>'
-        f'<p class="lead">{escape(suite or "Subjects of a store")}</p></header>\n'
-    )
+    return html.page(f"{names}: evaluation", body)
 
 
 def _verdict(evaluation: Evaluation) -> str:
@@ -137,7 +124,9 @@ def _pair_table(evaluation: Evaluation) -> str:
     ]
     if not rows:
         return ""
-    return _section("In pairs", _table(["Cell", "Pair", "PSNR, dB", "The first"], rows))
+    return html.section(
+        "In pairs", html.markup_table(["Cell", "Pair", "PSNR, dB", "The first"], rows)
+    )
 
 
 def _headline(evaluation: Evaluation) -> str:
@@ -151,27 +140,23 @@ def _headline(evaluation: Evaluation) -> str:
             continue
         summary, gain = scores.summary, cell.difference(scores.model)
         cards = [
-            _card("PSNR", f"{summary.psnr.mean:.1f}", "dB", _range(summary.psnr)),
+            _card("PSNR", f"{summary.psnr.mean:.1f}", summary.psnr),
             *(
-                _card(f"{tracer.upper()} alone", f"{value.mean:.1f}", "dB", _range(value))
+                _card(f"{tracer.upper()} alone", f"{value.mean:.1f}", value)
                 for tracer, value in zip(cell.tracers, summary.psnr_by_tracer, strict=True)
             ),
         ]
         if gain is not None:
             value = f"{gain.psnr.mean:+.1f}"
-            cards.append(_card(f"against the {FLOOR}", value, "dB", _range(gain.psnr)))
+            cards.append(_card(f"against the {FLOOR}", value, gain.psnr))
         name = f"<h3>{escape(scores.model)}</h3>" if len(cell.models) > 1 else ""
-        blocks.append(f'{name}<div class="cards">{"".join(cards)}</div>')
+        blocks.append(f"{name}{html.cards(cards)}")
     kind = f"{len(cell.models[0].subjects or cell.models[-1].subjects)} subjects"
     return f'<section><p class="note">{escape(cell.title)}, {kind}</p>{"".join(blocks)}</section>\n'
 
 
-def _card(label: str, value: str, unit: str, between: str) -> str:
-    return (
-        f'<div class="card"><p class="label">{escape(label)}</p>'
-        f'<p class="value">{value.replace("-", "−")}<span> {unit}</span></p>'
-        f'<p class="range">{between}</p></div>'
-    )
+def _card(label: str, value: str, interval: Interval) -> Card:
+    return Card(label, value.replace("-", "−"), _range(interval), "dB")
 
 
 def _cell_table(evaluation: Evaluation) -> str:
@@ -186,7 +171,7 @@ def _cell_table(evaluation: Evaluation) -> str:
             tag = f' <span class="tag">{mark}</span>' if scores in cell.models else ""
             start = [title, escape(scores.model) + tag]
             rows.append((_psnr_cells(cell, scores, start), place == 0))
-    return _table(head, rows)
+    return html.markup_table(head, rows)
 
 
 def _psnr_cells(cell: CellResult, scores: ModelScores, start: list[str]) -> list[str]:
@@ -224,45 +209,17 @@ def _detail_table(evaluation: Evaluation) -> str:
             residual = f"{scores.summary.sum_residual.mean:.3f}"
             rows.append(([title, escape(scores.model), *numbers, residual], place == 0))
     note = '<p class="note">Means over subjects; pairs are first / second tracer.</p>'
-    return note + _table(head, rows)
-
-
-def _table(head: Sequence[str], rows: Iterable[tuple[list[str], bool]]) -> str:
-    """A table; a row that begins a group is marked, a short row's last cell is widened."""
-    lines = []
-    for cells, first in rows:
-        tags = [f"<td>{cell}</td>" for cell in cells]
-        if len(cells) < len(head):
-            tags[-1] = f'<td colspan="{len(head) - len(cells) + 1}">{cells[-1]}</td>'
-        start = '<tr class="group">' if first else "<tr>"
-        lines.append(f"{start}{''.join(tags)}</tr>")
-    titles = "".join(f"<th>{escape(title)}</th>" for title in head)
-    return (
-        f'<div class="wide"><table><thead><tr>{titles}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
-    )
+    return note + html.markup_table(head, rows)
 
 
 def _cell_section(cell: CellResult, pictures: Sequence[Picture]) -> str:
-    return _section(cell.title, _figures(pictures, cell.key))
+    return html.section(cell.title, _figures(pictures, cell.key))
 
 
 def _figures(pictures: Sequence[Picture], cell: str) -> str:
     return "".join(
-        f'<figure><img alt="{escape(picture.caption)}" '
-        f'src="data:image/png;base64,{base64.b64encode(picture.png).decode()}">'
-        f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
-        for picture in pictures
-        if picture.cell == cell
+        html.figure(picture.png, picture.caption) for picture in pictures if picture.cell == cell
     )
-
-
-def _definitions() -> str:
-    entries = (
-        f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(meaning)}</dd>"
-        for name, meaning in DEFINITIONS.items()
-    )
-    return f"<dl>{''.join(entries)}</dl>"
 
 
 def _lineage(evaluation: Evaluation) -> str:
@@ -282,12 +239,7 @@ def _lineage(evaluation: Evaluation) -> str:
     for cell in evaluation.cells:
         if cell.store_digest:
             entries.append((f"data, {cell.title}", cell.store_digest))
-    rows = "".join(f"<dt>{escape(key)}</dt><dd>{escape(text)}</dd>" for key, text in entries)
-    return f'<dl class="lineage">{rows}</dl>'
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{content}</section>\n"
+    return html.definitions(entries, "lineage")
 
 
 def _range(interval: Interval) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 from dtsinn.core.errors import InputError
 from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.version import code_version
-from dtsinn.search.explain import html
+from dtsinn.evaluation import html
+from dtsinn.evaluation.html import Card
 from dtsinn.search.explain.facts import FATES, Facts
 from dtsinn.search.explain.importance import Importances, importances
 from dtsinn.search.explain.naming import duration, percent, title_of, with_unit
@@ -154,21 +155,21 @@ def _render(explanation: Explanation, pictures: Sequence[Picture]) -> str:
     )
 
 
-def _cards(facts: Facts) -> Iterator[tuple[str, str, str]]:
+def _cards(facts: Facts) -> Iterator[Card]:
     if facts.best is not None:
         value = with_unit(facts.final[facts.best.name], facts.objective)
-        yield f"Best {title_of(facts.objective).partition(',')[0]}", value, facts.best.name
+        yield Card(f"Best {title_of(facts.objective).partition(',')[0]}", value, facts.best.name)
     gain = facts.gain
     if gain is not None:
         difference = gain.best_value - gain.base_value
         sign = "+" if difference >= 0 else "−"
         text = sign + with_unit(abs(difference), facts.objective)
         where = "" if gain.step is None else f", at step {gain.step:,}"
-        yield "Against the base configuration", text, f"{gain.base}{where}"
+        yield Card("Against the base configuration", text, f"{gain.base}{where}")
     if facts.trials:
         fates = ", ".join(f"{count} {fate}" for fate, count in facts.fates.items())
-        yield "Trials", f"{len(facts.trials):,}", fates
-        yield "Training steps", f"{facts.history.steps:,}", duration(facts.history.seconds)
+        yield Card("Trials", f"{len(facts.trials):,}", fates)
+        yield Card("Training steps", f"{facts.history.steps:,}", duration(facts.history.seconds))
 
 
 def _mattered(explanation: Explanation) -> str:
