@@ -1,78 +1,99 @@
-"""How Ray plugs in: what it is told, and what it must not look through."""
+"""How Ray plugs in, with Ray at work: who is next, who starts together, and what if Ray dies."""
 
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
+import psutil
 import pytest
+import ray
 from ray import tune
-from ray.tune.experiment import Trial
 
 from dtsinn.search import plugs
-from dtsinn.search.driver import Driver
-from dtsinn.search.plugs import Over, Verdicts
+from dtsinn.search.cluster import has_nodes, ray_session
+from dtsinn.search.driver import now_ms
+from dtsinn.search.ledger import LEDGER, Ledger
 from dtsinn.search.tuning import run_trials
 
 
-class Waiting:
-    def __init__(self, trial_id: str, status: str) -> None:
-        self.trial_id, self.status = trial_id, status
+def whole(config: dict[str, Any]) -> None:
+    """A trial that is over at once and says which process it ran in."""
+    result = {"step": 90, "best_psnr": 30.0, "finished": True, "time_ms": now_ms()}
+    tune.report(result | {"pid": os.getpid()})
 
 
-class Controller:
-    def __init__(self, *trials: Waiting) -> None:
-        self.trials = set(trials)
-
-    def get_live_trials(self) -> set[Waiting]:
-        return self.trials
-
-    def get_trials(self) -> Any:
-        raise AssertionError("a search of thousands of trials would slow down")
+@pytest.fixture(scope="module")
+def session() -> Iterator[None]:
+    with ray_session(None, 1, 0):
+        yield
 
 
-def test_the_oldest_that_waits_is_next() -> None:
-    verdicts = Verdicts(cast(Driver, None))
-    running = Waiting("a_00000", Trial.RUNNING)
-    later, sooner = Waiting("a_00002", Trial.PENDING), Waiting("a_00001", Trial.PENDING)
-    assert verdicts.choose_trial_to_run(Controller(running, later, sooner)) is sooner
-    assert verdicts.choose_trial_to_run(Controller(running)) is None
+@pytest.fixture
+def drive(make_plan, sit, tmp_path: Path) -> Callable[..., Ledger]:
+    """Lets Ray run trials that are over at once; their search's ledger."""
+
+    def run(resources: Any, **more: Any) -> Ledger:
+        hand = sit(make_plan(**more), concurrent=2)
+        run_trials(hand.driver, whole, resources)
+        hand.driver.close()
+        return Ledger(tmp_path / "hand" / LEDGER, readonly=True)
+
+    return run
 
 
-@pytest.mark.parametrize(
-    ("resources", "starting"),
-    [({"cpu": 1.0}, "3"), (lambda config: tune.PlacementGroupFactory([{"CPU": 1}]), "1")],
-)
-def test_as_many_workers_start_together_as_trials_run(
-    resources: Any, starting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_no_trial_is_overtaken_by_later_ones(session, drive) -> None:
+    events = list(drive({"cpu": 1}, trials=8))
+    suggested = [event["trial"] for event in events if event["event"] == "suggest"]
+    runs = [event["run"] for event in events if event["event"] == "begin"]
+    begun = [run["name"] for run in runs if run["kind"] == "trial"]
+    assert sorted(begun) == suggested == [f"trial-{number:03d}" for number in range(8)]
+    # Of the two that wait together, the one whose worker comes up sooner starts first.
+    assert all(abs(begun.index(name) - place) <= 1 for place, name in enumerate(suggested)), begun
+    ended = [event["key"] for event in events if event["event"] == "end"]
+    assert len(ended) == len(set(ended)) == 8
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_as_many_workers_start_together_as_trials_run(session, drive, packed: bool) -> None:
+    """One after the other, trials shorter than a worker's start would all run in the first one.
+
+    Where trials share GPUs, the next is suggested when the one before it has its place.
+    """
+    resources = (lambda config: tune.PlacementGroupFactory([{"CPU": 1}])) if packed else {"cpu": 1}
+    events = list(drive(resources, trials=4))
+    assert os.environ["TUNE_MAX_PENDING_TRIALS_PG"] == ("1" if packed else "2")
+    kinds = [
+        "suggest" if event["event"] == "suggest" else "begin"
+        for event in events
+        if event["event"] == "suggest" or event.get("run", {}).get("kind") == "trial"
+    ]
+    assert kinds.index("begin") == (1 if packed else 2), kinds
+
+
+def test_a_search_whose_ray_died_is_interrupted(
+    make_plan, sit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One after the other, trials shorter than a worker's start would all run in the first one."""
-    monkeypatch.setenv("TUNE_MAX_PENDING_TRIALS_PG", "unset")
-    seen = []
-
-    class Tuner:
-        def __init__(self, *given: Any, **named: Any) -> None:
-            pass
-
-        def fit(self) -> None:
-            seen.append(os.environ["TUNE_MAX_PENDING_TRIALS_PG"])
-
-    monkeypatch.setattr(tune, "Tuner", Tuner)
-    driver = SimpleNamespace(sitting=SimpleNamespace(folder=tmp_path, concurrent=3), to_come=5)
-    run_trials(cast(Driver, driver), lambda config: None, resources)
-    assert seen == [starting]
-
-
-def test_a_search_whose_ray_died_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray waits for other nodes for ever; on one machine there will be none."""
-    reasons: list[str] = []
-    driver = SimpleNamespace(interrupt=reasons.append, is_over=lambda: bool(reasons))
-    monkeypatch.setattr(plugs, "LOOK_s", -1.0)
-    over = Over(cast(Driver, driver))
-    monkeypatch.setattr(plugs, "has_nodes", lambda: True)
-    assert not over.stop_all()
-    monkeypatch.setattr(plugs, "has_nodes", lambda: False)
-    assert over.stop_all()
-    assert reasons == ["no node of Ray is left"]
+    ray.shutdown()
+    monkeypatch.setattr(plugs, "LOOK_s", 0.1)
+    monkeypatch.setenv("RAY_health_check_initial_delay_ms", "0")
+    monkeypatch.setenv("RAY_health_check_period_ms", "200")
+    hand = sit(make_plan())
+    with ray_session(None, 1, 0):
+        over = plugs.Over(hand.driver)
+        assert has_nodes()
+        (raylet,) = [
+            process
+            for process in psutil.Process().children(recursive=True)
+            if process.name() == "raylet"
+        ]
+        raylet.kill()
+        until = time.monotonic() + 60
+        while not over.stop_all():
+            assert time.monotonic() < until, "Ray's only node is dead, and nobody saw it"
+    assert hand.driver.outcome.over == "no node of Ray is left"
+    assert hand.driver.outcome.interrupted
