@@ -11,7 +11,7 @@ help:
 	@echo "make test-all  the slow ones too"
 	@echo "make check     lint, types, import directions"
 	@echo "make bench     benchmarks, with their tables in benchmarks/results"
-	@echo "make bench-quality  every method with the same search and seeds, under an hour"
+	@echo "make bench-quality  every method with the same search and seeds, about an hour"
 	@echo "make bench-search   what searching costs beside training, and with 5,000 trials"
 	@echo "make bench-faults   30 random kills of searches, and what is left of them"
 	@echo "make bench-efficiency  how soon searches get there, simulated on kept curves, minutes"

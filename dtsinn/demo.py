@@ -13,7 +13,7 @@ from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
 from dtsinn.evaluation.suite import load_suite
 from dtsinn.road import Found, evaluate_models, export_model, search_and_promote
-from dtsinn.search.plan import SearchPlan
+from dtsinn.search.plan import SearchPlan, resume_command
 from dtsinn.search.space_file import load_space
 from dtsinn.simulation.request import StudyRequest
 from dtsinn.simulation.study import simulate
@@ -35,11 +35,7 @@ def walk(workspace: Workspace, *, quiet: bool) -> None:
     name = _name(number)
     store = str(workspace.root / "demo.zarr")
     export = workspace.root / f"{name}-export"
-    option = (
-        ""
-        if str(workspace.root) == "dtsinn-workspace"
-        else f" --workspace {quote(str(workspace.root))}"
-    )
+    option = workspace.option
 
     _head(1, "simulate", f"dtsinn simulate {quote(store)}", quiet)
     if not Path(store).exists():
@@ -66,7 +62,7 @@ def walk(workspace: Workspace, *, quiet: bool) -> None:
     )
     found = search_and_promote(plan, workspace, terminal.live(quiet))
     if not isinstance(found, Found):
-        again = f"dtsinn search {quote(store)} --name {name} --resume{option}"
+        again = resume_command(store, name, workspace)
         raise RunError("the demo's search did not come to its end", got=found.over, hint=again)
     tried = sum(found.search.states.values())
     terminal.say(f"best of {tried} trials: {found.search.best_psnr:.2f} dB on the val subjects")

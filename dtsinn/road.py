@@ -25,7 +25,7 @@ from dtsinn.evaluation.evaluate import evaluate
 from dtsinn.evaluation.results import Evaluation
 from dtsinn.evaluation.spectral import subject_inputs
 from dtsinn.evaluation.suite import Suite
-from dtsinn.networks.config import SpectralConfig
+from dtsinn.registry.embedded import check_uri
 from dtsinn.registry.gate import load_gate
 from dtsinn.registry.gate_report import GateReport
 from dtsinn.registry.lineage import EVALUATED
@@ -33,7 +33,7 @@ from dtsinn.registry.names import model_name
 from dtsinn.registry.promotion import promote
 from dtsinn.registry.references import ResolvedModel, resolve
 from dtsinn.registry.registration import register
-from dtsinn.registry.tracking import MlflowTracker, check_uri, connect, connect_existing
+from dtsinn.registry.tracking import MlflowTracker, connect, connect_existing
 from dtsinn.registry.versions import ModelVersion, get_version
 from dtsinn.search.cluster import check_cluster
 from dtsinn.search.parallel import Workers, train_in_parallel
@@ -41,17 +41,15 @@ from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import SearchResult, run_search
 from dtsinn.training.config import RunConfig
 from dtsinn.training.finetune import config_of_child, read_parent
-from dtsinn.training.loop import Pulse, Report, no_pulse
+from dtsinn.training.loop import Pulse, Report, Trainer, no_pulse, train_here
 from dtsinn.training.run import (
     FinishedRun,
-    Trainer,
     check_store_fits,
     experiment_of,
     fresh_state,
     lineage_tags,
     resumed_state,
     run_training,
-    train_here,
 )
 from dtsinn.training.state import TrainingState
 from dtsinn.training.team import Team
@@ -95,7 +93,7 @@ def search_and_promote(
     check_store_fits(store)
     model_name(store.header.tracers, store.header.protocol.name)
     check_cluster(plan.cluster)
-    if isinstance(plan.space.config(plan.space.start() or {}).model, SpectralConfig):
+    if plan.space.base["model"]["kind"] == "spectral":
         subject_inputs(store)
     limits = load_gate()
     check_uri(workspace)

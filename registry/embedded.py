@@ -10,10 +10,12 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.names import told_as
+from dtsinn.registry.names import told_as, without_secrets
 
 LOCK_WAIT_s = 300
 """Longest wait for another process that makes the database or begins a run."""
+SCHEMES = ("sqlite", "postgresql", "mysql", "http", "https")
+"""Of tracking URIs; MLflow refuses files."""
 
 
 def tracking_uri(workspace: Workspace) -> str:
@@ -31,6 +33,22 @@ def embedded_uri(workspace: Workspace) -> str:
     if any(c in "?#%" or not c.isprintable() for c in path):
         raise InputError("the workspace's path", got=repr(path), wanted="none of ? # % in it")
     return f"sqlite:///{path}"
+
+
+def check_uri(workspace: Workspace) -> None:
+    """Refuse a tracking URI that can never answer, without asking it.
+
+    Raises:
+        InputError: No such kind of URI, or the workspace's path cannot stand in one.
+    """
+    uri = tracking_uri(workspace)
+    scheme, found, rest = uri.partition("://")
+    if scheme.partition("+")[0] not in SCHEMES or not found or not rest:
+        raise InputError(
+            "MLFLOW_TRACKING_URI",
+            got=without_secrets("uri", uri),
+            wanted=f"a URI that begins with {', '.join(SCHEMES)}",
+        )
 
 
 def lock(workspace: Workspace, name: str) -> FileLock:

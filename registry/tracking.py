@@ -61,26 +61,6 @@ _STATUS_IN_MLFLOW: dict[RunStatus, str] = {
 }
 
 
-SCHEMES = ("sqlite", "postgresql", "mysql", "http", "https")
-"""Of tracking URIs; MLflow refuses files."""
-
-
-def check_uri(workspace: Workspace) -> None:
-    """Refuse a tracking URI that can never answer, without asking it.
-
-    Raises:
-        InputError: No such kind of URI, or the workspace's path cannot stand in one.
-    """
-    uri = tracking_uri(workspace)
-    scheme, found, rest = uri.partition("://")
-    if scheme.partition("+")[0] not in SCHEMES or not found or not rest:
-        raise InputError(
-            "MLFLOW_TRACKING_URI",
-            got=without_secrets("uri", uri),
-            wanted=f"a URI that begins with {', '.join(SCHEMES)}",
-        )
-
-
 def connect(workspace: Workspace) -> MlflowTracker:
     """The tracker of a workspace, made when missing; ``MLFLOW_TRACKING_URI`` wins when set.
 

@@ -23,7 +23,7 @@ from dtsinn.core.errors import DtsinnError, InputError
 from dtsinn.core.tracker import RunStart
 from dtsinn.search.budget import Budget
 from dtsinn.search.halving import Halving
-from dtsinn.search.history import History, TrialRecord, ends_of_died
+from dtsinn.search.history import SPOILED, History, TrialRecord, ends_of_died
 from dtsinn.search.objective import METRICS
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.referee import Referee
@@ -36,7 +36,7 @@ STOP = "stop"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sitting:
+class Tools:
     """What a driver works with."""
 
     plan: SearchPlan
@@ -72,8 +72,8 @@ class Outcome:
 class Driver:
     """One sitting of a search; Ray asks and tells it (:mod:`dtsinn.search.plugs`)."""
 
-    def __init__(self, sitting: Sitting) -> None:
-        self.sitting, self.plan = sitting, sitting.plan
+    def __init__(self, tools: Tools) -> None:
+        self.tools, self.plan = tools, tools.plan
         self.history = History(name=self.plan.name)
         self.budget = Budget(self.plan, self.history)
         self.outcome = Outcome()
@@ -81,14 +81,14 @@ class Driver:
         """What ended the sitting, where it was an error of ours."""
         self._verdicts: dict[str, bool] = {}
         """What the scheduler said of each trial's last report."""
-        for event in sitting.events:
+        for event in tools.events:
             self._apply(event)
         trials = self.history.trials.values()
         given = sum(trial.source != "sampler" for trial in trials)
         self._points = deque(self.history.points[given:])
         self._left = deque(trial.name for trial in trials if trial.is_open)
-        self._active: dict[str, str] = {}
-        """Names of the trials that Ray has, by its id."""
+        self.active: dict[str, str] = {}
+        """Names of the trials that Ray has, by its id, first suggested first."""
 
     # ------------------------------------------------------------- the sitting
 
@@ -98,7 +98,7 @@ class Driver:
             self._write(end)
         host, now = socket.gethostname(), now_ms()
         self._record("sitting", now, host=host, pid=os.getpid(), plan=self.plan.as_data())
-        self._record("begin", now, run=asdict(replace(self.sitting.run, time_ms=now)))
+        self._record("begin", now, run=asdict(replace(self.tools.run, time_ms=now)))
 
     def interrupt(self, reason: str) -> None:
         """End the sitting; what is under way can be resumed."""
@@ -116,7 +116,7 @@ class Driver:
             if trial.state == "running":
                 self._end(trial, status, reason)
         with suppress(OSError):  # of a full disk; the next sitting makes the study anew
-            self.sitting.study.close(reason)
+            self.tools.study.close(reason)
 
     def attach(self, key: str, path: Path, folder: str) -> None:
         """Attach files to a run."""
@@ -130,13 +130,13 @@ class Driver:
     @property
     def to_come(self) -> int:
         """Trials that this sitting will start, unless it is over before."""
-        more = 0 if self.sitting.study.exhausted else self.plan.trials - len(self.history.trials)
+        more = 0 if self.tools.study.exhausted else self.plan.trials - len(self.history.trials)
         return len(self._left) + max(0, more)
 
     def is_over(self) -> bool:
         """Whether the sitting should end now, for whatever reason."""
         if not self.outcome.over:
-            told = (self.sitting.folder / STOP).exists()
+            told = (self.tools.folder / STOP).exists()
             self.outcome.over = "stopped" if told else self.budget.why_over(now_ms())
         return bool(self.outcome.over)
 
@@ -144,7 +144,7 @@ class Driver:
 
     def suggest(self, ray_id: str) -> dict[str, Any] | None:
         """The next trial, as ``trial`` (its name) and ``suggestion``; None while none may start."""
-        if len(self._active) >= self.sitting.concurrent or not self.to_come or self.is_over():
+        if len(self.active) >= self.tools.concurrent or not self.to_come or self.is_over():
             return None
         try:
             name = self._left.popleft() if self._left else self._new_trial()
@@ -157,7 +157,7 @@ class Driver:
             return None
         if name not in self.history.trials:  # there is none, or it could not be written down
             return None
-        self._active[ray_id] = name
+        self.active[ray_id] = name
         return {"trial": name, "suggestion": self.history.trials[name].suggestion}
 
     def started(self, ray_id: str) -> None:
@@ -200,7 +200,7 @@ class Driver:
 
     def ended(self, ray_id: str, result: Mapping[str, Any] | None, error: bool) -> None:
         """A trial ended: by itself, stopped, or for good after its worker died too often."""
-        name = self._active.pop(ray_id, None)
+        name = self.active.pop(ray_id, None)
         if name is None or not self.history.trials[name].is_open:
             return
         trial = self.history.trials[name]
@@ -216,9 +216,9 @@ class Driver:
         elif error:
             self._end(trial, "failed", "machine fault")
         elif trial.reason:
-            self._end(trial, "pruned", trial.reason)
+            self._end(trial, "pruned", trial.reason, SPOILED)
         elif missing:
-            self._end(trial, "pruned", f"no finite {' and '.join(missing)}")
+            self._end(trial, "pruned", f"no finite {' and '.join(missing)}", SPOILED)
         elif result and result.get("finished"):
             self._end(trial, "finished", "")
         else:
@@ -235,7 +235,7 @@ class Driver:
 
     def _write(self, event: dict[str, Any]) -> bool:
         try:
-            self.sitting.spool.record(event)
+            self.tools.spool.record(event)
         except OSError as error:
             self.interrupt(f"the ledger cannot be written: {error}")
             return False
@@ -248,16 +248,16 @@ class Driver:
         trial = self.history.trial_of(event["key"]) if kind in {"report", "end"} else None
         if trial is not None and kind == "report":
             self._verdicts[trial.name] = self._verdict(trial)
-        self.sitting.table.take(event, self.history)
+        self.tools.table.take(event, self.history)
         return best
 
     def _verdict(self, trial: TrialRecord) -> bool:
         objective = self.plan.objectives[0]
         value = objective.value(trial.metrics)
-        if self.sitting.halving is None or not math.isfinite(value):
+        if self.tools.halving is None or not math.isfinite(value):
             return True
         signed = value if objective.maximise else -value
-        return self.sitting.halving.goes_on(trial.name, trial.number, trial.step, signed)
+        return self.tools.halving.goes_on(trial.name, trial.number, trial.step, signed)
 
     def _new_trial(self) -> str:
         """Its name; nothing where there is none."""
@@ -265,7 +265,7 @@ class Driver:
         name = f"trial-{number:03d}"
         given = self._points.popleft() if self._points else None
         source, point = (given["source"], given["suggestion"]) if given else ("sampler", None)
-        suggestion = self.sitting.study.ask(name, self.sitting.referee, self._refused, point)
+        suggestion = self.tools.study.ask(name, self.tools.referee, self._refused, point)
         if suggestion is None:
             return ""
         self._record(
@@ -286,30 +286,31 @@ class Driver:
             key=self._key(trial),
             name=trial.name,
             kind="trial",
-            experiment=self.sitting.run.experiment,
+            experiment=self.tools.run.experiment,
             parent=self.plan.name,
             time_ms=now,
             parameters=self._settings(trial.suggestion),
-            tags=dict(self.sitting.lineage) | {"seed": str(trial.seed), "source": trial.source},
+            tags=dict(self.tools.lineage) | {"seed": str(trial.seed), "source": trial.source},
         )
         self._record("begin", now, run=asdict(run))
 
     def _refused(self, suggestion: Mapping[str, Any], reason: str) -> None:
         self._record("refuse", now_ms(), suggestion=dict(suggestion), reason=reason)
 
-    def _end(self, trial: TrialRecord, status: str, reason: str) -> None:
+    def _end(self, trial: TrialRecord, status: str, reason: str, *marks: str) -> None:
         tags = {"reason": reason} if reason else {}
+        tags |= dict.fromkeys(marks, "yes")
         self._record("end", now_ms(), key=self._key(trial), status=status, tags=tags)
         if trial.is_open:
             return
-        study = self.sitting.study
+        study = self.tools.study
         try:
             study.tell(trial.name, status, trial.step, study.values(trial), reason)
         except OSError as error:
             self.interrupt(f"the study cannot be written: {error}")
 
     def _trial(self, ray_id: str) -> TrialRecord:
-        return self.history.trials[self._active[ray_id]]
+        return self.history.trials[self.active[ray_id]]
 
     def _key(self, trial: TrialRecord) -> str:
         return f"{self.plan.name}/{trial.name}"

@@ -14,6 +14,8 @@ from dtsinn.search.ledger import LEDGER, Ledger
 
 DIED = "its driver died"
 """Why something ended that nobody ended."""
+SPOILED = "spoiled"
+"""Tag of the end of a trial that its own configuration ended, beside those that were stopped."""
 ENDED = ("finished", "pruned", "failed")
 """States after which nothing follows; a trial that was ``killed`` goes on when it is resumed."""
 
@@ -39,6 +41,8 @@ class TrialRecord:
     """``waiting``, ``running``, ``finished``, ``pruned``, ``failed`` or ``killed``."""
     reason: str = ""
     """Why it ended, where it did not end by itself."""
+    spoiled: bool = False
+    """Its own configuration ended it: it diverged, lost its inverse or found no memory."""
     points: list[Point] = field(default_factory=list)
     """Its reports, in the order of steps."""
     begun_ms: int | None = None
@@ -156,6 +160,11 @@ def search_folder(workspace: Workspace, name: str) -> Path:
     return workspace.searches / name
 
 
+def workspace_of(folder: Path) -> Workspace:
+    """The workspace that a search's folder lies in."""
+    return Workspace(folder.parent.parent)
+
+
 def search_names(workspace: Workspace) -> list[str]:
     """Names of all searches in a workspace."""
     return sorted(path.parent.name for path in workspace.searches.glob(f"*/{LEDGER}"))
@@ -253,6 +262,7 @@ def _take_of_trial(trial: TrialRecord, event: Mapping[str, Any], now: int) -> No
         trial.points.append(Point(step=event["step"], metrics=event["metrics"], time_ms=now))
     else:
         trial.state, trial.reason = event["status"], event["tags"].get("reason", "")
+        trial.spoiled = SPOILED in event["tags"]
         if trial.begun_ms is not None and trial.ended_ms is None:
             trial.active_ms += now - trial.begun_ms
         trial.ended_ms = now

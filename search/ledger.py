@@ -13,7 +13,7 @@ Each line is one JSON object with ``event`` and ``time_ms``:
 ``restart`` a worker died and its trial began again: ``trial``, ``step``, ``lost_seconds``
 ``repeat``  a report that came again and was not counted: ``trial``, ``step``
 ``artifact``  files of a run: ``key``, ``path``, ``folder``
-``end``     a run ended: ``key``, ``status``, ``tags``
+``end``     a run ended: ``key``, ``status``, ``tags`` (``reason``, ``spoiled``)
 =========== ==================================================================================
 
 ``begin``, ``report``, ``artifact`` and ``end`` are told to the tracker (:mod:`~.spool`).

@@ -12,7 +12,7 @@ from rich.console import Console
 from dtsinn.core.errors import InputError
 from dtsinn.core.tracker import RunStart
 from dtsinn.data.store import Store
-from dtsinn.search.driver import STOP, Driver, Sitting, now_ms
+from dtsinn.search.driver import STOP, Driver, Tools, now_ms
 from dtsinn.search.halving import halving_of
 from dtsinn.search.history import History, history_of
 from dtsinn.search.packing import GpuShare
@@ -67,7 +67,7 @@ def open_sitting(
     events = list(spool.ledger)
     history = history_of(plan.name, events)
     driver = Driver(
-        Sitting(
+        Tools(
             plan=plan,
             folder=folder,
             events=events,

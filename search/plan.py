@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from dtsinn.core.errors import InputError
+from dtsinn.core.workspace import Workspace
 from dtsinn.search.objective import PSNR, Objective, read_objectives
 from dtsinn.search.samplers import check_sampler
 from dtsinn.search.space import SearchSpace
@@ -135,6 +137,11 @@ def plan_of(data: Mapping[str, Any]) -> SearchPlan:
         raise InputError(
             "the plan of the search cannot be read", got=error, hint="the dtsinn that began it"
         ) from None
+
+
+def resume_command(store: str, name: str, workspace: Workspace) -> str:
+    """What to type to go on with a search."""
+    return f"dtsinn search {shlex.quote(store)} --name {name} --resume{workspace.option}"
 
 
 def changed_plan(plan: SearchPlan, given: Mapping[str, Any]) -> SearchPlan:

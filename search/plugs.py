@@ -76,9 +76,10 @@ class Verdicts(_Plug, FIFOScheduler):  # type: ignore[misc]
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
     def choose_trial_to_run(self, controller: Any) -> Any:
-        """The oldest that waits; Ray's own looks at each step through all that ever were."""
-        waiting = [t for t in controller.get_live_trials() if t.status == Trial.PENDING]
-        return min(waiting, key=lambda trial: str(trial.trial_id), default=None)
+        """The first suggested that waits; Ray's own looks at all there ever were, at each step."""
+        live = controller.get_live_trials()
+        waiting = {trial.trial_id: trial for trial in live if trial.status == Trial.PENDING}
+        return next((waiting[ray_id] for ray_id in self.driver.active if ray_id in waiting), None)
 
 
 class Starts(_Plug, Callback):  # type: ignore[misc]

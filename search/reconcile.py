@@ -8,7 +8,6 @@ for running although they ended are ended again.
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,10 +21,10 @@ from optuna.trial import TrialState
 from dtsinn.core.errors import DtsinnError
 from dtsinn.core.tracker import Tracker
 from dtsinn.search.best import best_trial
-from dtsinn.search.history import DIED, History, ends_of_died, history_of
+from dtsinn.search.history import DIED, History, ends_of_died, history_of, workspace_of
 from dtsinn.search.ledger import LEDGER, Ledger
 from dtsinn.search.lock import driving, holder, is_driven
-from dtsinn.search.plan import plan_of
+from dtsinn.search.plan import plan_of, resume_command
 from dtsinn.search.spool import Spool, tell
 from dtsinn.search.study import STUDY, WARM, SearchStudy, told_state
 
@@ -171,7 +170,7 @@ def _told(folder: Path, driver: str, repaired: list[str]) -> Standing:
         if best is not None:
             told.best_trial, told.best = best.name, objectives[0].value(best.metrics)
     if not driver and history.state == "killed":
-        told.resume = f"dtsinn search {shlex.quote(plan['store'])} --name {folder.name} --resume"
+        told.resume = resume_command(plan["store"], folder.name, workspace_of(folder))
     return told
 
 

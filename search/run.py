@@ -19,7 +19,6 @@ from dtsinn.data.store import Store, open_store
 from dtsinn.search.best import best_trial, front_of, ranked
 from dtsinn.search.cluster import ray_session, trials_that_fit
 from dtsinn.search.driver import Driver
-from dtsinn.search.explain.page import write_report
 from dtsinn.search.ledger import LEDGER, Ledger
 from dtsinn.search.lock import check_undriven, driving
 from dtsinn.search.opening import open_sitting
@@ -124,7 +123,7 @@ def run_search(
         )
         spool.start()
         try:
-            with driver.sitting.table, interruptible(driver):
+            with driver.tools.table, interruptible(driver):
                 if driver.to_come:
                     train_trials(driver, share)
         except BaseException as error:
@@ -139,7 +138,7 @@ def run_search(
 
 def _concluded(driver: Driver, store: Store, spool: Spool) -> SearchResult:
     """Draw, package, end the search's run and wait for the tracker."""
-    plan, folder, history = driver.plan, driver.sitting.folder, driver.history
+    plan, folder, history = driver.plan, driver.tools.folder, driver.history
     interrupted, package = driver.outcome.interrupted, None
     best = best_trial(history, plan.objectives)
     if interrupted:
@@ -182,8 +181,10 @@ def _concluded(driver: Driver, store: Store, spool: Spool) -> SearchResult:
 
 def _explain(driver: Driver) -> None:
     """Attach the report that explains the search to its run."""
+    from dtsinn.search.explain.page import write_report  # forests: nothing for a search's start
+
     try:
-        page = write_report(driver.sitting.folder, driver.sitting.folder / REPORT)
+        page = write_report(driver.tools.folder, driver.tools.folder / REPORT)
     except DtsinnError as error:  # foreign files in its place are no reason to lose a search
         log.warning("no report: %s", error)
     else:
@@ -192,7 +193,7 @@ def _explain(driver: Driver) -> None:
 
 def _draw(driver: Driver, store: Store) -> None:
     """Draw the best trials' first ``val`` subject and attach the pictures to their runs."""
-    folder = driver.sitting.folder
+    folder = driver.tools.folder
     for trial in ranked(driver.history, driver.plan.objectives)[:PICTURED]:
         checkpoint = latest_checkpoint(folder / TRIALS / trial.name)
         if checkpoint is None:

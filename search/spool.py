@@ -64,10 +64,13 @@ class Spool:
         self.ledger.append(event)
 
     def close(self, patience_s: float) -> int:
-        """Tell what is left, for so long at most; returns how many events still wait."""
+        """Tell what is left, for so long at most; returns how many events still wait.
+
+        A tracker that did not answer the last time gets a tenth of that.
+        """
         self._closing = True
         self._wake.set()
-        self._thread.join(timeout=patience_s)
+        self._thread.join(timeout=patience_s / 10 if self.error else patience_s)
         self._given_up = True  # it must not write its memory beside whoever comes next
         return self.waiting()
 

@@ -99,7 +99,9 @@ class SearchStudy:
         return [math.nan] * len(self.objectives)
 
     def values(self, trial: TrialRecord) -> list[float]:
-        """The objectives of a trial's last report; NaN where it has none."""
+        """The objectives of a trial's last report; NaN where it has none or is spoiled."""
+        if trial.spoiled:
+            return self._unknown
         return [objective.value(trial.metrics) for objective in self.objectives]
 
     def ask(

@@ -26,8 +26,7 @@ from dtsinn.networks.config import SpectralConfig
 from dtsinn.search.basis import score_basis
 from dtsinn.search.parallel import Workers, train_in_parallel
 from dtsinn.training.config import RunConfig, changed
-from dtsinn.training.loop import Report
-from dtsinn.training.run import train_here
+from dtsinn.training.loop import Report, train_here
 from dtsinn.training.state import TrainingState, latest_checkpoint
 
 NO_SPACE = os.strerror(errno.ENOSPC)

@@ -41,7 +41,7 @@ def train_trials(driver: Driver, share: GpuShare | None) -> None:
     trial_plan = TrialPlan(
         store=_everywhere(plan.store),
         base=plan.space.base,
-        trials=(driver.sitting.folder / TRIALS).resolve(),
+        trials=(driver.tools.folder / TRIALS).resolve(),
         threads=max(1, int(plan.cpus_per_trial)),
         device="cuda" if plan.gpus_per_trial > 0 else "cpu",
         workers=_workers(plan),
@@ -60,9 +60,9 @@ def run_trials(driver: Driver, trainable: Callable[..., None], resources: Resour
     """
     # Ray starts one worker at a time by default: trials shorter than that would take turns in the
     # first one. Where they share GPUs, more would be suggested than run, and too early.
-    starting = 1 if callable(resources) else driver.sitting.concurrent
+    starting = 1 if callable(resources) else driver.tools.concurrent
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(starting)
-    folder = driver.sitting.folder.resolve()
+    folder = driver.tools.folder.resolve()
     results = folder / "ray"  # Ray's own notes, of no use to us
     shutil.rmtree(results, ignore_errors=True)
     tuner = tune.Tuner(

@@ -108,7 +108,7 @@ def _measure(variant: str, number: int, plan: SearchPlan, folder: Path, concurre
             trial_plan = TrialPlan(
                 store=plan.store,
                 base=plan.space.base,
-                trials=(driver.sitting.folder / TRIALS).resolve(),
+                trials=(driver.tools.folder / TRIALS).resolve(),
                 threads=1,
                 device="cpu",
             )

@@ -103,7 +103,7 @@ def _search(seat: Seat, say: Say) -> tuple[dict[str, Any], list[Block]]:
 
     undelivered = sit(seat, train, PATIENCE_s)
     drain = time.monotonic() - kept.pop("ended")
-    events = sum(1 for _ in seat.driver.sitting.spool.ledger)
+    events = sum(1 for _ in seat.driver.tools.spool.ledger)
     done = len(watch.marks) - 1  # fewer than asked for where `dtsinn stop` ended it
     size = max(1, min(500, done // 4))
     starts = range(0, done - size + 1, size)

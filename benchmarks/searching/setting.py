@@ -94,7 +94,7 @@ def open_seat(plan: SearchPlan, workspace: Workspace, concurrent: int) -> Seat:
 def sit(seat: Seat, train: Callable[[Driver], None], patience_s: float) -> int:
     """Train a sitting's trials and close it; returns the events that were never delivered."""
     seat.spool.start()
-    with seat.driver.sitting.table:
+    with seat.driver.tools.table:
         train(seat.driver)
     seat.driver.close()
     seat.driver.end("finished")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from dtsinn.core.workspace import DEFAULT
+
 
 def _debug(ctx: typer.Context, value: bool) -> None:
     ctx.meta["debug"] = value
@@ -25,4 +27,4 @@ Root = Annotated[
     ),
 ]
 StorePath = Annotated[str, typer.Argument(metavar="STORE", help="A zarr store: path or URL.")]
-ROOT = Path("dtsinn-workspace")
+ROOT = DEFAULT

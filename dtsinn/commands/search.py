@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import shlex
 from typing import Annotated, Any
 
 import typer
@@ -84,7 +83,7 @@ def search(
     """
     from dtsinn.data.store import open_store
     from dtsinn.search.objective import read_objectives
-    from dtsinn.search.plan import SearchPlan
+    from dtsinn.search.plan import SearchPlan, resume_command
     from dtsinn.search.space_file import load_space
 
     if resume and (name is None or warm_start or dry_run):
@@ -138,7 +137,7 @@ def search(
             terminal.say(line)
         terminal.say(f"try: dtsinn evaluate --model {found.version.ref}", quiet=quiet)
         return
-    again = f"dtsinn search {shlex.quote(store)} --name {plan.name} --resume{_where(ctx)}"
+    again = resume_command(store, plan.name, at)
     if result.interrupted:
         terminal.complain(f"interrupted ({result.over}); what was under way is kept; try {again}")
         raise typer.Exit(130 if result.over in {"Ctrl-C", "SIGTERM"} else 1)
@@ -196,7 +195,7 @@ def status(
             if line:
                 terminal.say(f"{one.name}: {line}")
         if one.resume:
-            terminal.say(f"{one.name}: try {one.resume}{_where(ctx)}")
+            terminal.say(f"{one.name}: try {one.resume}")
 
 
 @app.command(epilog="Example: dtsinn stop first")
@@ -237,12 +236,6 @@ _OPTIONS = {
 def _is_given(ctx: typer.Context, option: str) -> bool:
     source = ctx.get_parameter_source(option)
     return source is not None and source.name == "COMMANDLINE"
-
-
-def _where(ctx: typer.Context) -> str:
-    """The workspace in a command to type, where one was given."""
-    given = _is_given(ctx, "workspace")
-    return f" --workspace {shlex.quote(str(ctx.params['workspace']))}" if given else ""
 
 
 def _say_search(result: Any) -> None:

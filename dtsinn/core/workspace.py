@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
+
+DEFAULT = Path("dtsinn-workspace")
+"""Root of the workspace where none is given."""
 
 
 @dataclass(frozen=True)
@@ -11,6 +15,11 @@ class Workspace:
     """Paths inside the workspace ``root``; nothing is made until something is written."""
 
     root: Path
+
+    @property
+    def option(self) -> str:
+        """What a command that is to be typed needs at its end, to find this workspace."""
+        return "" if self.root == DEFAULT else f" --workspace {shlex.quote(str(self.root))}"
 
     @property
     def database(self) -> Path:

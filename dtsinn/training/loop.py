@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -112,6 +113,20 @@ def train(
         )
         progress.reported_ms = int(time.time() * 1000)
         yield _report(state)
+
+
+Trainer = Callable[[Sequence[Store], TrainingState, Path], Iterator[Report]]
+"""Trains a state on stores. Each report finds a checkpoint of its step in the folder; after the
+last one the state is that of the run's end."""
+
+
+def train_here(
+    stores: Sequence[Store], state: TrainingState, folder: Path, pulse: Pulse = no_pulse
+) -> Generator[Report]:
+    """Train in this process: the :data:`Trainer` of most runs, and of trials."""
+    for report in train(stores, state, pulse=pulse):
+        state.save(folder)
+        yield report
 
 
 def _report(state: TrainingState) -> Report:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from dtsinn.data.layout import is_url
 from dtsinn.data.store import Store
 from dtsinn.training.config import RunConfig
 from dtsinn.training.finetune import Parent, start_from
-from dtsinn.training.loop import Pulse, Report, no_pulse, train
+from dtsinn.training.loop import Report, Trainer, train_here
 from dtsinn.training.package import package_run, picture_run
 from dtsinn.training.protocols import as_stores, check_stores_fit, digests_of
 from dtsinn.training.state import TrainingState, latest_checkpoint
@@ -31,20 +31,6 @@ class FinishedRun:
     package: Path
     best_psnr: float
     """dB on the ``val`` subjects."""
-
-
-Trainer = Callable[[Sequence[Store], TrainingState, Path], Iterator[Report]]
-"""Trains a state on stores. Each report finds a checkpoint of its step in the folder; after the
-last one the state is that of the run's end."""
-
-
-def train_here(
-    stores: Sequence[Store], state: TrainingState, folder: Path, pulse: Pulse = no_pulse
-) -> Generator[Report]:
-    """Train in this process: the :data:`Trainer` of most runs."""
-    for report in train(stores, state, pulse=pulse):
-        state.save(folder)
-        yield report
 
 
 def fresh_state(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,10 +22,6 @@ FATES = {
     "running": "not ended yet",
 }
 """How trials end, finer than their states: a trial that is ``pruned`` was stopped or spoiled."""
-STOPPED = re.compile(
-    r"stopped|interrupted|the (time )?budget |the target is reached|\d+ trials ended without"
-)
-"""How the reasons begin of trials that were stopped and had done nothing wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,8 +143,7 @@ class Facts:
     def fate(self, trial: TrialRecord) -> str:
         """How a trial ended, one of :data:`FATES`."""
         if trial.state == "pruned":
-            with_all = trial.reason != "" and trial.reason == self.history.reason
-            return "stopped" if with_all or STOPPED.match(trial.reason) else "spoiled"
+            return "spoiled" if trial.spoiled else "stopped"
         return trial.state if trial.state in FATES else "running"
 
     @cached_property

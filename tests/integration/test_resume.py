@@ -207,7 +207,7 @@ def test_a_killed_driver_leaves_nothing_running_once_its_search_was_looked_at(
     assert story.standing["state"] == "killed"
     assert f"s: {DIED}" in story.standing["repaired"]
     assert story.standing["undelivered"] == 0
-    assert story.standing["resume"].endswith("--name s --resume")
+    assert story.standing["resume"].partition(" --workspace ")[0].endswith("--name s --resume")
     trials = story.killed.trials.values()
     begun = {f"s/{t.name}": "KILLED" if t.is_open else "FINISHED" for t in trials if t.begun_ms}
     assert story.mended == begun | {"s": "KILLED"}

@@ -60,7 +60,7 @@ def test_what_is_known_is_not_tried_again_and_is_known_to_the_next_driver(
     plan = make_plan()
     _, known = beginnings(["earlier"], plan, small_store, workspace)
     for hand in (sit(plan, warm=known), sit(plan)):
-        states = [trial.state for trial in hand.driver.sitting.study.study.trials]
+        states = [trial.state for trial in hand.driver.tools.study.study.trials]
         assert states[:5] == [TrialState.COMPLETE] * 4 + [TrialState.PRUNED]
     trial = hand.driver.history.trials[hand.start()]
     assert trial.source == "sampler", "the base configuration was the earlier search's first"

@@ -24,7 +24,7 @@ def events_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def states_in_study(hand: Any) -> list[TrialState]:
-    return [trial.state for trial in hand.driver.sitting.study.study.trials]
+    return [trial.state for trial in hand.driver.tools.study.study.trials]
 
 
 # ----------------------------------------------------------------- one sitting
@@ -59,7 +59,7 @@ def test_every_end_is_told_as_what_it_is(make_plan, sit, tmp_path: Path) -> None
         mute: ("pruned", "no finite psnr"),
         dead: ("failed", "machine fault"),
     }
-    study = {t.user_attrs["name"]: t for t in hand.driver.sitting.study.study.trials}
+    study = {t.user_attrs["name"]: t for t in hand.driver.tools.study.study.trials}
     assert {
         name: (t.state.name, t.value, t.user_attrs.get("reason")) for name, t in study.items()
     } == {
@@ -70,6 +70,21 @@ def test_every_end_is_told_as_what_it_is(make_plan, sit, tmp_path: Path) -> None
         mute: ("PRUNED", None, "no finite psnr"),
         dead: ("FAIL", None, "machine fault"),
     }
+
+
+def test_what_diverges_after_good_reports_teaches_no_value(make_plan, sit) -> None:
+    plan = make_plan()
+    hand = sit(plan)
+    fell = hand.start()
+    assert hand.report(fell, 10, 20.0)
+    assert not hand.tell(fell, reason="loss is nan at step 14")
+    hand.end(fell)
+    again = sit(plan)  # and so it does in a study that is made anew
+    for driver in (hand.driver, again.driver):
+        (trial,) = driver.tools.study.study.trials
+        assert (trial.state.name, trial.value) == ("PRUNED", None)
+        assert trial.intermediate_values == {}
+        assert driver.history.trials[fell].spoiled
 
 
 def test_the_first_trial_is_the_base_configuration(make_plan, sit) -> None:
@@ -226,7 +241,7 @@ def test_a_trial_whose_worker_never_came_up_is_begun_before_it_is_ended(
         hand.driver.ended("ray", None, error=True)
     hand.driver.close()
     hand.driver.end("finished")
-    hand.driver.sitting.spool.deliver()
+    hand.driver.tools.spool.deliver()
     told = [call for call in recording.calls if call[1] == f"hand/{given['trial']}"]
     assert [call[0] for call in told] == (["begin", "end"] if ended else [])
     assert TrialState.RUNNING not in states_in_study(hand)
@@ -522,8 +537,8 @@ def test_the_study_and_the_ledger_agree_after_each_event(
     hand.end(first)
     hand.tell(second, reason="no memory")
     hand.end(second)
-    live = hand.driver.sitting.study.study.trials
-    again = sit(plan).driver.sitting.study.study.trials
+    live = hand.driver.tools.study.study.trials
+    again = sit(plan).driver.tools.study.study.trials
     for one, other in zip(live, again, strict=True):
         assert (one.state, one.values, one.params) == (other.state, other.values, other.params)
         assert one.intermediate_values == other.intermediate_values

@@ -128,14 +128,23 @@ class Fake:
             if self.rungs and not self.rungs.goes_on(name, self.number, step, best):
                 status, reason = "pruned", "stopped by the scheduler"
                 break
-        self.end(f"made/{name}", status, reason, now)
+        self.end(f"made/{name}", status, reason, now, spoiled="nan" in reason)
         self.workers[worker] = now + 2000
         self.number += 1
         return name
 
-    def end(self, key: str, status: str, reason: str = "", now: int | None = None) -> None:
+    def end(
+        self,
+        key: str,
+        status: str,
+        reason: str = "",
+        now: int | None = None,
+        *,
+        spoiled: bool = False,
+    ) -> None:
         """A run ends."""
         tags = {"reason": reason} if reason else {}
+        tags |= {"spoiled": "yes"} if spoiled else {}
         now = max(self.workers) if now is None else now
         self._add({"event": "end", "key": key, "status": status, "tags": tags, "time_ms": now})
 
@@ -312,7 +321,7 @@ def test_trials_that_end_with_the_search_are_not_spoiled(space: SearchSpace) -> 
         ("the network's output is not finite; try a lower learning rate", "spoiled"),
         ("the network has lost its inverse", "spoiled"),
     ):
-        fake.end("made/trial-000", "pruned", reason)
+        fake.end("made/trial-000", "pruned", reason, spoiled=fate == "spoiled")
         facts = Facts(history=fake.history(), space=space, objectives=PSNR)
         assert facts.fate(facts.trials[0]) == fate, reason
 

@@ -43,7 +43,7 @@ def dead(make_plan, sit, recording, folder: Path) -> SearchPlan:
     plan: SearchPlan = make_plan(trials=5, store="my scans.zarr")
     hand = sit(plan, tracker=recording)
     hand.whole(30.0)
-    hand.driver.sitting.spool.deliver()
+    hand.driver.tools.spool.deliver()
     running = hand.start()
     hand.report(running, 10, 20.0)
     assert hand.driver.suggest("thought") is not None
@@ -92,7 +92,7 @@ def test_a_mended_search_goes_on(dead, sit, recording, folder: Path) -> None:
     again.driver.interrupt("Ctrl-C")
     again.driver.close()
     again.driver.end("killed", "Ctrl-C")
-    again.driver.sitting.spool.deliver()
+    again.driver.tools.spool.deliver()
     assert recording.open == set()
     assert standing(folder, lambda: recording).repaired == []
 
