@@ -110,8 +110,12 @@ def _space(known: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _stock_environment() -> Iterator[None]:
-    before = {name: os.environ.pop(name) for name in OURS if name in os.environ}
+    """Without our settings of Ray, and without what stock leaves behind, as MLflow's URI."""
+    before = dict(os.environ)
+    for name in OURS:
+        os.environ.pop(name, None)
     try:
         yield
     finally:
-        os.environ |= before
+        os.environ.clear()
+        os.environ.update(before)
