@@ -26,12 +26,12 @@ from dtsinn.evaluation.results import Evaluation
 from dtsinn.evaluation.spectral import subject_inputs
 from dtsinn.evaluation.suite import Suite
 from dtsinn.registry.embedded import check_uri
-from dtsinn.registry.gate import load_gate
-from dtsinn.registry.gate_report import GateReport
-from dtsinn.registry.lineage import EVALUATED
+from dtsinn.registry.gate.config import GateConfig, load_gate
+from dtsinn.registry.gate.report import GateReport
+from dtsinn.registry.lineage import EVALUATED, note_export
 from dtsinn.registry.names import model_name
 from dtsinn.registry.promotion import promote
-from dtsinn.registry.references import ResolvedModel, resolve
+from dtsinn.registry.references import ResolvedModel, find_version, resolve
 from dtsinn.registry.registration import register
 from dtsinn.registry.tracking import MlflowTracker, connect, connect_existing
 from dtsinn.registry.versions import ModelVersion, get_version
@@ -71,6 +71,8 @@ def search_and_promote(
     *,
     resume: bool = False,
     warm_start: Sequence[str] = (),
+    gate: str = "default",
+    progress: Progress = no_progress,
 ) -> Found | SearchResult:
     """Search, register the best trial, and promote it if it passes the gate.
 
@@ -80,6 +82,8 @@ def search_and_promote(
         console: Where progress is shown.
         resume: Go on with a search that was begun.
         warm_start: Earlier searches, models or files of points to begin from.
+        gate: Name or YAML file of the gate.
+        progress: Told of what the gate does.
 
     Returns:
         What was found; only the search's result where nothing was registered: it was interrupted,
@@ -95,7 +99,7 @@ def search_and_promote(
     check_cluster(plan.cluster)
     if plan.space.base["model"]["kind"] == "spectral":
         subject_inputs(store)
-    limits = load_gate()
+    limits = load_gate(gate)
     check_uri(workspace)
     points, events = beginnings(warm_start, plan, store, workspace)
     result = run_search(
@@ -111,7 +115,7 @@ def search_and_promote(
         return result
     tracker = connect(workspace)
     version = register(tracker, result.package, run_key=result.best_trial)
-    report = promote(tracker, workspace, version, store, limits)
+    report = promote(tracker, workspace, version, store, limits, progress=progress)
     return Found(search=result, version=version, gate=report)
 
 
@@ -207,7 +211,10 @@ def evaluate_models(
     """
     models = [resolve(ref, workspace) for ref in refs]
     separators = [Separator.load(model.path) for model in models]
-    store = open_store(data, need_truth=True) if data else _own_store(models[0], workspace)
+    if data:
+        store: Store | None = open_store(data, need_truth=True)
+    else:
+        store = _store_of(models[0], workspace)
     if store is not None and data:
         for separator in separators:
             separator.check_fits(store.header)
@@ -232,6 +239,29 @@ def evaluate_models(
     return evaluation, out
 
 
+def promote_model(
+    ref: str,
+    data: str | None,
+    limits: GateConfig,
+    workspace: Workspace,
+    *,
+    name: str | None = None,
+    dry_run: bool = False,
+    progress: Progress = no_progress,
+) -> GateReport:
+    """Put a registered version to the gate, with its own store or the given one.
+
+    Raises:
+        InputError: The REF names no registered version, or the store does not open.
+    """
+    tracker = connect_existing(workspace)
+    version = find_version(ref, tracker)
+    store = open_store(data, need_truth=True) if data else _own_store(version, tracker)
+    return promote(
+        tracker, workspace, version, store, limits, dry_run=dry_run, name=name, progress=progress
+    )
+
+
 def export_model(
     ref: str, out: Path, workspace: Workspace, progress: Progress = no_progress
 ) -> tuple[ResolvedModel, ParityReport]:
@@ -242,16 +272,23 @@ def export_model(
     progress("exporting", 0, 1)
     proof = export_package(model.path, out)
     progress("exporting", 1, 1)
+    if model.version is not None:
+        tracker = connect_existing(workspace)
+        note_export(get_version(tracker, model.name, model.version), proof, tracker)
     return model, proof
 
 
-def _own_store(model: ResolvedModel, workspace: Workspace) -> Store | None:
-    """The store that a registered model was trained on, if it is still what it was."""
+def _store_of(model: ResolvedModel, workspace: Workspace) -> Store | None:
+    """The store that a model was trained on, where it is registered."""
     if model.version is None:
         return None
     tracker = connect_existing(workspace)
-    run = tracker.find_run(get_version(tracker, model.name, model.version).run_id)
-    tags = run.data.tags if run else {}
+    return _own_store(get_version(tracker, model.name, model.version), tracker)
+
+
+def _own_store(version: ModelVersion, tracker: MlflowTracker) -> Store | None:
+    """The store that a version was trained on, if it is still what it was."""
+    tags = version.tags
     try:
         store = open_store(tags.get("store.path", ""), need_truth=True)
     except DtsinnError:

@@ -70,7 +70,7 @@ def say_json(content: Any) -> None:
     out.print(json.dumps(content, indent=2), markup=False)
 
 
-def say_table(titles: list[str], rows: list[list[str]]) -> None:
+def say_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table without lines."""
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for title in titles:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from mlflow.entities import Run
 
+from dtsinn.deploy.export import ParityReport
+from dtsinn.registry.moves import history
+from dtsinn.registry.names import told_as
 from dtsinn.registry.references import find_version
 from dtsinn.registry.tracking import KEY, KIND, STATUS, MlflowTracker
 from dtsinn.registry.versions import ModelVersion
 
+EXPORT = "export."
+"""Begins the tags of a version's exports: when, by which dtsinn, how well the graphs agree."""
 EVALUATED = "model.digest"
 """Tag of evaluation runs: the digests of the models that took part, with commas between."""
 
@@ -40,8 +46,26 @@ def show_model(ref: str, tracker: MlflowTracker) -> dict[str, Any]:
         "seed": tags.get("seed", ""),
         "code_version": tags.get("code.version", ""),
         "gate": {k.removeprefix("gate."): v for k, v in tags.items() if k.startswith("gate.")},
+        "history": [
+            line
+            for line in history(tracker, version.name)
+            if version.version in (line["version"], line["before"])
+        ],
         "evaluations": _evaluations(tracker, version),
+        "exports": [v for k, v in sorted(tags.items()) if k.startswith(EXPORT)],
     }
+
+
+def note_export(version: ModelVersion, proof: ParityReport, tracker: MlflowTracker) -> None:
+    """Write on a version that it was exported, and how well its graphs agree with torch."""
+    when = datetime.now(UTC).isoformat(timespec="microseconds")
+    errors = f"ONNX {proof.model_error:.1e}"
+    if proof.round_trip_error is not None:
+        errors += f", round trip {proof.round_trip_error:.1e}"
+    with told_as(f"noting the export of {version.ref}"):
+        tracker.client.set_model_version_tag(
+            version.name, str(version.version), f"{EXPORT}{when}", f"{when[:19]}Z, {errors}"
+        )
 
 
 def _run(tracker: MlflowTracker, run: Run | None) -> dict[str, Any] | None:

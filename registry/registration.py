@@ -15,7 +15,7 @@ from mlflow.entities import LoggedModel, LoggedModelOutput
 from mlflow.exceptions import MlflowException
 
 import dtsinn
-from dtsinn.deploy.package import SeparatorInfo, package_digest, read_info, verify_package
+from dtsinn.deploy.package import Manifest, SeparatorInfo, package_digest, read_info, verify_package
 from dtsinn.registry.names import checked_name, model_name, told_as
 from dtsinn.registry.tracking import MlflowTracker
 from dtsinn.registry.versions import (
@@ -67,7 +67,7 @@ def register(
         PackageError: The package is damaged.
         RunError: The run is unknown, or MLflow failed.
     """
-    verify_package(package)
+    manifest = verify_package(package)
     info = read_info(package)
     digest = package_digest(package)
     chosen = checked_name(name) if name else model_name(info.tracers, info.protocol)
@@ -78,7 +78,7 @@ def register(
     with told_as(f"registering {package.name} as {chosen}"):
         model = _logged_model(tracker, run_id, package, info, digest)
         _make_model(tracker, chosen, info)
-        described = _version_tags(info, digest, run_key) | dict(tags or {})
+        described = _version_tags(info, manifest, digest, run_key) | dict(tags or {})
         # The location, not models:/ID: that one MLflow looks up at its global tracking URI.
         made = tracker.client.create_model_version(
             chosen,
@@ -157,7 +157,9 @@ def _make_model(tracker: MlflowTracker, name: str, info: SeparatorInfo) -> None:
             raise
 
 
-def _version_tags(info: SeparatorInfo, digest: str, run_key: str) -> dict[str, str]:
+def _version_tags(
+    info: SeparatorInfo, manifest: Manifest, digest: str, run_key: str
+) -> dict[str, str]:
     lineage = info.lineage
     tags = {
         DIGEST: digest,
@@ -172,5 +174,6 @@ def _version_tags(info: SeparatorInfo, digest: str, run_key: str) -> dict[str, s
         "init": lineage.init,
         "init.tracers": lineage.init_tracers,
         "store.further": lineage.further_stores,
+        "bytes": str(sum(file.size for file in manifest.files)),
     }
     return {name: value for name, value in tags.items() if value}

@@ -116,7 +116,7 @@ class MlflowTracker:
         self.client = client
         self.uri = uri
         self._artifacts = artifacts
-        self._workspace = workspace
+        self.workspace = workspace
         self._run_ids: dict[str, str] = {}
 
     # ------------------------------------------------------------- the Tracker contract
@@ -250,7 +250,7 @@ class MlflowTracker:
 
     def _alone(self) -> AbstractContextManager[Any]:
         """Find-or-create is two steps: in a shared workspace one process at a time."""
-        return lock(self._workspace, "begin") if self._workspace else nullcontext()
+        return lock(self.workspace, "begin") if self.workspace else nullcontext()
 
     @staticmethod
     def all_pages(search: Any, **question: Any) -> list[Any]:

@@ -1,9 +1,7 @@
-"""Commands around registered models: evaluate, list, export."""
+"""Commands that use models: evaluate, export."""
 
 from __future__ import annotations
 
-import dataclasses
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +9,6 @@ import typer
 
 from dtsinn import terminal
 from dtsinn.commands.options import ROOT, AsJson, Debug, Quiet, Root
-from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
 
 app = typer.Typer()
@@ -62,50 +59,6 @@ def evaluate(
     if data is None and all(cell.source != "store" for cell in evaluation.cells):
         terminal.note("no test subjects of a store: the model's own is gone or changed; try --data")
     terminal.say(f"report: {folder / 'report.html'}")
-
-
-@app.command(epilog="Example: dtsinn models show best")
-def models(
-    what: Annotated[
-        str | None, typer.Argument(metavar="[show]", help="show: the lineage of one model.")
-    ] = None,
-    ref: Annotated[str | None, typer.Argument(metavar="[REF]", help="Which one.")] = None,
-    as_json: AsJson = False,
-    workspace: Root = ROOT,
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> None:
-    """List the registered models, or show where one comes from."""
-    from dtsinn.registry.lineage import show_model
-    from dtsinn.registry.tracking import connect_existing
-    from dtsinn.registry.versions import list_models
-
-    if what not in (None, "show") or (what is None) != (ref is None):
-        raise InputError("models", got=f"{what} {ref or ''}", wanted="nothing, or show REF")
-    tracker = connect_existing(Workspace(workspace))
-    if ref is not None:
-        lineage = show_model(ref, tracker)
-        if as_json:
-            terminal.say_json(lineage)
-        else:
-            terminal.say_tree(lineage["ref"], lineage)
-        return
-    versions = list_models(tracker)
-    if as_json:
-        terminal.say_json([dataclasses.asdict(version) for version in versions])
-        return
-    rows = [
-        [
-            version.ref,
-            ", ".join(version.aliases),
-            f"{version.metrics.get('val_psnr', float('nan')):.2f}",
-            version.tags.get("search", ""),
-            datetime.fromtimestamp(version.created / 1000).strftime("%Y-%m-%d %H:%M"),
-            version.digest[:12],
-        ]
-        for version in versions
-    ]
-    terminal.say_table(["model", "alias", "val dB", "search", "when", "digest"], rows)
 
 
 @app.command(epilog="Example: dtsinn export best --out fmz-fdg")

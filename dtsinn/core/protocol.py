@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from dtsinn.core.checks import short_name
 from dtsinn.core.config import STRICT, config_names, find_config, from_mapping, read_yaml
 from dtsinn.core.errors import InputError
@@ -103,6 +105,21 @@ def load_protocol(name_or_path: str) -> Protocol:
         frame_start=tuple(starts),
         frame_duration=tuple(float(seconds) for seconds in durations),
         injection_time=file.injections,
+    )
+
+
+def protocol_text(protocol: Protocol) -> str:
+    """A protocol as the text of a file that :func:`load_protocol` reads."""
+    lengths = itertools.groupby(protocol.frame_duration)
+    return yaml.safe_dump(
+        {
+            "name": protocol.name,
+            "description": protocol.description,
+            "source": protocol.source,
+            "injections": list(protocol.injection_time),
+            "frames": [[len(list(frames)), seconds] for seconds, frames in lengths],
+        },
+        sort_keys=False,
     )
 
 

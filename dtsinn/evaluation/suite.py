@@ -57,7 +57,8 @@ class Suite:
     """Noise levels."""
     noise_model: str = "image"
     """What the levels mean, see :class:`dtsinn.simulation.request.StudyRequest`."""
-    combinations: tuple[Combination, ...]
+    combinations: tuple[Combination, ...] = ()
+    """Empty in suites of the gate, which takes each candidate's own."""
 
     def __post_init__(self) -> None:
         for name, least in (("subjects", 2), ("slices", 1), ("size", 16)):
@@ -71,10 +72,10 @@ class Suite:
             raise InputError("suite: name", got=repr(self.name), wanted="letters, digits, - and _")
         for name in ("noise", "combinations"):
             values = getattr(self, name)
-            if not values or len(set(values)) != len(values):
-                raise InputError(
-                    f"suite {self.name!r}: {name}", got=values, wanted="at least one, none twice"
-                )
+            if len(set(values)) != len(values):
+                raise InputError(f"suite {self.name!r}: {name}", got=values, wanted="none twice")
+        if not self.noise:
+            raise InputError(f"suite {self.name!r}: noise", got="none", wanted="at least one level")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +102,16 @@ def load_suite(name_or_path: str) -> Suite:
 
 
 def cells_of(suite: Suite) -> list[Cell]:
-    """All cells of a suite, by combination, then by noise level."""
+    """All cells of a suite, by combination, then by noise level.
+
+    Raises:
+        InputError: It has no combinations, or one of them cannot be simulated.
+    """
+    if not suite.combinations:
+        raise InputError(
+            f"suite {suite.name!r} has no combinations",
+            wanted="another suite: it is kept for the gate, which takes a candidate's own pair",
+        )
     return [
         _cell(suite, combination, noise)
         for combination in suite.combinations

@@ -9,12 +9,12 @@ import pytest
 
 from dtsinn.core.errors import InputError
 from dtsinn.registry.exactness import round_trip_difference
-from dtsinn.registry.gate import GateConfig, load_gate
+from dtsinn.registry.gate.config import GateConfig, load_gate
 from dtsinn.registry.promotion import promote
 from dtsinn.registry.versions import find_alias, list_models
 
 NAME = "dtsinn-fmz-fdg-p1"
-CONFIG = GateConfig()
+CONFIG = GateConfig(suite=None)
 
 
 def alias(tracker, name, of=NAME):
@@ -66,10 +66,11 @@ def test_first_better_and_worse(tracker, workspace, registered, packages, store)
     assert oldest.tags["gate.verdict"] == "refused"
     assert oldest.tags["gate.failed"].startswith("FAIL better")
     kept = workspace.artifacts / newest.run_id / "artifacts" / "gate"
-    (file,) = kept.iterdir()
+    file, page = sorted(kept.iterdir(), key=lambda path: path.suffix, reverse=True)
+    assert "passes the gate against dtsinn-fmz-fdg-p1/1" in page.read_text()
     written = json.loads(file.read_text())
     assert (written["verdict"], len(written["per_subject"])) == ("passed", 12)
-    assert {"manifest", "lineage", "evidence", "better", "round trip", "ONNX parity"} <= {
+    assert {"files", "lineage", "evidence", "better", "round trip", "ONNX parity"} <= {
         check["name"] for check in written["checks"]
     }
 
@@ -109,7 +110,7 @@ def test_incomplete_lineage_is_refused(tracker, workspace, registered, store, or
 
 
 def test_limits_are_honoured(tracker, workspace, registered, packages, store):
-    strict = GateConfig(round_trip_limit=1e-12, onnx_parity_limit=1e-12)
+    strict = GateConfig(suite=None, round_trip_limit=1e-12, onnx_parity_limit=1e-12)
     report = promote(tracker, workspace, registered(packages.weak), store, strict)
     assert names_of(report.failures) == {"round trip", "ONNX parity"}
 
@@ -135,13 +136,13 @@ def test_two_processes_promote_one_after_the_other(
         "import sys; from pathlib import Path\n"
         "from dtsinn.core.workspace import Workspace\n"
         "from dtsinn.data.store import open_store\n"
-        "from dtsinn.registry.gate import GateConfig\n"
+        "from dtsinn.registry.gate.config import GateConfig\n"
         "from dtsinn.registry.references import find_version\n"
         "from dtsinn.registry.promotion import promote\n"
         "from dtsinn.registry.tracking import connect\n"
         "space = Workspace(Path(sys.argv[1])); tracker = connect(space)\n"
         "promote(tracker, space, find_version(sys.argv[3], tracker), open_store(sys.argv[2]),"
-        " GateConfig())\n"
+        " GateConfig(suite=None))\n"
     )
     jobs = [
         subprocess.Popen(

@@ -13,7 +13,7 @@ import urllib.request
 import pytest
 
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.gate import GateConfig
+from dtsinn.registry.gate.config import GateConfig
 from dtsinn.registry.promotion import promote
 from dtsinn.registry.references import resolve
 from dtsinn.registry.tracking import connect
@@ -62,7 +62,7 @@ def test_registers_promotes_and_fetches(tracker, registered, packages, store, tm
     version = registered(packages.weak)
     assert registered(packages.weak) == version
     here = Workspace(tmp_path / "another machine")
-    report = promote(tracker, here, version, store, GateConfig())
+    report = promote(tracker, here, version, store, GateConfig(suite=None))
     assert report.verdict == "passed"
     for ref in ("best", f"run:{version.run_key}", f"{version.name}/1"):
         found = resolve(ref, here)

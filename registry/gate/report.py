@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -34,6 +35,21 @@ class Check:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CellFound:
+    """How candidate and opponent did in one cell."""
+
+    key: str
+    decides: bool
+    store_digest: str
+    subjects: int
+    candidate: float
+    opponent: float
+    """Mean PSNR of both, dB."""
+    difference: Interval
+    """Candidate minus opponent in pairs, dB."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class GateReport:
     """What the gate found and decided."""
 
@@ -44,11 +60,21 @@ class GateReport:
     checks: tuple[Check, ...] = ()
     difference: Interval | None = None
     """Mean PSNR of the candidate minus the opponent's and its interval over subjects, dB."""
-    subjects: int = 0
-    store_digest: str = ""
+    psnr: Interval | None = None
+    """Mean PSNR of the candidate and its interval over subjects, dB."""
+    cells: tuple[CellFound, ...] = ()
     dry_run: bool = False
     per_subject: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """Subject -> mean PSNR of candidate and opponent, dB."""
+    """Subject that decided -> mean PSNR of candidate and opponent over its cells, dB."""
+
+    def but(self, **changes: Any) -> GateReport:
+        """This report with other values."""
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def subjects(self) -> int:
+        """How many decided."""
+        return len(self.per_subject)
 
     @property
     def passed(self) -> bool:
@@ -72,19 +98,33 @@ class GateReport:
         tail = "; a dry run, nothing was changed" if self.dry_run else ""
         return [*(check.line() for check in self.checks), end + tail]
 
+    @property
+    def summary(self) -> str:
+        """The decision in one line."""
+        if self.difference is None:
+            return "; ".join(check.name for check in self.failures)
+        mean, low, high = self.difference
+        gain = f"{mean:+.2f} dB ({low:+.2f} to {high:+.2f}) on {self.subjects} subjects"
+        failed = ", ".join(check.name for check in self.failures)
+        return f"{gain}; {failed}" if failed else gain
+
     def to_json(self) -> dict[str, Any]:
         """Plain data with no NaN: what ``--json`` prints and the run keeps."""
         return {
             "format": "dtsinn-gate-report",
-            "format_version": 1,
+            "format_version": 2,
             "verdict": self.verdict,
             "dry_run": self.dry_run,
             "candidate": self.candidate,
             "against": self.against,
             "subjects": self.subjects,
-            "store_digest": self.store_digest,
             "unit": "dB",
             "difference": None if self.difference is None else self.difference._asdict(),
+            "psnr": None if self.psnr is None else self.psnr._asdict(),
+            "cells": [
+                dataclasses.asdict(cell) | {"difference": cell.difference._asdict()}
+                for cell in self.cells
+            ],
             "checks": [
                 {
                     "name": check.name,

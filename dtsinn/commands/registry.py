@@ -1,0 +1,141 @@
+"""Commands around the registry: list and trace models, promote them, and go back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from dtsinn import terminal
+from dtsinn.commands.options import ROOT, AsJson, Debug, Quiet, Root
+from dtsinn.core.errors import InputError
+from dtsinn.core.workspace import Workspace
+
+app = typer.Typer()
+
+TITLES = "model", "alias", "gate dB [95 %]", "val dB", "verdict", "search", "when", "store", "MB"
+REFUSED = 3
+"""Exit code of a promotion that the gate refused."""
+
+
+@app.command(epilog="Example: dtsinn models show best")
+def models(
+    what: Annotated[
+        str | None, typer.Argument(metavar="[show]", help="show: the lineage of one model.")
+    ] = None,
+    ref: Annotated[str | None, typer.Argument(metavar="[REF]", help="Which one.")] = None,
+    as_json: AsJson = False,
+    workspace: Root = ROOT,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """List the registered models, or show where one comes from and what became of it."""
+    from dtsinn.registry.lineage import show_model
+    from dtsinn.registry.moves import settle_left
+    from dtsinn.registry.tracking import connect_existing
+    from dtsinn.registry.versions import list_models
+
+    if what not in (None, "show") or (what is None) != (ref is None):
+        raise InputError("models", got=f"{what} {ref or ''}", wanted="nothing, or show REF")
+    tracker = connect_existing(Workspace(workspace))
+    versions = list_models(tracker)
+    settled = [settle_left(tracker, name) for name in sorted({v.name for v in versions})]
+    for words in filter(None, settled):
+        terminal.note(words)
+    if ref is not None:
+        lineage = show_model(ref, tracker)
+        if as_json:
+            terminal.say_json(lineage)
+        else:
+            terminal.say_tree(lineage["ref"], lineage)
+        return
+    if any(settled):
+        versions = list_models(tracker)
+    if as_json:
+        terminal.say_json([dataclasses.asdict(version) for version in versions])
+        return
+    if not versions:
+        terminal.say("no models yet")
+        return
+    terminal.say_table(TITLES, [_row(version) for version in versions])
+
+
+@app.command(epilog="Example: dtsinn promote dtsinn-fmz-fdg-p1/3 --dry-run")
+def promote(
+    ref: Annotated[str, typer.Argument(metavar="REF", help="A registered version: NAME/3.")],
+    name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Lead this model, not its own.")
+    ] = None,
+    gate: Annotated[str, typer.Option(help="Gate: name or YAML file.")] = "default",
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="STORE", help="Its gate subjects take part; by default its own."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide, change nothing.")] = False,
+    as_json: AsJson = False,
+    workspace: Root = ROOT,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Make a version the champion if it passes the gate; exit code 3 if it does not."""
+    from dtsinn.registry.gate.config import load_gate
+    from dtsinn.road import promote_model
+
+    limits = load_gate(gate)
+    with terminal.progress(quiet or as_json) as progress:
+        report = promote_model(
+            ref, data, limits, Workspace(workspace), name=name, dry_run=dry_run, progress=progress
+        )
+    if as_json:
+        terminal.say_json(report.to_json())
+    else:
+        for line in report.lines():
+            terminal.say(line)
+    if not report.passed:
+        raise typer.Exit(REFUSED)
+
+
+@app.command(epilog="Example: dtsinn rollback dtsinn-fmz-fdg-p1")
+def rollback(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The model.")],
+    to: Annotated[
+        int | None, typer.Option(min=1, help="An earlier champion; by default the one before.")
+    ] = None,
+    workspace: Root = ROOT,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Make an earlier champion the champion again."""
+    from dtsinn.registry.promotion import roll_back
+    from dtsinn.registry.tracking import connect_existing
+
+    at = Workspace(workspace)
+    champion, before = roll_back(connect_existing(at), at, name, to)
+    terminal.say(f"{champion.ref} is the champion again; {before.ref} is the previous one")
+
+
+def _row(version: Any) -> list[str]:
+    tags = version.tags
+    return [
+        version.ref,
+        ", ".join(version.aliases),
+        _psnr(tags.get("gate.psnr", "")),
+        f"{version.metrics['val_psnr']:.2f}" if "val_psnr" in version.metrics else "",
+        tags.get("gate.verdict", ""),
+        tags.get("search", ""),
+        datetime.fromtimestamp(version.created / 1000).strftime("%Y-%m-%d %H:%M"),
+        tags.get("store.digest", "")[:8],
+        f"{int(tags['bytes']) / 1e6:.1f}" if tags.get("bytes", "").isdigit() else "",
+    ]
+
+
+def _psnr(text: str) -> str:
+    """Mean and interval from a tag; anybody may have edited it."""
+    try:
+        mean, low, high = json.loads(text)
+        return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+    except (ValueError, TypeError):
+        return ""

@@ -1,0 +1,1 @@
+"""The gate: what a separator must show before it becomes the champion."""

@@ -1,0 +1,140 @@
+"""Where the gate's subjects come from: a suite that nothing else uses, or measured data.
+
+The suite is simulated for the candidate's pair of tracers and its protocol, at several noise
+levels, with seeds that no study and no other suite has. A store of measured scans with enough
+``gate`` subjects decides in its place: it is what the separator will be used on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from dtsinn.core.errors import InputError
+from dtsinn.core.progress import Progress, no_progress
+from dtsinn.core.protocol import (
+    Protocol,
+    load_protocol,
+    protocol_names,
+    protocol_of_frames,
+    protocol_text,
+)
+from dtsinn.core.workspace import Workspace
+from dtsinn.data.store import Store
+from dtsinn.deploy.info import SeparatorInfo
+from dtsinn.evaluation.suite import SPLIT, Combination, Suite, cell_store, cells_of, load_suite
+from dtsinn.registry.gate.config import GateConfig
+from dtsinn.simulation.phantom import PHANTOMS
+
+GATE_SPLIT = "gate"
+"""Of a user's store: no training and no search reads it."""
+SIMULATED = "simulated"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateCell:
+    """Subjects on which candidate and opponent meet."""
+
+    key: str
+    store: Store
+    split: str
+    decides: bool = True
+    """Its subjects count for the interval; the other cells must only not be lost."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateCells:
+    """All of them, and why there are no more."""
+
+    cells: Sequence[GateCell]
+    lacking: str = ""
+    """Why the suite could not be used, where it should have been."""
+
+
+def gate_cells(
+    info: SeparatorInfo,
+    config: GateConfig,
+    store: Store | None,
+    workspace: Workspace,
+    progress: Progress = no_progress,
+) -> GateCells:
+    """The cells of a candidate; those of the suite are simulated once and kept in the workspace.
+
+    Args:
+        info: The candidate.
+        config: Names the suite.
+        store: The candidate's own, whose ``gate`` subjects take part; None where it is gone.
+        workspace: Where suites are kept.
+        progress: Told of the simulation.
+    """
+    there = store.subject_count(GATE_SPLIT) if store is not None and store.header.has_truth else 0
+    measured = store is not None and store.header.origin != SIMULATED
+    own: list[GateCell] = []
+    if store is not None and there:
+        own = [GateCell(key="store", store=store, split=GATE_SPLIT)]
+    if config.suite is None or (measured and there >= config.min_subjects):
+        return GateCells(cells=own)
+    try:
+        suite = suite_for(load_suite(config.suite), info, workspace)
+    except InputError as error:
+        return GateCells(cells=own, lacking=str(error))
+    made = [
+        GateCell(key=cell.key, store=cell_store(cell, workspace, progress), split=SPLIT)
+        for cell in cells_of(suite)
+    ]
+    return GateCells(cells=[*made, *(replace(cell, decides=False) for cell in own)])
+
+
+def suite_for(suite: Suite, info: SeparatorInfo, workspace: Workspace) -> Suite:
+    """A suite without combinations, for one separator: its pair, its frames, an anatomy that fits.
+
+    The anatomy depends on the pair alone, so that all separators of a pair meet on the same.
+
+    Raises:
+        InputError: The pair's kinetics are not known, or no anatomy has them.
+    """
+    if suite.combinations:
+        raise InputError(
+            f"suite {suite.name!r}: combinations", got=len(suite.combinations), wanted="none, as "
+            "a gate takes the candidate's own pair and protocol"
+        )  # fmt: skip
+    protocol = _protocol_file(info, workspace)
+    refusal: InputError | None = None
+    for phantom in dict.fromkeys((suite.phantom, *PHANTOMS)):
+        combination = Combination(tracers=info.tracers, protocol=protocol)
+        fitting = replace(suite, phantom=phantom, combinations=(combination,))
+        try:
+            cells_of(fitting)
+        except InputError as error:
+            refusal = refusal or error
+        else:
+            return fitting
+    assert refusal is not None  # noqa: S101 (there is at least one phantom)
+    raise refusal
+
+
+def _protocol_file(info: SeparatorInfo, workspace: Workspace) -> str:
+    """Name of the shipped protocol with the separator's frames, or the path of a file with them."""
+    own = protocol_of_frames(
+        info.protocol, info.frame_start, info.frame_duration, info.injection_time
+    )
+    if info.protocol in protocol_names() and _same_frames(load_protocol(info.protocol), own):
+        return info.protocol
+    text = protocol_text(own)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:24]
+    workspace.suites.mkdir(parents=True, exist_ok=True)
+    path = workspace.suites.absolute() / f"protocol-{digest}.yaml"
+    if not path.exists():
+        partial = path.with_suffix(".partial")
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    return str(path)
+
+
+def _same_frames(one: Protocol, other: Protocol) -> bool:
+    return (one.frame_start, one.frame_duration, one.injection_time) == (
+        other.frame_start,
+        other.frame_duration,
+        other.injection_time,
+    )

@@ -1,0 +1,190 @@
+"""The gate's checks, one by one: value, limit, verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+from dtsinn.core.errors import PackageError, RunError
+from dtsinn.deploy.info import SeparatorInfo
+from dtsinn.deploy.package import verify_package
+from dtsinn.evaluation.metrics import Interval
+from dtsinn.registry.gate.bout import Bout, Contender
+from dtsinn.registry.gate.cells import GateCell, GateCells
+from dtsinn.registry.gate.config import GateConfig
+from dtsinn.registry.gate.report import CellFound, Check
+
+FRAME_TOLERANCE_s = 0.1
+"""Difference of frame times up to which they are the same: scanners round to 1 ms (uncited)."""
+Pairs = Sequence[tuple["SubjectMeans", "SubjectMeans"]]
+"""Candidate and opponent on the same subject."""
+
+
+class SubjectMeans:
+    """What one subject has shown, averaged over the cells that decide."""
+
+    def __init__(
+        self, psnr: tuple[float, float], regional_bias: dict[tuple[str, str], float]
+    ) -> None:
+        self.psnr = psnr
+        """dB, per tracer."""
+        self.regional_bias = regional_bias
+        """(tracer, region) -> mean absolute bias, percent."""
+
+    @property
+    def mean_psnr(self) -> float:
+        """Mean PSNR of the two tracers, dB."""
+        return sum(self.psnr) / 2
+
+
+def files(candidate: Contender) -> Check:
+    """Every file as the manifest says, none beside them, none of a format that runs code."""
+    wanted = "all files match, none is a pickle"
+    try:
+        manifest = verify_package(candidate.path)
+    except PackageError as error:
+        return Check(name="files", value=str(error), limit=wanted, passed=False)
+    kinds = sorted({Path(file.path).suffix for file in manifest.files})
+    return Check(name="files", value=wanted, limit=wanted, passed=True, detail=" ".join(kinds))
+
+
+def lineage(info: SeparatorInfo, run_known: bool) -> Check:
+    """Run, configuration, store, code and seed are written down, and the run is still there."""
+    wanted = ("run", "config", "store_digest", "code_version", "seed")
+    missing = [name for name in wanted if getattr(info.lineage, name) in (None, "", {})]
+    if not run_known:
+        missing.append("a run in the registry")
+    return Check(
+        name="lineage",
+        value=f"without {', '.join(missing)}" if missing else "complete",
+        limit="complete",
+        passed=not missing,
+    )
+
+
+def made_for(info: SeparatorInfo, cells: Sequence[GateCell]) -> Check:
+    """The subjects are of the pair and the frames that the candidate was made for."""
+    reasons = [reason for cell in cells if (reason := _misfit(info, cell))]
+    return Check(
+        name="pair and frames",
+        value=reasons[0] if reasons else "fit",
+        limit="fit",
+        passed=not reasons,
+    )
+
+
+def champion_fits(champion: Contender, cells: Sequence[GateCell]) -> Check:
+    """The champion can be scored on the same subjects."""
+    reasons = [why for cell in cells if (why := champion.separator.fits(cell.store.header))]
+    return Check(
+        name="champion here", value=reasons[0] if reasons else "fits", limit="fits",
+        passed=not reasons,
+    )  # fmt: skip
+
+
+def evidence(cells: GateCells, config: GateConfig) -> Check:
+    """Enough subjects decide."""
+    deciding = [cell for cell in cells.cells if cell.decides]
+    subjects = min((cell.store.subject_count(cell.split) for cell in deciding), default=0)
+    detail = ", ".join(cell.key for cell in deciding)
+    if not deciding:
+        detail = cells.lacking or "the store has no gate subjects, or is not there"
+    return Check(
+        name="evidence",
+        value=f"{subjects} subjects",
+        limit=f"at least {config.min_subjects}",
+        passed=subjects >= config.min_subjects,
+        detail=detail,
+    )
+
+
+def better(difference: Interval) -> Check:
+    """The whole interval of the paired difference lies above zero."""
+    return Check(
+        name="better",
+        value=f"{difference.mean:+.3f} dB ({difference.low:+.3f} to {difference.high:+.3f})",
+        limit="an interval above 0",
+        passed=bool(difference.low > 0),
+    )
+
+
+def no_cell_lost(cells: Sequence[CellFound], config: GateConfig) -> Check:
+    """The cell that lost most against the opponent."""
+    worst = min(cells, key=lambda cell: cell.difference.mean)
+    return Check(
+        name="worst cell",
+        value=f"{worst.difference.mean:+.3f} dB",
+        limit=f"at least {-config.cell_loss_limit:+g} dB",
+        passed=worst.difference.mean >= -config.cell_loss_limit,
+        detail=worst.key,
+    )
+
+
+def tracer(name: str, place: int, pairs: Pairs, config: GateConfig) -> Check:
+    """One tracer alone was not lost."""
+    gain = fmean(ours.psnr[place] - theirs.psnr[place] for ours, theirs in pairs)
+    return Check(
+        name=f"tracer {name}",
+        value=f"{gain:+.3f} dB",
+        limit=f"at least {-config.tracer_loss_limit:+g} dB",
+        passed=gain >= -config.tracer_loss_limit,
+    )
+
+
+def regions(pairs: Pairs, config: GateConfig) -> list[Check]:
+    """The region that lost most against the champion; no check where no region is known."""
+    grown: dict[tuple[str, str], list[float]] = {}
+    for ours, theirs in pairs:
+        for name in sorted(ours.regional_bias.keys() & theirs.regional_bias.keys()):
+            loss = ours.regional_bias[name] - theirs.regional_bias[name]
+            grown.setdefault(name, []).append(loss)
+    if not grown:
+        return []
+    losses = {name: fmean(found) for name, found in grown.items()}
+    worst = max(losses, key=lambda name: losses[name])
+    return [
+        Check(
+            name="regions",
+            value=f"{losses[worst]:+.2f} points of bias",
+            limit=f"at most {config.region_loss_limit:+g}",
+            passed=losses[worst] <= config.region_loss_limit,
+            detail=f"{worst[1]}, {worst[0]}",
+        )
+    ]
+
+
+def round_trip(bout: Bout, config: GateConfig) -> Check:
+    """Separated tracers mix back into what was separated."""
+    exact = bout.candidate.separator.network.exact
+    return Check(
+        name="round trip",
+        value=bout.round_trip if exact else "not applicable",
+        limit=config.round_trip_limit,
+        passed=not exact or bout.round_trip <= config.round_trip_limit,
+        detail="" if exact else "this network has no inverse",
+    )
+
+
+def onnx_parity(bout: Bout, config: GateConfig) -> Check:
+    """The ONNX graphs answer as torch does."""
+    limit = config.onnx_parity_limit
+    try:
+        worst = bout.parity()
+    except RunError as error:
+        return Check(name="ONNX parity", value=error.what, limit=limit, passed=False)
+    return Check(name="ONNX parity", value=worst, limit=limit, passed=worst <= limit)
+
+
+def _misfit(info: SeparatorInfo, cell: GateCell) -> str:
+    header = cell.store.header
+    there = header.protocol
+    if info.tracers != header.tracers:
+        return f"{cell.key} has {', '.join(header.tracers)}, model {', '.join(info.tracers)}"
+    times = (*info.frame_start, *info.frame_duration, *info.injection_time)
+    others = (*there.frame_start, *there.frame_duration, *there.injection_time)
+    if len(times) != len(others) or any(
+        abs(one - other) > FRAME_TOLERANCE_s for one, other in zip(times, others, strict=True)
+    ):
+        return f"the frames of {there.name} in {cell.key} are not those of the model"
+    return ""

@@ -1,0 +1,61 @@
+"""Limits of the gate, and where its subjects come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dtsinn.core.config import STRICT, find_config, from_mapping, read_yaml
+from dtsinn.core.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateConfig:
+    """Limits of the gate."""
+
+    __pydantic_config__ = STRICT
+
+    suite: str | None = "gate"
+    """Name or YAML file of the suite that decides; null lets the store's own gate split decide."""
+    min_subjects: int = 12
+    """Subjects that decide, at least 2; fewer are no evidence."""
+    confidence: float = 0.95
+    """Of the bootstrap interval of the mean difference, which must lie above 0."""
+    resamples: int = 2000
+    """Draws of the bootstrap, at least 100."""
+    seed: int = 0
+    """Of the bootstrap."""
+    cell_loss_limit: float = 0.3
+    """dB that any cell may lose against the opponent, mean over subjects (uncited)."""
+    tracer_loss_limit: float = 0.3
+    """dB that either tracer may lose against the opponent, mean over subjects (uncited)."""
+    region_loss_limit: float = 5.0
+    """Percentage points by which a region's mean absolute bias may exceed the champion's
+    (uncited)."""
+    round_trip_limit: float = 1e-5
+    """Relative error of mixing the separated tracers again."""
+    onnx_parity_limit: float = 1e-5
+    """Relative difference between ONNX Runtime and torch."""
+
+    def __post_init__(self) -> None:
+        if self.min_subjects < 2:
+            raise InputError("gate.min_subjects", got=self.min_subjects, wanted="at least 2")
+        if not 0.5 <= self.confidence < 1:
+            raise InputError("gate.confidence", got=self.confidence, wanted="in [0.5, 1)")
+        if self.resamples < 100:
+            raise InputError("gate.resamples", got=self.resamples, wanted="at least 100")
+        for name in ("cell_loss_limit", "tracer_loss_limit", "region_loss_limit"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"gate.{name}", got=getattr(self, name), wanted="at least 0")
+        for name in ("round_trip_limit", "onnx_parity_limit"):
+            if not 0 < getattr(self, name) < 1:
+                raise InputError(f"gate.{name}", got=getattr(self, name), wanted="in (0, 1)")
+
+
+def load_gate(name_or_path: str = "default") -> GateConfig:
+    """The shipped gate of that name, or a user's own YAML file.
+
+    Raises:
+        InputError: Neither exists, or it holds what no gate takes.
+    """
+    path = find_config("gates", name_or_path)
+    return from_mapping(GateConfig, read_yaml(path), str(path))

@@ -1,0 +1,119 @@
+"""The decision: candidate and champion separate the same subjects and are compared in pairs.
+
+Without a champion the opponent is the floor, half of the mixture for each tracer. A subject counts
+once: what it shows at several noise levels is averaged, since it is the same anatomy each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from dtsinn.core.errors import RunError
+from dtsinn.evaluation.metrics import Interval, bootstrap_interval
+from dtsinn.evaluation.score import SubjectScore
+from dtsinn.registry.gate import checks
+from dtsinn.registry.gate.bout import Bout, CellScores, Contender
+from dtsinn.registry.gate.cells import GateCell
+from dtsinn.registry.gate.checks import SubjectMeans
+from dtsinn.registry.gate.config import GateConfig
+from dtsinn.registry.gate.report import FLOOR, CellFound, Check, GateReport
+
+
+def gate(
+    bout: Bout, champion: Contender | None, config: GateConfig, *, run_known: bool = True
+) -> GateReport:
+    """Compare a candidate with the champion, or with the floor.
+
+    Args:
+        bout: The candidate and the subjects.
+        champion: Who holds the place.
+        config: Limits.
+        run_known: The registry still has the run that made the candidate.
+
+    Raises:
+        StoreError: A store is damaged.
+        RunError: The champion gives no finite answer.
+    """
+    candidate, cells = bout.candidate, bout.cells.cells
+    info = candidate.separator.info
+    found = [checks.files(candidate), checks.lineage(info, run_known), checks.made_for(info, cells)]
+    if champion:
+        found.append(checks.champion_fits(champion, cells))
+    sound = all(check.passed for check in found)
+    found.append(checks.evidence(bout.cells, config))
+    report = GateReport(
+        verdict="refused",
+        candidate=candidate.ref,
+        against=champion.ref if champion else FLOOR,
+        checks=tuple(found),
+    )
+    if not sound or not cells:
+        return report
+    try:
+        ours = bout.ours()
+    except RunError as error:
+        failed = Check(name="answers", value=error.what, limit="finite numbers", passed=False)
+        return report.but(checks=(*found, failed))
+    theirs = bout.theirs(champion)
+    per_cell = tuple(_cell(cell, ours, theirs, config) for cell in cells)
+    report = report.but(cells=per_cell)
+    deciding = [cell for cell in cells if cell.decides]
+    mine, other = _means(deciding, ours), _means(deciding, theirs)
+    pairs = [(mine[subject], other[subject]) for subject in mine]
+    if not pairs:
+        return report
+    difference = _interval([a.mean_psnr - b.mean_psnr for a, b in pairs], config)
+    found += [checks.better(difference), checks.no_cell_lost(per_cell, config)]
+    for place, name in enumerate(info.tracers):
+        found.append(checks.tracer(name, place, pairs, config))
+    if champion:
+        found += checks.regions(pairs, config)
+    found += [checks.round_trip(bout, config), checks.onnx_parity(bout, config)]
+    return report.but(
+        verdict="passed" if all(check.passed for check in found) else "refused",
+        checks=tuple(found),
+        difference=difference,
+        psnr=_interval([means.mean_psnr for means in mine.values()], config),
+        per_subject={name: (mine[name].mean_psnr, other[name].mean_psnr) for name in mine},
+    )
+
+
+def _cell(cell: GateCell, ours: CellScores, theirs: CellScores, config: GateConfig) -> CellFound:
+    pairs = list(zip(ours[cell.key], theirs[cell.key], strict=True))
+    return CellFound(
+        key=cell.key,
+        decides=cell.decides,
+        store_digest=cell.store.header.digest,
+        subjects=len(pairs),
+        candidate=fmean(mine.mean_psnr for mine, _ in pairs),
+        opponent=fmean(other.mean_psnr for _, other in pairs),
+        difference=_interval([a.mean_psnr - b.mean_psnr for a, b in pairs], config),
+    )
+
+
+def _means(cells: Sequence[GateCell], scores: CellScores) -> dict[str, SubjectMeans]:
+    """What each subject has shown, averaged over its cells."""
+    by_subject: dict[str, list[SubjectScore]] = {}
+    for cell in cells:
+        for score in scores[cell.key]:
+            by_subject.setdefault(score.subject, []).append(score)
+    return {subject: _mean(found) for subject, found in by_subject.items()}
+
+
+def _mean(scores: Sequence[SubjectScore]) -> SubjectMeans:
+    biases: dict[tuple[str, str], list[float]] = {}
+    for score in scores:
+        for tracer, regions in score.regional_bias.items():
+            for region, bias in regions.items():
+                biases.setdefault((tracer, region), []).append(abs(bias))
+    return SubjectMeans(
+        (fmean(score.psnr[0] for score in scores), fmean(score.psnr[1] for score in scores)),
+        {name: fmean(found) for name, found in biases.items()},
+    )
+
+
+def _interval(values: Sequence[float], config: GateConfig) -> Interval:
+    return bootstrap_interval(
+        values, seed=config.seed, resamples=config.resamples, confidence=config.confidence
+    )

@@ -1,0 +1,109 @@
+"""The gate's report as one HTML page: what was asked, what was found, how each subject did."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+from matplotlib.figure import Figure
+
+from dtsinn.core.version import code_version
+from dtsinn.evaluation import html
+from dtsinn.evaluation.html import Card
+from dtsinn.evaluation.metrics import Interval
+from dtsinn.registry.gate.report import CellFound, GateReport
+
+BETTER, WORSE, INK = "#1b7837", "#b2182b", "#333333"
+"""Colours of subjects that gained and lost, told apart in grey too."""
+VERDICTS = {
+    "passed": "{candidate} passes the gate against {against}.",
+    "refused": "{candidate} is refused against {against}.",
+    "unchanged": "{candidate} holds the champion's own weights: nothing to do.",
+}
+
+
+def gate_page(report: GateReport) -> str:
+    """The report as HTML text, with its picture inside."""
+    verdict = VERDICTS[report.verdict].format(candidate=report.candidate, against=report.against)
+    failed = [f"Refused by {check.name}: {check.value}." for check in report.failures]
+    checks = [
+        [
+            check.name,
+            f"{check.value:.3g}" if isinstance(check.value, float) else check.value,
+            f"{check.limit:g}" if isinstance(check.limit, float) else check.limit,
+            "ok" if check.passed else "FAIL",
+            check.detail,
+        ]
+        for check in report.checks
+    ]
+    cells = [_row(cell) for cell in report.cells]
+    drawn = html.figure(_draw(report), "Each subject that decided, candidate minus opponent")
+    return html.page(
+        f"{report.candidate}: gate",
+        [
+            html.header("dtsinn gate", report.candidate, f"Against {report.against}"),
+            f'<section class="verdict">{html.paragraphs([verdict])}'
+            f"{html.paragraphs(failed, 'loss')}</section>\n",
+            f"<section>{html.cards(_cards(report))}</section>\n",
+            html.section(
+                "Checks", html.table(["Check", "Found", "Wanted", "Verdict", "Remark"], checks)
+            ),
+            html.section("Subjects", drawn if report.per_subject else ""),
+            html.section(
+                "Cells",
+                html.table(
+                    ["Cell", "Subjects", "Candidate, dB", "Opponent, dB", "Difference, dB", ""],
+                    cells,
+                ),
+            ),
+            f"<section>{html.paragraphs([f'Written by dtsinn {code_version()}.'], 'note')}"
+            "</section>\n",
+        ],
+    )
+
+
+def _cards(report: GateReport) -> Iterator[Card]:
+    if report.psnr is not None:
+        yield Card("PSNR", f"{report.psnr.mean:.2f}", _between(report.psnr, ""), "dB")
+    if report.difference is not None:
+        mean = f"{report.difference.mean:+.2f}".replace("-", "−")
+        label = f"against {report.against}"
+        yield Card(label, mean, _between(report.difference, "+"), "dB")
+        yield Card("Subjects", str(report.subjects), "each counts once")
+
+
+def _row(cell: CellFound) -> list[str]:
+    return [
+        cell.key,
+        str(cell.subjects),
+        f"{cell.candidate:.2f}",
+        f"{cell.opponent:.2f}",
+        f"{cell.difference.mean:+.2f} ({_between(cell.difference, '+')})".replace("-", "−"),
+        "decides" if cell.decides else "must not be lost",
+    ]
+
+
+def _between(interval: Interval, sign: str) -> str:
+    return f"{interval.low:{sign}.2f} to {interval.high:{sign}.2f}".replace("-", "−")
+
+
+def _draw(report: GateReport) -> bytes:
+    """The paired differences in order of size, and the interval of their mean."""
+    gains = sorted(ours - theirs for ours, theirs in report.per_subject.values())
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    axes = figure.add_subplot()
+    axes.bar(range(len(gains)), gains, color=[BETTER if gain > 0 else WORSE for gain in gains])
+    axes.axhline(0, color=INK, linewidth=0.8)
+    if report.difference is not None:
+        mean, low, high = report.difference
+        axes.axhspan(low, high, color=INK, alpha=0.15, linewidth=0)
+        axes.axhline(mean, color=INK, linestyle="--", linewidth=1)
+        axes.set_title("Dashed: the mean; shaded: its 95 % interval", loc="left", fontsize=9)
+    axes.set_xlabel("Subjects, in order of their difference")
+    axes.set_ylabel("Difference, dB")
+    axes.set_xticks([])
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=130)
+    return out.getvalue()
