@@ -34,8 +34,10 @@ COMMANDS = [
     "stop",
     "report",
     "evaluate",
-    "models",
     "export",
+    "models",
+    "promote",
+    "rollback",
     "ui",
     "demo",
 ]

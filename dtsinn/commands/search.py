@@ -58,6 +58,7 @@ def search(
         list[str] | None,
         typer.Option(metavar="NAME", help="Begin from a search, a model or a file of points."),
     ] = None,
+    gate: Annotated[str, typer.Option(help="Gate for the best trial: name or file.")] = "default",
     cluster: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Ray cluster; by default this machine.")
     ] = None,
@@ -126,9 +127,16 @@ def search(
         return
     from dtsinn.road import Found, search_and_promote
 
-    found = search_and_promote(
-        plan, at, terminal.live(quiet), resume=resume, warm_start=warm_start or []
-    )
+    with terminal.progress(quiet) as progress:
+        found = search_and_promote(
+            plan,
+            at,
+            terminal.live(quiet),
+            resume=resume,
+            warm_start=warm_start or [],
+            gate=gate,
+            progress=progress,
+        )
     result = found.search if isinstance(found, Found) else found
     _say_search(result)
     if isinstance(found, Found):

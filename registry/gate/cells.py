@@ -75,43 +75,40 @@ def gate_cells(
         own = [GateCell(key="store", store=store, split=GATE_SPLIT)]
     if config.suite is None or (measured and there >= config.min_subjects):
         return GateCells(cells=own)
+    phantom = store.header.phantom if store is not None else ""
+    suite = suite_for(load_suite(config.suite), info, phantom, workspace)
     try:
-        suite = suite_for(load_suite(config.suite), info, workspace)
+        planned = cells_of(suite)
     except InputError as error:
         return GateCells(cells=own, lacking=str(error))
     made = [
         GateCell(key=cell.key, store=cell_store(cell, workspace, progress), split=SPLIT)
-        for cell in cells_of(suite)
+        for cell in planned
     ]
     return GateCells(cells=[*made, *(replace(cell, decides=False) for cell in own)])
 
 
-def suite_for(suite: Suite, info: SeparatorInfo, workspace: Workspace) -> Suite:
-    """A suite without combinations, for one separator: its pair, its frames, an anatomy that fits.
+def suite_for(suite: Suite, info: SeparatorInfo, phantom: str, workspace: Workspace) -> Suite:
+    """A suite without combinations, for one separator: its pair, its frames, its anatomy.
 
-    The anatomy depends on the pair alone, so that all separators of a pair meet on the same.
+    Args:
+        suite: What is asked of every candidate.
+        info: The separator.
+        phantom: Anatomy that it was trained on; the suite's own where it is none of ours.
+        workspace: Where frames are written that no shipped protocol has.
 
     Raises:
-        InputError: The pair's kinetics are not known, or no anatomy has them.
+        InputError: The suite has combinations.
     """
     if suite.combinations:
         raise InputError(
-            f"suite {suite.name!r}: combinations", got=len(suite.combinations), wanted="none, as "
-            "a gate takes the candidate's own pair and protocol"
-        )  # fmt: skip
-    protocol = _protocol_file(info, workspace)
-    refusal: InputError | None = None
-    for phantom in dict.fromkeys((suite.phantom, *PHANTOMS)):
-        combination = Combination(tracers=info.tracers, protocol=protocol)
-        fitting = replace(suite, phantom=phantom, combinations=(combination,))
-        try:
-            cells_of(fitting)
-        except InputError as error:
-            refusal = refusal or error
-        else:
-            return fitting
-    assert refusal is not None  # noqa: S101 (there is at least one phantom)
-    raise refusal
+            f"suite {suite.name!r}: combinations",
+            got=len(suite.combinations),
+            wanted="none, as a gate takes the candidate's own pair and protocol",
+        )
+    own = Combination(tracers=info.tracers, protocol=_protocol_file(info, workspace))
+    known = phantom if phantom in PHANTOMS else suite.phantom
+    return replace(suite, phantom=known, combinations=(own,))
 
 
 def _protocol_file(info: SeparatorInfo, workspace: Workspace) -> str:
