@@ -288,7 +288,8 @@ def _store_of(model: ResolvedModel, workspace: Workspace) -> Store | None:
 
 def _own_store(version: ModelVersion, tracker: MlflowTracker) -> Store | None:
     """The store that a version was trained on, if it is still what it was."""
-    tags = version.tags
+    run = tracker.find_run(version.run_id) if version.run_id else None
+    tags = run.data.tags if run else {}  # the version's own name no folder of this machine
     try:
         store = open_store(tags.get("store.path", ""), need_truth=True)
     except DtsinnError:

@@ -58,7 +58,7 @@ def show_model(ref: str, tracker: MlflowTracker) -> dict[str, Any]:
 
 def note_export(version: ModelVersion, proof: ParityReport, tracker: MlflowTracker) -> None:
     """Write on a version that it was exported, and how well its graphs agree with torch."""
-    when = datetime.now(UTC).isoformat(timespec="microseconds")
+    when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")  # MLflow takes no + in a key
     errors = f"ONNX {proof.model_error:.1e}"
     if proof.round_trip_error is not None:
         errors += f", round trip {proof.round_trip_error:.1e}"

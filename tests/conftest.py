@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 torch.set_num_threads(1)
 
 SMALL = StudyRequest(subjects=24, slices=2, size=32, seed=5)
+GATE_SUITE = """
+name: small-gate
+description: a gate in seconds
+subjects: 12
+slices: 1
+size: 32
+seed: 11
+noise: [mid]
+"""
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +41,16 @@ def small_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("stores") / "small.zarr"
     shares = {"train": 8 / 24, "val": 2 / 24, "gate": 12 / 24, "test": 2 / 24}
     simulate(SMALL, str(path), workers=1, splits=shares)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_gate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A gate whose suite is simulated in seconds."""
+    folder = tmp_path_factory.mktemp("gates")
+    (folder / "suite.yaml").write_text(GATE_SUITE)
+    path = folder / "gate.yaml"
+    path.write_text(f"suite: {folder / 'suite.yaml'}\n")
     return path
 
 

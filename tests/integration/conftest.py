@@ -45,10 +45,10 @@ def space_of(folder: Path, text: str = SPACE) -> SearchSpace:
 
 
 @pytest.fixture(scope="session")
-def done(small_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
+def done(small_path: Path, small_gate: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
     folder = tmp_path_factory.mktemp("search")
     workspace = Workspace(folder / "workspace")
     plan = SearchPlan(name="first", store=str(small_path), space=space_of(folder), trials=5, seed=3)
-    found = search_and_promote(plan, workspace, QUIET)
+    found = search_and_promote(plan, workspace, QUIET, gate=str(small_gate))
     assert isinstance(found, Found)
     return Done(found, workspace, plan)

@@ -90,7 +90,14 @@ def search(store: Path, workspace: Workspace, steps: int, *more: str) -> list[st
     space = workspace.root / "space.yaml"
     space.write_text(SPACE.format(steps=steps))
     options = ["--space", str(space), "--scheduler", "none", "--concurrent", "2"]
-    return ["search", str(store), *options, "--name", "s", "--quiet", *more]
+    return ["search", str(store), *options, *gate_of(workspace), "--name", "s", "--quiet", *more]
+
+
+def gate_of(workspace: Workspace) -> list[str]:
+    """The store's own subjects decide: no suite is simulated."""
+    path = workspace.root / "gate.yaml"
+    path.write_text("suite: null\n")
+    return ["--gate", str(path)]
 
 
 def events(workspace: Workspace) -> list[dict[str, Any]]:
@@ -186,7 +193,8 @@ def story(small_path: Path, make_workspace: Callable[[str], Workspace], begin: B
     killed = history(workspace)
     (standing,) = json.loads(told(workspace, "status", "s", "--json"))
     mended, states = statuses(workspace), study(workspace)
-    job = begin(["search", str(small_path), "--name", "s", "--resume", "--quiet"], workspace)
+    again = ["search", str(small_path), "--name", "s", "--resume", "--quiet"]
+    job = begin([*again, *gate_of(workspace)], workspace)
     wait_for_reports(job, workspace, 2)
     workers = [
         child

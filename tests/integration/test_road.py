@@ -90,7 +90,10 @@ def test_evaluation_is_logged_and_found_from_the_model(evaluated: Path, done) ->
 
 def test_models_are_listed(done) -> None:
     text = run("models", "--workspace", done.workspace.root)
-    assert re.search(r"dtsinn-fmz-fdg-p1/1\s+champion\s+\d+\.\d\d\s+first", text)
+    psnr = r"\d+\.\d\d"
+    gate = rf"{psnr} \[{psnr}, {psnr}\]"
+    row = rf"dtsinn-fmz-fdg-p1/1\s+champion\s+{gate}\s+{psnr}\s+promoted\s+first\s"
+    assert re.search(row, text)
     (model,) = json.loads(run("models", "--json", "--workspace", done.workspace.root))
     assert model["aliases"] == ["champion"]
 

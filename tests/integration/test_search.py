@@ -107,6 +107,8 @@ def test_the_best_trial_becomes_champion_through_the_gate(done) -> None:
     found = done.found
     assert found.gate.verdict == "passed"
     assert found.gate.subjects == 12
+    cells = [(cell.key, cell.decides) for cell in found.gate.cells]
+    assert cells == [("fmz-fdg-p1-mid", True), ("store", False)]
     model = resolve("best", done.workspace)
     assert (model.name, model.version) == ("dtsinn-fmz-fdg-p1", 1)
     info = Separator.load(model.path).info
