@@ -9,6 +9,8 @@ shown what they would have come to:
 * A trial without any value diverged, lost its inverse or had no memory: it is shown at the floor.
 * The floor is the lower quartile of the finished values, and nothing is shown below it: how bad a
   bad trial is would only blur what tells good ones apart.
+* A trial of another branch of the space, without some parameter that all finished ones have, is
+  not shown.
 
 The study itself is told nothing but the truth.
 """
@@ -44,7 +46,13 @@ class ForesightSampler(GPSampler):
             if sum(one.state is TrialState.COMPLETE for one in trials) < FINISHED:
                 return {}
             sign = 1.0 if study.direction is StudyDirection.MAXIMIZE else -1.0
-            shown = _Shown(study, foreseen(trials, sign))
+            # The relative space is what finished trials share; others may be of another branch.
+            fitting = [
+                one
+                for one in foreseen(trials, sign)
+                if one.state is not TrialState.COMPLETE or search_space.keys() <= one.params.keys()
+            ]
+            shown = _Shown(study, fitting)
         values: dict[str, Any] = super().sample_relative(shown, trial, search_space)
         return values
 

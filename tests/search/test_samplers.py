@@ -83,6 +83,24 @@ def test_samplers_that_learn_leave_what_diverges(name: str) -> None:
     assert max(map(value_of, points)) > -0.6
 
 
+def test_the_gaussian_process_asks_on_after_a_spoiled_trial_of_another_branch() -> None:
+    """All that finished have ``clamp``; what was spoiled, or refused, has it not."""
+    study = optuna.create_study(
+        direction="maximize", sampler=make_sampler("gp", (RATE, KIND, CLAMP), trials=8, seed=0)
+    )
+    shared = {RATE.key: RATE.distribution, KIND.key: KIND.distribution}
+    both = shared | {CLAMP.key: CLAMP.distribution}
+    for number in range(4):
+        params = {"rate": 10.0 ** (-2 - number / 4), "kind": "b", "clamp": 1 + number % 2}
+        study.add_trial(create_trial(params=params, distributions=both, value=float(number)))
+    other = {"rate": 1e-3, "kind": "a"}
+    study.add_trial(create_trial(params=other, distributions=shared, state=TrialState.PRUNED))
+    for number in range(2):
+        suggested = study.ask(both)
+        assert 1e-4 <= suggested.params["rate"] <= 1e-1
+        study.tell(suggested, float(number))
+
+
 def test_the_grid_covers_all_points() -> None:
     points = asked("grid", FINITE, 6)
     assert {(point["blocks"], point["kind"]) for point in points} == set(
