@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from dtsinn.core.errors import DtsinnError, InputError, RunError
+from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.tracker import Tracker
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store, open_store
@@ -180,13 +180,13 @@ def _concluded(driver: Driver, store: Store, spool: Spool) -> SearchResult:
 
 
 def _explain(driver: Driver) -> None:
-    """Attach the report that explains the search to its run."""
+    """Attach the report that explains the search to its run; the search stands without it."""
     from dtsinn.search.explain.page import write_report  # forests: nothing for a search's start
 
     try:
         page = write_report(driver.tools.folder, driver.tools.folder / REPORT)
-    except DtsinnError as error:  # foreign files in its place are no reason to lose a search
-        log.warning("no report: %s", error)
+    except Exception as error:  # foreign files in its place, a full disk, an odd set of trials
+        log.warning("no report: %s: %s", type(error).__name__, error)
     else:
         driver.attach(driver.plan.name, page.parent, REPORT)
 

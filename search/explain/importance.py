@@ -207,7 +207,13 @@ def _shares(
         [_trial(parameters, one, value) for one, value in zip(judged, values, strict=True)]
     )
     evaluator = FanovaImportanceEvaluator(n_trees=TREES, max_depth=DEPTH, seed=seed)
-    found = evaluator.evaluate(study, params=[parameter.key for parameter in parameters])
+    try:
+        found = evaluator.evaluate(study, params=[parameter.key for parameter in parameters])
+    except RuntimeError as error:
+        if "zero total variance" not in str(error):
+            raise
+        # All trials have the same values of these parameters: they tell nothing apart.
+        return {parameter.key: 0.0 for parameter in parameters}
     return {key: float(share) if math.isfinite(share) else 0.0 for key, share in found.items()}
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
-import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from dtsinn.core.errors import InputError
@@ -98,30 +101,46 @@ def write_explanation(
 ) -> Path:
     """Write page, pictures, table and numbers into ``out``, in place of an earlier report.
 
+    Of several that are written there at the same time the last one stays, whole.
+
     Raises:
         InputError: ``out`` holds other files.
     """
     check_out(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial, old = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.old")
-    for left in (partial, old):
-        shutil.rmtree(left, ignore_errors=True)
-    partial.mkdir()
+    with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as own:
+        partial = Path(own) / out.name
+        partial.mkdir()
+        _write(explanation, partial, progress)
+        _put(partial, out, Path(own))
+    return out / PAGE
+
+
+def _write(explanation: Explanation, folder: Path, progress: Progress) -> None:
     pictures = []
     for picture in pictures_of(explanation.facts, explanation.importances):
-        (partial / f"{picture.name}.png").write_bytes(picture.png)
+        (folder / f"{picture.name}.png").write_bytes(picture.png)
         pictures.append(picture)
         progress("pictures", len(pictures), PICTURES)
     progress("pictures", PICTURES, PICTURES)
-    (partial / TABLE).write_text(trials_table(explanation.facts), encoding="utf-8")
+    (folder / TABLE).write_text(trials_table(explanation.facts), encoding="utf-8")
     record = json.dumps(explanation.record, indent=1, ensure_ascii=False, allow_nan=False)
-    (partial / RECORD).write_text(record + "\n", encoding="utf-8")
-    (partial / PAGE).write_text(_render(explanation, pictures), encoding="utf-8")
-    if out.exists():
-        out.rename(old)
-    partial.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
-    return out / PAGE
+    (folder / RECORD).write_text(record + "\n", encoding="utf-8")
+    (folder / PAGE).write_text(_render(explanation, pictures), encoding="utf-8")
+
+
+def _put(partial: Path, out: Path, aside: Path) -> None:
+    """Move a report to its place, and what is there to a new folder in ``aside``."""
+    for number in count():
+        with suppress(FileNotFoundError):
+            out.rename(aside / str(number))
+        try:
+            partial.rename(out)
+        except OSError as error:  # another report was put there between the two
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                raise
+        else:
+            return
 
 
 def _render(explanation: Explanation, pictures: Sequence[Picture]) -> str:

@@ -424,6 +424,25 @@ def test_what_comes_from_outside_is_only_text(space: SearchSpace, tmp_path: Path
     assert row["reason"] == '</title><script>alert("x")</script> =cmd|"&'
 
 
+def test_parameters_that_no_trial_with_a_value_moved_explain_nothing(
+    tmp_path: Path, space: SearchSpace
+) -> None:
+    """A branch of the space may have diverged altogether, and left one value of its choice."""
+    path = tmp_path / "branch.yaml"
+    path.write_text(
+        "parameters: {model.coupling: {choice: [additive, two-sided]},"
+        " model.clamp: {float: [0.4, 2.0], when: {model.coupling: two-sided}}}"
+    )
+    fake = Fake(space, spoils=lambda _: False, halving=False)
+    for number in range(8):
+        fake.trial(space.start() | {"model.coupling": "two-sided", "model.clamp": 0.5 + number / 8})
+    found = explained(fake.history(), load_space(str(path)))
+    rows = {row.key: row for row in found.importances.rows}
+    assert (rows["model.coupling"].share, rows["model.coupling"].chance) == (0.0, 0.0)
+    assert not rows["model.coupling"].matters
+    assert rows["model.clamp"].share > 0
+
+
 def test_two_thousand_trials_are_drawn_within_reason(space: SearchSpace, tmp_path: Path) -> None:
     history = searched(space, 2000)
     begun = time.process_time()
@@ -456,6 +475,22 @@ def test_a_report_is_written_from_a_ledger_and_replaces_an_older_one(workspace: 
     assert write_report(folder, out) == page
     assert {path.name: path.read_bytes() for path in out.iterdir()} == first
     assert {path.name for path in workspace.iterdir()} == {"searches", "report"}
+
+
+def test_reports_that_are_written_at_the_same_time_do_not_meet(
+    space: SearchSpace, tmp_path: Path
+) -> None:
+    found, out = explained(searched(space, 4), space), tmp_path / "report"
+    pages = []
+
+    def meanwhile(what: str, done: int, total: int) -> None:
+        if not pages:
+            pages.append(write_explanation(found, out))
+
+    pages.append(write_explanation(found, out, meanwhile))
+    assert pages == [out / "report.html"] * 2
+    assert {"report.html", "trials.csv", "report.json"} < {path.name for path in out.iterdir()}
+    assert {path.name for path in tmp_path.iterdir()} == {"made.yaml", "report"}
 
 
 def test_a_folder_with_other_files_is_left_alone(workspace: Path, tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""The end of a search: what is made of its trials, and what cannot keep it from ending."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from dtsinn.core.workspace import Workspace
+from dtsinn.search.cluster import ray_session
+from dtsinn.search.history import read_history
+from dtsinn.search.plan import SearchPlan
+from dtsinn.search.run import PACKAGE, REPORT, SearchResult, run_search
+from dtsinn.search.tuning import TRIALS
+from dtsinn.training.state import TrainingState
+
+PSNR = {"trial-000": 25.0, "trial-001": 30.0, "trial-002": 28.0}
+BEST, SECOND = "trial-001", "trial-002"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def session() -> Iterator[None]:
+    """Ray, which every sitting wants, whether there is anything to train or not."""
+    with ray_session(None, 1, 0):
+        yield
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "workspace")
+
+
+@pytest.fixture
+def plan(make_plan, small_path: Path) -> SearchPlan:
+    made: SearchPlan = make_plan(store=str(small_path), trials=len(PSNR) + 1)
+    return made
+
+
+@pytest.fixture
+def leave(plan: SearchPlan, workspace: Workspace, sit) -> Callable[..., Path]:
+    """Leaves a search whose driver died when all trials had ended, the last one spoiled."""
+
+    def begin(reason: str = "no memory") -> Path:
+        hand = sit(plan, within=workspace.searches)
+        for psnr in PSNR.values():
+            hand.whole(psnr)
+        spoiled = hand.start()
+        hand.tell(spoiled, reason=reason)
+        hand.end(spoiled)
+        folder = workspace.searches / plan.name
+        for name in PSNR:
+            config = plan.space.config(hand.driver.history.trials[name].suggestion)
+            state = TrainingState(config, 18)
+            state.progress.step = 90
+            state.save(folder / TRIALS / name)
+        return folder
+
+    return begin
+
+
+@pytest.fixture
+def resume(plan: SearchPlan, workspace: Workspace, recording) -> Callable[[], SearchResult]:
+    """Goes on with it; there is nothing left but to end it."""
+
+    def go_on() -> SearchResult:
+        console = Console(quiet=True)
+        return run_search(plan, workspace, lambda: recording, console, resume=True)
+
+    return go_on
+
+
+def test_a_report_that_cannot_be_written_costs_nothing_else(
+    leave, resume, recording, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A reason can hold a file's name, and a file's name bytes that are no text."""
+    folder = leave("no file \udcff")
+    result = resume()
+    assert "no report: UnicodeEncodeError" in caplog.text
+    assert result.best_trial == f"hand/{BEST}"
+    assert result.package == folder / PACKAGE
+    assert (result.undelivered, recording.open) == (0, set())
+    assert ("artifact", "hand", REPORT) not in recording.calls
+    assert read_history(folder).state == "finished"
