@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from dtsinn.core.errors import InputError, RunError
+from dtsinn.core.errors import DtsinnError, InputError, RunError
 from dtsinn.core.tracker import Tracker
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store, open_store
@@ -126,34 +126,49 @@ def run_search(
             with driver.tools.table, interruptible(driver):
                 if driver.to_come:
                     train_trials(driver, share)
+            driver.close()
+            with interruptible(driver):
+                package = _kept(driver, store)
         except BaseException as error:
             driver.interrupt(" ".join(str(error).split())[:200] or type(error).__name__)
             driver.close()
             driver.end("killed", driver.outcome.over)
             spool.close(PATIENCE_s / 10)
             raise
-        driver.close()
-        return _concluded(driver, store, spool)
+        return _concluded(driver, package, spool)
 
 
-def _concluded(driver: Driver, store: Store, spool: Spool) -> SearchResult:
-    """Draw, package, end the search's run and wait for the tracker."""
+def _kept(driver: Driver, store: Store) -> Path | None:
+    """Draw the best trials and package the very best, where one has weights; the package.
+
+    An interrupted search keeps nothing yet.
+    """
+    plan, folder = driver.plan, driver.tools.folder
+    best = best_trial(driver.history, plan.objectives)
+    if best is None:
+        return None
+    _draw(driver, store)
+    checkpoint = latest_checkpoint(folder / TRIALS / best.name)
+    if checkpoint is None or driver.outcome.interrupted:
+        return None
+    package = folder / PACKAGE
+    if package.exists():
+        shutil.rmtree(package)
+    state = TrainingState.load(checkpoint)
+    package_run(state, store.header, package, f"{plan.name}/{best.name}", search=plan.name)
+    return package
+
+
+def _concluded(driver: Driver, package: Path | None, spool: Spool) -> SearchResult:
+    """End the search's run, explain it, and wait for the tracker."""
     plan, folder, history = driver.plan, driver.tools.folder, driver.history
-    interrupted, package = driver.outcome.interrupted, None
+    interrupted = driver.outcome.interrupted
     best = best_trial(history, plan.objectives)
     if interrupted:
         driver.end("killed", driver.outcome.over)
     elif best is None:
         driver.end("failed", "no trial gave a result")
     else:
-        _draw(driver, store)
-        checkpoint = latest_checkpoint(folder / TRIALS / best.name)
-        if checkpoint is not None:
-            package = folder / PACKAGE
-            if package.exists():
-                shutil.rmtree(package)
-            state = TrainingState.load(checkpoint)
-            package_run(state, store.header, package, f"{plan.name}/{best.name}", search=plan.name)
         driver.end("finished", driver.outcome.over)
         _explain(driver)
     undelivered = spool.close(PATIENCE_s if not interrupted else PATIENCE_s / 10)
@@ -192,12 +207,21 @@ def _explain(driver: Driver) -> None:
 
 
 def _draw(driver: Driver, store: Store) -> None:
-    """Draw the best trials' first ``val`` subject and attach the pictures to their runs."""
+    """Draw the best trials' first ``val`` subject and attach the pictures to their runs.
+
+    An interrupt ends it, also between two of them.
+    """
     folder = driver.tools.folder
     for trial in ranked(driver.history, driver.plan.objectives)[:PICTURED]:
         checkpoint = latest_checkpoint(folder / TRIALS / trial.name)
+        if driver.outcome.interrupted:
+            return
         if checkpoint is None:
             continue
         key, pictures = f"{driver.plan.name}/{trial.name}", folder / "pictures" / trial.name
-        picture_run(TrainingState.load(checkpoint), store, pictures, key)
-        driver.attach(key, pictures, "pictures")
+        try:
+            picture_run(TrainingState.load(checkpoint), store, pictures, key)
+        except DtsinnError as error:  # a damaged checkpoint, which no sitting would mend
+            log.warning("no pictures of %s: %s", trial.name, error)
+        else:
+            driver.attach(key, pictures, "pictures")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
 from dtsinn.search.cluster import ray_session
 from dtsinn.search.history import read_history
@@ -69,6 +74,55 @@ def resume(plan: SearchPlan, workspace: Workspace, recording) -> Callable[[], Se
         return run_search(plan, workspace, lambda: recording, console, resume=True)
 
     return go_on
+
+
+def damage(folder: Path, trial: str) -> None:
+    (file,) = (folder / TRIALS / trial).glob("checkpoint-*/best.safetensors")
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def test_a_damaged_checkpoint_costs_its_trial_s_pictures(
+    leave, resume, recording, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = leave()
+    damage(folder, SECOND)
+    result = resume()
+    assert result.package == folder / PACKAGE
+    assert f"no pictures of {SECOND}: checkpoint" in caplog.text
+    drawn = {call[1] for call in recording.calls if call[0] == "artifact"} - {"hand"}
+    assert drawn == {f"hand/{name}" for name in PSNR if name != SECOND}
+    assert read_history(folder).state == "finished"
+
+
+def test_an_error_after_the_last_trial_ends_the_search_in_order(leave, resume, recording) -> None:
+    folder = leave()
+    damage(folder, BEST)
+    with pytest.raises(InputError, match="cannot be read"):
+        resume()
+    known = read_history(folder)
+    assert known.state == "killed"
+    assert "cannot be read" in known.reason
+    assert recording.open == set()
+
+
+def test_ctrl_c_while_pictures_are_drawn_interrupts_in_order(leave, resume, recording) -> None:
+    folder = leave()
+
+    def press_when_one_is_drawn() -> None:
+        while not list(folder.glob("pictures/*/separation.png")):
+            time.sleep(0.001)  # between looks, not instead of them
+        os.kill(os.getpid(), signal.SIGINT)
+
+    finger = threading.Thread(target=press_when_one_is_drawn)
+    finger.start()
+    result = resume()
+    finger.join()
+    assert (result.interrupted, result.over, result.package) == (True, "Ctrl-C", None)
+    assert len(list((folder / "pictures").iterdir())) < len(PSNR)
+    known = read_history(folder)
+    assert (known.state, known.reason) == ("killed", "Ctrl-C")
+    assert recording.open == set()
+    assert resume().package == folder / PACKAGE
 
 
 def test_a_report_that_cannot_be_written_costs_nothing_else(
