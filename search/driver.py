@@ -18,8 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dtsinn.core.config import flatten, to_mapping
-from dtsinn.core.errors import DtsinnError, InputError
+from dtsinn.core.errors import DtsinnError
 from dtsinn.core.tracker import RunStart
 from dtsinn.search.budget import Budget
 from dtsinn.search.halving import Halving
@@ -289,7 +288,7 @@ class Driver:
             experiment=self.tools.run.experiment,
             parent=self.plan.name,
             time_ms=now,
-            parameters=self._settings(trial.suggestion),
+            parameters=self.plan.space.settings(trial.suggestion),
             tags=dict(self.tools.lineage) | {"seed": str(trial.seed), "source": trial.source},
         )
         self._record("begin", now, run=asdict(run))
@@ -314,13 +313,6 @@ class Driver:
 
     def _key(self, trial: TrialRecord) -> str:
         return f"{self.plan.name}/{trial.name}"
-
-    def _settings(self, suggestion: Mapping[str, Any]) -> dict[str, Any]:
-        """All settings of a trial by dotted key; as suggested where the configuration refuses."""
-        try:
-            return flatten(to_mapping(self.plan.space.config(suggestion)))
-        except InputError:
-            return flatten(self.plan.space.base) | dict(suggestion)
 
 
 def now_ms() -> int:

@@ -81,6 +81,13 @@ class SearchSpace:
         mapping = changed(base, suggestion)
         return from_mapping(RunConfig, mapping, f"space {self.name}")
 
+    def settings(self, suggestion: Mapping[str, Any]) -> dict[str, Any]:
+        """All settings of a suggestion by dotted key; as it says where they are refused."""
+        try:
+            return flatten(to_mapping(self.config(suggestion)))
+        except InputError:
+            return flatten(self.base) | dict(suggestion)
+
     def draw(self, trial: Trial) -> dict[str, Any]:
         """Let an Optuna trial choose every parameter that is searched; its values by dotted key."""
         values: dict[str, Any] = {}

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dtsinn.core.config import flatten, to_mapping
-from dtsinn.core.errors import InputError
 from dtsinn.search.explain.ranges import text_of
 from dtsinn.search.space import SearchSpace
 
@@ -80,17 +78,9 @@ class Comparison:
     """Keys with the published value."""
 
 
-def settings_of(space: SearchSpace, suggestion: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings of a trial by dotted key; as suggested where the configuration refuses."""
-    try:
-        return flatten(to_mapping(space.config(suggestion)))
-    except InputError:
-        return flatten(space.base) | dict(suggestion)
-
-
 def against_published(space: SearchSpace, suggestion: Mapping[str, Any]) -> Comparison:
     """What a trial does differently from the published recipe."""
-    own = settings_of(space, suggestion)
+    own = space.settings(suggestion)
     departures, same = [], []
     for key, published in PUBLISHED.items():
         if key not in own or _idle(key, own):
