@@ -24,7 +24,7 @@ from dtsinn.search.plan import SearchPlan, plan_of
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 """What a search can be called."""
 BEST = 3
-"""Of a search on another store, so many of its best are tried first (uncited)."""
+"""Of trials that cannot be compared, so many of the best are tried first (uncited)."""
 
 Points = list[Mapping[str, Any]]
 
@@ -34,9 +34,10 @@ def beginnings(
 ) -> tuple[Points, Points]:
     """What a search begins with.
 
-    A search on the same store, for the same steps and objectives, teaches the sampler all its
-    results. Of another one the best suggestions that this space holds are tried first. Of a model
-    the settings are tried, and so are the points of a file.
+    Of a search on the same store and for the same objectives, every trial of a configuration that
+    this space holds too, whole, teaches the sampler its result. Of all others the best suggestions
+    that this space holds are tried first. Of a model the settings are tried, and so are the points
+    of a file.
 
     Args:
         refs: Names of searches, REFs of models, or YAML files with ``points``.
@@ -95,13 +96,13 @@ def _earlier(name: str, workspace: Workspace) -> RecordedSearch | None:
         trials=[
             RecordedTrial(
                 name=trial.name,
-                settings=flatten(plan.space.base) | trial.suggestion,
+                settings=plan.space.settings(trial.suggestion),
                 metrics=trial.metrics,
                 step=trial.step,
                 finished=trial.state == "finished",
             )
             for trial in history.trials.values()
-            if trial.state in {"finished", "pruned"} and trial.points
+            if trial.state in {"finished", "pruned"} and trial.points and not trial.spoiled
         ],
     )
 
@@ -117,30 +118,41 @@ def _of_search(
     ]
     if not fitting:
         raise InputError(f"--warm-start {name}", got="no trial that this space holds")
-    comparable = (
-        earlier.store_digest == store.header.digest
-        and earlier.objectives == ",".join(map(str, plan.objectives))
-        and all(trial.settings.get("steps") == plan.steps for trial, _ in fitting)
+    first = plan.objectives[0]
+    comparable = earlier.store_digest == store.header.digest and earlier.objectives == ",".join(
+        map(str, plan.objectives)
     )
-    if not comparable:
-        first = plan.objectives[0]
-        sign = -1 if first.maximise else 1
-        rated = [(sign * first.value(trial.metrics), point) for trial, point in fitting]
-        best = sorted((one for one in rated if math.isfinite(one[0])), key=lambda one: one[0])
-        return [point for _, point in best[:BEST]], []
-    values = [[one.value(trial.metrics) for one in plan.objectives] for trial, _ in fitting]
-    return [], [
-        {
-            "event": "warm",
-            "from": f"{name}/{trial.name}",
-            "suggestion": point,
-            "step": trial.step,
-            "values": own,
-            "finished": trial.finished,
-        }
-        for (trial, point), own in zip(fitting, values, strict=True)
-        if all(map(math.isfinite, own))
-    ]
+    known: Points = []
+    others: list[tuple[float, Mapping[str, Any]]] = []
+    for trial, point in fitting:
+        values = [one.value(trial.metrics) for one in plan.objectives]
+        if not all(map(math.isfinite, values if comparable else values[:1])):
+            continue
+        if comparable and _is_same(trial, point, plan):
+            known.append(
+                {
+                    "event": "warm",
+                    "from": f"{name}/{trial.name}",
+                    "suggestion": point,
+                    "step": trial.step,
+                    "values": values,
+                    "finished": trial.finished,
+                }
+            )
+        else:
+            others.append((-values[0] if first.maximise else values[0], point))
+    tried = [one["suggestion"] for one in known]
+    best: Points = []
+    for _, other in sorted(others, key=lambda one: one[0]):
+        if other not in tried and other not in best:
+            best.append(other)
+    return best[:BEST], known
+
+
+def _is_same(trial: RecordedTrial, point: Mapping[str, Any], plan: SearchPlan) -> bool:
+    """Whether a trial had the very configuration that its point gives in this space."""
+    own = plan.space.settings(point)
+    return all(trial.settings.get(key) == value for key, value in own.items())
 
 
 def _point_of_model(ref: str, plan: SearchPlan, workspace: Workspace) -> Mapping[str, Any]:

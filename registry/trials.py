@@ -28,7 +28,7 @@ class RecordedTrial:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedSearch:
-    """A search, with the trials that ended."""
+    """A search, with the trials that ended and were not spoiled."""
 
     store_digest: str
     objectives: str
@@ -55,7 +55,9 @@ def recorded_search(tracker: MlflowTracker, name: str) -> RecordedSearch | None:
                 finished=child.data.tags[STATUS] == "finished",
             )
             for child in children
-            if child.data.tags.get(STATUS) in {"finished", "pruned"} and child.data.metrics
+            if child.data.tags.get(STATUS) in {"finished", "pruned"}
+            and "spoiled" not in child.data.tags  # what diverged late had been good before
+            and child.data.metrics
         ],
     )
 

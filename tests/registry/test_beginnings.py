@@ -52,7 +52,7 @@ def test_of_a_package_the_model_is_tried_and_what_is_out_of_range_is_left_out(
         beginnings([str(packages.weak)], other, store, workspace)
 
 
-def record_search(tracker, begin, digest: str) -> None:
+def record_search(tracker, begin, plan: SearchPlan, digest: str) -> None:
     begin(
         "old", kind="search", tags={"store.digest": digest}, parameters={"objectives": "psnr:max"}
     )
@@ -61,19 +61,20 @@ def record_search(tracker, begin, digest: str) -> None:
         ("pruned", 30, 31.0),
         ("failed", 30, 20.0),
         ("killed", 30, 40.0),
+        ("pruned", 80, 50.0, "spoiled"),
     ]
-    for number, (status, step, psnr) in enumerate(ends):
+    for number, (status, step, psnr, *marks) in enumerate(ends):
         key = f"old/trial-{number:03d}"
-        settings = SETTINGS | {"model.width": 4 * (number + 1), "steps": 90}
+        settings = plan.space.settings(SETTINGS | {"model.width": 4 * (1 + number % 4)})
         begin(key, name=key[4:], kind="trial", parent="old", parameters=settings)
         tracker.report(key, [Point(step=step, metrics={"best_psnr": psnr}, time_ms=2_000)])
-        tracker.end(key, status, 3_000)
+        tracker.end(key, status, 3_000, dict.fromkeys(marks, "yes"))
 
 
 def test_a_search_that_only_mlflow_knows_teaches_its_results(
     plan, tracker, begin, workspace, store
 ) -> None:
-    record_search(tracker, begin, store.header.digest)
+    record_search(tracker, begin, plan, store.header.digest)
     points, known = beginnings(["old"], plan, store, workspace)
     assert points == []
     assert [(one["from"], one["step"], one["values"], one["finished"]) for one in known] == [
@@ -84,7 +85,7 @@ def test_a_search_that_only_mlflow_knows_teaches_its_results(
 
 
 def test_of_one_on_another_store_the_best_are_tried(plan, tracker, begin, workspace, store) -> None:
-    record_search(tracker, begin, "another")
+    record_search(tracker, begin, plan, "another")
     points, known = beginnings(["old"], plan, store, workspace)
     assert known == []
     assert [point["model.width"] for point in points] == [8, 4]

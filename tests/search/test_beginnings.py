@@ -26,15 +26,18 @@ def workspace(tmp_path: Path) -> Workspace:
 
 @pytest.fixture
 def earlier(make_plan, sit, workspace: Workspace) -> dict[str, dict[str, Any]]:
-    """A search with six trials of all kinds; their suggestions by name."""
-    hand = sit(make_plan(name="earlier", trials=8), within=workspace.searches, concurrent=8)
+    """A search with trials of all kinds; their suggestions by name."""
+    hand = sit(make_plan(name="earlier", trials=9), within=workspace.searches, concurrent=8)
     for psnr in (25.0, 30.0, 28.0, 26.0):
         hand.whole(psnr)
-    pruned, spoiled, running, _ = (hand.start() for _ in range(4))
+    pruned, spoiled, late, running, _ = (hand.start() for _ in range(5))
     hand.report(pruned, 10, 29.0)
     hand.end(pruned)
     hand.tell(spoiled, reason="no memory")
     hand.end(spoiled)
+    hand.report(late, 80, 50.0)
+    hand.tell(late, reason="loss is nan at step 84")
+    hand.end(late)
     hand.report(running, 10, 40.0)
     return {name: trial.suggestion for name, trial in hand.driver.history.trials.items()}
 
@@ -88,14 +91,37 @@ def test_of_a_search_that_cannot_be_compared_the_best_are_tried_first(
 def test_only_what_this_space_holds_is_taken(
     earlier, make_plan, small_store: Store, workspace: Workspace
 ) -> None:
-    narrow = "{fixed: {steps: 90}, parameters: {model.blocks: {choice: [1]}}}"
+    narrow = SPACE.replace("choice: [1, 2]", "choice: [1]")
     _, known = beginnings(["earlier"], make_plan(narrow), small_store, workspace)
     ones = [name for name, own in list(earlier.items())[:5] if own["model.blocks"] == 1]
     assert [one["from"] for one in known] == [f"earlier/{name}" for name in ones]
-    assert all(one["suggestion"] == {"model.blocks": 1} for one in known)
     outside = "{fixed: {steps: 90}, parameters: {model.blocks: {choice: [4, 5]}}}"
     with pytest.raises(InputError, match="--warm-start earlier; got no trial that this space"):
         beginnings(["earlier"], make_plan(outside), small_store, workspace)
+
+
+def test_results_of_other_configurations_are_none_of_this_space(
+    earlier, make_plan, small_store: Store, workspace: Workspace
+) -> None:
+    """What this space holds fixed, the earlier one moved: such trials are only points to try."""
+    own = list(earlier.values())[2]
+    rate = own["optimizer.learning_rate"]
+    fixed = f"""
+fixed: {{steps: 90, validate_every: 10, model.width: 4, optimizer.learning_rate: {rate!r}}}
+parameters: {{model.blocks: {{choice: [1, 2]}}}}
+"""
+    points, known = beginnings(["earlier"], make_plan(fixed), small_store, workspace)
+    assert [(one["from"], one["values"]) for one in known] == [("earlier/trial-002", [28.0])]
+    assert known[0]["suggestion"] == {"model.blocks": own["model.blocks"]}
+    assert points == [{"model.blocks": 3 - own["model.blocks"]}], "each once"
+
+
+def test_a_setting_that_is_no_parameter_of_either_space_must_be_the_same(
+    earlier, make_plan, small_store: Store, workspace: Workspace
+) -> None:
+    wider = make_plan(SPACE.replace("model.width: 4", "model.width: 8"))
+    points, known = beginnings(["earlier"], wider, small_store, workspace)
+    assert (points, known) == ([earlier[f"trial-{number:03d}"] for number in (1, 4, 2)], [])
 
 
 def test_points_of_a_file_are_tried(
