@@ -104,16 +104,20 @@ class Driver:
         self.outcome = Outcome(over=reason, interrupted=True)
 
     def close(self) -> None:
-        """End the trials that are still under way.
+        """End the trials that are still open.
 
-        Those of a search that is over for good are pruned; those of an interrupted one are killed,
-        and go on when it is resumed.
+        Those of a search that is over for good are pruned, also those that wait for a worker or
+        have not gone on yet. Of an interrupted one those under way are killed; all go on when it
+        is resumed.
         """
-        status = "killed" if self.outcome.interrupted else "pruned"
         reason = self.outcome.over or "interrupted"
         for trial in self.history.trials.values():
-            if trial.state == "running":
-                self._end(trial, status, reason)
+            if self.outcome.interrupted and trial.state == "running":
+                self._end(trial, "killed", reason)
+            elif not self.outcome.interrupted and trial.is_open:
+                if trial.state != "running":  # no tracker knows the run otherwise
+                    self._begin(trial)
+                self._end(trial, "pruned", reason)
         with suppress(OSError):  # of a full disk; the next sitting makes the study anew
             self.tools.study.close(reason)
 

@@ -234,7 +234,10 @@ def test_a_space_that_nothing_fits_ends_the_sitting_with_the_reason(make_plan, s
 def test_a_trial_whose_worker_never_came_up_is_begun_before_it_is_ended(
     make_plan, sit, recording, ended: bool
 ) -> None:
-    """No tracker knows the run otherwise, and nothing after its end would ever be delivered."""
+    """No tracker knows the run otherwise, and nothing after its end would ever be delivered.
+
+    Ray itself does not say of those that it never started that they ended.
+    """
     hand = sit(make_plan(), tracker=recording)
     given = hand.driver.suggest("ray")
     if ended:
@@ -243,7 +246,7 @@ def test_a_trial_whose_worker_never_came_up_is_begun_before_it_is_ended(
     hand.driver.end("finished")
     hand.driver.tools.spool.deliver()
     told = [call for call in recording.calls if call[1] == f"hand/{given['trial']}"]
-    assert [call[0] for call in told] == (["begin", "end"] if ended else [])
+    assert [call[0] for call in told] == ["begin", "end"]
     assert TrialState.RUNNING not in states_in_study(hand)
 
 
@@ -370,6 +373,36 @@ def test_a_search_that_is_over_prunes_what_is_under_way(make_plan, sit, tmp_path
     (known,) = history_of("hand", events_of(tmp_path)).trials.values()
     assert (known.state, known.reason) == ("pruned", "stopped")
     assert states_in_study(hand) == [TrialState.PRUNED]
+
+
+def test_what_waits_or_has_not_gone_on_yet_ends_with_the_search(
+    make_plan, sit, recording, tmp_path: Path
+) -> None:
+    plan = make_plan(trials=9)
+    _, first, second = under_way(sit(plan, tracker=recording))  # and the driver dies
+    hand = sit(plan, tracker=recording)
+    assert hand.start() == first
+    waits = hand.driver.suggest("ray")
+    assert waits["trial"] == second
+    (tmp_path / "hand" / STOP).touch()
+    assert hand.driver.is_over()
+    hand.driver.close()
+    hand.driver.end("finished")
+    history = history_of("hand", events_of(tmp_path))
+    assert history.states() == {"finished": 1, "pruned": 2}
+    assert {history.trials[name].reason for name in (first, second)} == {"stopped"}
+    assert set(states_in_study(hand)) == {TrialState.COMPLETE, TrialState.PRUNED}
+    hand.driver.tools.spool.deliver()
+    assert recording.open == set()
+
+
+def test_what_waits_stays_for_the_next_driver_of_an_interrupted_search(make_plan, sit) -> None:
+    hand = sit(make_plan())
+    waits = hand.driver.suggest("ray")["trial"]
+    hand.driver.interrupt("Ctrl-C")
+    hand.driver.close()
+    assert hand.driver.history.trials[waits].state == "waiting"
+    assert sit(make_plan()).start() == waits
 
 
 def test_the_next_sitting_forgets_that_the_last_one_was_stopped(
