@@ -174,12 +174,28 @@ def read_history(folder: Path) -> History:
     """The history of the search in ``folder``; also while it runs.
 
     Raises:
-        InputError: There is no search, or its ledger is damaged.
+        InputError: There is no search, it never began, or its ledger is damaged.
     """
     path = folder / LEDGER
     if not path.is_file():
         raise InputError(f"no search {folder.name}", got=f"no {path}", hint="dtsinn status")
-    return history_of(folder.name, Ledger(path, readonly=True))
+    history = history_of(folder.name, Ledger(path, readonly=True))
+    if not history.sittings:
+        raise InputError(
+            f"search {folder.name} never began",
+            got="a driver that died before",
+            hint="dtsinn search with this --name, without --resume",
+        )
+    return history
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether a driver has sat down to the search in ``folder``; what is older is of no use.
+
+    Raises:
+        InputError: Its ledger is damaged.
+    """
+    return any(event["event"] == "sitting" for event in Ledger(folder / LEDGER, readonly=True))
 
 
 def history_of(name: str, events: Iterable[Mapping[str, Any]]) -> History:

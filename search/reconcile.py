@@ -35,7 +35,8 @@ class Standing:
 
     name: str
     state: str
-    """``running``, ``finished``, ``failed`` or ``killed``."""
+    """``running``, ``finished``, ``failed`` or ``killed``; ``not begun`` where its first driver
+    died at once."""
     trials: dict[str, int]
     """Number of trials by state."""
     ended: int
@@ -151,7 +152,7 @@ def _told(folder: Path, driver: str, repaired: list[str]) -> Standing:
     plan: dict[str, Any] = history.plan
     told = Standing(
         name=folder.name,
-        state=history.state,
+        state=history.state if history.sittings or driver else "not begun",
         trials=history.states(),
         ended=sum(not trial.is_open for trial in history.trials.values()),
         planned=int(plan.get("trials", 0)),

@@ -19,6 +19,7 @@ from dtsinn.data.store import Store, open_store
 from dtsinn.search.best import best_trial, front_of, ranked
 from dtsinn.search.cluster import ray_session, trials_that_fit
 from dtsinn.search.driver import Driver
+from dtsinn.search.history import is_begun
 from dtsinn.search.ledger import LEDGER, Ledger
 from dtsinn.search.lock import check_undriven, driving
 from dtsinn.search.opening import open_sitting
@@ -93,19 +94,16 @@ def run_search(
         RunError: No trial gave a result.
     """
     folder = workspace.searches / plan.name
-    begun = (folder / LEDGER).exists()
-    if begun and not resume:
-        raise InputError(
-            f"search {plan.name} exists already", hint="--resume to go on, or another --name"
-        )
-    if resume and not begun:
-        raise InputError(f"no search {plan.name} to resume", hint="without --resume")
-    check_undriven(folder)  # before Ray is started; what is locked is looked at again later
+    _check_name(folder, resume)
+    check_undriven(folder)  # before Ray is started; under the lock both are looked at again
     store = open_store(plan.store, need_truth=True)
     check_store_fits(store)
     number = plan.workers_per_trial
     cpus, gpus = plan.cpus_per_trial * number, plan.gpus_per_trial * number
     with ray_session(plan.cluster, cpus, gpus), driving(folder):
+        _check_name(folder, resume)
+        if not resume:
+            (folder / LEDGER).unlink(missing_ok=True)  # of a driver that died before it sat down
         share = share_of_gpus(plan, store)
         spool = Spool(Ledger(folder / LEDGER), connect)
         driver = open_sitting(
@@ -136,6 +134,16 @@ def run_search(
             spool.close(PATIENCE_s / 10)
             raise
         return _concluded(driver, package, spool)
+
+
+def _check_name(folder: Path, resume: bool) -> None:
+    begun = is_begun(folder)
+    if begun and not resume:
+        raise InputError(
+            f"search {folder.name} exists already", hint="--resume to go on, or another --name"
+        )
+    if resume and not begun:
+        raise InputError(f"no search {folder.name} to resume", hint="without --resume")
 
 
 def _kept(driver: Driver, store: Store) -> Path | None:

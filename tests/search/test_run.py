@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from dtsinn.core.errors import InputError
+from dtsinn.core.errors import InputError, RunError
+from dtsinn.core.tracker import NullTracker
 from dtsinn.core.workspace import Workspace
+from dtsinn.data.store import Store, open_store
+from dtsinn.search import run as module
 from dtsinn.search.cluster import ray_session
 from dtsinn.search.history import read_history
+from dtsinn.search.ledger import LEDGER, Ledger
 from dtsinn.search.plan import SearchPlan
+from dtsinn.search.reconcile import standing
 from dtsinn.search.run import PACKAGE, REPORT, SearchResult, run_search
 from dtsinn.search.tuning import TRIALS
 from dtsinn.training.state import TrainingState
@@ -74,6 +81,55 @@ def resume(plan: SearchPlan, workspace: Workspace, recording) -> Callable[[], Se
         return run_search(plan, workspace, lambda: recording, console, resume=True)
 
     return go_on
+
+
+@pytest.fixture
+def start(plan: SearchPlan, workspace: Workspace) -> Callable[[], SearchResult]:
+    """Begins it; it is over before a trial is suggested."""
+    over = dataclasses.replace(plan, time_budget_s=1e-9)
+
+    def begin() -> SearchResult:
+        points = [{"model.blocks": 2}]
+        return run_search(over, workspace, NullTracker, Console(quiet=True), points=points)
+
+    return begin
+
+
+def test_a_name_whose_driver_died_before_it_sat_down_is_free(
+    start, resume, plan: SearchPlan, workspace: Workspace
+) -> None:
+    folder = workspace.searches / plan.name
+    told = {"event": "point", "time_ms": 1, "source": "base", "suggestion": {}}
+    Ledger(folder / LEDGER).append(told)
+    for ask in (resume, lambda: read_history(folder)):
+        with pytest.raises(InputError, match=r"no search hand to resume|search hand never began"):
+            ask()
+    assert standing(folder, NullTracker).state == "not begun"
+    with pytest.raises(RunError, match="no trial gave a result"):
+        start()
+    known = read_history(folder)
+    assert len(known.sittings) == 1
+    assert [point["suggestion"] for point in known.points] == [
+        {"model.blocks": 2},
+        plan.space.start(),
+    ]
+    with pytest.raises(InputError, match="hand exists already"):
+        start()
+
+
+def test_the_second_of_two_that_begin_a_search_at_once_is_refused(
+    start, sit, plan: SearchPlan, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one comes and goes while the second one opens the store."""
+
+    def open_late(path: str, **how: Any) -> Store:
+        sit(plan, within=workspace.searches)
+        return open_store(path, **how)
+
+    monkeypatch.setattr(module, "open_store", open_late)
+    with pytest.raises(InputError, match="hand exists already"):
+        start()
+    assert len(read_history(workspace.searches / plan.name).sittings) == 1
 
 
 def damage(folder: Path, trial: str) -> None:
