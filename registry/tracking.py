@@ -98,6 +98,9 @@ def connect_existing(workspace: Workspace) -> MlflowTracker:
 class MlflowTracker:
     """Records runs in MLflow; see :class:`dtsinn.core.tracker.Tracker` for the contract.
 
+    A run that somebody deleted in MLflow stays so: what is told of it is passed over, as it would
+    hold up all that comes after it. Only one that begins later with its key is a new run.
+
     Args:
         client: MLflow's client for runs and models.
         uri: Where it records.
@@ -135,8 +138,15 @@ class MlflowTracker:
         """
         checked_key(run.key)
         with told_as(f"beginning {run.key}"), self._alone():
-            run_id = self._find(run.key)
-            known = self._create(run) if run_id is None else self._continue(run_id, run)
+            found = self._found(run.key)
+            if found is None:
+                known = self._create(run)
+            elif not _is_deleted(found):
+                known = self._continue(found, run)
+            elif run.time_ms > int(found.data.tags.get(BEGUN, 0)):
+                known = self._create(run)
+            else:  # sent again
+                return
             self._add_parameters(known, run.parameters)
             self._add_dataset(known.info.run_id, run)
 
@@ -146,7 +156,9 @@ class MlflowTracker:
         MLflow would store infinity as 1.8e308. The same report sent twice is stored once,
         because MLflow compares key, step, value and timestamp.
         """
-        run_id = self.run_id(key)
+        run = self._begun(key)
+        if _is_deleted(run):
+            return
         rows, tags = [], []
         for point in points:
             for name, value in point.metrics.items():
@@ -157,9 +169,8 @@ class MlflowTracker:
                     tags.append(RunTag(f"dtsinn.nonfinite.{name}", told))
         with told_as(f"reporting {key}"):
             for first in range(0, max(len(rows), 1), METRICS_PER_BATCH):
-                self.client.log_batch(
-                    run_id, rows[first : first + METRICS_PER_BATCH], tags=[] if first else tags
-                )
+                some = rows[first : first + METRICS_PER_BATCH]
+                self.client.log_batch(run.info.run_id, some, tags=[] if first else tags)
 
     def artifact(self, key: str, path: Path, folder: str = "") -> None:
         """Attach a file, or the content of a directory, to a run under ``folder``.
@@ -167,14 +178,16 @@ class MlflowTracker:
         Raises:
             InputError: The path is missing, a link in it leaves it, or the folder does.
         """
-        run_id = self.run_id(key)
+        run = self._begun(key)
         target = checked_folder(folder) or None
         _refuse_links_out(path)
+        if _is_deleted(run):
+            return
         with told_as(f"attaching {path.name} to {key}"):
             if path.is_dir():
-                self.client.log_artifacts(run_id, str(path), target)
+                self.client.log_artifacts(run.info.run_id, str(path), target)
             else:
-                self.client.log_artifact(run_id, str(path), target)
+                self.client.log_artifact(run.info.run_id, str(path), target)
 
     def end(
         self,
@@ -184,14 +197,15 @@ class MlflowTracker:
         tags: Mapping[str, str] | None = None,
     ) -> None:
         """Record how a run ended; an end older than what is known (sent again) is passed over."""
-        run_id = self.run_id(key)
+        run = self._begun(key)
+        known = run.data.tags
+        late = time_ms < max(int(known.get(BEGUN, 0)), int(known.get(ENDED, 0)))
+        if late or _is_deleted(run):
+            return
         with told_as(f"ending {key}"):
-            known = self.client.get_run(run_id).data.tags
-            if time_ms < max(int(known.get(BEGUN, 0)), int(known.get(ENDED, 0))):
-                return
             final = {**(tags or {}), STATUS: status, ENDED: str(time_ms)}
-            self._set_tags(run_id, final)
-            self.client.set_terminated(run_id, _STATUS_IN_MLFLOW[status], time_ms)
+            self._set_tags(run.info.run_id, final)
+            self.client.set_terminated(run.info.run_id, _STATUS_IN_MLFLOW[status], time_ms)
 
     # ------------------------------------------------------------- questions
 
@@ -199,13 +213,13 @@ class MlflowTracker:
         """MLflow's id of the run with this key.
 
         Raises:
-            RunError: No such run was begun.
+            RunError: No such run was begun, or it was deleted.
         """
-        with told_as(f"looking for {key}"):
-            run_id = self._find(checked_key(key))
-        if run_id is None:
-            raise RunError("no run was begun with this key", got=key)
-        return run_id
+        run = self._begun(key)
+        if _is_deleted(run):
+            raise RunError("the run with this key was deleted", got=key, hint="restoring it")
+        found: str = run.info.run_id
+        return found
 
     def find_run(self, id_or_key: str) -> Run | None:
         """The run with this MLflow id or key, or None."""
@@ -217,7 +231,7 @@ class MlflowTracker:
                 if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
                     return None
                 raise
-        return None if run.info.lifecycle_stage == "deleted" else run
+        return None if _is_deleted(run) else run
 
     def running(self, parent_key: str) -> list[str]:
         """Keys of the children of a run that MLflow takes for running, for reconciliation."""
@@ -227,14 +241,20 @@ class MlflowTracker:
         )
         return sorted(run.data.tags[KEY] for run in runs if KEY in run.data.tags)
 
-    def search(self, query: str) -> list[Run]:
-        """All runs of all experiments that an MLflow filter selects, oldest first."""
+    def search(self, query: str, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
+        """All runs of all experiments that an MLflow filter selects, oldest first.
+
+        Args:
+            query: The filter.
+            view: Whether deleted runs count, one of MLflow's ``ViewType``.
+        """
         with told_as("searching runs"):
             experiments = self.all_pages(self.client.search_experiments, view_type=ViewType.ALL)
             return self.all_pages(
                 self.client.search_runs,
                 experiment_ids=[e.experiment_id for e in experiments],
                 filter_string=query,
+                run_view_type=view,
                 order_by=["attributes.start_time ASC"],
             )
 
@@ -266,11 +286,25 @@ class MlflowTracker:
 
     def _find(self, key: str) -> str | None:
         if key not in self._run_ids:
-            runs = self.search(f"tags.`{KEY}` = '{key}'")
+            runs = self.search(f"tags.`{KEY}` = '{key}'", ViewType.ALL)
             if not runs:
                 return None
-            self._run_ids[key] = runs[0].info.run_id
+            kept = [run for run in runs if not _is_deleted(run)]
+            self._run_ids[key] = (kept or runs[-1:])[0].info.run_id
         return self._run_ids[key]
+
+    def _found(self, key: str) -> Run | None:
+        """The run with this key, also a deleted one."""
+        run_id = self._find(key)
+        return None if run_id is None else self.client.get_run(run_id)
+
+    def _begun(self, key: str) -> Run:
+        """As :meth:`_found`, of a run that must have been begun."""
+        with told_as(f"looking for {key}"):
+            run = self._found(checked_key(key))
+        if run is None:
+            raise RunError("no run was begun with this key", got=key)
+        return run
 
     def _experiment(self, name: str) -> str:
         """Id of an experiment, made on demand; several processes may ask at once."""
@@ -297,16 +331,15 @@ class MlflowTracker:
     def _create(self, run: RunStart) -> Run:
         tags = {**_tags(run), BEGUN: str(run.time_ms)}
         if run.parent is not None:
-            tags["mlflow.parentRunId"] = self.run_id(run.parent)
+            tags["mlflow.parentRunId"] = self._begun(run.parent).info.run_id
         experiment = self._experiment(run.experiment)
         created = self.client.create_run(experiment, run.time_ms, _short(tags), run.name)
         self._run_ids[run.key] = created.info.run_id
         return created
 
-    def _continue(self, run_id: str, run: RunStart) -> Run:
+    def _continue(self, found: Run, run: RunStart) -> Run:
         """Add what is missing; reopen a run that had ended before this begin."""
-        found = self.client.get_run(run_id)
-        known = found.data.tags
+        run_id, known = found.info.run_id, found.data.tags
         missing = {name: value for name, value in _tags(run).items() if name not in known}
         if run.time_ms > int(known.get(BEGUN, 0)):
             missing[BEGUN] = str(run.time_ms)
@@ -345,6 +378,11 @@ class MlflowTracker:
         rows = [RunTag(name, value) for name, value in _short(tags).items()]
         for first in range(0, len(rows), ENTRIES_PER_BATCH):
             self.client.log_batch(run_id, tags=rows[first : first + ENTRIES_PER_BATCH])
+
+
+def _is_deleted(run: Run) -> bool:
+    deleted: bool = run.info.lifecycle_stage == "deleted"
+    return deleted
 
 
 def _tags(run: RunStart) -> dict[str, str]:

@@ -115,6 +115,41 @@ def test_children_know_their_parent_and_running_ones_are_found(tracker):
     assert child.data.tags["mlflow.parentRunId"] == tracker.run_id("search")
 
 
+def test_what_is_told_of_a_deleted_run_is_passed_over(tracker, workspace, tmp_path):
+    (tmp_path / "card.md").write_text("hello")
+    tracker.begin(start("search", kind="search"))
+    tracker.begin(start(parent="search"))
+    gone = tracker.run_id("search/a")
+    tracker.client.delete_run(gone)
+    for one in (tracker, connect(workspace)):  # one that knows its id, and one that looks for it
+        one.begin(start(parent="search", tags={"store.digest": "ab"}))  # sent again
+        one.report("search/a", [Point(step=1, metrics={"psnr": 20.0}, time_ms=1_500)])
+        one.artifact("search/a", tmp_path / "card.md")
+        one.end("search/a", "finished", 2_000)
+        assert one.find_run("search/a") is None
+        assert one.running("search") == []
+        with pytest.raises(RunError, match="was deleted; got search/a"):
+            one.run_id("search/a")
+    run = tracker.client.get_run(gone)
+    assert (run.info.lifecycle_stage, run.info.status, run.data.metrics) == (
+        "deleted",
+        "RUNNING",
+        {},
+    )
+    tracker.begin(start(parent="search", time_ms=3_000))  # it is trained again
+    assert tracker.run_id("search/a") == connect(workspace).run_id("search/a") != gone
+
+
+def test_trials_of_a_search_whose_own_run_was_deleted_are_recorded(tracker, workspace):
+    tracker.begin(start("search", kind="search"))
+    parent = tracker.run_id("search")
+    tracker.client.delete_run(parent)
+    other = connect(workspace)
+    other.begin(start(parent="search"))
+    other.end("search", "finished", 2_000)
+    assert run_of(other, "search/a").data.tags["mlflow.parentRunId"] == parent
+
+
 def test_numbers_that_are_none_become_tags(tracker):
     tracker.begin(start())
     metrics = {"loss": float("inf"), "psnr": 3.0}
