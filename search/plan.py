@@ -139,9 +139,10 @@ def plan_of(data: Mapping[str, Any]) -> SearchPlan:
         ) from None
 
 
-def resume_command(store: str, name: str, workspace: Workspace) -> str:
-    """What to type to go on with a search."""
-    return f"dtsinn search {shlex.quote(store)} --name {name} --resume{workspace.option}"
+def resume_command(store: str, name: str, workspace: Workspace, trials: int | None = None) -> str:
+    """What to type to go on with a search; up to so many ``trials``, or as many as it has."""
+    up_to = "" if trials is None else f" --trials {trials}"
+    return f"dtsinn search {shlex.quote(store)} --name {name} --resume{up_to}{workspace.option}"
 
 
 def changed_plan(plan: SearchPlan, given: Mapping[str, Any]) -> SearchPlan:

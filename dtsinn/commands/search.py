@@ -145,7 +145,9 @@ def search(
             terminal.say(line)
         terminal.say(f"try: dtsinn evaluate --model {found.version.ref}", quiet=quiet)
         return
-    again = resume_command(store, plan.name, at)
+    # What ended early would be taken up again; it is only to be delivered and registered.
+    enough = sum(result.states.values()) if result.over and not result.interrupted else None
+    again = resume_command(store, plan.name, at, enough)
     if result.interrupted:
         terminal.complain(f"interrupted ({result.over}); what was under way is kept; try {again}")
         raise typer.Exit(130 if result.over in {"Ctrl-C", "SIGTERM"} else 1)

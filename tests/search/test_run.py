@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +15,9 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from dtsinn.cli import app
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.tracker import NullTracker
 from dtsinn.core.workspace import Workspace
@@ -130,6 +134,25 @@ def test_the_second_of_two_that_begin_a_search_at_once_is_refused(
     with pytest.raises(InputError, match="hand exists already"):
         start()
     assert len(read_history(workspace.searches / plan.name).sittings) == 1
+
+
+def test_what_is_typed_to_deliver_a_search_that_ended_early_trains_nothing(
+    leave, workspace: Workspace, small_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave()
+    begun = ["search", str(small_path), "--name", "hand", "--resume", "--quiet"]
+    more = ["--trials", "44", "--max-steps", "9", "--workspace", str(workspace.root)]
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with socket.socket() as closed:  # bound, and nobody listens
+        closed.bind(("127.0.0.1", 0))
+        place = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", place)
+        result = CliRunner().invoke(app, [*begun, *more])
+    assert result.exit_code == 0, result.stdout + result.stderr
+    assert "it ended early: the budget of 9 steps is spent" in result.stdout
+    again = shlex.split(result.stderr.partition("; try ")[2].partition(" when it")[0])
+    assert again[:2] == ["dtsinn", "search"]
+    assert again[again.index("--trials") + 1] == "4", "as many as it has"
 
 
 def damage(folder: Path, trial: str) -> None:
