@@ -176,7 +176,7 @@ def _work(plan: dict[str, Any]) -> None:
         checkpoint = latest_checkpoint(folder)
         if checkpoint is None:
             raise RunError(f"a worker sees no checkpoint in {folder}", hint="a shared folder")
-        state = TrainingState.load(checkpoint, str(device))
+        state = _loaded(checkpoint, str(device))
         stores = [open_store(path, need_truth=True) for path in plan["stores"]]
         for report in train(stores, state, team):
             go_on = True
@@ -192,6 +192,13 @@ def _work(plan: dict[str, Any]) -> None:
         # workers diverge at once, and the first one knows why.
         if team.leads or not isinstance(error, DivergedError):
             line.reports.put(error)
+
+
+def _loaded(checkpoint: Path, device: str) -> TrainingState:
+    try:
+        return TrainingState.load(checkpoint, device)
+    except InputError as error:  # of the machine: whoever is started next looks at it again
+        raise RunError("a worker cannot go on", got=error) from None
 
 
 def _reports(line: _Line, fit: Future[Any]) -> Iterator[Report]:

@@ -1,13 +1,15 @@
 """One trial: what a Ray worker does. It trains, reports and checkpoints; it writes nowhere else.
 
 Its checkpoints lie in the search's folder, so that whoever is started next in its place, by Ray
-after a fault or by another driver, goes on from the last one.
+after a fault or by another driver, goes on from the last one, or anew where that is damaged.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
+import shutil
 import time
 from collections.abc import Generator
 from contextlib import closing
@@ -28,6 +30,8 @@ from dtsinn.search.parallel import Workers, train_in_parallel
 from dtsinn.training.config import RunConfig, changed
 from dtsinn.training.loop import Report, train_here
 from dtsinn.training.state import TrainingState, latest_checkpoint
+
+log = logging.getLogger(__name__)
 
 NO_SPACE = os.strerror(errno.ENOSPC)
 """How safetensors, too, says that the disk is full."""
@@ -87,11 +91,9 @@ def _train(suggestion: dict[str, Any], folder: Path, plan: TrialPlan) -> None:
         now = int(time.time() * 1000)
         tune.report(scores | {"step": config.steps, "finished": True, "time_ms": now})
         return
-    checkpoint = latest_checkpoint(folder)
-    if checkpoint is None:
+    state = _resumed(folder, plan.device)
+    if state is None:
         state = TrainingState(config, store.header.protocol.frames, plan.device)
-    else:
-        state = TrainingState.load(checkpoint, plan.device)
     parameters = float(sum(p.numel() for p in state.network.parameters()))
     # Closed at once when the trial is stopped: its workers stop then.
     with closing(_reports(store, state, folder, plan)) as reports:
@@ -105,6 +107,22 @@ def _train(suggestion: dict[str, Any], folder: Path, plan: TrialPlan) -> None:
                     "parameters": parameters,
                 }
             )
+
+
+def _resumed(folder: Path, device: str) -> TrainingState | None:
+    """The state of the last checkpoint; None without one, and of one that is damaged.
+
+    That is no fault of the configuration: the trial begins anew, and says again what it said.
+    """
+    checkpoint = latest_checkpoint(folder)
+    if checkpoint is None:
+        return None
+    try:
+        return TrainingState.load(checkpoint, device)
+    except InputError as error:
+        log.warning("the trial begins anew: %s", error)
+        shutil.rmtree(checkpoint)
+        return None
 
 
 def _reports(

@@ -31,6 +31,7 @@ from dtsinn.search.reconcile import standing
 from dtsinn.search.run import PACKAGE, REPORT, SearchResult, run_search
 from dtsinn.search.tuning import TRIALS
 from dtsinn.training.state import TrainingState
+from tests.search.conftest import SPACE
 
 PSNR = {"trial-000": 25.0, "trial-001": 30.0, "trial-002": 28.0}
 BEST, SECOND = "trial-001", "trial-002"
@@ -171,6 +172,25 @@ def test_a_damaged_checkpoint_costs_its_trial_s_pictures(
     drawn = {call[1] for call in recording.calls if call[0] == "artifact"} - {"hand"}
     assert drawn == {f"hand/{name}" for name in PSNR if name != SECOND}
     assert read_history(folder).state == "finished"
+
+
+def test_a_trial_whose_checkpoint_is_damaged_begins_anew(
+    make_plan, sit, small_path: Path, workspace: Workspace
+) -> None:
+    plan = make_plan(SPACE.replace("steps: 90", "steps: 20"), store=str(small_path), trials=1)
+    hand = sit(plan, within=workspace.searches)
+    trial = hand.start()
+    hand.report(trial, 10, 20.0)  # and the driver dies
+    state = TrainingState(plan.space.config(hand.driver.history.trials[trial].suggestion), 18)
+    state.progress.step = 10
+    folder = workspace.searches / plan.name
+    state.save(folder / TRIALS / trial)
+    damage(folder, trial)
+    result = run_search(plan, workspace, NullTracker, Console(quiet=True), resume=True)
+    known = read_history(folder).trials[trial]
+    assert (known.state, known.reason) == ("finished", "")
+    assert ([point.step for point in known.points], known.repeats) == ([10, 20], 1)
+    assert result.package == folder / PACKAGE
 
 
 def test_an_error_after_the_last_trial_ends_the_search_in_order(leave, resume, recording) -> None:
