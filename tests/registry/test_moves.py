@@ -1,0 +1,115 @@
+"""Aliases that are on the move when their process is killed, and the way back."""
+
+import json
+import random
+import subprocess
+import sys
+
+import pytest
+
+from dtsinn.core.errors import InputError
+from dtsinn.registry.gate.config import GateConfig
+from dtsinn.registry.moves import HISTORY, MOVING, history, settle_left
+from dtsinn.registry.promotion import promote, roll_back
+from dtsinn.registry.versions import find_alias
+
+NAME = "dtsinn-fmz-fdg-p1"
+CONFIG = GateConfig(suite=None)
+ROUNDS = 5
+
+
+def alias(tracker, name):
+    found = find_alias(tracker, NAME, name)
+    return found.version if found else None
+
+
+@pytest.fixture
+def led(tracker, workspace, registered, packages, store):
+    """Two promotions: version 2 leads, version 1 led before."""
+    for package in (packages.weak, packages.strong):
+        assert promote(tracker, workspace, registered(package), store, CONFIG).passed
+
+
+def check_whole(tracker):
+    """Nothing is on the move, and each champion took over from the one before."""
+    tags = tracker.client.get_registered_model(NAME).tags
+    assert MOVING not in tags
+    numbers = sorted(int(key.removeprefix(HISTORY)) for key in tags if key.startswith(HISTORY))
+    assert numbers == list(range(1, len(numbers) + 1))
+    moves = [line for line in history(tracker, NAME) if line["what"] != "refused"]
+    for earlier, later in zip([{"version": None}, *moves], moves, strict=False):
+        assert later["before"] == earlier["version"]
+    assert alias(tracker, "champion") == moves[-1]["version"]
+    assert alias(tracker, "previous") == moves[-1]["before"]
+    return len(numbers)
+
+
+def test_the_way_back_and_forth_is_kept(tracker, workspace, led):
+    champion, before = roll_back(tracker, workspace, NAME)
+    assert (champion.version, before.version) == (1, 2)
+    assert check_whole(tracker) == 3
+    assert roll_back(tracker, workspace, NAME, to=2)[0].version == 2
+    assert check_whole(tracker) == 4
+    last = history(tracker, NAME)[-1]
+    assert (last["what"], last["version"], last["before"]) == ("rolled back", 2, 1)
+    for to, message in ((2, "is the champion already"), (7, "was never champion")):
+        with pytest.raises(InputError, match=message):
+            roll_back(tracker, workspace, NAME, to=to)
+    with pytest.raises(InputError, match="no model is called nothing"):
+        roll_back(tracker, workspace, "nothing")
+    assert check_whole(tracker) == 4
+
+
+def test_a_refusal_stays_in_the_history(tracker, workspace, led, registered, packages, store):
+    assert not promote(tracker, workspace, registered(packages.weak), store, CONFIG).passed
+    last = history(tracker, NAME)[-1]
+    assert (last["what"], last["before"]) == ("refused", 2)
+    assert "better" in last["note"]
+    assert check_whole(tracker) == 3
+
+
+def test_whatever_a_kill_leaves_half_done_is_finished(tracker, workspace, led):
+    """A process goes back and forth between two champions and is killed at random moments."""
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from dtsinn.core.workspace import Workspace\n"
+        "from dtsinn.registry.promotion import roll_back\n"
+        "from dtsinn.registry.tracking import connect\n"
+        "space = Workspace(Path(sys.argv[1])); tracker = connect(space)\n"
+        "while True:\n"
+        f"    roll_back(tracker, space, '{NAME}')\n"
+        "    print('moved', flush=True)\n"
+    )
+    drawn = random.Random(7)
+    lines = check_whole(tracker)
+    for _ in range(ROUNDS):
+        job = subprocess.Popen(
+            [sys.executable, "-c", code, str(workspace.root)], stdout=subprocess.PIPE
+        )
+        for _ in range(drawn.randint(1, 4)):
+            assert job.stdout.readline() == b"moved\n"
+        try:
+            job.wait(drawn.uniform(0, 0.3))  # into the next move
+        except subprocess.TimeoutExpired:
+            job.kill()
+        job.communicate()
+        settle_left(tracker, NAME)
+        now = check_whole(tracker)
+        assert now > lines
+        lines = now
+
+
+def test_what_was_announced_is_finished_by_the_next_command(tracker, workspace, led):
+    plan = {
+        "number": 3, "what": "rolled back", "version": 1, "before": 2, "note": "killed",
+        "when": "2026-01-01T00:00:00+00:00", "by": "me", "tags": {},
+    }  # fmt: skip
+    tracker.client.set_registered_model_tag(NAME, MOVING, json.dumps(plan))
+    tracker.client.set_registered_model_alias(NAME, "previous", "2")  # and then it died
+    assert settle_left(tracker, NAME) == f"{NAME}/1 was half rolled back: finished"
+    assert (alias(tracker, "champion"), alias(tracker, "previous")) == (1, 2)
+    assert check_whole(tracker) == 3
+    assert settle_left(tracker, NAME) == ""
+    tracker.client.set_registered_model_tag(NAME, MOVING, "what?")
+    assert "cannot be read was removed" in settle_left(tracker, NAME)
+    assert check_whole(tracker) == 3
