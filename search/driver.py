@@ -138,9 +138,10 @@ class Driver:
 
     def is_over(self) -> bool:
         """Whether the sitting should end now, for whatever reason."""
-        if not self.outcome.over:
+        outcome = self.outcome  # a signal replaces it, and must not be overruled by what we find
+        if not outcome.over:
             told = (self.tools.folder / STOP).exists()
-            self.outcome.over = "stopped" if told else self.budget.why_over(now_ms())
+            outcome.over = "stopped" if told else self.budget.why_over(now_ms())
         return bool(self.outcome.over)
 
     # ------------------------------------------------------------- what Ray asks and tells

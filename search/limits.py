@@ -10,7 +10,7 @@ from dtsinn.core.errors import InputError
 
 MiB, GiB = 2.0**20, 2.0**30
 UNITS = {"": 1.0, "MiB": MiB, "GiB": GiB}
-FORM = re.compile(r"(parameters|memory)\s*<=\s*([0-9.]+(?:e[0-9]+)?)\s*(MiB|GiB)?")
+FORM = re.compile(r"(parameters|memory)\s*<=\s*([0-9]+(?:\.[0-9]*)?(?:e[0-9]+)?)\s*(MiB|GiB)?")
 
 
 @dataclass(frozen=True, kw_only=True)

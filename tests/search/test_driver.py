@@ -578,3 +578,17 @@ def test_the_study_and_the_ledger_agree_after_each_event(
         for attribute in ("name", "reason"):
             assert one.user_attrs.get(attribute) == other.user_attrs.get(attribute)
         assert one.distributions == other.distributions
+
+
+def test_a_signal_that_comes_while_it_looks_is_not_lost(
+    make_plan, sit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = sit(make_plan()).driver
+
+    def looked(now: int) -> str:
+        driver.interrupt("Ctrl-C")  # as its handler does, between two of our instructions
+        return ""
+
+    monkeypatch.setattr(driver.budget, "why_over", looked)
+    assert driver.is_over()
+    assert (driver.outcome.over, driver.outcome.interrupted) == ("Ctrl-C", True)

@@ -39,7 +39,16 @@ def test_limits_are_read(text: str, quantity: str, most: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["parameters", "parameters < 3", "memory <= 8", "parameters <= 3 GiB", "steps <= 3", ""]
+    "text",
+    [
+        "parameters",
+        "parameters < 3",
+        "parameters <= 1.2.3",
+        "memory <= 8",
+        "parameters <= 3 GiB",
+        "steps <= 3",
+        "",
+    ],
 )
 def test_what_is_no_limit_is_one_clear_line(text: str) -> None:
     with pytest.raises(InputError, match=r"space: a constraint cannot be read; got .*; wanted"):
