@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -27,6 +28,7 @@ from dtsinn.core.errors import DivergedError, DtsinnError, InputError, RunError
 from dtsinn.data.layout import is_url
 from dtsinn.data.store import Store, open_store
 from dtsinn.search.cluster import check_cluster, ray_session
+from dtsinn.training.device import is_out_of_memory
 from dtsinn.training.loop import Report, train
 from dtsinn.training.state import TrainingState, latest_checkpoint
 from dtsinn.training.team import Team
@@ -77,6 +79,7 @@ def train_in_parallel(
         InputError: The steps cannot be shared by so many, or the workers would never fit.
         DivergedError: As of one worker.
         StoreError: A chunk of a store is missing or damaged.
+        MemoryError: A worker finds no memory.
         RunError: Workers died more often than they are started again.
     """
     Team(ranks=workers.number).check_divides(state.config)
@@ -121,6 +124,10 @@ class _Word:
         async with self.changed:
             self.stopped = True
             self.changed.notify_all()
+
+    async def is_stopped(self) -> bool:
+        """Whether nobody listens any more."""
+        return self.stopped
 
     async def after(self, step: int) -> bool:
         """Whether to go on after a step, as soon as that is known."""
@@ -172,6 +179,8 @@ def _work(plan: dict[str, Any]) -> None:
     torch.set_num_threads(plan["threads"])
     folder, team, line = Path(plan["folder"]), Team.joined(), plan["line"]
     device = get_device()
+    if ray.get(line.word.is_stopped.remote()):
+        return
     try:
         checkpoint = latest_checkpoint(folder)
         if checkpoint is None:
@@ -187,11 +196,19 @@ def _work(plan: dict[str, Any]) -> None:
             ray.train.report({"step": report.step, "val_psnr": report.metrics["val_psnr"]})
             if not team.told(go_on, device):
                 break
-    except DtsinnError as error:
+    except DivergedError as error:
         # No fault of the machine, so it is told instead of raised: Ray would start again. All
         # workers diverge at once, and the first one knows why.
-        if team.leads or not isinstance(error, DivergedError):
+        if team.leads:
             line.reports.put(error)
+    except (DtsinnError, MemoryError, RuntimeError) as error:
+        if not isinstance(error, DtsinnError) and not is_out_of_memory(error):
+            raise
+        # It may be this worker's alone, and the others wait for it: Ray ends all of them when it
+        # is raised. Those that it starts again find that it was told.
+        line.reports.put(error if isinstance(error, DtsinnError) else MemoryError(str(error)))
+        ray.get(line.word.stop.remote())
+        raise
 
 
 def _loaded(checkpoint: Path, device: str) -> TrainingState:
@@ -215,7 +232,9 @@ def _reports(line: _Line, fit: Future[Any]) -> Iterator[Report]:
             if over:
                 break
             continue
-        if isinstance(told, DtsinnError):
+        if isinstance(told, DtsinnError | MemoryError):
+            with suppress(TimeoutError):  # until then they hold what the next trial asks for
+                fit.exception(timeout=PARTING_s)
             raise told
         try:
             if told.step > step:

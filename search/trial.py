@@ -28,6 +28,7 @@ from dtsinn.networks.config import SpectralConfig
 from dtsinn.search.basis import score_basis
 from dtsinn.search.parallel import Workers, train_in_parallel
 from dtsinn.training.config import RunConfig, changed
+from dtsinn.training.device import is_out_of_memory
 from dtsinn.training.loop import Report, train_here
 from dtsinn.training.state import TrainingState, latest_checkpoint
 
@@ -70,7 +71,7 @@ def run_trial(config: dict[str, Any], plan: TrialPlan) -> None:
     except StoreError:
         raise  # no configuration is to blame for a damaged store
     except (DivergedError, InputError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
+        if isinstance(error, RuntimeError) and not is_out_of_memory(error):
             raise
         _answer(reason=str(error) or type(error).__name__)
     except (OSError, SafetensorError) as error:
@@ -132,8 +133,3 @@ def _reports(
     if plan.workers is None:
         return train_here((store,), state, folder)
     return train_in_parallel((store,), state, folder, plan.workers)
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    """On the CPU torch raises a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,4 +1,4 @@
-"""How torch computes while a run trains, where the run's configuration has a say."""
+"""How torch computes while a run trains, where the run's configuration has a say; its memory."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a computation found no memory: on the CPU torch raises a plain RuntimeError."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from dtsinn.core.errors import DivergedError, InputError
 from dtsinn.core.tracker import NullTracker
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
+from dtsinn.search.history import read_history
 from dtsinn.search.parallel import Workers, train_in_parallel
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import run_search
@@ -73,6 +74,38 @@ def test_what_a_configuration_does_wrong_is_told_and_not_tried_again(
     store = open_store(str(small_path))
     with pytest.raises(DivergedError, match=r"lost its inverse.*block 1 of 1"):
         list(train_in_parallel((store,), state, tmp_path / "run", TWO))
+
+
+@pytest.mark.slow
+def test_a_trial_that_finds_no_memory_is_pruned_with_several_workers_too(
+    small_path: Path, tmp_path: Path
+) -> None:
+    """Of the second batch size one tensor alone is 240 GB, more than is ever promised."""
+    space = tmp_path / "space.yaml"
+    space.write_text(
+        "{base: default, fixed: {steps: 2, validate_every: 2, accumulate: 2,"
+        " model.subnet: residual, model.depth: 2},"
+        " parameters: {model.width: {choice: [4, 100000]}, batch: {choice: [1, 600]}},"
+        " points: [{model.width: 4, batch: 1}, {model.width: 100000, batch: 600}]}"
+    )
+    plan = SearchPlan(
+        name="vast",
+        store=str(small_path),
+        space=load_space(str(space)),
+        trials=2,
+        sampler="random",
+        cpus_per_trial=0.5,
+        workers_per_trial=2,
+        concurrent=1,
+    )
+    workspace = Workspace(tmp_path / "w")
+    result = run_search(plan, workspace, NullTracker, Console(quiet=True))
+    assert result.states == {"finished": 1, "pruned": 1}
+    vast = read_history(workspace.searches / "vast").trials["trial-001"]
+    assert vast.spoiled
+    assert "can't allocate memory" in vast.reason
+    assert vast.restarts == 0
+    assert not worker_ids()
 
 
 def test_steps_that_workers_cannot_share_are_refused_before_anything_starts(
