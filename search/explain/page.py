@@ -31,6 +31,8 @@ from dtsinn.search.space import SearchSpace, describe
 
 PAGE, TABLE, RECORD = "report.html", "trials.csv", "report.json"
 """Files of a report; the last one marks a folder as such."""
+FILES = {PAGE, TABLE, RECORD} | {f"{name}.png" for name in PICTURES}
+"""All that a report consists of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +90,11 @@ def check_out(out: Path) -> None:
     """
     if not out.exists():
         return
-    if not out.is_dir() or (any(out.iterdir()) and not (out / RECORD).is_file()):
+    found = {path.name for path in out.iterdir()} if out.is_dir() else {""}
+    if found - FILES or (found and RECORD not in found):
         raise InputError(
             f"{out} is in the way",
+            got=", ".join(sorted(found - FILES)),
             wanted="a new or empty folder, or an earlier report",
             hint="another --out",
         )
@@ -107,12 +111,13 @@ def write_explanation(
         InputError: ``out`` holds other files.
     """
     check_out(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as own:
-        partial = Path(own) / out.name
+    place = out.absolute()  # ``.`` has a name and a parent only then
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as own:
+        partial = Path(own) / place.name
         partial.mkdir()
         _write(explanation, partial, progress)
-        _put(partial, out, Path(own))
+        _put(partial, place, Path(own))
     return out / PAGE
 
 
@@ -121,8 +126,8 @@ def _write(explanation: Explanation, folder: Path, progress: Progress) -> None:
     for picture in pictures_of(explanation.facts, explanation.importances):
         (folder / f"{picture.name}.png").write_bytes(picture.png)
         pictures.append(picture)
-        progress("pictures", len(pictures), PICTURES)
-    progress("pictures", PICTURES, PICTURES)
+        progress("pictures", len(pictures), len(PICTURES))
+    progress("pictures", len(PICTURES), len(PICTURES))
     (folder / TABLE).write_text(trials_table(explanation.facts), encoding="utf-8")
     record = json.dumps(explanation.record, indent=1, ensure_ascii=False, allow_nan=False)
     (folder / RECORD).write_text(record + "\n", encoding="utf-8")

@@ -15,8 +15,8 @@ from dtsinn.search.explain.importance import Importances
 from dtsinn.search.explain.naming import title_of
 from dtsinn.search.explain.parallel_chart import AXES, parallel
 
-PICTURES = 7
-"""That a report has at most."""
+PICTURES = ("progress", "curves", "importances", "slices", "parallel", "pareto", "cost")
+"""Names of all that a report can have."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ from dtsinn.search.explain.advice import shared_by
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importance
 from dtsinn.search.explain.page import Explanation, explain, write_explanation, write_report
+from dtsinn.search.explain.pictures import PICTURES
 from dtsinn.search.explain.recipe import PUBLISHED
 from dtsinn.search.halving import Halving
 from dtsinn.search.history import History, history_of
@@ -376,6 +377,7 @@ def test_a_report_is_whole(
     assert not re.search(r"\b(nan|inf|None)\b", words)
     pictures = {path.stem for path in page.parent.glob("*.png")}
     assert text.count("data:image/png;base64,") == len(pictures)
+    assert pictures <= set(PICTURES)
     assert ("slices" in pictures) == bool(found.facts.final)
     record = json.loads((page.parent / "report.json").read_text(), parse_constant=pytest.fail)
     assert record == json.loads(json.dumps(found.record, allow_nan=False))
@@ -471,7 +473,7 @@ def test_a_report_is_written_from_a_ledger_and_replaces_an_older_one(workspace: 
     folder, out = workspace / "searches" / "made", workspace / "report"
     page = write_report(folder, out)
     first = {path.name: path.read_bytes() for path in out.iterdir()}
-    (out / "left over.png").write_bytes(b"of another report")
+    (out / "pareto.png").write_bytes(b"of another report")
     assert write_report(folder, out) == page
     assert {path.name: path.read_bytes() for path in out.iterdir()} == first
     assert {path.name for path in workspace.iterdir()} == {"searches", "report"}
@@ -500,6 +502,29 @@ def test_a_folder_with_other_files_is_left_alone(workspace: Path, tmp_path: Path
     with pytest.raises(InputError, match="in the way"):
         write_report(workspace / "searches" / "made", mine)
     assert [path.name for path in mine.iterdir()] == ["thesis.txt"]
+
+
+def test_a_report_among_other_files_is_left_alone_with_them(
+    workspace: Path, tmp_path: Path
+) -> None:
+    folder, out = workspace / "searches" / "made", tmp_path / "mine"
+    write_report(folder, out)
+    (out / "thesis.txt").write_text("words")
+    with pytest.raises(InputError, match=r"in the way; got thesis\.txt"):
+        write_report(folder, out)
+    assert (out / "thesis.txt").read_text() == "words"
+    assert (out / "report.html").is_file()
+
+
+def test_a_report_is_written_where_one_stands(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    code, out, err = run("report", "made", "--out", ".", "--quiet", "--workspace", workspace)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == "report: report.html"
+    assert (tmp_path / "here" / "report.html").is_file()
 
 
 def run(*arguments: str | Path) -> tuple[int, str, str]:
