@@ -27,6 +27,12 @@ STRICT = ConfigDict(extra="forbid")
 class _StrictLoader(yaml.SafeLoader):
     """YAML as people mean it: ``1e-3`` is a number and a key that stands twice is an error."""
 
+    def get_single_node(self) -> yaml.Node | None:
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None:
+            _check_size(node)
+        return node
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
@@ -43,12 +49,36 @@ _StrictLoader.add_implicit_resolver(
 )
 
 
+LARGEST = 100_000
+"""Values and keys that a document may hold, aliases written out (uncited)."""
+
+
+def _check_size(root: yaml.Node) -> None:
+    """Refuse a short text that aliases make endless.
+
+    Raises:
+        yaml.YAMLError: It is larger than :data:`LARGEST`, or an alias lies in what it stands for.
+    """
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node) -> int:
+        if id(node) not in sizes:
+            sizes[id(node)] = LARGEST  # until it is known: met again before, it holds itself
+            inside = node.value if isinstance(node, yaml.CollectionNode) else []
+            parts = [p for one in inside for p in (one if isinstance(one, tuple) else (one,))]
+            sizes[id(node)] = 1 + sum(map(size, parts))
+        return sizes[id(node)]
+
+    if size(root) > LARGEST:
+        raise yaml.YAMLError(f"more than {LARGEST} values, or an alias inside itself")
+
+
 def parse_yaml(text: str, where: str) -> Any:
     """Parse YAML ``text``; ``where`` names it in errors.
 
     Raises:
-        InputError: The text is no YAML, holds a date or number that is none, is nested too deep,
-            or a mapping holds a key twice.
+        InputError: The text is no YAML, holds a date or number that is none, is nested too deep
+            or too large, or a mapping holds a key twice.
     """
     try:
         return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 (a SafeLoader underneath)

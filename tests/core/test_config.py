@@ -75,9 +75,19 @@ def test_keys_are_dotted() -> None:
     assert list(flatten(to_mapping(Outer()))) == known_keys(Outer)
 
 
+BOMB = "l0: &l0 [x, x]\n" + "".join(f"l{n}: &l{n} [*l{n - 1}, *l{n - 1}]\n" for n in range(1, 30))
+"""A thousand letters that stand for a thousand million values."""
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a: 1\na: 2", "stands twice"), ("a: [", "cannot be read as YAML"), ("- 1", "a mapping")],
+    [
+        ("a: 1\na: 2", "stands twice"),
+        ("a: [", "cannot be read as YAML"),
+        ("- 1", "a mapping"),
+        ("a: &a [x, *a]", "an alias inside itself"),
+        (BOMB, "more than 100000 values"),
+    ],
 )
 def test_bad_yaml_is_refused(tmp_path, text: str, message: str) -> None:
     path = tmp_path / "bad.yaml"
