@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import ray
@@ -41,18 +41,16 @@ def check_cluster(address: str | None) -> None:
 
 
 @contextmanager
-def ray_session(address: str | None, cpus: float, gpus: float) -> Iterator[None]:
+def ray_session(address: str | None) -> Iterator[None]:
     """Connect to Ray and leave it again at the end.
 
     Where this process is connected already, as inside a trial, that connection is used and stays.
 
     Args:
         address: Of a running cluster (``HOST:PORT``, or ``auto``); None starts Ray here.
-        cpus: Cores that a trial asks for.
-        gpus: GPUs that a trial asks for.
 
     Raises:
-        InputError: Ray does not start, does not take us in, or no trial would ever fit.
+        InputError: Ray does not start, or does not take us in.
     """
     if ray.is_initialized():
         yield
@@ -71,39 +69,56 @@ def ray_session(address: str | None, cpus: float, gpus: float) -> Iterator[None]
             got=" ".join(str(error).split())[:200],
         ) from error
     try:
-        has = ray.cluster_resources()
-        for what, wanted in (("CPU", cpus), ("GPU", gpus)):
-            if wanted > has.get(what, 0):
-                raise InputError(
-                    f"a trial asks for {wanted:g} {what}s",
-                    got=f"{has.get(what, 0):g} in all",
-                    hint=f"a smaller --{what.lower()}s-per-trial",
-                )
         yield
     finally:
         ray.shutdown()
 
 
-def trials_that_fit(cpus: float, gpus: float) -> int:
+def trials_that_fit(cpus: float, gpus: float, workers: int = 1) -> int:
     """Trials that the connected cluster holds at a time, at least one.
 
     Args:
-        cpus: Cores that each asks for.
-        gpus: GPUs that each asks for.
+        cpus: Cores that each worker asks for, on one node.
+        gpus: GPUs that each worker asks for, on the same node.
+        workers: Of each trial, on whichever nodes.
+
+    Raises:
+        InputError: None would ever fit.
     """
-    fitting = 0
-    for node in ray.nodes():
-        has = node["Resources"] if node["Alive"] else {}
-        room = has.get("CPU", 0) / cpus
-        if gpus:
-            room = min(room, has.get("GPU", 0) / gpus)
-        fitting += int(room + 1e-9)
-    return max(1, fitting)
+    nodes, each = living_nodes(), {"CPU": cpus, "GPU": gpus}
+    fitting = places_in(nodes, each) // workers
+    if not fitting:
+        raise InputError(
+            f"a trial asks for {in_words(each)}"
+            + f" for each of {workers} workers" * (workers > 1),
+            got=f"nodes of {', '.join(map(in_words, nodes))}",
+            hint="a smaller --cpus-per-trial" + " or --gpus-per-trial" * (gpus > 0),
+        )
+    return fitting
+
+
+def living_nodes() -> list[Mapping[str, float]]:
+    """What each node of the connected cluster has."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def places_in(nodes: Iterable[Mapping[str, float]], each: Mapping[str, float]) -> int:
+    """How many processes find room that ask for so much each, every one on one node."""
+    asked = {what: number for what, number in each.items() if number > 0}
+    rooms = [min(has.get(what, 0) / asked[what] for what in asked) for has in nodes]
+    return sum(int(room + 1e-9) for room in rooms)
+
+
+def in_words(has: Mapping[str, float]) -> str:
+    """Cores and GPUs, as ``4 CPUs and 1 GPU``."""
+    gpus = has.get("GPU", 0)
+    words = f"{has.get('CPU', 0):g} CPU{'s' * (has.get('CPU', 0) != 1)}"
+    return words + (f" and {gpus:g} GPU{'s' * (gpus != 1)}" if gpus else "")
 
 
 def has_nodes() -> bool:
     """Whether any node of the connected cluster is alive: without one Ray waits for ever."""
-    return any(node["Alive"] for node in ray.nodes())
+    return bool(living_nodes())
 
 
 def _quiet() -> None:

@@ -27,7 +27,13 @@ from ray.util.queue import Empty, Queue
 from dtsinn.core.errors import DivergedError, DtsinnError, InputError, RunError
 from dtsinn.data.layout import is_url
 from dtsinn.data.store import Store, open_store
-from dtsinn.search.cluster import check_cluster, ray_session
+from dtsinn.search.cluster import (
+    check_cluster,
+    in_words,
+    living_nodes,
+    places_in,
+    ray_session,
+)
 from dtsinn.training.device import is_out_of_memory
 from dtsinn.training.loop import Report, train
 from dtsinn.training.state import TrainingState, latest_checkpoint
@@ -84,7 +90,7 @@ def train_in_parallel(
     """
     Team(ranks=workers.number).check_divides(state.config)
     check_cluster(workers.cluster)
-    with ray_session(workers.cluster, 0, 0):
+    with ray_session(workers.cluster):
         _check_room(workers)
         if latest_checkpoint(folder) is None:  # of a trial: its folder is the run's own
             state.save(folder)
@@ -256,12 +262,10 @@ def _reports(line: _Line, fit: Future[Any]) -> Iterator[Report]:
 
 def _check_room(workers: Workers) -> None:
     """Refuse workers for which Ray would wait for ever."""
-    has = ray.cluster_resources()
-    asked = {"CPU": workers.number * workers.cpus, "GPU": workers.number * workers.gpu}
-    for what, wanted in asked.items():
-        if wanted > has.get(what, 0):
-            raise InputError(
-                f"{workers.number} workers ask for {wanted:g} {what}s",
-                got=f"{has.get(what, 0):g} in all",
-                hint="fewer --workers, or fewer --cpus-per-worker",
-            )
+    nodes, each = living_nodes(), {"CPU": workers.cpus, "GPU": float(workers.gpu)}
+    if workers.number > places_in(nodes, each):
+        raise InputError(
+            f"{workers.number} workers ask for {in_words(each)} each",
+            got=f"nodes of {', '.join(map(in_words, nodes))}",
+            hint="fewer --workers, or fewer --cpus-per-worker",
+        )

@@ -93,8 +93,12 @@ class SearchPlan:
             raise InputError(
                 "a budget of GPU hours, but trials have no GPU", hint="--gpus-per-trial"
             )
-        if self.pack_gpus and self.workers_per_trial > 1:
-            raise InputError("--gpus-per-trial auto", wanted="one worker per trial")
+        if self.workers_per_trial > 1 and (self.pack_gpus or self.gpus_per_trial not in (0, 1)):
+            raise InputError(
+                f"--gpus-per-trial with {self.workers_per_trial} workers",
+                got="auto" if self.pack_gpus else f"{self.gpus_per_trial:g}",
+                wanted="0 or 1: each worker has a GPU, or none has",
+            )
         for what in ("time_budget_s", "step_budget", "gpu_hours", "patience"):
             given = getattr(self, what)
             if given is not None and not given > 0:

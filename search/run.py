@@ -23,7 +23,7 @@ from dtsinn.search.history import is_begun
 from dtsinn.search.ledger import LEDGER, Ledger
 from dtsinn.search.lock import check_undriven, driving
 from dtsinn.search.opening import open_sitting
-from dtsinn.search.packing import share_of_gpus
+from dtsinn.search.packing import GpuShare, share_of_gpus
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.reconcile import end_again
 from dtsinn.search.spool import Spool
@@ -98,42 +98,50 @@ def run_search(
     check_undriven(folder)  # before Ray is started; under the lock both are looked at again
     store = open_store(plan.store, need_truth=True)
     check_store_fits(store)
-    number = plan.workers_per_trial
-    cpus, gpus = plan.cpus_per_trial * number, plan.gpus_per_trial * number
-    with ray_session(plan.cluster, cpus, gpus), driving(folder):
-        _check_name(folder, resume)
-        if not resume:
-            (folder / LEDGER).unlink(missing_ok=True)  # of a driver that died before it sat down
+    with ray_session(plan.cluster):
         share = share_of_gpus(plan, store)
-        spool = Spool(Ledger(folder / LEDGER), connect)
-        driver = open_sitting(
-            plan,
-            folder,
-            store,
-            spool,
-            console,
-            points=points,
-            warm=warm,
-            concurrent=min(
-                plan.concurrent or plan.trials, trials_that_fit(cpus, 0 if share else gpus)
-            ),
-            share=share,
+        fitting = trials_that_fit(
+            plan.cpus_per_trial, 0 if share else plan.gpus_per_trial, plan.workers_per_trial
         )
-        spool.start()
-        try:
-            with driver.tools.table, interruptible(driver):
-                if driver.to_come:
-                    train_trials(driver, share)
-            driver.close()
-            with interruptible(driver):
-                package = _kept(driver, store)
-        except BaseException as error:
-            driver.interrupt(" ".join(str(error).split())[:200] or type(error).__name__)
-            driver.close()
-            driver.end("killed", driver.outcome.over)
-            spool.close(PATIENCE_s / 10)
-            raise
-        return _concluded(driver, package, spool)
+        with driving(folder):
+            _check_name(folder, resume)
+            if not resume:  # what a driver left that died before it sat down
+                (folder / LEDGER).unlink(missing_ok=True)
+            spool = Spool(Ledger(folder / LEDGER), connect)
+            driver = open_sitting(
+                plan,
+                folder,
+                store,
+                spool,
+                console,
+                points=points,
+                warm=warm,
+                concurrent=min(plan.concurrent or plan.trials, fitting),
+                share=share,
+            )
+            package = _sat(driver, store, share)
+            return _concluded(driver, package, spool)
+
+
+def _sat(driver: Driver, store: Store, share: GpuShare | None) -> Path | None:
+    """Train, and keep the best; the package.
+
+    An error ends the search in order before it is raised.
+    """
+    driver.tools.spool.start()
+    try:
+        with driver.tools.table, interruptible(driver):
+            if driver.to_come:
+                train_trials(driver, share)
+        driver.close()
+        with interruptible(driver):
+            return _kept(driver, store)
+    except BaseException as error:
+        driver.interrupt(" ".join(str(error).split())[:200] or type(error).__name__)
+        driver.close()
+        driver.end("killed", driver.outcome.over)
+        driver.tools.spool.close(PATIENCE_s / 10)
+        raise
 
 
 def _check_name(folder: Path, resume: bool) -> None:

@@ -76,7 +76,7 @@ def run(*, trials: int, rounds: int, say: Say) -> Result:
         root = Path(name)
         store = small_store(root)
         space = space_file(root, NEUTRAL, steps=STEPS, validate_every=STEPS // REPORTS)
-        with ray_session(None, 1, 0):
+        with ray_session(None):
             concurrent = trials_that_fit(1, 0)
             for number in range(-1, rounds):  # the first one warms
                 for variant in VARIANTS:

@@ -55,8 +55,7 @@ def trivial(config: dict[str, Any]) -> None:
         tune.report(
             {
                 "step": step,
-                "best_psnr": value,
-                "val_psnr": value,
+                "metrics": {"best_psnr": value, "val_psnr": value},
                 "finished": step == REPORTS,
                 "time_ms": int(time.time() * 1000),
             }
@@ -77,7 +76,7 @@ def run(*, trials: int, say: Say) -> Result:
         )
         workspace = Workspace(folder / "workspace")
         connect(workspace)  # which makes the database, once, in seconds
-        with ray_session(None, 1, 0):
+        with ray_session(None):
             concurrent = trials_that_fit(1, 0)
             seat = open_seat(plan, workspace, concurrent)
             data, blocks = _search(seat, say)

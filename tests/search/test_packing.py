@@ -51,15 +51,18 @@ def test_what_cannot_fit_is_refused_before_a_trial_starts(space: SearchSpace) ->
     assert share.of(LARGE) == 1
 
 
-def test_packing_is_for_trials_of_one_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("gpus", "packed", "got"), [(1, True, "auto"), (0.5, False, "0.5")])
+def test_gpus_are_shared_by_trials_of_one_process(
+    tmp_path: Path, gpus: float, packed: bool, got: str
+) -> None:
     path = tmp_path / "space.yaml"
     path.write_text("{fixed: {accumulate: 2}, parameters: {model.blocks: {choice: [1, 2]}}}")
-    with pytest.raises(InputError, match="one worker per trial"):
+    with pytest.raises(InputError, match=f"with 2 workers; got {got}; wanted 0 or 1"):
         SearchPlan(
             name="a",
             store="a",
             space=load_space(str(path)),
-            gpus_per_trial=1,
-            pack_gpus=True,
+            gpus_per_trial=gpus,
+            pack_gpus=packed,
             workers_per_trial=2,
         )

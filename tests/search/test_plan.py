@@ -41,7 +41,7 @@ def test_a_plan_survives_the_ledger(make_plan) -> None:
         target=31.0,
         patience=3,
         concurrent=2,
-        gpus_per_trial=0.5,
+        gpus_per_trial=1,
         workers_per_trial=2,
         sampler="random",
         scheduler="hyperband",

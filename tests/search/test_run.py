@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -23,7 +24,7 @@ from dtsinn.core.tracker import NullTracker
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store, open_store
 from dtsinn.search import run as module
-from dtsinn.search.cluster import ray_session
+from dtsinn.search.cluster import ray_session, trials_that_fit
 from dtsinn.search.history import read_history
 from dtsinn.search.ledger import LEDGER, Ledger
 from dtsinn.search.plan import SearchPlan
@@ -40,8 +41,18 @@ BEST, SECOND = "trial-001", "trial-002"
 @pytest.fixture(scope="module", autouse=True)
 def session() -> Iterator[None]:
     """Ray, which every sitting wants, whether there is anything to train or not."""
-    with ray_session(None, 1, 0):
+    with ray_session(None):
         yield
+
+
+def test_as_many_trials_run_as_nodes_have_room_for() -> None:
+    cores = int(ray.cluster_resources()["CPU"])
+    assert trials_that_fit(1, 0) == cores
+    assert trials_that_fit(0.5, 0, workers=2) == cores
+    assert trials_that_fit(1, 0, workers=cores) == 1
+    for cpus, workers in ((cores + 1, 1), (1, cores + 1), (cores, 2)):
+        with pytest.raises(InputError, match=rf"got nodes of {cores} CPUs?; try a small"):
+            trials_that_fit(cpus, 0, workers)
 
 
 @pytest.fixture
