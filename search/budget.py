@@ -26,6 +26,8 @@ class Budget:
         self.plan, self.history = plan, history
         self.best = math.nan
         self.steps = 0
+        self._holder = ""
+        """Name of the trial with the best value."""
         self._stale = 0
         """Trials that ended since the best value was found."""
 
@@ -36,11 +38,13 @@ class Budget:
         if trial is None:
             return False
         if kind == "end":
-            self._stale += trial.state in ENDED
+            self._stale += trial.state in ENDED and trial.name != self._holder
             return False
         before = trial.points[-2].step if len(trial.points) > 1 else 0
         self.steps += trial.step - before
-        return self._is_best(self.plan.objectives[0].value(trial.metrics))
+        best = self._is_best(self.plan.objectives[0].value(trial.metrics))
+        self._holder = trial.name if best else self._holder
+        return best
 
     def why_over(self, now_ms: int) -> str:
         """Why nothing more should be done, or nothing."""
@@ -67,12 +71,8 @@ class Budget:
         return sum(sitting.seconds for sitting in before) + (now_ms - own.begun_ms) / 1000
 
     def gpu_hours(self, now_ms: int) -> float:
-        """GPUs times hours of all trials."""
-        gpus = self.plan.gpus_per_trial * self.plan.workers_per_trial
-        if not gpus:
-            return 0.0
-        trials = self.history.trials.values()
-        return gpus * sum(trial.active_seconds(now_ms) for trial in trials) / 3600
+        """GPUs times hours of all trials, of shared ones their part."""
+        return sum(trial.gpu_seconds(now_ms) for trial in self.history.trials.values()) / 3600
 
     def _is_best(self, value: float) -> bool:
         ahead = value > self.best if self.plan.objectives[0].maximise else value < self.best

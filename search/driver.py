@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -32,6 +32,8 @@ from dtsinn.search.table import TrialTable
 
 STOP = "stop"
 """File in a search's folder that ends it gently."""
+SAMPLER = "sampler"
+"""Source of the suggestions that nobody gave."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,8 @@ class Tools:
     """Tags that each trial carries."""
     concurrent: int
     """Trials at a time."""
+    gpus: Callable[[Mapping[str, Any]], float]
+    """That a trial holds, told from its suggestion."""
 
 
 @dataclass(kw_only=True)
@@ -83,7 +87,9 @@ class Driver:
         for event in tools.events:
             self._apply(event)
         trials = self.history.trials.values()
-        given = sum(trial.source != "sampler" for trial in trials)
+        sources = [trial.source for trial in trials]
+        sources += [refused.get("source", SAMPLER) for refused in self.history.refused]
+        given = sum(source != SAMPLER for source in sources)
         self._points = deque(self.history.points[given:])
         self._left = deque(trial.name for trial in trials if trial.is_open)
         self.active: dict[str, str] = {}
@@ -173,8 +179,7 @@ class Driver:
     def restarted(self, ray_id: str) -> None:
         """A trial's worker died; Ray starts it again from its last checkpoint."""
         trial, now = self._trial(ray_id), now_ms()
-        since = max(trial.begun_ms or now, trial.points[-1].time_ms if trial.points else 0)
-        lost = max(0.0, (now - since) / 1000)
+        lost = max(0.0, (now - trial.kept_ms) / 1000) if trial.kept_ms else 0.0
         self._record("restart", now, trial=trial.name, step=trial.step, lost_seconds=lost)
 
     def reported(self, ray_id: str, result: Mapping[str, Any]) -> bool:
@@ -190,7 +195,8 @@ class Driver:
         if step <= trial.step:  # a worker that goes on from a checkpoint says it again
             self._record("repeat", now_ms(), trial=trial.name, step=step)
         else:
-            metrics = {key: result[key] for key in sorted(result) if _is_metric(key, result[key])}
+            told = sorted(result["metrics"].items())
+            metrics = {key: value for key, value in told if math.isfinite(value)}
             now = int(result["time_ms"])
             best = self._record("report", now, key=self._key(trial), step=step, metrics=metrics)
             if best:  # the search's own chart: the incumbent over the steps of all trials
@@ -268,8 +274,15 @@ class Driver:
         number, begun = len(self.history.trials), time.monotonic()
         name = f"trial-{number:03d}"
         given = self._points.popleft() if self._points else None
-        source, point = (given["source"], given["suggestion"]) if given else ("sampler", None)
-        suggestion = self.tools.study.ask(name, self.tools.referee, self._refused, point)
+        source, point = (given["source"], given["suggestion"]) if given else (SAMPLER, None)
+
+        def refused(suggestion: Mapping[str, Any], reason: str) -> None:
+            nonlocal source
+            told = {"suggestion": dict(suggestion), "reason": reason, "source": source}
+            self._record("refuse", now_ms(), **told)
+            source = SAMPLER  # it is asked in place of the given point
+
+        suggestion = self.tools.study.ask(name, self.tools.referee, refused, point)
         if suggestion is None:
             return ""
         self._record(
@@ -296,10 +309,7 @@ class Driver:
             parameters=self.plan.space.settings(trial.suggestion),
             tags=dict(self.tools.lineage) | {"seed": str(trial.seed), "source": trial.source},
         )
-        self._record("begin", now, run=asdict(run))
-
-    def _refused(self, suggestion: Mapping[str, Any], reason: str) -> None:
-        self._record("refuse", now_ms(), suggestion=dict(suggestion), reason=reason)
+        self._record("begin", now, run=asdict(run), gpus=self.tools.gpus(trial.suggestion))
 
     def _end(self, trial: TrialRecord, status: str, reason: str, *marks: str) -> None:
         tags = {"reason": reason} if reason else {}
@@ -323,18 +333,3 @@ class Driver:
 def now_ms() -> int:
     """Milliseconds since 1970 UTC."""
     return int(time.time() * 1000)
-
-
-def _is_metric(key: str, value: object) -> bool:
-    """Whether a key of a report is one of ours: Ray adds clocks and counters."""
-    ours = key.startswith(("val_", "loss_", "best_")) or key in {
-        "round_trip_error",
-        "learning_rate",
-        "step_seconds",
-        "samples_per_second",
-        "waiting_for_data",
-        "seconds",
-        "cpu_seconds",
-        "parameters",
-    }
-    return ours and isinstance(value, int | float) and math.isfinite(value)

@@ -48,8 +48,14 @@ class TrialRecord:
     begun_ms: int | None = None
     """Of its latest begin."""
     ended_ms: int | None = None
+    kept_ms: int = 0
+    """When it last began, reported or began again: what was done since is lost with its worker."""
+    gpus: float = 0.0
+    """That it holds, since its latest begin."""
     active_ms: int = 0
     """Time between begins and ends, those that have ended."""
+    gpu_ms: float = 0.0
+    """The same, times the GPUs that it held."""
     restarts: int = 0
     """Times that a worker died."""
     repeats: int = 0
@@ -69,8 +75,22 @@ class TrialRecord:
 
     def active_seconds(self, now_ms: int) -> float:
         """That it was under way, up to now."""
-        running = self.begun_ms is not None and self.ended_ms is None
-        return (self.active_ms + (now_ms - (self.begun_ms or 0) if running else 0)) / 1000
+        return (self.active_ms + self._lasts_ms(now_ms)) / 1000
+
+    def gpu_seconds(self, now_ms: int) -> float:
+        """The same, times the GPUs that it held."""
+        return (self.gpu_ms + self.gpus * self._lasts_ms(now_ms)) / 1000
+
+    def took(self, until_ms: int) -> None:
+        """Count what began and has not ended as lasting until then."""
+        lasted = self._lasts_ms(until_ms)
+        self.active_ms += lasted
+        self.gpu_ms += self.gpus * lasted
+
+    def _lasts_ms(self, until_ms: int) -> int:
+        if self.begun_ms is None or self.ended_ms is not None:
+            return 0
+        return until_ms - self.begun_ms
 
     @property
     def is_open(self) -> bool:
@@ -249,6 +269,7 @@ def _take(history: History, event: Mapping[str, Any]) -> None:
         trial = history.trials[event["trial"]]
         trial.restarts += 1
         trial.lost_seconds += event["lost_seconds"]
+        trial.kept_ms = now
     elif kind == "repeat":
         history.trials[event["trial"]].repeats += 1
     elif kind in {"begin", "report", "end"}:
@@ -270,15 +291,15 @@ def _take_of_search(history: History, event: Mapping[str, Any]) -> None:
 
 def _take_of_trial(trial: TrialRecord, event: Mapping[str, Any], now: int) -> None:
     if event["event"] == "begin":
-        if trial.begun_ms is not None and trial.ended_ms is None:
-            trial.active_ms += (trial.points[-1].time_ms if trial.points else now) - trial.begun_ms
+        trial.took(trial.points[-1].time_ms if trial.points else now)
         trial.state, trial.reason = "running", ""
-        trial.begun_ms, trial.ended_ms = now, None
+        trial.begun_ms, trial.ended_ms, trial.kept_ms = now, None, now
+        trial.gpus = float(event.get("gpus", 0))  # an older dtsinn did not say
     elif event["event"] == "report":
         trial.points.append(Point(step=event["step"], metrics=event["metrics"], time_ms=now))
+        trial.kept_ms = now
     else:
         trial.state, trial.reason = event["status"], event["tags"].get("reason", "")
         trial.spoiled = SPOILED in event["tags"]
-        if trial.begun_ms is not None and trial.ended_ms is None:
-            trial.active_ms += now - trial.begun_ms
+        trial.took(now)
         trial.ended_ms = now

@@ -4,11 +4,13 @@ Each line is one JSON object with ``event`` and ``time_ms``:
 
 =========== ==================================================================================
 ``sitting`` a driver began: ``host``, ``pid``, and the whole ``plan`` that it follows
-``begin``   a run began, or goes on: ``run``, a :class:`~dtsinn.core.tracker.RunStart`
+``begin``   a run began, or goes on: ``run``, a :class:`~dtsinn.core.tracker.RunStart`; of a
+            trial also ``gpus``, that it holds
 ``warm``    a result of an earlier search: ``suggestion``, ``step``, ``values``, ``finished``
 ``point``   to try before the sampler is asked: ``suggestion``, ``source``
 ``suggest`` a trial was thought of: ``trial``, ``number``, ``suggestion``, ``seed``, ``source``
-``refuse``  a suggestion was refused before it was a trial: ``suggestion``, ``reason``
+``refuse``  a suggestion was refused before it was a trial: ``suggestion``, ``reason``,
+            ``source``
 ``report``  a run reported: ``key``, ``step``, ``metrics``
 ``restart`` a worker died and its trial began again: ``trial``, ``step``, ``lost_seconds``
 ``repeat``  a report that came again and was not counted: ``trial``, ``step``

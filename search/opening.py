@@ -84,6 +84,7 @@ def open_sitting(
             run=_search_run(plan, store),
             lineage=lineage_tags(store),
             concurrent=concurrent,
+            gpus=share.of if share else (lambda _: plan.gpus_per_trial * plan.workers_per_trial),
         )
     )
     driver.begin()

@@ -20,6 +20,8 @@ from dtsinn.search.driver import Driver
 
 LOOK_s = 5.0
 """Between looks at Ray's nodes (uncited)."""
+METRICS = "metrics/"
+"""What stands before the metrics of a report, which Ray makes flat."""
 
 
 class _Plug:
@@ -72,7 +74,12 @@ class Verdicts(_Plug, FIFOScheduler):  # type: ignore[misc]
 
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """A report came in."""
-        goes_on = self.driver.reported(trial.trial_id, result)
+        metrics = {
+            key.removeprefix(METRICS): value
+            for key, value in result.items()
+            if key.startswith(METRICS)
+        }
+        goes_on = self.driver.reported(trial.trial_id, result | {"metrics": metrics})
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
     def choose_trial_to_run(self, controller: Any) -> Any:

@@ -36,12 +36,12 @@ class Standing:
     name: str
     state: str
     """``running``, ``finished``, ``failed`` or ``killed``; ``not begun`` where its first driver
-    died at once."""
-    trials: dict[str, int]
+    died at once, ``damaged`` where its ledger cannot be read."""
+    trials: dict[str, int] = field(default_factory=dict)
     """Number of trials by state."""
-    ended: int
+    ended: int = 0
     """Trials after which nothing follows."""
-    planned: int
+    planned: int = 0
     """Number of trials that it was asked for."""
     best_trial: str = ""
     best: float | None = None

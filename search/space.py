@@ -51,9 +51,11 @@ class Parameter:
     def count(self) -> int | None:
         """Number of its values; None where they are continuous."""
         of = self.distribution
+        if isinstance(of, CategoricalDistribution):
+            return len(of.choices)
         if isinstance(of, FloatDistribution):
             return 1 if of.low == of.high else None
-        return len(values_of(self))
+        return int((of.high - of.low) // of.step) + 1
 
 
 @dataclass(frozen=True, kw_only=True)

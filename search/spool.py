@@ -88,6 +88,7 @@ class Spool:
         while True:
             if not self.ledger.read(self._offset, 1)[0]:
                 return told
+            self.ledger.sync()  # whether the tracker answers or not
             tracker = self._connected()  # it may have to be told from the beginning
             events, offset = self.ledger.read(self._offset, ROUND)
             self.ledger.sync()  # no tracker knows what the ledger might lose

@@ -34,8 +34,8 @@ from dtsinn.training.state import TrainingState, latest_checkpoint
 
 log = logging.getLogger(__name__)
 
-NO_SPACE = os.strerror(errno.ENOSPC)
-"""How safetensors, too, says that the disk is full."""
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+"""The disk is full, or as full as this user may make it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +75,16 @@ def run_trial(config: dict[str, Any], plan: TrialPlan) -> None:
             raise
         _answer(reason=str(error) or type(error).__name__)
     except (OSError, SafetensorError) as error:
-        if getattr(error, "errno", None) != errno.ENOSPC and NO_SPACE not in str(error):
+        if not is_disk_full(error):
             raise
         _answer(halt=f"no space left for checkpoints in {plan.trials}")
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Whether there is no space left; safetensors says so in words alone."""
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        return True
+    return any(os.strerror(number) in str(error) for number in NO_SPACE)
 
 
 def _answer(**what: str) -> None:
@@ -90,7 +97,7 @@ def _train(suggestion: dict[str, Any], folder: Path, plan: TrialPlan) -> None:
     if isinstance(config.model, SpectralConfig):
         scores = score_basis(store, config.model) | {"parameters": 0.0}
         now = int(time.time() * 1000)
-        tune.report(scores | {"step": config.steps, "finished": True, "time_ms": now})
+        tune.report({"step": config.steps, "metrics": scores, "finished": True, "time_ms": now})
         return
     state = _resumed(folder, plan.device)
     if state is None:
@@ -100,12 +107,11 @@ def _train(suggestion: dict[str, Any], folder: Path, plan: TrialPlan) -> None:
     with closing(_reports(store, state, folder, plan)) as reports:
         for report in reports:
             tune.report(
-                report.metrics
-                | {
+                {
                     "step": report.step,
+                    "metrics": report.metrics | {"parameters": parameters},
                     "finished": report.finished,
                     "time_ms": report.time_ms,
-                    "parameters": parameters,
                 }
             )
 

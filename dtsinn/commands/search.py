@@ -174,14 +174,22 @@ def status(
     """Show where searches stand; mend what killed ones left, deliver what MLflow has not got."""
     from dtsinn.registry.tracking import connect
     from dtsinn.search.history import search_folder, search_names
-    from dtsinn.search.reconcile import standing
+    from dtsinn.search.reconcile import Standing, standing
 
     at = Workspace(workspace)
     folders = [search_folder(at, one) for one in ([name] if name else search_names(at))]
-    told = [standing(folder, lambda: connect(at)) for folder in folders]
+    told, damaged = [], False
+    for folder in folders:
+        try:
+            told.append(standing(folder, lambda: connect(at)))
+        except InputError as error:  # the others are none the worse for it
+            if name:
+                raise
+            told.append(Standing(name=folder.name, state="damaged", reason=str(error)))
+            damaged = True
     if as_json:
         terminal.say_json([dataclasses.asdict(one) for one in told])
-        return
+        raise typer.Exit(InputError.exit_code if damaged else 0)
     if not told:
         terminal.say("no searches yet")
         return
@@ -206,6 +214,8 @@ def status(
                 terminal.say(f"{one.name}: {line}")
         if one.resume:
             terminal.say(f"{one.name}: try {one.resume}")
+    if damaged:
+        raise typer.Exit(InputError.exit_code)
 
 
 @app.command(epilog="Example: dtsinn stop first")

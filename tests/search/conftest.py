@@ -58,9 +58,18 @@ class Hand:
         self.driver.started(ray_id)
         return str(given["trial"])
 
-    def report(self, trial: str, step: int, psnr: float, **more: Any) -> bool:
+    def report(
+        self,
+        trial: str,
+        step: int,
+        psnr: float,
+        *,
+        finished: bool = False,
+        **metrics: float,
+    ) -> bool:
         """Report a validation; returns whether the trial goes on."""
-        result = {"step": step, "best_psnr": psnr, "finished": False, "time_ms": now_ms()} | more
+        told = {"metrics": {"best_psnr": psnr} | metrics, "time_ms": now_ms()}
+        result = {"step": step, "finished": finished} | told
         return self.driver.reported(self.ids[trial], result)
 
     def tell(self, trial: str, **result: Any) -> bool:

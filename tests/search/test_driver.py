@@ -11,10 +11,12 @@ import pytest
 from optuna.trial import TrialState
 
 from dtsinn.core.errors import RunError
+from dtsinn.search import driver as module
 from dtsinn.search.driver import STOP, now_ms
 from dtsinn.search.history import DIED, history_of
 from dtsinn.search.ledger import LEDGER, Ledger
 from dtsinn.search.objective import read_objectives
+from dtsinn.search.plan import changed_plan
 
 HOUR_ms = 3_600_000
 
@@ -161,12 +163,12 @@ def test_the_search_s_own_chart_shows_the_incumbent_over_all_steps(
     ]
 
 
-def test_only_finite_metrics_of_ours_are_recorded(make_plan, sit, tmp_path: Path) -> None:
+def test_all_finite_metrics_are_recorded(make_plan, sit, tmp_path: Path) -> None:
     hand = sit(make_plan())
     trial = hand.start()
-    hand.report(trial, 10, 20.0, val_psnr=math.inf, loss_forward=0.5, training_iteration=3)
+    hand.report(trial, 10, 20.0, val_psnr=math.inf, gradient_norm=0.5)
     (report,) = [e for e in events_of(tmp_path) if e["event"] == "report" and "/" in e["key"]]
-    assert report["metrics"] == {"best_psnr": 20.0, "loss_forward": 0.5}
+    assert report["metrics"] == {"best_psnr": 20.0, "gradient_norm": 0.5}
 
 
 def test_halving_stops_the_worse_of_those_at_a_rung(make_plan, sit) -> None:
@@ -270,6 +272,20 @@ def test_a_restarted_trial_says_its_last_report_again_and_it_counts_once(
     assert [e["run"]["key"] for e in begins] == ["hand", f"hand/{trial}"]
 
 
+def test_work_that_is_lost_to_two_deaths_in_a_row_counts_once(
+    make_plan, sit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand = sit(make_plan())
+    trial = hand.start()
+    hand.report(trial, 10, 20.0)
+    known = hand.driver.history.trials[trial]
+    reported = known.points[-1].time_ms
+    for seconds in (10, 25):
+        monkeypatch.setattr(module, "now_ms", lambda now=reported + 1000 * seconds: now)
+        hand.driver.restarted(hand.ids[trial])
+    assert (known.restarts, known.lost_seconds) == (2, 25.0)
+
+
 # ----------------------------------------------------------------- budgets
 
 
@@ -304,10 +320,10 @@ def test_a_target_that_is_reached_ends_it(
 
 def test_patience_counts_the_trials_that_brought_nothing_better(make_plan, sit) -> None:
     hand = sit(make_plan(trials=9, patience=2))
-    hand.whole(20.0)  # counts itself: it ended after it had brought the best
-    hand.whole(21.0)
-    assert not hand.driver.is_over()
-    hand.whole(20.5)
+    for psnr in (19.0, 20.0, 21.0, 20.5):
+        hand.whole(psnr)
+        assert not hand.driver.is_over()
+    hand.whole(20.9)
     assert hand.driver.is_over()
     assert hand.driver.outcome.over == "2 trials ended without a better one"
 
@@ -328,7 +344,8 @@ def ledger_of_a_long_sitting(folder: Path, plan: Any, minutes: int, idle_ms: int
         }
     )  # fmt: skip
     trial = run | {"key": "hand/trial-000", "name": "trial-000", "kind": "trial", "parent": "hand"}
-    ledger.append({"event": "begin", "time_ms": begun, "run": trial})
+    gpus = plan.gpus_per_trial
+    ledger.append({"event": "begin", "time_ms": begun, "run": trial, "gpus": gpus})
     ledger.append(
         {
             "event": "report", "time_ms": begun + minutes * 60_000, "key": "hand/trial-000",
@@ -355,7 +372,7 @@ def test_gpu_hours_count_what_trials_were_under_way_for(
 ) -> None:
     plan = make_plan(gpus_per_trial=2, gpu_hours=budget)
     ledger_of_a_long_sitting(tmp_path, plan, 30, idle_ms=9 * HOUR_ms)
-    hand = sit(plan)
+    hand = sit(changed_plan(plan, {"gpus_per_trial": 1}))  # it had two then
     assert hand.start() == ("" if over else "trial-000")
     assert hand.driver.is_over() == over
     if over:
@@ -526,6 +543,21 @@ parameters: {model.blocks: {choice: [1, 2, 3]}, model.width: {int: [8, 24], step
         pass
     seen = [tuple(sorted(t.suggestion.items())) for t in hand.driver.history.trials.values()]
     assert len(seen) == len(set(seen)) == 9
+
+
+def test_a_given_point_that_is_refused_gives_its_place_to_the_sampler(make_plan, sit) -> None:
+    text = "{parameters: {model.width: {int: [4, 64]}}, constraints: [parameters <= 12000]}"
+    plan = make_plan(text)
+    hand = sit(plan, points=[{"model.width": 64}, {"model.width": 5}])
+    hand.whole(20.0)
+    trials, refused = hand.driver.history.trials, hand.driver.history.refused
+    assert (refused[0]["suggestion"], refused[0]["source"]) == ({"model.width": 64}, "warm start")
+    assert {one["source"] for one in refused[1:]} <= {"sampler"}
+    assert trials["trial-000"].source == "sampler"
+    again = sit(plan)  # and the next sitting goes on with the next point
+    again.whole(20.0)
+    (_, second) = again.driver.history.trials.values()
+    assert (second.suggestion, second.source) == ({"model.width": 5}, "warm start")
 
 
 def test_a_grid_with_refused_points_ends_with_its_last_one(make_plan, sit) -> None:

@@ -66,6 +66,17 @@ def test_no_tracker_knows_what_is_not_synced(tmp_path: Path, synced: list[int]) 
     assert told == [1]
 
 
+def test_an_outage_does_not_keep_reports_from_the_disk(tmp_path: Path, synced: list[int]) -> None:
+    def nobody() -> NullTracker:
+        raise ConnectionError("down")
+
+    spool = Spool(Ledger(tmp_path / "ledger.jsonl"), nobody)
+    spool.record(report(1))
+    with pytest.raises(ConnectionError):
+        spool.deliver()
+    assert len(synced) == 1
+
+
 def test_optuna_opens_the_study_while_it_is_searched(tmp_path: Path) -> None:
     space = load_space("quick")
     path = tmp_path / "study.journal"

@@ -22,13 +22,13 @@ from dtsinn.search.tuning import run_trials
 
 def whole(config: dict[str, Any]) -> None:
     """A trial that is over at once and says which process it ran in."""
-    result = {"step": 90, "best_psnr": 30.0, "finished": True, "time_ms": now_ms()}
-    tune.report(result | {"pid": os.getpid()})
+    metrics = {"best_psnr": 30.0, "pid": os.getpid()}
+    tune.report({"step": 90, "metrics": metrics, "finished": True, "time_ms": now_ms()})
 
 
 @pytest.fixture(scope="module")
 def session() -> Iterator[None]:
-    with ray_session(None, 1, 0):
+    with ray_session(None):
         yield
 
 
@@ -83,7 +83,7 @@ def test_a_search_whose_ray_died_is_interrupted(
     monkeypatch.setenv("RAY_health_check_initial_delay_ms", "0")
     monkeypatch.setenv("RAY_health_check_period_ms", "200")
     hand = sit(make_plan())
-    with ray_session(None, 1, 0):
+    with ray_session(None):
         over = plugs.Over(hand.driver)
         assert has_nodes()
         (raylet,) = [

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +16,9 @@ import optuna
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from typer.testing import CliRunner
 
+from dtsinn.cli import app
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.tracker import Tracker
 from dtsinn.search.history import DIED, read_history
@@ -162,6 +166,20 @@ def test_a_study_that_says_something_else_is_made_anew(
     assert states(folder) == before
 
 
+def test_a_damaged_ledger_hides_no_other_search(dead, folder: Path, tmp_path: Path) -> None:
+    at = tmp_path / "workspace"
+    shutil.copytree(folder, at / "searches" / folder.name)
+    damaged = at / "searches" / "damaged"
+    damaged.mkdir()
+    (damaged / LEDGER).write_text("no JSON\n")
+    result = CliRunner().invoke(app, ["status", "--json", "--workspace", str(at)])
+    told = {one["name"]: one for one in json.loads(result.stdout)}
+    assert result.exit_code == 2
+    assert told["damaged"]["state"] == "damaged"
+    assert "ledger.jsonl, at byte 0, is damaged" in told["damaged"]["reason"]
+    assert told["hand"]["state"] == "killed"
+
+
 def test_a_damaged_ledger_is_one_clear_line(dead, recording, folder: Path) -> None:
     lines = (folder / LEDGER).read_bytes().splitlines(keepends=True)
     (folder / LEDGER).write_bytes(b"".join([lines[0], b"no json\n", *lines[1:]]))
@@ -193,7 +211,7 @@ with driving(Path(folder)):
     )
     driver.suggest("ray")
     driver.started("ray")
-    result = {"finished": False, "best_psnr": 20.0}
+    result = {"finished": False, "metrics": {"best_psnr": 20.0}}
     driver.reported("ray", result | {"step": 10, "time_ms": now_ms()})
     print("driving", flush=True)
     sys.stdin.read()

@@ -168,6 +168,8 @@ def test_the_first_suggestion_follows_the_branches(write) -> None:
 
 def test_a_continuous_range_has_no_size(write) -> None:
     text = "{parameters: {model.blocks: {int: [1, 7], step: 2}, loss.backward: {float: [0, %s]}}}"
+    endless = "{parameters: {model.width: {int: [1, 4000000000]}}}"
+    assert load_space(write(endless)).size() == 4_000_000_000
     assert load_space(write(text % 1)).size() is None
     assert load_space(write(text % 0)).size() == 4
 
