@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: env demo test test-all check bench bench-quality bench-search bench-faults bench-efficiency
+.PHONY: env demo test test-all check bench bench-quality bench-search bench-faults \
+	bench-efficiency bench-registry
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +16,7 @@ help:
 	@echo "make bench-search   what searching costs beside training, and with 5,000 trials"
 	@echo "make bench-faults   30 random kills of searches, and what is left of them"
 	@echo "make bench-efficiency  how soon searches get there, simulated on kept curves, minutes"
+	@echo "make bench-registry  what the gate lets through, what promotion takes, and 30 kills of it"
 	@echo "make env       only make .venv"
 
 env: .venv/made
@@ -54,3 +56,6 @@ bench-faults: env
 
 bench-efficiency: env
 	$(BIN)/python -m benchmarks.efficiency simulate
+
+bench-registry: env
+	$(BIN)/python -m benchmarks.promoting

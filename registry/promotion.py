@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dtsinn.core.errors import InputError, RunError
+from dtsinn.core.errors import InputError, PackageError, RunError
 from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store
@@ -68,7 +68,7 @@ def promote(
         PackageError: Files of candidate or champion are missing or damaged.
         RunError: MLflow failed, or the champion changes faster than it can be measured.
     """
-    target = checked_name(name) if name else version.name
+    target = version.name if name is None else checked_name(name)
     candidate = Contender.load(version.ref, fetch(tracker, workspace, version))
     run_known = tracker.find_run(version.run_id) is not None if version.run_id else False
     bout: Bout | None = None
@@ -80,9 +80,7 @@ def promote(
         if bout is None:
             info = candidate.separator.info
             bout = Bout(candidate, gate_cells(info, config, store, workspace, progress), progress)
-        opponent = None
-        if champion is not None:
-            opponent = Contender.load(champion.ref, fetch(tracker, workspace, champion))
+        opponent = _opponent(tracker, workspace, champion) if champion is not None else None
         report = gate(bout, opponent, config, run_known=run_known).but(dry_run=dry_run)
         if dry_run or _written_down(tracker, version, champion, target, report):
             return report
@@ -116,6 +114,22 @@ def roll_back(
         note = f"from {present.ref}"
         carry_out(held, decision("rolled back", target.version, present.version, note))
     return get_version(tracker, name, target.version), present
+
+
+def _opponent(tracker: MlflowTracker, workspace: Workspace, champion: ModelVersion) -> Contender:
+    """The champion, or how to go on without it where its files are not what they were."""
+    try:
+        return Contender.load(champion.ref, fetch(tracker, workspace, champion))
+    except PackageError as error:
+        way_out = f"its files from a backup, or to delete {champion.ref} in MLflow"
+        if find_alias(tracker, champion.name, PREVIOUS) is not None:
+            way_out = f"dtsinn rollback {champion.name}"
+        raise PackageError(
+            f"the champion cannot be compared with: {error.what}",
+            got=error.got,
+            wanted=error.wanted,
+            hint=way_out,
+        ) from None
 
 
 def _earlier_champion(

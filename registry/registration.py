@@ -70,7 +70,8 @@ def register(
     manifest = verify_package(package)
     info = read_info(package)
     digest = package_digest(package)
-    chosen = checked_name(name) if name else model_name(info.tracers, info.protocol)
+    own = name if name is not None else model_name(info.tracers, info.protocol)
+    chosen = checked_name(own)
     run_id = tracker.run_id(run_key)
     for known in versions_of_run(tracker, run_id):
         if (known.name, known.digest) == (chosen, digest):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, stdtrit
 
 from dtsinn.core.errors import RunError, StoreError
 from dtsinn.core.protocol import Protocol
@@ -242,6 +243,24 @@ def bootstrap_interval(
     tail = (1 - confidence) / 2
     low, high = np.quantile(value_S[draws].mean(axis=1), (tail, 1 - tail))
     return Interval(float(value_S.mean()), float(low), float(high))
+
+
+def expanded(confidence: float, subjects: int) -> float:
+    """Confidence at which a percentile interval of few values is as wide as it should be.
+
+    Percentiles of resampled means miss the factor sqrt(n / (n - 1)) and Student's quantiles; the
+    "expanded percentile interval" of Hesterberg, The American Statistician 69 (2015) 371-386, asks
+    for more extreme ones: tails of Phi(sqrt(n / (n - 1)) t), t the tail's quantile of Student's
+    distribution of n - 1 degrees of freedom.
+
+    Args:
+        confidence: That the interval should have, in (0, 1).
+        subjects: n; of one there is no better interval.
+    """
+    if subjects < 2:
+        return confidence
+    quantile = stdtrit(subjects - 1, (1 - confidence) / 2)
+    return float(1 - 2 * ndtr(math.sqrt(subjects / (subjects - 1)) * quantile))
 
 
 def paired_difference(

@@ -19,7 +19,8 @@ class GateConfig:
     min_subjects: int = 12
     """Subjects that decide, at least 2; fewer are no evidence."""
     confidence: float = 0.95
-    """Of the bootstrap interval of the mean difference, which must lie above 0."""
+    """Of the bootstrap interval of the mean difference, which must lie above 0; widened for few
+    subjects (:func:`dtsinn.evaluation.metrics.expanded`)."""
     resamples: int = 2000
     """Draws of the bootstrap, at least 100."""
     seed: int = 0

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from dtsinn.core.errors import RunError
-from dtsinn.evaluation.metrics import Interval, bootstrap_interval
+from dtsinn.evaluation.metrics import Interval, bootstrap_interval, expanded
 from dtsinn.evaluation.score import SubjectScore
 from dtsinn.registry.gate import checks
 from dtsinn.registry.gate.bout import Bout, CellScores, Contender
@@ -55,24 +55,45 @@ def gate(
     except RunError as error:
         failed = Check(name="answers", value=error.what, limit="finite numbers", passed=False)
         return report.but(checks=(*found, failed))
-    theirs = bout.theirs(champion)
+    report = compared(report, cells, ours, bout.theirs(champion), config)
+    if report.difference is None:
+        return report
+    found = [*report.checks, checks.round_trip(bout, config), checks.onnx_parity(bout, config)]
+    passed = all(check.passed for check in found)
+    return report.but(verdict="passed" if passed else "refused", checks=tuple(found))
+
+
+def compared(
+    report: GateReport,
+    cells: Sequence[GateCell],
+    ours: CellScores,
+    theirs: CellScores,
+    config: GateConfig,
+) -> GateReport:
+    """The report with what the scores of candidate and opponent say.
+
+    Args:
+        report: What is known by then.
+        cells: Where both were scored.
+        ours: Scores of the candidate.
+        theirs: Of the opponent, on the same subjects in the same order.
+        config: Limits.
+    """
     per_cell = tuple(_cell(cell, ours, theirs, config) for cell in cells)
-    report = report.but(cells=per_cell)
     deciding = [cell for cell in cells if cell.decides]
     mine, other = _means(deciding, ours), _means(deciding, theirs)
     pairs = [(mine[subject], other[subject]) for subject in mine]
     if not pairs:
-        return report
+        return report.but(cells=per_cell)
     difference = _interval([a.mean_psnr - b.mean_psnr for a, b in pairs], config)
-    found += [checks.better(difference), checks.no_cell_lost(per_cell, config)]
-    for place, name in enumerate(info.tracers):
+    found = [*report.checks, checks.better(difference), checks.no_cell_lost(per_cell, config)]
+    for place, name in enumerate(deciding[0].store.header.tracers):
         found.append(checks.tracer(name, place, pairs, config))
-    if champion:
+    if report.against != FLOOR:
         found += checks.regions(pairs, config)
-    found += [checks.round_trip(bout, config), checks.onnx_parity(bout, config)]
     return report.but(
-        verdict="passed" if all(check.passed for check in found) else "refused",
         checks=tuple(found),
+        cells=per_cell,
         difference=difference,
         psnr=_interval([means.mean_psnr for means in mine.values()], config),
         per_subject={name: (mine[name].mean_psnr, other[name].mean_psnr) for name in mine},
@@ -114,6 +135,8 @@ def _mean(scores: Sequence[SubjectScore]) -> SubjectMeans:
 
 
 def _interval(values: Sequence[float], config: GateConfig) -> Interval:
+    """Over subjects, as wide as so few of them ask for."""
+    confidence = expanded(config.confidence, len(values))
     return bootstrap_interval(
-        values, seed=config.seed, resamples=config.resamples, confidence=config.confidence
+        values, seed=config.seed, resamples=config.resamples, confidence=confidence
     )

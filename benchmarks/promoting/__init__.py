@@ -1,0 +1,1 @@
+"""What promotion decides, what it costs, and what kills leave of it."""

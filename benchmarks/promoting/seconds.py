@@ -1,0 +1,132 @@
+"""``seconds``: what registering, the gate without its scores, and promoting take."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from benchmarks.machine import describe_machine
+from benchmarks.promoting.setting import begun_run, trained_state
+from benchmarks.report import Result, Say, Table
+from dtsinn.core.workspace import Workspace
+from dtsinn.data.store import open_store
+from dtsinn.evaluation.score import score_subjects
+from dtsinn.registry import promotion
+from dtsinn.registry.gate import bout
+from dtsinn.registry.gate.cells import gate_cells
+from dtsinn.registry.gate.config import load_gate
+from dtsinn.registry.registration import register
+from dtsinn.registry.tracking import connect
+from dtsinn.simulation.request import StudyRequest
+from dtsinn.simulation.study import simulate
+from dtsinn.training.package import package_run
+
+NAME = "seconds"
+STORE = StudyRequest(subjects=20, slices=4, size=64, noise="mid", seed=0)
+TARGET_s = 3.0
+"""Most that the three may take together (a target)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """Seconds of one version's way."""
+
+    register: float
+    promote: float
+    """Without scoring, with the proof of the ONNX graphs."""
+    scoring: float
+    verdict: str
+
+    @property
+    def together(self) -> float:
+        """That count."""
+        return self.register + self.promote
+
+
+def run(folder: Path, *, versions: int, steps: int, say: Say) -> Result:
+    """Register and promote versions of the default network, one after the other.
+
+    Args:
+        folder: Where everything goes.
+        versions: How many; each is trained longer than the one before.
+        steps: Of the first.
+        say: Told what is being done.
+    """
+    simulate(STORE, str(folder / "store.zarr"))
+    store = open_store(str(folder / "store.zarr"), need_truth=True)
+    workspace, config = Workspace(folder / "workspace"), load_gate()
+    tracker, taken = connect(workspace), list[Taken]()
+    for number in range(versions):
+        key = f"version-{number}"
+        package = folder / key
+        package_run(trained_state(store, [], steps * 2**number), store.header, package, key)
+        begun_run(tracker, store, key)
+        begun = time.perf_counter()
+        version = register(tracker, package, run_key=key)
+        registering = time.perf_counter() - begun
+        with scoring() as seconds:
+            begun = time.perf_counter()
+            report = promotion.promote(tracker, workspace, version, store, config)
+            promoting = time.perf_counter() - begun
+        taken.append(
+            Taken(
+                register=registering,
+                promote=promoting - sum(seconds),
+                scoring=sum(seconds),
+                verdict=report.verdict,
+            )
+        )
+        say(f"{version.ref} {report.verdict}: {taken[-1].together:.2f} s")
+    rows = [
+        [f"{n + 1}, {one.verdict}", *(f"{s:.2f}" for s in (one.register, one.promote, one.together,
+                                                         one.scoring))]
+        for n, one in enumerate(taken)
+    ]  # fmt: skip
+    return Result(
+        name=NAME,
+        title="From a package to a champion",
+        machine=describe_machine(),
+        notes=[
+            "The default network, embedded SQLite, one process; scoring is simulating the gate's "
+            "suite, which the first version waits for, and separating and scoring its subjects.",
+            f"Wanted: at most {TARGET_s:g} s together; median "
+            f"{statistics.median(one.together for one in taken):.2f} s.",
+        ],
+        tables=[
+            Table(
+                title="",
+                columns=["version", "register, s", "gate and promote, s", "together, s",
+                         "beside it: scoring, s"],
+                rows=rows,
+            )
+        ],
+        data={"versions": [asdict(one) for one in taken]},
+    )  # fmt: skip
+
+
+@contextmanager
+def scoring() -> Iterator[list[float]]:
+    """Seconds of all scoring, and of what it scores, within."""
+    seconds: list[float] = []
+
+    def watched(what: Callable[..., Any]) -> Callable[..., Any]:
+        def watch(*given: Any, **named: Any) -> Any:
+            begun = time.perf_counter()
+            try:
+                return what(*given, **named)
+            finally:
+                seconds.append(time.perf_counter() - begun)
+
+        return watch
+
+    with (
+        patch.object(bout, "score_subjects", watched(score_subjects)),
+        patch.object(promotion, "gate_cells", watched(gate_cells)),
+    ):
+        yield seconds

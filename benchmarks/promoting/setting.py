@@ -1,0 +1,58 @@
+"""What the benchmarks of promotion share: trained packages, and runs to register them on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dtsinn.core.tracker import RunStart
+from dtsinn.data.store import Store
+from dtsinn.deploy.separator import Separator
+from dtsinn.registry.registration import register
+from dtsinn.registry.tracking import MlflowTracker
+from dtsinn.registry.versions import ModelVersion
+from dtsinn.search.driver import now_ms
+from dtsinn.training.config import load_run_config
+from dtsinn.training.loop import train
+from dtsinn.training.package import package_run, separator_info
+from dtsinn.training.run import experiment_of, lineage_tags
+from dtsinn.training.state import TrainingState
+
+
+def trained_state(store: Store, changes: Sequence[str], steps: int) -> TrainingState:
+    """The default run with changes, trained."""
+    own = [f"steps={steps}", f"validate_every={-(-steps // 4)}", *changes]
+    state = TrainingState(load_run_config("default", own), store.header.protocol.frames)
+    for _ in train((store,), state):
+        pass
+    return state
+
+
+def separator_of(state: TrainingState, store: Store) -> Separator:
+    """Its best network."""
+    return Separator(state.best_network(), separator_info(state, store.header, "benchmark"))
+
+
+def begun_run(tracker: MlflowTracker, store: Store, key: str) -> None:
+    """A run that is over, to register on."""
+    now = now_ms()
+    tracker.begin(
+        RunStart(
+            key=key,
+            name=key,
+            kind="training",
+            experiment=experiment_of(store),
+            time_ms=now,
+            tags=lineage_tags(store),
+        )
+    )
+    tracker.end(key, "finished", now)
+
+
+def registered(
+    tracker: MlflowTracker, store: Store, state: TrainingState, folder: Path, key: str
+) -> ModelVersion:
+    """A version of the trained state."""
+    begun_run(tracker, store, key)
+    package_run(state, store.header, folder / key, key)
+    return register(tracker, folder / key, run_key=key)
