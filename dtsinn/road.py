@@ -28,7 +28,7 @@ from dtsinn.evaluation.suite import Suite
 from dtsinn.registry.embedded import check_uri
 from dtsinn.registry.gate.config import GateConfig, load_gate
 from dtsinn.registry.gate.report import GateReport
-from dtsinn.registry.lineage import EVALUATED, note_export
+from dtsinn.registry.lineage import EVALUATED, note_evaluated, note_export, note_found
 from dtsinn.registry.names import model_name
 from dtsinn.registry.promotion import promote
 from dtsinn.registry.references import ResolvedModel, find_version, resolve
@@ -115,6 +115,7 @@ def search_and_promote(
         return result
     tracker = connect(workspace)
     version = register(tracker, result.package, run_key=result.best_trial)
+    note_found(version, plan.name, tracker)
     report = promote(tracker, workspace, version, store, limits, progress=progress)
     return Found(search=result, version=version, gate=report)
 
@@ -301,6 +302,14 @@ def _label(model: ResolvedModel) -> str:
     return model.name if model.version is None else f"{model.name}-{model.version}"
 
 
+def _described(evaluation: Evaluation, models: Sequence[ResolvedModel], store: Store | None) -> str:
+    """An evaluation in a sentence."""
+    where = [f"suite **{evaluation.suite}**"] if evaluation.suite else []
+    where += [f"the `test` subjects of `{Path(store.header.path).name}`"] if store else []
+    names = " and ".join(f"**{_label(model)}**" for model in models)
+    return f"{names} on {' and '.join(where)}; the report is under Artifacts, evaluation."
+
+
 def _log_evaluation(
     evaluation: Evaluation,
     models: Sequence[ResolvedModel],
@@ -329,10 +338,17 @@ def _log_evaluation(
             experiment=experiment_of(store) if store else "evaluations",
             time_ms=now,
             parameters={"suite": evaluation.suite, "models": ", ".join(map(_label, models))},
+            description=_described(evaluation, models, store),
             tags={EVALUATED: ",".join(model.digest for model in models)}
             | (lineage_tags(store) if store else {}),
         )
     )
     tracker.report(key, [Point(step=0, metrics=metrics, time_ms=now)])
     tracker.artifact(key, out, "evaluation")
+    registered = [
+        get_version(tracker, model.name, model.version)
+        for model in models
+        if model.version is not None
+    ]
+    note_evaluated(registered, key, tracker)
     tracker.end(key, "finished", now)

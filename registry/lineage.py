@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from mlflow.entities import Run
+from mlflow.entities import LoggedModelInput, LoggedModelOutput, Run
 
 from dtsinn.deploy.export import ParityReport
 from dtsinn.registry.moves import history
 from dtsinn.registry.names import told_as
 from dtsinn.registry.references import find_version
 from dtsinn.registry.tracking import KEY, KIND, STATUS, MlflowTracker
-from dtsinn.registry.versions import ModelVersion
+from dtsinn.registry.versions import LOGGED_MODEL, ModelVersion
 
 EXPORT = "export."
 """Begins the tags of a version's exports: when, by which dtsinn, how well the graphs agree."""
+BEST_TRIAL, MODEL = "best_trial", "model"
+"""Tags of a search: key of its best trial's run, and the version that was made of it."""
 EVALUATED = "model.digest"
 """Tag of evaluation runs: the digests of the models that took part, with commas between."""
 
@@ -66,6 +69,30 @@ def note_export(version: ModelVersion, proof: ParityReport, tracker: MlflowTrack
         tracker.client.set_model_version_tag(
             version.name, str(version.version), f"{EXPORT}{when}", f"{when[:19]}Z, {errors}"
         )
+
+
+def note_found(version: ModelVersion, search: str, tracker: MlflowTracker) -> None:
+    """Show on a search which trial was its best, and the model that was made of it."""
+    run_id = tracker.run_id(search)
+    with told_as(f"noting {version.ref} on {search}"):
+        tracker.client.set_tag(run_id, BEST_TRIAL, version.run_key)
+        tracker.client.set_tag(run_id, MODEL, version.ref)
+        outputs = tracker.client.get_run(run_id).outputs
+        made = {model.model_id for model in (outputs.model_outputs if outputs else ())}
+        if version.tags.get(LOGGED_MODEL, "") not in {*made, ""}:
+            output = LoggedModelOutput(version.tags[LOGGED_MODEL], step=0)
+            tracker.client.log_outputs(run_id, [output])
+
+
+def note_evaluated(
+    versions: Sequence[ModelVersion], evaluation: str, tracker: MlflowTracker
+) -> None:
+    """Show on an evaluation's run which models it evaluated."""
+    known = [version.tags[LOGGED_MODEL] for version in versions if LOGGED_MODEL in version.tags]
+    if known:
+        with told_as(f"noting the models of {evaluation}"):
+            inputs = [LoggedModelInput(model) for model in dict.fromkeys(known)]
+            tracker.client.log_inputs(tracker.run_id(evaluation), models=inputs)
 
 
 def _run(tracker: MlflowTracker, run: Run | None) -> dict[str, Any] | None:

@@ -46,6 +46,9 @@ UI_PORT = 5000
 TRAINING_VIEW = {"mlflow.experimentKind": "custom_model_development"}
 """Tag of experiments, without which MLflow's page shows its view for language models."""
 
+DESCRIPTION = "mlflow.note.content"
+"""Tag that MLflow shows as a description, Markdown."""
+
 PARAMETER_LENGTH = 6000
 TAG_LENGTH = 8000
 ENTRIES_PER_BATCH = 100
@@ -306,14 +309,15 @@ class MlflowTracker:
             raise RunError("no run was begun with this key", got=key)
         return run
 
-    def _experiment(self, name: str) -> str:
-        """Id of an experiment, made on demand; several processes may ask at once."""
+    def _experiment(self, run: RunStart) -> str:
+        """Id of a run's experiment, made on demand; several processes may ask at once."""
+        name = run.experiment
         found = self.client.get_experiment_by_name(name)
         if found is None:
             location = self._artifacts.as_uri() if self._artifacts else None
             try:
                 created: str = self.client.create_experiment(
-                    name, artifact_location=location, tags=TRAINING_VIEW
+                    name, artifact_location=location, tags=TRAINING_VIEW | _about(run)
                 )
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
@@ -332,7 +336,7 @@ class MlflowTracker:
         tags = {**_tags(run), BEGUN: str(run.time_ms)}
         if run.parent is not None:
             tags["mlflow.parentRunId"] = self._begun(run.parent).info.run_id
-        experiment = self._experiment(run.experiment)
+        experiment = self._experiment(run)
         created = self.client.create_run(experiment, run.time_ms, _short(tags), run.name)
         self._run_ids[run.key] = created.info.run_id
         return created
@@ -389,8 +393,18 @@ def _tags(run: RunStart) -> dict[str, str]:
     tags = {name: without_secrets(name, value) for name, value in run.tags.items()}
     tags |= {KEY: run.key, KIND: run.kind, "mlflow.source.name": "dtsinn"}
     if run.description:
-        tags["mlflow.note.content"] = run.description
+        tags[DESCRIPTION] = run.description
     return tags
+
+
+def _about(run: RunStart) -> dict[str, str]:
+    """What an experiment is for, told from its first run."""
+    if "store.digest" not in run.tags:
+        return {}
+    store = Path(without_secrets("path", run.tags.get("store.path", ""))).name
+    pair = run.tags.get("tracers", "").upper().replace(",", " then ")
+    text = f"{pair}, protocol {run.tags.get('protocol', '')}; store `{store}`, digest "
+    return {DESCRIPTION: text + f"`{run.tags['store.digest'][:12]}`."}
 
 
 def _short(tags: Mapping[str, str]) -> dict[str, str]:

@@ -308,6 +308,7 @@ class Driver:
             time_ms=now,
             parameters=self.plan.space.settings(trial.suggestion),
             tags=dict(self.tools.lineage) | {"seed": str(trial.seed), "source": trial.source},
+            description=_described(trial),
         )
         self._record("begin", now, run=asdict(run), gpus=self.tools.gpus(trial.suggestion))
 
@@ -328,6 +329,12 @@ class Driver:
 
     def _key(self, trial: TrialRecord) -> str:
         return f"{self.plan.name}/{trial.name}"
+
+
+def _described(trial: TrialRecord) -> str:
+    """What a trial tries, in Markdown."""
+    tries = (f"* `{key}`: {value}" for key, value in trial.suggestion.items())
+    return "\n".join([f"Source: {trial.source}.", "", *tries])
 
 
 def now_ms() -> int:

@@ -16,6 +16,7 @@ from dtsinn.training.protocols import as_stores, check_stores_fit, digests_of
 from dtsinn.training.schedule import batch_size, learning_rate, samples_before
 from dtsinn.training.state import TrainingState
 from dtsinn.training.step import GRADIENT, Task, Watch, take_step, task_of
+from dtsinn.training.system import SystemMeter
 from dtsinn.training.team import ALONE, Team
 from dtsinn.training.validation import validate_all
 
@@ -80,7 +81,7 @@ def train(
     config, progress = state.config, state.progress
     device = torch.device(state.device)
     tasks = [task_of(store, device) for store in stores]
-    feed = Feed(stores, config, team, progress.step)
+    feed, system = Feed(stores, config, team, progress.step), SystemMeter(device)
     if progress.metrics:
         yield _report(state)
     while not state.ended:
@@ -110,6 +111,7 @@ def train(
                 "seconds": progress.seconds,
                 "cpu_seconds": progress.cpu_seconds,
             }
+            | system.look()
         )
         progress.reported_ms = int(time.time() * 1000)
         yield _report(state)

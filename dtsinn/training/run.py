@@ -21,6 +21,9 @@ from dtsinn.training.package import package_run, picture_run
 from dtsinn.training.protocols import as_stores, check_stores_fit, digests_of
 from dtsinn.training.state import TrainingState, latest_checkpoint
 
+PICTURED = (0.25, 0.5)
+"""Parts of a training after which the first ``val`` subject is drawn, beside its end (uncited)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedRun:
@@ -122,6 +125,7 @@ def run_training(
             time_ms=_now_ms(),
             parameters=flatten(to_mapping(state.config)),
             tags=lineage_tags(store) | _run_tags(state, stores),
+            description=_described(state, store),
         )
     )
     package = folder / "separator"
@@ -129,11 +133,15 @@ def run_training(
     try:
         if fresh:
             state.save(folder)  # from now on the run's name is taken, and it can be resumed
+        before = state.progress.step
         for report in trainer(stores, state, folder):
             tracker.report(
                 key, [Point(step=report.step, metrics=report.metrics, time_ms=report.time_ms)]
             )
             on_report(report)
+            if _is_pictured(before, report.step, state.config.steps):
+                _picture_step(store, folder, key, report.step, tracker)
+            before = report.step
         if not package.exists():
             package_run(state, store.header, package, key)
         picture_run(state, store, folder / "pictures", key)
@@ -151,6 +159,21 @@ def run_training(
     early = state.progress.step < state.config.steps
     tracker.end(key, "finished", _now_ms(), {"ended": state.ended} if early else {})
     return FinishedRun(key=key, folder=folder, package=package, best_psnr=state.progress.best_psnr)
+
+
+def _is_pictured(before: int, step: int, steps: int) -> bool:
+    """Whether a report is the first after one of the parts of the way; the end has its own."""
+    return step < steps and any(before < part * steps <= step for part in PICTURED)
+
+
+def _picture_step(store: Store, folder: Path, key: str, step: int, tracker: Tracker) -> None:
+    """Draw what the best weights so far do, from the step's checkpoint, and attach it."""
+    checkpoint = latest_checkpoint(folder)
+    if checkpoint is None:
+        return
+    name = f"pictures/step-{step:06d}"
+    picture_run(TrainingState.load(checkpoint), store, folder / name, key)
+    tracker.artifact(key, folder / name, name)
 
 
 def check_store_fits(store: Store) -> None:
@@ -172,6 +195,18 @@ def lineage_tags(store: Store) -> dict[str, str]:
         "protocol": header.protocol.name,
         "code.version": code_version(),
     }
+
+
+def _described(state: TrainingState, store: Store) -> str:
+    """A training in a sentence."""
+    config, header = state.config, store.header
+    pair = " then ".join(tracer.upper() for tracer in header.tracers)
+    parameters = sum(weights.numel() for weights in state.network.parameters())
+    return (
+        f"Separator **{config.model.kind}** of {parameters:,} parameters for {pair}, protocol "
+        f"{header.protocol.name}: {config.steps:,} steps on `{Path(header.path).name}`, "
+        f"seed {config.seed}."
+    )
 
 
 def _run_tags(state: TrainingState, stores: Sequence[Store]) -> dict[str, str]:

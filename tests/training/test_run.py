@@ -89,7 +89,10 @@ def test_a_run_learns_and_leaves_a_package(finished, small_store: Store) -> None
     assert set(start.tags) >= {"store.digest", "code.version", "seed", "store.path"}
     assert [step for step, _ in notebook.reports] == [20, 40, 60]
     assert all(metrics["round_trip_error"] < 1e-5 for _, metrics in notebook.reports)
-    assert notebook.folders == ["pictures", "separator"]
+    assert all(metrics["system/process_memory_megabytes"] > 50 for _, metrics in notebook.reports)
+    steps = [f"pictures/step-{step:06d}" for step in (20, 40)]  # past a quarter, past half
+    assert notebook.folders == [*steps, "pictures", "separator"]
+    assert "parameters for FMZ then FDG, protocol" in start.description
     assert notebook.ended == [("finished", {})]
 
 
