@@ -304,9 +304,9 @@ def _label(model: ResolvedModel) -> str:
 
 def _described(evaluation: Evaluation, models: Sequence[ResolvedModel], store: Store | None) -> str:
     """An evaluation in a sentence."""
-    where = [f"suite **{evaluation.suite}**"] if evaluation.suite else []
-    where += [f"the `test` subjects of `{Path(store.header.path).name}`"] if store else []
-    names = " and ".join(f"**{_label(model)}**" for model in models)
+    where = [f"suite {evaluation.suite}"] if evaluation.suite else []
+    where += [f"the test subjects of {Path(store.header.path).name}"] if store else []
+    names = " and ".join(map(_label, models))
     return f"{names} on {' and '.join(where)}; the report is under Artifacts, evaluation."
 
 

@@ -32,6 +32,7 @@ from dtsinn.core.tracker import Point, RunStart, RunStatus
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.embedded import lock, make_database, require_workspace, tracking_uri
 from dtsinn.registry.names import checked_folder, checked_key, told_as, without_secrets
+from dtsinn.registry.view import EXPERIMENT_TAGS, run_page
 
 KEY = "dtsinn.key"
 KIND = "dtsinn.kind"
@@ -42,9 +43,6 @@ ENDED = "dtsinn.ended"
 
 UI_PORT = 5000
 """Port of ``dtsinn ui`` unless told otherwise."""
-
-TRAINING_VIEW = {"mlflow.experimentKind": "custom_model_development"}
-"""Tag of experiments, without which MLflow's page shows its view for language models."""
 
 DESCRIPTION = "mlflow.note.content"
 """Tag that MLflow shows as a description, Markdown."""
@@ -267,7 +265,7 @@ class MlflowTracker:
             run = self.client.get_run(self.run_id(key)).info
         served = self.uri.startswith(("http:", "https:"))
         base = without_secrets("uri", self.uri) if served else f"http://127.0.0.1:{UI_PORT}"
-        return f"{base.rstrip('/')}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+        return base.rstrip("/") + run_page(run.experiment_id, run.run_id)
 
     # ------------------------------------------------------------- inside
 
@@ -317,7 +315,7 @@ class MlflowTracker:
             location = self._artifacts.as_uri() if self._artifacts else None
             try:
                 created: str = self.client.create_experiment(
-                    name, artifact_location=location, tags=TRAINING_VIEW | _about(run)
+                    name, artifact_location=location, tags=EXPERIMENT_TAGS | _about(run)
                 )
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
@@ -403,8 +401,8 @@ def _about(run: RunStart) -> dict[str, str]:
         return {}
     store = Path(without_secrets("path", run.tags.get("store.path", ""))).name
     pair = run.tags.get("tracers", "").upper().replace(",", " then ")
-    text = f"{pair}, protocol {run.tags.get('protocol', '')}; store `{store}`, digest "
-    return {DESCRIPTION: text + f"`{run.tags['store.digest'][:12]}`."}
+    text = f"{pair}, protocol {run.tags.get('protocol', '')}; store {store}, digest "
+    return {DESCRIPTION: text + run.tags["store.digest"][:12]}
 
 
 def _short(tags: Mapping[str, str]) -> dict[str, str]:

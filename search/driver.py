@@ -333,8 +333,8 @@ class Driver:
 
 def _described(trial: TrialRecord) -> str:
     """What a trial tries, in Markdown."""
-    tries = (f"* `{key}`: {value}" for key, value in trial.suggestion.items())
-    return "\n".join([f"Source: {trial.source}.", "", *tries])
+    tries = (f"* {key}: {value}" for key, value in trial.suggestion.items())
+    return "\n".join([*tries, "", f"Source: {trial.source}."])
 
 
 def now_ms() -> int:

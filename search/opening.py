@@ -126,7 +126,7 @@ def _check_same_store(history: History, store: Store) -> None:
 
 
 def _search_run(plan: SearchPlan, store: Store) -> RunStart:
-    moved = "\n".join(f"* `{key}`: {text}" for key, text in describe(plan.space))
+    moved = "\n".join(f"* {key}: {text}" for key, text in describe(plan.space))
     return RunStart(
         key=plan.name,
         name=plan.name,
@@ -136,5 +136,5 @@ def _search_run(plan: SearchPlan, store: Store) -> RunStart:
         parameters=plan.settings() | {"space": plan.space.name},
         tags=lineage_tags(store)
         | {"seed": str(plan.seed), "space": json.dumps(dict(describe(plan.space)))},
-        description=f"Search over space **{plan.space.name}**:\n\n{moved}",
+        description=f"Search over space {plan.space.name}:\n\n{moved}",
     )

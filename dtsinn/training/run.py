@@ -203,8 +203,8 @@ def _described(state: TrainingState, store: Store) -> str:
     pair = " then ".join(tracer.upper() for tracer in header.tracers)
     parameters = sum(weights.numel() for weights in state.network.parameters())
     return (
-        f"Separator **{config.model.kind}** of {parameters:,} parameters for {pair}, protocol "
-        f"{header.protocol.name}: {config.steps:,} steps on `{Path(header.path).name}`, "
+        f"Separator {config.model.kind} of {parameters:,} parameters for {pair}, protocol "
+        f"{header.protocol.name}: {config.steps:,} steps on {Path(header.path).name}, "
         f"seed {config.seed}."
     )
 
