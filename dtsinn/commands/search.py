@@ -143,7 +143,7 @@ def search(
         terminal.say(f"registered as {found.version.ref}")
         for line in found.gate.lines():
             terminal.say(line)
-        terminal.say(f"try: dtsinn evaluate --model {found.version.ref}", quiet=quiet)
+        terminal.say(f"try: dtsinn evaluate --model {found.version.ref}{at.option}", quiet=quiet)
         return
     # What ended early would be taken up again; it is only to be delivered and registered.
     enough = sum(result.states.values()) if result.over and not result.interrupted else None
