@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 import dtsinn
 from dtsinn import terminal
-from dtsinn.commands import data, models, registry, report, search, show, train
+from dtsinn.commands import data, models, registry, report, search, show, train, upkeep
 from dtsinn.core.errors import DtsinnError
 
 
@@ -38,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Find, prove, keep and use networks that separate two tracers in one dynamic PET scan.",
 )
-for part in (data, train, search, report, models, registry, show):
+for part in (data, train, search, report, models, registry, show, upkeep):
     app.add_typer(part.app)
 
 

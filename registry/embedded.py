@@ -65,18 +65,28 @@ def make_database(workspace: Workspace) -> None:
     """
     if workspace.database.is_file():
         return
-    uri = embedded_uri(workspace)
+    embedded_uri(workspace)  # whose path can stand in one
     with told_as(f"making the workspace {workspace.root}"):
         workspace.root.mkdir(parents=True, exist_ok=True)
         workspace.artifacts.mkdir(exist_ok=True)
         with lock(workspace, "database"):
             if workspace.database.is_file():
                 return
-            partial = Path(f"{workspace.database}.partial")
-            partial.unlink(missing_ok=True)
-            store = SqlAlchemyStore(f"{uri}.partial", workspace.artifacts.absolute().as_uri())  # type: ignore[no-untyped-call]
-            store.engine.dispose()
-            partial.replace(workspace.database)
+            make_tables(workspace.database, workspace.artifacts.absolute().as_uri())
+
+
+def make_tables(database: Path, artifacts: str) -> None:
+    """Make an SQLite file with MLflow's tables, whole or not at all.
+
+    Args:
+        database: The file.
+        artifacts: URI of the folder for artifacts of MLflow's own default experiment.
+    """
+    partial = Path(f"{database}.partial")
+    partial.unlink(missing_ok=True)
+    store = SqlAlchemyStore(f"sqlite:///{partial.absolute()}", artifacts)  # type: ignore[no-untyped-call]
+    store.engine.dispose()
+    partial.replace(database)
 
 
 def require_workspace(workspace: Workspace) -> None:

@@ -124,7 +124,7 @@ def fetch(tracker: MlflowTracker, workspace: Workspace, version: ModelVersion) -
     """
     with told_as(f"fetching {version.ref}"):
         uri = tracker.client.get_model_version_download_uri(version.name, str(version.version))
-    local = _local_path(uri)
+    local = local_path(uri)
     if local is not None:
         return _verified(local / "data" / FOLDER, version)
     kept = workspace.packages / version.digest
@@ -196,7 +196,8 @@ def _best(tracker: MlflowTracker) -> ModelVersion:
     )
 
 
-def _local_path(uri: str) -> Path | None:
+def local_path(uri: str) -> Path | None:
+    """The folder that a location of artifacts is on this machine, if it is."""
     parsed = urlparse(uri)
     if parsed.scheme == "file":
         return Path(url2pathname(unquote(parsed.path) if os.name == "nt" else parsed.path))

@@ -19,6 +19,8 @@ DIGEST = "dtsinn.digest"
 RUN_KEY = "dtsinn.run_key"
 METRICS = "dtsinn.metrics"
 LOGGED_MODEL = "dtsinn.logged_model"
+CREATED = "dtsinn.created"
+"""Tag of a version that was copied from another registry: when the first one was registered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +112,12 @@ def find_alias(tracker: MlflowTracker, name: str, alias: str) -> ModelVersion | 
         return _version(found, _aliases(tracker).get(name, {}))
 
 
+def created_at(found: MlflowVersion) -> int:
+    """When a version was registered, in ms since 1970 UTC; of a copy, when the first one was."""
+    text = found.tags.get(CREATED, "")
+    return int(text if text.isdigit() else found.creation_timestamp)
+
+
 def _aliases(tracker: MlflowTracker) -> dict[str, dict[str, int]]:
     """Model -> alias -> version: MLflow's searches for versions leave aliases out."""
     models = tracker.all_pages(tracker.client.search_registered_models)
@@ -127,7 +135,7 @@ def _version(found: MlflowVersion, aliases: dict[str, int]) -> ModelVersion:
         run_key=tags.get(RUN_KEY, ""),
         digest=tags.get(DIGEST, ""),
         metrics=_metrics(tags.get(METRICS, "")),
-        created=int(found.creation_timestamp),
+        created=created_at(found),
         source=found.source or "",
         tags=tags,
     )

@@ -1,7 +1,16 @@
 """A real embedded MLflow per test, small stores, and separators that were really trained."""
 
+import contextlib
 import dataclasses
+import os
 import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -235,3 +244,34 @@ def registered(tracker, begin):
         return version
 
     return register_one
+
+
+@pytest.fixture
+def server(tmp_path, pristine) -> Iterator[str]:
+    """An MLflow server that keeps the artifacts."""
+    root = tmp_path / "server"
+    root.mkdir()
+    (root / "mlflow.db").write_bytes(pristine.read_bytes())
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    places = ["--backend-store-uri", f"sqlite:///{root}/mlflow.db"]
+    places += ["--artifacts-destination", str(root / "kept"), "--serve-artifacts"]
+    quiet = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (root / "log").open("wb") as log:
+        job = subprocess.Popen(
+            [*command, *places], stdout=log, stderr=log, env=quiet, start_new_session=True
+        )
+    url = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 100
+    while True:
+        with contextlib.suppress(urllib.error.URLError, OSError):
+            urllib.request.urlopen(f"{url}/health", timeout=5).close()
+            break
+        assert job.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    yield url
+    os.killpg(job.pid, signal.SIGTERM)
+    job.wait(30)

@@ -1,15 +1,5 @@
 """The same registry on an MLflow server that keeps the artifacts: ``MLFLOW_TRACKING_URI``."""
 
-import contextlib
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-
 import pytest
 
 from dtsinn.core.workspace import Workspace
@@ -20,36 +10,6 @@ from dtsinn.registry.tracking import connect
 from dtsinn.registry.versions import list_models
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def server(tmp_path, pristine):
-    root = tmp_path / "server"
-    root.mkdir()
-    (root / "mlflow.db").write_bytes(pristine.read_bytes())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    places = ["--backend-store-uri", f"sqlite:///{root}/mlflow.db"]
-    places += ["--artifacts-destination", str(root / "kept"), "--serve-artifacts"]
-    quiet = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (root / "log").open("wb") as log:
-        job = subprocess.Popen(
-            [*command, *places], stdout=log, stderr=log, env=quiet, start_new_session=True
-        )
-    url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 100
-    while True:
-        with contextlib.suppress(urllib.error.URLError, OSError):
-            urllib.request.urlopen(f"{url}/health", timeout=5).close()
-            break
-        assert job.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    yield url
-    os.killpg(job.pid, signal.SIGTERM)
-    job.wait(30)
 
 
 @pytest.fixture

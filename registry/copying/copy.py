@@ -1,0 +1,121 @@
+"""The copy: kind by kind, each thing read on both sides, sent where they differ, and read again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from dtsinn.core.errors import InputError, RunError
+from dtsinn.core.progress import Progress, no_progress
+from dtsinn.core.workspace import Workspace
+from dtsinn.registry.copying.conflicts import check_conflicts
+from dtsinn.registry.copying.destination import open_destination
+from dtsinn.registry.copying.inventory import Compared, Inventory, compared
+from dtsinn.registry.copying.kinds import KINDS
+from dtsinn.registry.copying.models import adopt_strays
+from dtsinn.registry.copying.place import Place
+from dtsinn.registry.copying.versions import is_placeholder
+from dtsinn.registry.moves import MOVING, settle_left
+from dtsinn.registry.tracking import MlflowTracker
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyReport:
+    """What was copied, and what both sides hold now."""
+
+    source: str
+    destination: str
+    sent: dict[str, int]
+    """How many things of each kind were made, or completed."""
+    rows: list[Compared]
+    """Both sides, as they were read, kind by kind."""
+    equal: bool
+    """Whether the destination has everything."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+
+def copy_registry(
+    tracker: MlflowTracker, workspace: Workspace, to: str, *, progress: Progress = no_progress
+) -> CopyReport:
+    """Copy all that a registry holds to another MLflow, and compare the two.
+
+    What was deleted is not copied, nor logged models that were never finished. Runs that still
+    run are copied as they are: the next copy brings the rest.
+
+    Args:
+        tracker: Of the registry.
+        workspace: That it belongs to.
+        to: URI of the other MLflow.
+        progress: Told of each kind.
+
+    Raises:
+        InputError: The destination is no MLflow, or the source itself, or has other things under
+            the same names; nothing was copied.
+        RunError: It does not answer, or stopped to.
+    """
+    with _alone(workspace):
+        there = open_destination(to, workspace)
+        source = _at_rest(tracker)
+        there.read()
+        check_conflicts(source, there)
+        ours, theirs, sent = Inventory(), Inventory(), {}
+        for kind in KINDS:
+            things, sent[kind.name] = kind.things(source), 0
+            for done, thing in enumerate(things):
+                progress(kind.name, done, len(things))
+                wanted = kind.read(source, thing, source)
+                held = kind.read(there, thing, source)
+                if held != wanted:
+                    kind.send(thing, source, there)
+                    sent[kind.name] += 1
+                    held = kind.read(there, thing, source)
+                ours.add(wanted)
+                theirs.add(held)
+            if things:
+                progress(kind.name, len(things), len(things))
+    rows = compared(ours, theirs)
+    return CopyReport(
+        source=source.shown,
+        destination=there.shown,
+        sent=sent,
+        rows=rows,
+        equal=all(row.equal for row in rows),
+    )
+
+
+@contextmanager
+def _alone(workspace: Workspace) -> Iterator[None]:
+    """One copy of a workspace at a time: two would send the same runs twice."""
+    workspace.root.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(workspace.root / ".copy.lock", timeout=0):
+            yield
+    except Timeout:
+        raise InputError(f"{workspace.root} is being copied already") from None
+
+
+def _at_rest(tracker: MlflowTracker) -> Place:
+    """The source, read while no alias is on the move; what a kill left half moved is finished.
+
+    Raises:
+        InputError: It is a copy that was not finished.
+        RunError: Somebody is moving them.
+    """
+    for model in tracker.all_pages(tracker.client.search_registered_models):
+        settle_left(tracker, model.name)
+    source = Place(tracker.client, tracker.uri)
+    source.read()
+    for name, model in source.registered.items():
+        if MOVING in model.tags:
+            raise RunError(f"the aliases of {name} are on the move", hint="again later")
+        if any(is_placeholder(version) for version in source.versions[name].values()):
+            raise InputError(f"{source.shown} is itself a copy that was not finished", got=name)
+    adopt_strays(source)
+    return source

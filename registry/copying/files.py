@@ -1,0 +1,100 @@
+"""Files of runs and models, wherever an MLflow keeps them: at hand in a folder, with digests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+from dtsinn.core.errors import RunError
+from dtsinn.registry.copying.ids import Ids
+from dtsinn.registry.copying.place import Place
+from dtsinn.registry.names import told_as
+from dtsinn.registry.references import local_path
+
+MLMODEL = "MLmodel"
+"""The file of a logged model that names run, model and location."""
+HERE = "<location>"
+"""Stands for a model's location in what is compared."""
+
+
+@contextmanager
+def files_at(place: Place, location: str) -> Iterator[Path]:
+    """A folder with the files of a location: its own where it is on this machine, else a copy."""
+    local = local_path(location)
+    if local is not None:
+        yield local
+        return
+    with TemporaryDirectory(prefix="dtsinn-") as folder:
+        with told_as(f"fetching {location}"):
+            store = get_artifact_repository(location, tracking_uri=place.uri)
+            if store.list_artifacts():
+                store.download_artifacts("", dst_path=folder)  # type: ignore[no-untyped-call]
+        yield Path(folder)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Path inside the folder -> sha256, of all files.
+
+    Raises:
+        RunError: A link leads out of the folder, and would carry a foreign file along.
+    """
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+            raise RunError("an artifact is a link that leaves its folder", got=path)
+        if path.is_file():
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            found[path.relative_to(folder).as_posix()] = digest
+    return found
+
+
+def model_digests(folder: Path, location: str, ids: Ids) -> dict[str, str]:
+    """:func:`digests` of a logged model: that of its MLmodel is of what it says, not of the ids."""
+    found = digests(folder)
+    if MLMODEL in found:
+        said = _reworded(_read(folder / MLMODEL), location, HERE, ids.neutral)
+        text = json.dumps(said, sort_keys=True, default=str)
+        found[MLMODEL] = hashlib.sha256(text.encode()).hexdigest()
+    return found
+
+
+def move_mlmodel(folder: Path, source: tuple[str, Ids], there: tuple[str, Ids]) -> None:
+    """Let the MLmodel in a folder name the ids and the location of another place.
+
+    Args:
+        folder: Of a logged model.
+        source: Location and ids that it names.
+        there: Those that it is to name.
+    """
+    path = folder / MLMODEL
+    if path.is_file():
+        neutral = _reworded(_read(path), source[0], HERE, source[1].neutral)
+        said = _reworded(neutral, HERE, there[0], there[1].spoken)
+        path.write_text(yaml.safe_dump(said, default_flow_style=False), encoding="utf-8")
+
+
+def _reworded(content: Any, was: str, now: str, reword: Any) -> Any:
+    """Plain data with a location replaced and every other text reworded."""
+    if isinstance(content, dict):
+        return {key: _reworded(value, was, now, reword) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_reworded(value, was, now, reword) for value in content]
+    if not isinstance(content, str):
+        return content
+    return now.join(reword(part) for part in content.split(was))
+
+
+def _read(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} cannot be read", got=error) from None

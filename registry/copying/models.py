@@ -1,0 +1,132 @@
+"""Logged models: the packages behind versions, with an MLmodel that is right where they are."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from mlflow.entities import Experiment, LoggedModel, LoggedModelOutput, LoggedModelStatus, Run
+
+from dtsinn.registry.copying.files import files_at, model_digests, move_mlmodel
+from dtsinn.registry.copying.ids import COPIED, neutral_tags, translated
+from dtsinn.registry.copying.inventory import Inventory
+from dtsinn.registry.copying.place import Place
+from dtsinn.registry.copying.versions import location_of
+from dtsinn.registry.names import told_as
+from dtsinn.registry.registration import FOLDER
+from dtsinn.registry.versions import DIGEST
+
+STRAYS = "models without a run"
+"""Experiment for the packages of versions whose own run or experiment was deleted."""
+
+
+def adopt_strays(source: Place) -> None:
+    """Take packages of versions that belong to nothing that is copied for models of :data:`STRAYS`.
+
+    What stands for their id is known by their location.
+    """
+    for versions in source.versions.values():
+        for version in versions.values():
+            location = location_of(source, version)
+            if source.whose(location) is not None:
+                continue
+            source.experiments[STRAYS] = Experiment(STRAYS, STRAYS, "", "active")
+            source.know_model(
+                LoggedModel(
+                    experiment_id=STRAYS,
+                    model_id=f"m-{hashlib.sha256(location.encode()).hexdigest()[:32]}",
+                    name=FOLDER,
+                    artifact_location=location,
+                    creation_timestamp=version.creation_timestamp,
+                    last_updated_timestamp=version.creation_timestamp,
+                    status=LoggedModelStatus.READY,
+                    tags={key: version.tags[key] for key in (DIGEST,) if key in version.tags},
+                )
+            )
+
+
+def logged(place: Place) -> Sequence[str]:
+    """Origins of all logged models that were finished; others a killed registration left."""
+    return [origin for origin, model in place.models.items() if _is_whole(model)]
+
+
+def read_model(place: Place, origin: str, source: Place) -> Inventory:
+    """A logged model with its files, and which runs show it; nothing of an unfinished one."""
+    held, model = Inventory(), place.models.get(origin)
+    if model is None or not _is_whole(model):
+        return held
+    with files_at(place, model.artifact_location) as folder:
+        files = model_digests(folder, model.artifact_location, place.ids)
+    experiment = place.experiment_name(model.experiment_id)
+    tags = neutral_tags(model.tags, place.ids, source.models[origin].tags)
+    run = _run_of(model, place)
+    told = [experiment, model.name, model.model_type or "", run, dict(model.params), tags]
+    held.note("logged models", origin, [told])
+    held.note("files of models", origin, files.items())
+    links = [(one, step) for one, step in _links(origin, place).items() if one in source.runs]
+    held.note("links to models", origin, links)
+    return held
+
+
+def send_model(origin: str, source: Place, there: Place) -> None:
+    """Make a logged model in another place, or complete it; its run and experiment go first."""
+    client, model = there.client, source.models[origin]
+    tags = translated(model.tags, source.ids, there.ids) | {COPIED: origin}
+    with told_as(f"copying model {origin}"):
+        known, run = there.models.get(origin), _run_of(model, source)
+        if known is None:
+            experiment = there.experiments[source.experiment_name(model.experiment_id)]
+            known = client.create_logged_model(
+                experiment.experiment_id,
+                name=model.name,
+                source_run_id=there.runs[run].info.run_id if run else None,
+                tags=tags,
+                params=model.params,
+                model_type=model.model_type or None,
+            )
+            there.know_model(known)
+        client.set_logged_model_tags(known.model_id, tags)
+        with TemporaryDirectory(prefix="dtsinn-") as folder:
+            copied = Path(folder) / "model"
+            with files_at(source, model.artifact_location) as original:
+                shutil.copytree(original, copied)
+            home = model.artifact_location, source.ids
+            move_mlmodel(copied, home, (known.artifact_location, there.ids))
+            client.log_model_artifacts(known.model_id, str(copied))
+        shown = _links(origin, there)  # MLflow would show it twice
+        for one, step in _links(origin, source).items():
+            if one not in shown:
+                run_id = there.runs[one].info.run_id
+                client.log_outputs(run_id, [LoggedModelOutput(known.model_id, step)])
+                there.know_run(client.get_run(run_id))
+        if not _is_whole(known):
+            client.finalize_logged_model(known.model_id, LoggedModelStatus.READY)
+        there.know_model(client.get_logged_model(known.model_id))
+
+
+def _is_whole(model: LoggedModel) -> bool:
+    return bool(model.status == LoggedModelStatus.READY)
+
+
+def _run_of(model: LoggedModel, place: Place) -> str:
+    """Origin of the run that made it; nothing where that is not copied."""
+    origin = place.ids.origin(model.source_run_id or "")
+    return origin if origin in place.runs else ""
+
+
+def _links(origin: str, place: Place) -> dict[str, int]:
+    """Origins of the runs that show a model among their outputs, and the steps they made it at."""
+    own = place.models[origin].model_id
+    return {
+        one: int(output.step)
+        for one, run in place.runs.items()
+        for output in _outputs(run)
+        if output.model_id == own
+    }
+
+
+def _outputs(run: Run) -> list[LoggedModelOutput]:
+    return list(run.outputs.model_outputs) if run.outputs else []
