@@ -6,6 +6,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,6 +17,7 @@ from mlflow.exceptions import MlflowException
 
 import dtsinn
 from dtsinn.deploy.package import Manifest, SeparatorInfo, package_digest, read_info, verify_package
+from dtsinn.registry.embedded import lock
 from dtsinn.registry.names import checked_name, model_name, told_as
 from dtsinn.registry.tracking import MlflowTracker
 from dtsinn.registry.versions import (
@@ -76,7 +78,7 @@ def register(
     for known in versions_of_run(tracker, run_id):
         if (known.name, known.digest) == (chosen, digest):
             return known
-    with told_as(f"registering {package.name} as {chosen}"):
+    with told_as(f"registering {package.name} as {chosen}"), registering(tracker):
         model = _logged_model(tracker, run_id, package, info, digest)
         _make_model(tracker, chosen, info)
         described = _version_tags(info, manifest, digest, run_key) | dict(tags or {})
@@ -89,6 +91,11 @@ def register(
             model_id=model.model_id,
         )
     return get_version(tracker, chosen, int(made.version))
+
+
+def registering(tracker: MlflowTracker) -> AbstractContextManager[Any]:
+    """Held while a package is on its way to a version, so that no pruning takes it for unused."""
+    return lock(tracker.workspace, "register") if tracker.workspace else nullcontext()
 
 
 def _logged_model(

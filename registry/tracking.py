@@ -208,6 +208,13 @@ class MlflowTracker:
             self._set_tags(run.info.run_id, final)
             self.client.set_terminated(run.info.run_id, _STATUS_IN_MLFLOW[status], time_ms)
 
+    def tag(self, key: str, tags: Mapping[str, str]) -> None:
+        """Record more tags of a run; one that is gone from MLflow is passed over."""
+        with told_as(f"tagging {key}"):
+            run = self._found(checked_key(key))
+            if run is not None and not _is_deleted(run):
+                self._set_tags(run.info.run_id, tags)
+
     # ------------------------------------------------------------- questions
 
     def run_id(self, key: str) -> str:

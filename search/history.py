@@ -242,6 +242,8 @@ def ends_of_died(history: History) -> list[dict[str, Any]]:
 
 def _take(history: History, event: Mapping[str, Any]) -> None:
     kind, now = event["event"], int(event.get("time_ms", 0))
+    if kind == "tag":  # written between sittings, and no part of the search
+        return
     if history.sittings and kind != "sitting":  # what lies between two sittings is a pause
         history.sittings[-1].last_ms = max(now, history.sittings[-1].last_ms)
     if kind == "sitting":

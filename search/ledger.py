@@ -16,9 +16,10 @@ Each line is one JSON object with ``event`` and ``time_ms``:
 ``repeat``  a report that came again and was not counted: ``trial``, ``step``
 ``artifact``  files of a run: ``key``, ``path``, ``folder``
 ``end``     a run ended: ``key``, ``status``, ``tags`` (``reason``, ``spoiled``)
+``tag``     more tags of a run, after the search's end: ``key``, ``tags``
 =========== ==================================================================================
 
-``begin``, ``report``, ``artifact`` and ``end`` are told to the tracker (:mod:`~.spool`).
+``begin``, ``report``, ``artifact``, ``end`` and ``tag`` are told to the tracker (:mod:`~.spool`).
 """
 
 from __future__ import annotations

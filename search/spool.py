@@ -129,7 +129,7 @@ class Spool:
                 self._wake.clear()
 
 
-_TOLD = {"begin", "report", "artifact", "end"}
+_TOLD = {"begin", "report", "artifact", "end", "tag"}
 
 
 def tell(tracker: Tracker, events: Sequence[dict[str, Any]]) -> int:
@@ -166,6 +166,8 @@ def tell(tracker: Tracker, events: Sequence[dict[str, Any]]) -> int:
         elif kind == "end":
             flush(event["key"])
             tracker.end(event["key"], event["status"], event["time_ms"], event["tags"])
+        elif kind == "tag":
+            tracker.tag(event["key"], event["tags"])
     for key in list(points):
         flush(key)
     return told

@@ -42,7 +42,7 @@ COMMANDS = [
     "demo",
     "registry",
 ]
-INSIDE = ["registry copy"]
+INSIDE = ["registry copy", "registry prune"]
 
 
 def run(*arguments: str | Path) -> tuple[int, str, str]:

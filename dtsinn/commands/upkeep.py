@@ -1,4 +1,4 @@
-"""Commands that keep house in the registry: move it to a server, clean up."""
+"""Commands that keep house: move the registry to a server, clean up."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dtsinn.commands.options import ROOT, AsJson, Debug, Quiet, Root
 from dtsinn.core.workspace import Workspace
 
 if TYPE_CHECKING:
+    from dtsinn.housekeeping import PruneReport
     from dtsinn.registry.copying.copy import CopyReport
 
 app = typer.Typer()
@@ -55,6 +56,69 @@ def copy(
         terminal.note(f"{name} still runs: copy again when it has ended")
     if not report.equal:
         raise typer.Exit(1)
+
+
+@inside.command(epilog="Example: dtsinn registry prune --search first --yes")
+def prune(
+    search: Annotated[str | None, typer.Option(metavar="NAME", help="Only of this search.")] = None,
+    keep: Annotated[
+        int, typer.Option(metavar="N", help="Best trials of each search that are kept, 5 or more.")
+    ] = 5,
+    older_than: Annotated[
+        float, typer.Option(metavar="DAYS", help="Only of what ended so long ago.")
+    ] = 0,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete it; without, only say what.")] = False,
+    as_json: AsJson = False,
+    workspace: Root = ROOT,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Delete checkpoints of beaten trials, and packages that no version uses.
+
+    Kept are what registered versions point to, each search's best trials and Pareto front, and
+    all of searches that run or can be resumed. Numbers, curves, pictures and reports stay; but a
+    trial without its checkpoint can no longer become a package or a version.
+    """
+    from dtsinn.housekeeping import prune_workspace
+    from dtsinn.search.pruning import Policy
+
+    policy = Policy(keep=keep, older_than_days=older_than)
+    report = prune_workspace(Workspace(workspace), policy, search=search, dry_run=not yes)
+    if as_json:
+        terminal.say_json(report.to_json())
+    else:
+        _say_pruned(report)
+
+
+def _say_pruned(report: PruneReport) -> None:
+    goes, would = ("goes", "would free") if report.dry_run else ("deleted", "freed")
+    for one in report.searches:
+        if one.left_alone:
+            terminal.say(f"{one.search}: left alone, {one.left_alone}")
+            continue
+        rows = [
+            [kept.trial, "" if kept.value is None else f"{kept.value:.4g}", _mb(kept.bytes), why]
+            for kept in one.kept
+            for why in [f"kept: {kept.why}"]
+        ]
+        if one.gone or one.aside:
+            size = _mb(one.bytes)
+            rows.append([f"{len(one.gone)} others", "", size, f"{goes}: beaten"])
+        terminal.say_table([one.search, one.objective, "MB", ""], rows)
+        if one.untold:
+            terminal.note(f"{one.search}: MLflow has not heard of it yet; try dtsinn status")
+    if report.packages:
+        size = _mb(sum(package.bytes for package in report.packages))
+        terminal.say(f"{len(report.packages)} packages, {size} MB, {goes}: no version uses them")
+    terminal.say(f"{would} {_mb(report.bytes)} MB")
+    if any(one.gone for one in report.searches):
+        terminal.say("a trial without its checkpoint can no longer become a package or a version")
+    if report.dry_run and report.bytes:
+        terminal.say("nothing was deleted; try it again with --yes")
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:,.1f}"
 
 
 def _say_copied(report: CopyReport) -> None:

@@ -76,6 +76,9 @@ class Tracker(Protocol):
     ) -> None:
         """Record how a run ended, with more tags (``reason``, ...)."""
 
+    def tag(self, key: str, tags: Mapping[str, str]) -> None:
+        """Record more tags of a run, also after its end; of one that is not known nothing."""
+
     def running(self, parent_key: str) -> list[str]:
         """Keys of the children of a run that are recorded as running."""
 
@@ -101,6 +104,9 @@ class NullTracker:
         time_ms: int,
         tags: Mapping[str, str] | None = None,
     ) -> None:
+        """Forget it."""
+
+    def tag(self, key: str, tags: Mapping[str, str]) -> None:
         """Forget it."""
 
     def running(self, parent_key: str) -> list[str]:

@@ -155,6 +155,10 @@ class Recording(NullTracker):
         self._tell("end", key, status)
         self.open.discard(key)
 
+    def tag(self, key: str, tags: Mapping[str, str]) -> None:
+        """Remember it."""
+        self._tell("tag", key, sorted(tags))
+
     def running(self, parent_key: str) -> list[str]:
         """Those that were begun and not ended."""
         return sorted(key for key in self.open if key.startswith(f"{parent_key}/"))

@@ -1,0 +1,125 @@
+"""A real search, pruned as a user types it: what the rest of dtsinn says of it afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dtsinn.cli import app
+from dtsinn.core.workspace import Workspace
+from dtsinn.deploy.package import verify_package
+from dtsinn.registry.references import resolve
+from dtsinn.registry.registration import register
+from dtsinn.registry.tracking import connect
+from dtsinn.search.history import read_history
+from dtsinn.search.plan import SearchPlan
+from dtsinn.search.pruning import PRUNED
+from dtsinn.search.run import run_search
+from tests.integration.conftest import QUIET, space_of
+
+SPACE = """
+base: default
+fixed: {steps: 12, validate_every: 6, model.width: 4, model.blocks: 1}
+parameters:
+  optimizer.learning_rate: {log: [1e-3, 8e-3]}
+"""
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+@pytest.fixture
+def workspace(small_path: Path, tmp_path: Path) -> Workspace:
+    """After a search of eight trials whose best one and worst one are registered."""
+    workspace = Workspace(tmp_path / "workspace")
+    space = space_of(tmp_path, SPACE)
+    plan = SearchPlan(
+        name="first", store=str(small_path), space=space, trials=8, scheduler="none", seed=1
+    )
+    result = run_search(plan, workspace, lambda: connect(workspace), QUIET)
+    tracker = connect(workspace)
+    register(tracker, result.package, run_key=result.best_trial)
+    worst = f"first/{by_value(workspace)[-1]}"
+    register(tracker, result.package, run_key=worst, name="dtsinn-worst")
+    return workspace
+
+
+def by_value(workspace: Workspace) -> list[str]:
+    trials = read_history(workspace.searches / "first").trials.values()
+    ordered = sorted(trials, key=lambda trial: -trial.metrics["best_psnr"])
+    return [trial.name for trial in ordered]
+
+
+def files(workspace: Workspace) -> dict[str, str]:
+    return {
+        str(path.relative_to(workspace.root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in workspace.root.rglob("*")
+        if path.is_file() and not path.name.endswith(".lock")
+    }
+
+
+def test_a_real_search_is_pruned_and_all_else_still_works(
+    workspace: Workspace, small_path: Path, small_gate: Path
+) -> None:
+    at = ("--workspace", workspace.root)
+    unknown = CliRunner().invoke(app, ["registry", "prune", "--search", "x", *map(str, at)])
+    assert (unknown.exit_code, "no search 'x'" in unknown.stderr) == (2, True)
+    order, before = by_value(workspace), files(workspace)
+    goes = order[5:7]
+    said = run("registry", "prune", *at)
+    assert files(workspace) == before
+    plain = " ".join(said.split())
+    assert "kept: number 1 by psnr:max; registered as dtsinn-fmz-fdg-p1/1" in plain
+    assert f"{order[7]}" in plain
+    assert "kept: registered as dtsinn-worst/1" in plain
+    assert "2 others" in plain
+    assert "goes: beaten" in plain
+    assert "nothing was deleted; try it again with --yes" in plain
+    report = json.loads(run("registry", "prune", "--yes", "--json", *at))
+    (search,) = report["searches"]
+    assert [one["trial"] for one in search["gone"]] == goes
+    after = files(workspace)
+    missing = before.keys() - after.keys()
+    assert missing == {
+        path
+        for path in before
+        for name in goes
+        if path.startswith(f"searches/first/trials/{name}/")
+    }
+    changed = {path for path in after if path in before and after[path] != before[path]}
+    assert changed <= {"mlflow.db", "searches/first/ledger.jsonl", "searches/first/delivered.json"}
+    assert report["bytes"] > 0
+    tracker = connect(workspace)
+    for name in order:
+        assert (PRUNED in tracker.find_run(f"first/{name}").data.tags) == (name in goes)
+    for ref in ("dtsinn-fmz-fdg-p1/1", "dtsinn-worst/1"):
+        assert json.loads(run("models", "show", ref, "--json", *at))["search"]["key"] == "first"
+        verify_package(resolve(ref, workspace).path)
+    (standing,) = json.loads(run("status", "--json", *at))
+    assert (standing["state"], standing["repaired"], standing["ended"]) == ("finished", [], 8)
+    assert json.loads(run("report", "first", "--json", *at))["trials"] == 8
+    more = ("--trials", 9, "--gate", small_gate, "--quiet")
+    run("search", small_path, "--name", "first", "--resume", *more, *at)
+    assert read_history(workspace.searches / "first").states() == {"finished": 9}
+    again = json.loads(run("registry", "prune", "--yes", "--json", *at))
+    assert len(again["searches"][0]["gone"]) == 1
+    assert again["packages"] == []
+
+
+def test_bad_requests_are_refused_in_a_line(tmp_path: Path) -> None:
+    def refused(*arguments: object) -> str:
+        result = CliRunner().invoke(app, ["registry", "prune", *map(str, arguments)])
+        assert result.exit_code == 2
+        return result.stderr
+
+    at = ("--workspace", tmp_path / "none")
+    assert "--keep; got 4; wanted at least 5" in refused("--keep", 4, *at)
+    assert "--older-than; got -1.0; wanted days, 0 or more" in refused("--older-than", -1, *at)
+    assert "no workspace at" in refused(*at)
