@@ -50,7 +50,7 @@ def send_entry(name: str, source: Place, there: Place) -> None:
             there.versions[name] = {}
         else:
             client.update_registered_model(name, model.description or "")
-            for key, value in tags.items():
+            for key, value in tags.items() - there.registered[name].tags.items():
                 client.set_registered_model_tag(name, key, value)
         there.registered[name] = client.get_registered_model(name)
 
@@ -94,7 +94,7 @@ def send_version(which: tuple[str, int], source: Place, there: Place) -> None:
     with told_as(f"copying {name}/{number}"):
         if number in there.versions[name]:
             client.update_model_version(name, str(number), version.description or "")
-            for key, value in tags.items():
+            for key, value in tags.items() - there.versions[name][number].tags.items():
                 client.set_model_version_tag(name, str(number), key, value)
         else:
             for gap in range(max(there.versions[name], default=0) + 1, number):
