@@ -8,7 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mlflow.entities import Experiment, LoggedModel, LoggedModelOutput, LoggedModelStatus, Run
+from mlflow.entities import (
+    Experiment,
+    LoggedModel,
+    LoggedModelInput,
+    LoggedModelOutput,
+    LoggedModelStatus,
+)
 
 from dtsinn.registry.copying.files import files_at, model_digests, move_mlmodel
 from dtsinn.registry.copying.ids import COPIED, neutral_tags, translated
@@ -66,7 +72,7 @@ def read_model(place: Place, origin: str, source: Place) -> Inventory:
     told = [experiment, model.name, model.model_type or "", run, dict(model.params), tags]
     held.note("logged models", origin, [told])
     held.note("files of models", origin, files.items())
-    links = [(one, step) for one, step in _links(origin, place).items() if one in source.runs]
+    links = [link for link in _links(origin, place) if link[0] in source.runs]
     held.note("links to models", origin, links)
     return held
 
@@ -96,12 +102,14 @@ def send_model(origin: str, source: Place, there: Place) -> None:
             home = model.artifact_location, source.ids
             move_mlmodel(copied, home, (known.artifact_location, there.ids))
             client.log_model_artifacts(known.model_id, str(copied))
-        shown = _links(origin, there)  # MLflow would show it twice
-        for one, step in _links(origin, source).items():
-            if one not in shown:
-                run_id = there.runs[one].info.run_id
+        # MLflow would show again what is linked again.
+        for one, step in _links(origin, source) - _links(origin, there):
+            run_id = there.runs[one].info.run_id
+            if step is None:
+                client.log_inputs(run_id, models=[LoggedModelInput(known.model_id)])
+            else:
                 client.log_outputs(run_id, [LoggedModelOutput(known.model_id, step)])
-                there.know_run(client.get_run(run_id))
+            there.know_run(client.get_run(run_id))
         if not _is_whole(known):
             client.finalize_logged_model(known.model_id, LoggedModelStatus.READY)
         there.know_model(client.get_logged_model(known.model_id))
@@ -117,16 +125,13 @@ def _run_of(model: LoggedModel, place: Place) -> str:
     return origin if origin in place.runs else ""
 
 
-def _links(origin: str, place: Place) -> dict[str, int]:
-    """Origins of the runs that show a model among their outputs, and the steps they made it at."""
+def _links(origin: str, place: Place) -> set[tuple[str, int | None]]:
+    """Origins of the runs that show a model: with the step if they made it, None if they use it."""
     own = place.models[origin].model_id
-    return {
-        one: int(output.step)
-        for one, run in place.runs.items()
-        for output in _outputs(run)
-        if output.model_id == own
-    }
-
-
-def _outputs(run: Run) -> list[LoggedModelOutput]:
-    return list(run.outputs.model_outputs) if run.outputs else []
+    found: set[tuple[str, int | None]] = set()
+    for one, run in place.runs.items():
+        made = run.outputs.model_outputs if run.outputs else []
+        used = run.inputs.model_inputs if run.inputs else []
+        found |= {(one, int(model.step)) for model in made if model.model_id == own}
+        found |= {(one, None) for model in used if model.model_id == own}
+    return found

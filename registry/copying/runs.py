@@ -63,12 +63,14 @@ def parents_first(place: Place) -> Sequence[str]:
 
 def read_run(place: Place, origin: str, source: Place) -> Inventory:
     """All of a run but its links to models."""
-    held, run = Inventory(), place.runs.get(origin)
-    if run is None:
+    held = Inventory()
+    if origin not in place.runs:
         return held
-    info = run.info
-    with told_as(f"reading run {_called(run)}"):
+    info = place.runs[origin].info
+    with told_as(f"reading run {_called(place.runs[origin])}"):
+        run = place.client.get_run(info.run_id)  # MLflow's searches leave out the models it used
         points = place.history(run)
+    place.know_run(run)
     with files_at(place, info.artifact_uri) as folder:
         files = digests(folder)
     end = None if info.status == "RUNNING" else info.end_time or None  # of one that was reopened

@@ -30,7 +30,7 @@ from dtsinn.core.workspace import Workspace
 from dtsinn.deploy.package import package_digest
 from dtsinn.deploy.separator import Separator
 from dtsinn.registry.copying.copy import CopyReport, copy_registry
-from dtsinn.registry.lineage import show_model
+from dtsinn.registry.lineage import note_evaluated, note_found, show_model
 from dtsinn.registry.moves import carry_out, decision, history
 from dtsinn.registry.promotion import roll_back
 from dtsinn.registry.references import local_path, resolve
@@ -112,6 +112,8 @@ def filled(tracker, workspace, begin, packages, tmp_path: Path) -> MlflowTracker
     with turn(tracker, NAME) as held:
         for after, before in ((3, None), (4, 3)):
             carry_out(held, decision("promoted", after, before, "+1.0 dB", {"gate.verdict": "yes"}))
+    note_found(made[3], "second", tracker)
+    note_evaluated([made[3]], "lonely", tracker)
     client.set_registered_model_alias(NAME, "mine", "1")
     client.delete_model_version(NAME, "2")
     client.update_model_version(NAME, "3", "the first that was any good")
@@ -161,7 +163,7 @@ WHOLE = {
     "datasets": 8,
     "artifacts": 2 * 3 * 2,
     "logged models": 5,
-    "links to models": 5,
+    "links to models": 7,
     "models": 2,
     "versions": 4,
     "aliases": 3,
@@ -240,6 +242,8 @@ def test_all_of_it_comes_to_postgresql(
     before = rows_of(database)
     assert sent(copied(database)) == {}
     assert rows_of(database) == before
+    (taken,) = there.find_run("lonely").inputs.model_inputs
+    assert taken.model_id == versions[f"{NAME}/4"].tags["dtsinn.logged_model"]
     third = versions[f"{NAME}/3"]
     assert third.tags["seen"] == f"run {there.run_id('first/trial-000')}"
     assert third.created == get_version(filled, NAME, 3).created
@@ -291,7 +295,8 @@ def test_kills_lose_and_double_nothing(copied, workspace, database, postgres_ser
     takes = time.monotonic() - begun
     seed = random.SystemRandom().randrange(10**6)
     chance = random.Random(seed)
-    statuses = killed(workspace, database, [chance.uniform(0.05, takes) for _ in range(kills)])
+    moments = [takes / 5, *(chance.uniform(0.05, takes) for _ in range(kills - 1))]
+    statuses = killed(workspace, database, moments)
     assert 9 in statuses  # SIGKILL met it at work
     assert counts(copied(database)) == whole
     assert sent(copied(database)) == {}
