@@ -17,7 +17,6 @@ COLUMNS = (
     "tags.`dtsinn.status`",
     "tags.`reason`",
     "attributes.`Description`",
-    "attributes.`Dataset`",
     "attributes.`Models`",
 )
 """Beside name, time and duration."""

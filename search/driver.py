@@ -332,9 +332,12 @@ class Driver:
 
 
 def _described(trial: TrialRecord) -> str:
-    """What a trial tries, in Markdown."""
-    tries = (f"* {key}: {value}" for key, value in trial.suggestion.items())
-    return "\n".join([*tries, "", f"Source: {trial.source}."])
+    """What a trial tries, in a line."""
+    tries = (
+        f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
+        for key, value in trial.suggestion.items()
+    )
+    return f"{', '.join(tries)}; source: {trial.source}"
 
 
 def now_ms() -> int:
