@@ -26,8 +26,8 @@ from benchmarks.report import Result, Say, Table
 from benchmarks.searching.setting import MIXED, Seat, open_seat, sit, small_store, space_file
 from benchmarks.searching.watch import Block, Watch, block, resident
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.server import start_ui
 from dtsinn.registry.tracking import connect
+from dtsinn.registry.ui import start_ui
 from dtsinn.search.cluster import ray_session, trials_that_fit
 from dtsinn.search.driver import Driver
 from dtsinn.search.plan import SearchPlan

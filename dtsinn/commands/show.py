@@ -22,7 +22,7 @@ def ui(
     debug: Debug = False,
 ) -> None:
     """Show this workspace in the MLflow UI on 127.0.0.1, until Ctrl-C."""
-    from dtsinn.registry.server import ui as show
+    from dtsinn.registry.ui import ui as show
 
     show(
         Workspace(workspace),

@@ -11,7 +11,7 @@ import pytest
 
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.server import start_ui, ui
+from dtsinn.registry.ui import start_ui, ui
 
 
 def status(url, host=None):
@@ -33,7 +33,7 @@ def page(workspace):
     code = (
         "import sys; from pathlib import Path\n"
         "from dtsinn.core.workspace import Workspace\n"
-        "from dtsinn.registry.server import ui\n"
+        "from dtsinn.registry.ui import ui\n"
         "ui(Workspace(Path(sys.argv[1])), int(sys.argv[2]), announce=print)\n"
     )
     command = [sys.executable, "-c", code, str(workspace.root), str(port)]
