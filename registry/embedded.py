@@ -11,6 +11,7 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.names import told_as, without_secrets
+from dtsinn.registry.postgres import with_driver
 
 LOCK_WAIT_s = 300
 """Longest wait for another process that makes the database or begins a run."""
@@ -20,7 +21,7 @@ SCHEMES = ("sqlite", "postgresql", "mysql", "http", "https")
 
 def tracking_uri(workspace: Workspace) -> str:
     """Where runs are recorded: ``MLFLOW_TRACKING_URI`` when set, else the workspace's SQLite."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or embedded_uri(workspace)
+    return with_driver(os.environ.get("MLFLOW_TRACKING_URI", "")) or embedded_uri(workspace)
 
 
 def embedded_uri(workspace: Workspace) -> str:

@@ -1,4 +1,4 @@
-"""Names that go into MLflow: checked before they reach a path, a URL or a filter."""
+"""Text on its way into MLflow and out of it: names are checked, messages cut and kept secret."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/@+=:-]{0,199}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,49}")
 _WORD = re.compile(r"[a-z0-9]+([._][a-z0-9]+)*")
-_USER_IN_URL = re.compile(r"(?<=://)[^/@\s]+@")
+_USER_IN_URL = re.compile(r"(?<=://)[^/?#\s]*@")
+_PASSWORD_IN_QUERY = re.compile(r"(?<=[?&])(\w*password)=[^&#\s]*", re.I)
 _SECRET = re.compile(r"(password|passwd|secret|credential|api_?key|access_?key|token)$", re.I)
 _RESERVED_ALIAS = re.compile(r"latest|v\d+", re.I)
 
@@ -97,7 +98,12 @@ def without_secrets(key: str, value: object) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
-    return _USER_IN_URL.sub("", str(value))
+    return without_passwords(str(value))
+
+
+def without_passwords(text: str) -> str:
+    """A text without the users and passwords of the URLs in it."""
+    return _PASSWORD_IN_QUERY.sub(r"\1=(hidden)", _USER_IN_URL.sub("", text))
 
 
 @contextmanager
@@ -110,7 +116,10 @@ def told_as(doing: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        text = _USER_IN_URL.sub("", " ".join(str(error).split()))
-        if len(text) > MESSAGE_LENGTH:
-            text = text[: MESSAGE_LENGTH - 3] + "..."
-        raise RunError(f"MLflow failed while {doing}", got=text) from error
+        raise RunError(f"MLflow failed while {doing}", got=brief(error)) from error
+
+
+def brief(error: Exception) -> str:
+    """What an error says, on one line, not too long and without passwords."""
+    text = without_passwords(" ".join(str(error).split()))
+    return text if len(text) <= MESSAGE_LENGTH else text[: MESSAGE_LENGTH - 3] + "..."

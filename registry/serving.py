@@ -23,7 +23,7 @@ from types import FrameType
 
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.registry.environment import SAFE, TELEMETRY_OFF
-from dtsinn.registry.names import without_secrets
+from dtsinn.registry.names import without_passwords
 
 START_LIMIT_s = 120
 STOP_LIMIT_s = 10
@@ -74,7 +74,7 @@ class Served:
         if self.log is None:
             return ""
         lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return without_secrets("log", lines[-1])[:300] if lines else ""
+        return without_passwords(lines[-1])[:300] if lines else ""
 
 
 def start(

@@ -32,6 +32,8 @@ from dtsinn.core.tracker import Point, RunStart, RunStatus
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.embedded import lock, make_database, require_workspace, tracking_uri
 from dtsinn.registry.names import checked_folder, checked_key, told_as, without_secrets
+from dtsinn.registry.postgres import DRIVER, backend_of, held
+from dtsinn.registry.remote import ask
 from dtsinn.registry.view import EXPERIMENT_TAGS, run_page
 
 KEY = "dtsinn.key"
@@ -67,16 +69,22 @@ def connect(workspace: Workspace) -> MlflowTracker:
 
     Raises:
         InputError: The workspace's path cannot stand in a URI.
-        RunError: The database cannot be made or does not answer.
+        RunError: The database cannot be made, or the server does not answer this user.
     """
     uri = tracking_uri(workspace)
     embedded = uri.startswith("sqlite:") and uri.endswith(str(workspace.database.absolute()))
     if embedded:
         make_database(workspace)
     served = uri.startswith(("http:", "https:"))
-    with told_as(f"opening {without_secrets('uri', uri)}"):
+    alone: AbstractContextManager[Any] = nullcontext()
+    if served:
+        ask(uri)
+    elif uri.startswith(f"{DRIVER}:"):
+        alone = held(backend_of(uri))
+    with alone, told_as(f"opening {without_secrets('uri', uri)}"):
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        client.search_experiments(max_results=1)  # an outdated schema or a dead server says so now
+        if not served:
+            client.search_experiments(max_results=1)  # an outdated schema says so now
     return MlflowTracker(
         client,
         uri,

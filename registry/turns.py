@@ -103,11 +103,10 @@ def _locked(workspace: Workspace, patience_s: float) -> Iterator[None]:
 
 
 def _queue(tracker: MlflowTracker, name: str, tag: str, patience_s: float) -> float:
-    """Wait until all lower numbers are gone; returns when the tag was written last."""
+    """Wait until all lower numbers are gone; returns the time before the tag's last write."""
     until = time.monotonic() + patience_s
     while True:  # once, unless others took us for dead
-        mine = _take_number(tracker, name, tag)
-        written = time.monotonic()
+        mine, written = _take_number(tracker, name, tag)
         seen: dict[str, tuple[str, float]] = {}
         while True:
             tags = _tags(tracker, name)
@@ -126,21 +125,27 @@ def _queue(tracker: MlflowTracker, name: str, tag: str, patience_s: float) -> fl
                 holder = _holder(tags[min(before, key=lambda key: _number(tags[key], key))])
                 raise RunError(f"another promotion holds {name}", got=holder)
             if time.monotonic() - written > LEASE_s / 4:  # still here
-                _write(tracker, name, tag, mine)
                 written = time.monotonic()
+                _write(tracker, name, tag, mine)
             time.sleep(POLL_s)
 
 
-def _take_number(tracker: MlflowTracker, name: str, tag: str) -> int:
-    """A number above all others; while it is chosen the tag says 0, and everybody waits."""
+def _take_number(tracker: MlflowTracker, name: str, tag: str) -> tuple[int, float]:
+    """A number above all others, and the time before it was written.
+
+    While it is chosen the tag says 0, and everybody waits. The time is from before, because a
+    write may take long: the others may have taken us for dead when it arrives at last, and that
+    must not look fresh to us.
+    """
     while True:
         begun = time.monotonic()
         _write(tracker, name, tag, 0)
         others = [_number(value, key)[0] for key, value in _tags(tracker, name).items()]
         mine = 1 + max(others, default=0)
-        if time.monotonic() - begun < LEASE_s / 4:
+        written = time.monotonic()
+        if written - begun < LEASE_s / 4:
             _write(tracker, name, tag, mine)
-            return mine
+            return mine, written
 
 
 def _tags(tracker: MlflowTracker, name: str) -> dict[str, str]:

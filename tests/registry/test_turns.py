@@ -1,0 +1,107 @@
+"""One at a time on a server: the bakery over tags, with processes on a real PostgreSQL."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dtsinn.core.errors import RunError
+from dtsinn.core.workspace import Workspace
+from dtsinn.registry import turns
+from dtsinn.registry.tracking import connect
+
+PROCESSES = 4
+TURNS = 10
+SHORT_s = 4.0
+BEGIN = """
+import sys
+from pathlib import Path
+from dtsinn.core.workspace import Workspace
+from dtsinn.registry import turns
+from dtsinn.registry.tracking import connect
+tracker, name = connect(Workspace(Path(sys.argv[1]))), sys.argv[2]
+"""
+COUNT = """
+for _ in range(int(sys.argv[3])):
+    with turns.turn(tracker, name) as held:
+        count = int(tracker.client.get_registered_model(name).tags["count"])
+        held.check()
+        tracker.client.set_registered_model_tag(name, "count", str(count + 1))
+"""
+HOLD = """
+turns.LEASE_s = float(sys.argv[3])
+with turns.turn(tracker, name):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def database(postgres_session):
+    return postgres_session.database()
+
+
+@pytest.fixture
+def tracker(database, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
+    tracker = connect(Workspace(tmp_path / "here"))
+    assert tracker.workspace is None  # so it is the bakery, not a lock on a file
+    return tracker
+
+
+@pytest.fixture
+def run(tmp_path):
+    jobs = []
+
+    def run_one(code, *words):
+        command = [sys.executable, "-c", BEGIN + code, str(tmp_path / "here"), *map(str, words)]
+        pipe = subprocess.PIPE
+        jobs.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True))
+        return jobs[-1]
+
+    yield run_one
+    for job in jobs:
+        job.kill()
+        job.communicate()
+
+
+def waiting(tracker, name):
+    tags = tracker.client.get_registered_model(name).tags
+    return [key for key in tags if key.startswith(turns.TURN)]
+
+
+def test_no_step_of_four_processes_is_lost(tracker, run):
+    tracker.client.create_registered_model("sum", tags={"count": "0"})
+    jobs = [run(COUNT, "sum", TURNS) for _ in range(PROCESSES)]
+    assert [job.wait(120) for job in jobs] == [0] * PROCESSES
+    assert tracker.client.get_registered_model("sum").tags == {"count": str(PROCESSES * TURNS)}
+
+
+def test_who_is_killed_with_the_turn_is_passed_over(tracker, run, monkeypatch):
+    monkeypatch.setattr(turns, "LEASE_s", SHORT_s)
+    tracker.client.create_registered_model("dead")
+    job = run(HOLD, "dead", SHORT_s)
+    assert job.stdout.readline() == "held\n"
+    (left,) = waiting(tracker, "dead")
+    told = f"another promotion holds dead; got process {job.pid}"
+    with pytest.raises(RunError, match=told), turns.turn(tracker, "dead", patience_s=0):
+        pass
+    assert waiting(tracker, "dead") == [left]
+    job.kill()
+    job.wait(30)
+    begun = time.monotonic()
+    with turns.turn(tracker, "dead") as held:
+        assert SHORT_s < time.monotonic() - begun < 4 * SHORT_s
+        held.check()
+        assert waiting(tracker, "dead") == [held.tag]
+    assert waiting(tracker, "dead") == []
+
+
+def test_a_holder_that_others_took_for_dead_is_told(tracker):
+    tracker.client.create_registered_model("slow")
+    with turns.turn(tracker, "slow") as held:
+        held.check()
+        tracker.client.delete_registered_model_tag("slow", held.tag)
+        with pytest.raises(turns.TurnLostError, match="the turn to promote slow was lost"):
+            held.check()
