@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: env demo test test-all check bench bench-quality bench-search bench-faults \
-	bench-efficiency bench-registry
+	bench-efficiency bench-registry bench-postgres
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make bench-quality  every method with the same search and seeds, about an hour"
 	@echo "make bench-search   what searching costs beside training, and with 5,000 trials"
 	@echo "make bench-faults   30 random kills of searches, and what is left of them"
+	@echo "make bench-postgres  200 searches that report at once to a server, a minute"
 	@echo "make bench-efficiency  how soon searches get there, simulated on kept curves, minutes"
 	@echo "make bench-registry  what the gate lets through, what promotion takes, and 30 kills of it"
 	@echo "make env       only make .venv"
@@ -53,6 +54,9 @@ bench-search: env
 
 bench-faults: env
 	$(BIN)/python -m benchmarks.searching faults
+
+bench-postgres: env
+	$(BIN)/python -m benchmarks.reports
 
 bench-efficiency: env
 	$(BIN)/python -m benchmarks.efficiency simulate

@@ -39,6 +39,7 @@ COMMANDS = [
     "promote",
     "rollback",
     "ui",
+    "server",
     "demo",
     "registry",
 ]

@@ -1,7 +1,8 @@
-"""Commands that show: the MLflow UI, and the demo of the whole road."""
+"""Commands that show: MLflow for one person and for a team, and the demo of the whole road."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,6 +30,70 @@ def ui(
         port,
         announce=lambda url: terminal.say(f"{url}   (Ctrl-C ends it)", quiet=quiet),
         open_browser=browser,
+    )
+
+
+@app.command(epilog="Example: dtsinn server --artifacts s3://pet/runs --allowed-host pet.lab:5000")
+def server(
+    artifacts: Annotated[
+        str,
+        typer.Option(
+            metavar="URL", envvar="DTSINN_ARTIFACTS", help="s3://BUCKET/PREFIX or a folder."
+        ),
+    ] = "",
+    backend: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            envvar="DTSINN_BACKEND",
+            help="postgresql://USER:PASSWORD@HOST/DATABASE; everybody on the machine can read "
+            "a command line, so prefer the variable.",
+        ),
+    ] = "",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 5000,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:PORT]",
+            help="A name that clients call it by, besides the address; may be repeated.",
+        ),
+    ] = None,
+    admin_password_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Password of the user admin, for the first start; or DTSINN_ADMIN_PASSWORD.",
+        ),
+    ] = None,
+    no_auth: Annotated[
+        bool, typer.Option("--no-auth", help="Ask for no passwords; on 127.0.0.1 only.")
+    ] = False,
+    upgrade: Annotated[
+        bool,
+        typer.Option("--upgrade", help="Bring the tables of an older MLflow up to date first."),
+    ] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Serve MLflow to a team, from PostgreSQL and a bucket, until Ctrl-C or SIGTERM."""
+    from dtsinn.registry.access import given_password
+    from dtsinn.registry.server import TeamServer, serve
+
+    order = TeamServer(
+        backend=backend,
+        artifacts=artifacts,
+        host=host,
+        port=port,
+        allowed_hosts=tuple(allowed_host or ()),
+        admin_password="" if no_auth else given_password(admin_password_file),
+        auth=not no_auth,
+        upgrade=upgrade,
+    )
+    serve(
+        order,
+        announce=lambda url: terminal.say(f"{url}   (Ctrl-C ends it)", quiet=quiet),
+        note=terminal.note,
     )
 
 

@@ -1,0 +1,435 @@
+"""The server of a team: real PostgreSQL, real S3, real processes, and passwords."""
+
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import psutil
+import psycopg
+import pytest
+import sqlalchemy
+from alembic import command
+from mlflow.exceptions import MlflowException
+from mlflow.store.db.utils import InitialBase, _get_alembic_config
+from sqlalchemy import make_url
+
+from benchmarks.postgres import PASSWORD as DATABASE_PASSWORD
+from benchmarks.postgres import QUOTED
+from benchmarks.reports import Load, flood
+from benchmarks.s3 import BUCKET
+from dtsinn.core.errors import InputError, RunError
+from dtsinn.core.workspace import Workspace
+from dtsinn.registry.access import ADMIN, given_password, is_loopback
+from dtsinn.registry.gate.config import GateConfig
+from dtsinn.registry.postgres import backend_of, held
+from dtsinn.registry.promotion import promote
+from dtsinn.registry.references import resolve
+from dtsinn.registry.server import TeamServer, serve
+from dtsinn.registry.tracking import connect
+from dtsinn.registry.versions import find_alias, list_models
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PASSWORD = "correct horse % battery"
+ANNAS = "annas own password"
+NAME = "pet.example"
+PREFIX = "team/runs"
+CONFIG = GateConfig(suite=None)
+
+
+@dataclass
+class Team:
+    """A running ``dtsinn server``."""
+
+    job: subprocess.Popen
+    url: str
+    log: Path
+    database: str
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def ask(self, path, user=ADMIN, password=PASSWORD, host=None, body=None):
+        """Status and answer of one request; without a user, without a password."""
+        headers = {"Host": host or f"127.0.0.1:{self.port}", "Content-Type": "application/json"}
+        if user:
+            login = base64.b64encode(f"{user}:{password}".encode()).decode()
+            headers["Authorization"] = f"Basic {login}"
+        data = json.dumps(body).encode() if body else None
+        request = urllib.request.Request(f"{self.url}{path}", data, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read()
+
+    def family(self):
+        """The command and all its children."""
+        me = psutil.Process(self.job.pid)
+        return [me, *me.children(recursive=True)]
+
+
+def start(database, folder, *options, **environment) -> Team:
+    """``dtsinn server`` as it is typed, once it says its address."""
+    log = folder / "server.log"
+    command = [sys.executable, "-m", "dtsinn.cli", "server", "--port", "0", *options]
+    plain = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+    settings = plain | {"DTSINN_BACKEND": database} | environment
+    with log.open("wb") as err:
+        job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=err, env=settings)
+    said = job.stdout.readline().decode()
+    assert said.startswith("http://127.0.0.1:"), log.read_text()[-2000:]
+    return Team(job, said.split()[0], log, database)
+
+
+def stop(team: Team, sign: signal.Signals) -> None:
+    """End it, and see that nothing of it is left."""
+    family = team.family()
+    assert len(family) >= 2
+    team.job.send_signal(sign)
+    with team.job.stdout:
+        assert team.job.wait(60) == 0
+    assert psutil.wait_procs(family, 10)[1] == []
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", team.port)) != 0
+
+
+@pytest.fixture(scope="module")
+def secret(tmp_path_factory):
+    """The admin's password in a file that nobody else can read."""
+    path = tmp_path_factory.mktemp("secret") / "admin"
+    path.touch(mode=0o600)
+    path.write_text(f"{PASSWORD}\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def team(postgres_session, s3_session, secret, tmp_path_factory):
+    team = start(
+        postgres_session.database(), tmp_path_factory.mktemp("team"),
+        "--artifacts", s3_session.url(PREFIX), "--allowed-host", NAME,
+        "--admin-password-file", str(secret), **s3_session.environment,
+    )  # fmt: skip
+    try:
+        yield team
+    finally:
+        stop(team, signal.SIGTERM)
+
+
+@pytest.fixture
+def member(team, monkeypatch):
+    """Lets this process speak to the server as one of its users."""
+
+    def let_in(user=ADMIN, password=PASSWORD):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", team.url)
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", user)
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
+
+    let_in()
+    return let_in
+
+
+@pytest.fixture
+def tracker(member, tmp_path):
+    return connect(Workspace(tmp_path / "here"))
+
+
+def test_a_model_lives_on_the_server(
+    tracker, member, team, registered, packages, store, s3_session, tmp_path
+):
+    first = registered(packages.weak)
+    assert registered(packages.weak) == first
+    there = Workspace(tmp_path / "another machine")
+    assert promote(tracker, there, first, store, CONFIG).verdict == "passed"
+    assert list_models(tracker)[0].tags["gate.verdict"] == "promoted"
+
+    # Anna owns none of it, and works on all of it.
+    made = team.ask("/api/2.0/mlflow/users/create", body={"username": "anna", "password": ANNAS})
+    assert made[0] == 200
+    member("anna", ANNAS)
+    champion = f"models:/{first.name}@champion"
+    for ref in (champion, "best", f"run:{first.run_key}"):
+        assert resolve(ref, there).path == there.packages / first.digest
+    loaded = mlflow.pyfunc.load_model(champion)
+    tracers = loaded.predict(next(store.subjects("gate")).mixture_NTYX)
+    assert tracers.shape[1:3] == (2, 6)
+    second = registered(packages.strong)
+    assert promote(tracker, there, second, store, CONFIG).verdict == "passed"
+    assert find_alias(tracker, first.name, "champion").version == second.version
+    assert find_alias(tracker, first.name, "previous").version == first.version
+    with pytest.raises(MlflowException, match="Permission denied"):
+        tracker.client.delete_registered_model(first.name)
+    assert len(list_models(tracker)) == 2
+
+    files = s3_session.files()
+    kept = {files.cat_file(path) for path in files.find(f"{BUCKET}/{PREFIX}")}
+    for package in (packages.weak, packages.strong):
+        assert (package / "weights.safetensors").read_bytes() in kept
+    assert not (tmp_path / "here").exists()
+
+
+def test_nobody_gets_in_without_a_password(team):
+    for path in (
+        "/",
+        "/api/2.0/mlflow/experiments/search?max_results=1",
+        "/ajax-api/2.0/mlflow/experiments/search?max_results=1",
+        "/api/2.0/mlflow-artifacts/artifacts",
+        "/api/2.0/mlflow/users/current",
+        "/graphql",
+    ):
+        assert team.ask(path, user=None)[0] == 401, path
+        assert team.ask(path, password=f"{PASSWORD}?")[0] == 401, path
+    assert team.ask("/", password="password1234")[0] == 401
+    asked = "/api/2.0/mlflow/experiments/search?max_results=1"
+    assert team.ask(asked)[0] == 200
+    assert team.ask(asked, host=NAME)[0] == 200
+    for host in ("evil.example", f"{NAME}.evil.example", f"evil.{NAME}", "192.168.0.7:5000"):
+        assert team.ask(asked, host=host)[0] == 403, host
+
+
+def test_no_secret_stands_where_others_look_and_no_jobs_run(team, s3_session):
+    hidden = (PASSWORD, QUOTED, DATABASE_PASSWORD, s3_session.environment["AWS_SECRET_ACCESS_KEY"])
+    lines = [" ".join(process.cmdline()) for process in team.family()]
+    assert any("uvicorn" in line for line in lines)
+    assert not any("mlflow.server.jobs" in line for line in lines)
+    for text in (*lines, team.log.read_text()):
+        assert not any(word in text for word in hidden)
+
+
+def test_who_is_not_let_in_reads_why_in_one_line(team, member, tmp_path, monkeypatch):
+    place = Workspace(tmp_path / "here")
+    member(password="not the right one")
+    done = subprocess.run(
+        [sys.executable, "-m", "dtsinn.cli", "models"], capture_output=True, text=True
+    )
+    told = f"dtsinn: the tracking server {team.url} refuses this user or password; try MLFLOW_"
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(told)
+    assert done.stderr.count("\n") == 1
+    for name in ("USERNAME", "PASSWORD"):
+        monkeypatch.delenv(f"MLFLOW_TRACKING_{name}")
+    with pytest.raises(RunError, match="asks for a user and a password"):
+        connect(place)
+    member()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", team.url.replace("127.0.0.1", "127.0.0.2"))
+    with pytest.raises(RunError, match=r"does not answer; got Connection refused; try MLFLOW_"):
+        connect(place)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", team.url.replace("127.0.0.1", "127.1"))
+    with pytest.raises(RunError, match=r"refuses.*--allowed-host"):
+        connect(place)
+    assert not place.root.exists()
+
+
+def test_what_is_no_mlflow_is_told_apart(s3, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", s3.endpoint)
+    with pytest.raises(RunError, match="answers, but not as MLflow does; got status"):
+        connect(Workspace(tmp_path / "here"))
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        Load(name="few", writers=40, processes=2, reports=2, metrics=2, tellings=2),
+        pytest.param(Load(name="many", writers=200, tellings=2), marks=pytest.mark.slow),
+    ],
+    ids=lambda load: f"{load.writers} writers",
+)
+def test_concurrent_reports_are_all_there_once(load, team, member, tmp_path):
+    outcome = flood(load, tmp_path, team.database)
+    assert (outcome.lost, outcome.doubled) == (0, 0)
+    assert outcome.rows == load.writers * load.reports * load.metrics
+    assert outcome.runs == load.writers
+
+
+@pytest.mark.slow
+def test_it_comes_back_with_everything_and_ends_whole(postgres, s3, tmp_path):
+    """Ended by either signal; the second start needs no password, and changes none."""
+    words = ("--artifacts", s3.url("again"))
+    first = start(postgres, tmp_path, *words, DTSINN_ADMIN_PASSWORD=PASSWORD)
+    try:
+        asked = "/api/2.0/mlflow/experiments/create"
+        assert first.ask(asked, body={"name": "kept"})[0] == 200
+    finally:
+        stop(first, signal.SIGTERM)
+    second = start(postgres, tmp_path, *words, DTSINN_ADMIN_PASSWORD=ANNAS)
+    try:
+        found = "/api/2.0/mlflow/experiments/get-by-name?experiment_name=kept"
+        assert second.ask(found)[0] == 200
+        assert second.ask(found, password=ANNAS)[0] == 401
+        assert "another password since an earlier start" in second.log.read_text()
+    finally:
+        stop(second, signal.SIGINT)
+
+
+@pytest.mark.slow
+def test_an_end_while_it_starts_leaves_nothing(postgres, s3, tmp_path):
+    words = [sys.executable, "-m", "dtsinn.cli", "server", "--no-auth", "--port", "0"]
+    settings = os.environ | {"DTSINN_BACKEND": postgres, "DTSINN_ARTIFACTS": str(tmp_path / "kept")}
+    with (tmp_path / "log").open("wb") as log:
+        job = subprocess.Popen(words, env=settings, stdout=subprocess.PIPE, stderr=log)
+    me = psutil.Process(job.pid)
+    while not (children := me.children(recursive=True)):
+        assert job.poll() is None
+    job.send_signal(signal.SIGTERM)
+    out, _ = job.communicate(timeout=60)
+    assert (job.returncode, out) == (0, b"")
+    assert psutil.wait_procs(children, 10)[1] == []
+
+
+def test_the_tables_of_an_older_mlflow_are_brought_up_to_date_when_asked(
+    postgres, tmp_path, monkeypatch
+):
+    """Its first revisions, with a row, as MLflow's own migrations made them."""
+    url = backend_of(postgres)
+    engine = sqlalchemy.create_engine(url)
+    InitialBase.metadata.create_all(engine)
+    with engine.begin() as connection:
+        config = _get_alembic_config("")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "728d730b5ebd")
+        old = "INSERT INTO experiments (name, lifecycle_stage) VALUES ('old', 'active')"
+        connection.execute(sqlalchemy.text(old))
+    engine.dispose()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", postgres)
+    with pytest.raises(InputError, match=r"of an older MLflow; .*dtsinn server --upgrade"):
+        connect(Workspace(tmp_path))
+    with held(url, upgrade=True):
+        pass
+    found = connect(Workspace(tmp_path)).client.get_experiment_by_name("old")
+    assert found.lifecycle_stage == "active"
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("UPDATE alembic_version SET version_num = 'future'"))
+    engine.dispose()
+    with pytest.raises(InputError, match=r"of another MLflow; got future"), held(url, upgrade=True):
+        pass
+
+
+@pytest.fixture
+def order(postgres, s3):
+    """Changes one thing of a server that would start, and has it refused."""
+
+    def refuse(message, **changes):
+        wanted = {"backend": postgres, "artifacts": s3.url("a"), "admin_password": PASSWORD}
+        before = psutil.Process().children(recursive=True)
+        with pytest.raises(InputError, match=message) as told:
+            serve(TeamServer(**({**wanted, "port": 0} | changes)), announce=print, note=print)
+        assert "\n" not in str(told.value)
+        assert QUOTED not in str(told.value)
+        assert psutil.Process().children(recursive=True) == before
+
+    return refuse
+
+
+NO_DATABASE = {
+    "": r"no database for the server; wanted postgresql://.*; try DTSINN_BACKEND=",
+    "sqlite:///here.db": r"got sqlite:///here.db; wanted postgresql://.*; try dtsinn ui",
+    "postgresql://u:hush@127.0.0.1:1/db": r"db on 127.0.0.1:1 cannot be used; got .*refused",
+    "postgresql://u:hush@there.invalid/db": r"db on there.invalid cannot be used; got .*resolve",
+}
+
+
+@pytest.mark.parametrize("url", NO_DATABASE)
+def test_a_wrong_database_is_refused(order, url):
+    order(NO_DATABASE[url], backend=url)
+
+
+def test_a_wrong_password_or_name_of_the_database_is_refused(order, postgres_session):
+    order("password authentication failed", backend=postgres_session.url("db0", "wrong"))
+    order('database "missing" does not exist', backend=postgres_session.url("missing"))
+    owner = postgres_session.admin
+    name = make_url(postgres_session.database()).database
+    with psycopg.connect(owner, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {name} OWNER TO postgres".encode())
+    order("may make no tables .*; try ALTER DATABASE", backend=postgres_session.url(name))
+
+
+def test_a_wrong_place_for_artifacts_is_refused(order, s3, tmp_path, monkeypatch):
+    order("got nothing; wanted s3://BUCKET/PREFIX or an absolute folder", artifacts="")
+    order("got runs; wanted s3://", artifacts="runs")
+    order("there is no bucket missing; try making it", artifacts="s3://missing/a")
+    (tmp_path / "file").touch()
+    order("cannot be written; got", artifacts=str(tmp_path / "file" / "a"))
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    order("bucket bucket cannot be written; got .*SignatureDoesNotMatch", artifacts=s3.url("a"))
+    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", "http://127.0.0.1:1")
+    order("got Could not connect.*; try MLFLOW_S3_ENDPOINT_URL", artifacts=s3.url("a"))
+
+
+def test_a_wrong_address_is_refused(order):
+    for host in ("0.0.0.0", "::", socket.gethostname()):
+        if host == socket.gethostname() and is_loopback(host):
+            continue
+        order("change everything without a password", host=host, auth=False, allowed_hosts=(NAME,))
+    order("clients call it by a name; try --allowed-host", host="0.0.0.0")
+    order("no address 'nowhere.invalid'", host="nowhere.invalid")
+    order("--allowed-host; got '\\*'", allowed_hosts=("*",))
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        order(f"port {taken} cannot be used on 127.0.0.1; got Address already", port=taken)
+
+
+def test_the_first_start_needs_a_password_that_others_cannot_read(order, tmp_path, monkeypatch):
+    order("nobody has a password yet.*; try DTSINN_ADMIN_PASSWORD", admin_password="")
+    assert given_password(None) == ""
+    path = tmp_path / "secret"
+    path.write_text(f"{PASSWORD}\n")
+    path.chmod(0o640)
+    with pytest.raises(InputError, match=r"others can read .*; try chmod 600"):
+        given_password(path)
+    path.chmod(0o600)
+    assert given_password(path) == PASSWORD
+    for wrong in ("short", "two\nlines of it", "nicht für jeden", ""):
+        path.write_text(wrong)
+        with pytest.raises(InputError, match="at least 12, printable ASCII"):
+            given_password(path)
+    monkeypatch.setenv("DTSINN_ADMIN_PASSWORD", "password1234")
+    with pytest.raises(InputError, match="the one that everybody knows"):
+        given_password(None)
+    with pytest.raises(InputError, match="cannot be read; got No such file"):
+        given_password(tmp_path / "missing")
+
+
+def test_what_the_extra_brings_is_named_when_it_is_missing(tmp_path):
+    """An installation without them: links to all that is installed here, but for these."""
+    installed = Path(sysconfig.get_paths()["purelib"])
+    for path in installed.iterdir():
+        if not path.name.startswith(("psycopg", "boto3", "flask_wtf")):
+            (tmp_path / path.name).symlink_to(path)
+    code = """
+from dtsinn.core.errors import InputError
+from dtsinn.registry.access import basic_auth
+from dtsinn.registry.artifacts import check_destination
+from dtsinn.registry.postgres import backend_of
+for ask in (
+    lambda: backend_of("postgresql://u@h/d"),
+    lambda: check_destination("s3://bucket/a"),
+    lambda: basic_auth("", "").__enter__(),
+):
+    try:
+        ask()
+    except InputError as error:
+        print(error)
+"""
+    path = f"{ROOT}{os.pathsep}{tmp_path}"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path},
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [
+        f'{what} is not installed; try pip install "dtsinn[server]"'
+        for what in ("psycopg", "boto3", "Flask-WTF")
+    ], done.stderr
