@@ -178,6 +178,42 @@ def test_a_model_lives_on_the_server(
     for package in (packages.weak, packages.strong):
         assert (package / "weights.safetensors").read_bytes() in kept
     assert not (tmp_path / "here").exists()
+    member()
+    tracker.client.delete_registered_model(first.name)
+    assert list_models(tracker) == []
+
+
+@pytest.mark.slow
+def test_a_search_lands_on_the_server_also_after_a_wrong_password(
+    team, member, small_path, tmp_path
+):
+    (tmp_path / "space.yaml").write_text(
+        "{base: default, fixed: {steps: 20, validate_every: 20, model.width: 8},"
+        " parameters: {model.blocks: {choice: [1, 2]}}}"
+    )
+    (tmp_path / "gate.yaml").write_text("suite: null\n")
+
+    def dtsinn(*words):
+        command = [sys.executable, "-m", "dtsinn.cli", *words, "--workspace", "here"]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=240)
+
+    search = [
+        "search", str(small_path), "--space", "space.yaml", "--gate", "gate.yaml",
+        "--name", "first", "--trials", "2", "--concurrent", "1",
+    ]  # fmt: skip
+    member(password="not the right one")
+    kept = dtsinn(*search)
+    assert "2 finished" in kept.stdout, kept.stderr
+    told = [line for line in kept.stderr.splitlines() if "refuses this user or password" in line]
+    assert told[0].startswith("tracking failed, kept for later: the tracking server http://")
+    member()
+    done = dtsinn(*search, "--resume")
+    assert "passes the gate against halved mixture" in done.stdout, done.stdout + done.stderr
+    runs = connect(Workspace(tmp_path / "here")).search("tags.`dtsinn.key` LIKE 'first%'")
+    assert sorted(run.info.status for run in runs) == ["FINISHED"] * 3
+    out = dtsinn("export", "best", "--out", "mine")
+    assert (out.returncode, (tmp_path / "mine" / "model.onnx").is_file()) == (0, True), out.stderr
+    assert not (tmp_path / "here" / "mlflow.db").exists()
 
 
 def test_nobody_gets_in_without_a_password(team):
@@ -280,8 +316,9 @@ def test_an_end_while_it_starts_leaves_nothing(postgres, s3, tmp_path):
     with (tmp_path / "log").open("wb") as log:
         job = subprocess.Popen(words, env=settings, stdout=subprocess.PIPE, stderr=log)
     me = psutil.Process(job.pid)
-    while not (children := me.children(recursive=True)):
-        assert job.poll() is None
+    while not any("--allowed-hosts" in child.cmdline() for child in me.children()):
+        assert psutil.wait_procs([me], 0.05)[1] == [me]
+    children = me.children(recursive=True)
     job.send_signal(signal.SIGTERM)
     out, _ = job.communicate(timeout=60)
     assert (job.returncode, out) == (0, b"")
