@@ -8,6 +8,7 @@ without passwords.
 from __future__ import annotations
 
 import base64
+import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -122,7 +123,8 @@ def started(
                 "--cors-allowed-origins": ",".join(allowed_origins(hosts)),
             } | ({"--app-name": "basic-auth"} if order.auth else {})
             words = [word for pair in options.items() for word in pair]
-            secrets = {**CONNECTIONS, **settings, "MLFLOW_BACKEND_STORE_URI": uri}
+            pool = {name: os.environ.get(name, number) for name, number in CONNECTIONS.items()}
+            secrets = {**pool, **settings, "MLFLOW_BACKEND_STORE_URI": uri}
             served = serving.start(
                 "the server", order.host, port, [*words, "--serve-artifacts"], secrets, log
             )
