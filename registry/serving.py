@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -99,23 +100,46 @@ def start(
         RunError: MLflow did not start; nothing of it is left.
     """
     places = ["--host", host, "--port", str(port), "--workers", "1", "--x-frame-options", "DENY"]
-    with contextlib.ExitStack() as stack:
-        out = stack.enter_context(log.open("wb")) if log else 2  # standard error's descriptor
-        process = subprocess.Popen(  # noqa: S603 (our own interpreter and arguments)
-            [sys.executable, "-m", "mlflow", "server", *places, *options],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            env={**_environment(), **secrets},
-            start_new_session=True,  # so that it ends as a whole group
-        )
-    served = Served(what, url_of(reachable(host), port), process, log)
+    served = None
     try:
+        with contextlib.ExitStack() as stack:
+            out = stack.enter_context(log.open("wb")) if log else 2  # standard error's descriptor
+            stack.enter_context(_signals_held_back())  # or one would lose the child that it made
+            process = subprocess.Popen(  # noqa: S603 (our own interpreter and arguments)
+                [sys.executable, "-m", "mlflow", "server", *places, *options],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env={**_environment(), **secrets},
+                start_new_session=True,  # so that it ends as a whole group
+            )
+            served = Served(what, url_of(reachable(host), port), process, log)
         _wait_until_up(served)
     except BaseException:
-        served.stop()
+        if served:
+            served.stop()
         raise
     return served
+
+
+@contextlib.contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Signals that come inside the block are handled after it; in the main thread, as ever."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {sign: signal.getsignal(sign) for sign in _ENDS}
+    before = {sign: handler for sign, handler in before.items() if callable(handler)}
+    for sign in before:
+        signal.signal(sign, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 @contextlib.contextmanager
