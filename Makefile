@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: env demo test test-all check bench bench-quality bench-search bench-faults \
-	bench-efficiency bench-registry bench-postgres
+	bench-efficiency bench-registry bench-postgres browser screenshots
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,8 @@ help:
 	@echo "make bench-postgres  200 searches that report at once to a server, a minute"
 	@echo "make bench-efficiency  how soon searches get there, simulated on kept curves, minutes"
 	@echo "make bench-registry  what the gate lets through, what promotion takes, and 30 kills of it"
+	@echo "make browser   Chromium from the distribution, for the tests of MLflow's page (as root)"
+	@echo "make screenshots  of MLflow's page, for the documentation"
 	@echo "make env       only make .venv"
 
 env: .venv/made
@@ -60,6 +62,12 @@ bench-postgres: env
 
 bench-efficiency: env
 	$(BIN)/python -m benchmarks.efficiency simulate
+
+browser:
+	apt-get install --yes --no-install-recommends chromium
+
+screenshots: env
+	SCREENSHOTS=docs/images $(BIN)/pytest tests/integration/test_browser.py
 
 bench-registry: env
 	$(BIN)/python -m benchmarks.promoting

@@ -88,6 +88,7 @@ def register(
             source=model.artifact_location,
             run_id=run_id,
             tags=described | {LOGGED_MODEL: model.model_id},
+            description=_described(info, run_key),
             model_id=model.model_id,
         )
     return get_version(tracker, chosen, int(made.version))
@@ -149,6 +150,19 @@ def _signature(frames: int) -> ModelSignature:
     return ModelSignature(
         inputs=Schema([TensorSpec(f4, (-1, frames, -1, -1))]),
         outputs=Schema([TensorSpec(f4, (-1, 2, frames, -1, -1))]),
+    )
+
+
+def _described(info: SeparatorInfo, run_key: str) -> str:
+    """A version in a sentence."""
+    lineage = info.lineage
+    psnr = info.metrics.get("val_psnr")
+    of = f"trial {run_key} of search {lineage.search}" if lineage.search else f"run {run_key}"
+    return (
+        f"Separator {info.model.kind} for {' then '.join(t.upper() for t in info.tracers)}, "
+        f"protocol {info.protocol}: {of}, trained on {Path(lineage.store_path).name}"
+        + (f"; {psnr:.2f} dB on its val subjects" if psnr is not None else "")
+        + ". The gate's verdict is in the tags gate.*."
     )
 
 

@@ -16,6 +16,7 @@ from dtsinn.registry import serving
 from dtsinn.registry.embedded import embedded_uri, require_workspace
 from dtsinn.registry.names import without_secrets
 from dtsinn.registry.tracking import UI_PORT, connect
+from dtsinn.registry.view import front_page
 
 HOST = "127.0.0.1"
 
@@ -32,7 +33,7 @@ def ui(
     Args:
         workspace: What is shown; it must exist.
         port: 0 takes a free one.
-        announce: Told the page's address once it answers.
+        announce: Told the address of the latest runs once the page answers.
         open_browser: Open the page in the user's browser.
 
     Raises:
@@ -42,9 +43,10 @@ def ui(
     with serving.until_signalled():
         page = start_ui(workspace, port)
         try:
-            announce(page.url)
+            front = page.url + front_page(connect(workspace).client)
+            announce(front)
             if open_browser:
-                webbrowser.open(page.url)
+                webbrowser.open(front)
             page.run()
         finally:
             page.stop()

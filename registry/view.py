@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 
+from mlflow import MlflowClient
+
 KIND_TAG = {"mlflow.experimentKind": "custom_model_development"}
 NAME = "dtsinn"
 """Of the view."""
@@ -20,6 +22,8 @@ COLUMNS = (
     "attributes.`Models`",
 )
 """Beside name, time and duration."""
+LOOK_AT = 50
+"""Experiments among which one of ours is looked for (uncited)."""
 _STATE = {
     "selectedColumns": COLUMNS,
     "searchFilter": "",
@@ -31,8 +35,18 @@ _STATE = {
     "modelVersionFilter": "All Runs",
 }
 
-EXPERIMENT_TAGS = KIND_TAG | {f"mlflow.sharedViewState.{NAME}": json.dumps(_STATE)}
+VIEW_TAG = f"mlflow.sharedViewState.{NAME}"
+EXPERIMENT_TAGS = KIND_TAG | {VIEW_TAG: json.dumps(_STATE)}
 """Of every experiment."""
+
+
+def front_page(client: MlflowClient) -> str:
+    """Path of the runs that people want to see first: of the latest experiment of ours."""
+    newest = ["last_update_time DESC"]
+    for experiment in client.search_experiments(max_results=LOOK_AT, order_by=newest):
+        if VIEW_TAG in experiment.tags:
+            return runs_page(experiment.experiment_id)
+    return "/"
 
 
 def runs_page(experiment: str) -> str:

@@ -57,7 +57,9 @@ def shot(browser_page: Page) -> Callable[[str], None]:
     def take(name: str) -> None:
         if folder:
             browser_page.wait_for_timeout(SETTLED_ms)
-            browser_page.screenshot(path=Path(folder) / f"mlflow-{name}.png")
+            path = browser_page.get_by_text("Path: file")  # of this machine
+            file = Path(folder) / f"mlflow-{name}.png"
+            browser_page.screenshot(path=file, mask=[path], mask_color="#ffffff")
 
     return take
 
@@ -75,7 +77,8 @@ def test_the_page_shows_the_search_and_its_trials(
     for column in ("best_psnr", "dtsinn.status", "reason", "Description", "Models"):
         expect(page.get_by_role("columnheader", name=column).first).to_be_attached()
     row = page.get_by_role("row").filter(has=search)
-    expect(row).to_contain_text(f"{done.found.search.best_psnr:.2f}"[:-1])
+    best = f"{done.found.search.best_psnr:.3f}"[:-1]  # the table shows more digits
+    expect(page.get_by_text(best).first).to_be_attached()
     row.get_by_role("button").first.click()  # opens its children
     for trial in range(done.plan.trials):
         expect(page.get_by_role("link", name=f"trial-{trial:03d}", exact=True)).to_be_visible()
@@ -116,8 +119,10 @@ def test_the_best_trial_shows_curves_and_pictures(browser_page: Page, done: Done
 def test_the_registry_shows_the_champion(browser_page: Page, done: Done, shot) -> None:
     page = browser_page
     page.get_by_role("link", name="Model registry").click()
+    page.get_by_role("button", name="Try it now").click()  # what is new in MLflow's registry
     page.get_by_role("link", name=done.found.version.name).click()
     expect(page.get_by_text("@ champion")).to_be_visible()
     page.get_by_role("link", name="Version 1").click()
-    expect(page.get_by_text("gate.interval")).to_be_visible()
+    expect(page.get_by_text("gate.interval")).to_be_attached()
+    expect(page.get_by_text(f"of search {done.plan.name}")).to_be_visible()
     shot("champion")

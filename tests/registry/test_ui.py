@@ -80,7 +80,10 @@ def test_serves_this_machine_only_until_sigterm(begin, tracker, workspace, page,
 
     job.terminate()
     out, err = job.communicate(timeout=30)
-    assert (job.returncode, out, err) == (0, f"http://127.0.0.1:{port}\n".encode(), b"")
+    told = out.decode()
+    assert (job.returncode, err) == (0, b"")
+    assert told.startswith(f"http://127.0.0.1:{port}/#/experiments/1/runs?workflowType=machine_")
+    assert told.count("\n") == 1
     with pytest.raises(OSError, match="refused"):
         status(f"{url}/health")
 
