@@ -11,12 +11,12 @@ import torch
 import typer
 from rich.console import Console
 
-from benchmarks.promoting import kills, power, seconds
+from benchmarks.promoting import kills, page, power, seconds
 from benchmarks.report import Result, show, write
 from dtsinn.core.errors import InputError
 from dtsinn.registry import environment
 
-NAMES = (seconds.NAME, kills.NAME, power.NAME)
+NAMES = (seconds.NAME, page.NAME, kills.NAME, power.NAME)
 RESULTS = Path(__file__).parent.parent / "results"
 
 console = Console(highlight=False, soft_wrap=True)
@@ -30,6 +30,7 @@ def main(
     pool: Annotated[int, typer.Option(help="Subjects that are scored (power).")] = 192,
     gates: Annotated[int, typer.Option(help="Of each pair and difference (power).")] = 400,
     versions: Annotated[int, typer.Option(help="That are registered (seconds).")] = 4,
+    trials: Annotated[int, typer.Option(help="Of the search (page).")] = page.TRIALS,
     rounds: Annotated[int, typer.Option(help="Kills (kills).")] = 30,
     seed: Annotated[int, typer.Option(help="Of the kills (kills).")] = 0,
     out: Annotated[Path, typer.Option(help="Where results are written.")] = RESULTS,
@@ -46,6 +47,7 @@ def main(
             raise InputError(f"no benchmark {name!r}", wanted=", ".join(NAMES))
     runners: dict[str, Callable[[Path], Result]] = {
         seconds.NAME: lambda at: seconds.run(at, versions=versions, steps=20, say=_say),
+        page.NAME: lambda at: page.run(at, trials=trials, say=_say),
         kills.NAME: lambda at: kills.run(at, rounds=rounds, seed=seed, say=_say),
         power.NAME: lambda at: power.run(at, steps=steps, pool=pool, gates=gates, say=_say),
     }
