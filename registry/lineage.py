@@ -38,7 +38,7 @@ def show_model(ref: str, tracker: MlflowTracker) -> dict[str, Any]:
         "ref": version.ref,
         "aliases": list(version.aliases),
         "digest": version.digest,
-        "created": version.created,
+        "created": datetime.fromtimestamp(version.created / 1000, UTC).isoformat("T", "seconds"),
         "metrics": version.metrics,
         "store": {"path": tags.get("store.path", ""), "digest": tags.get("store.digest", "")},
         "init": {"digest": tags.get("init", ""), "tracers": tags.get("init.tracers", "")},
