@@ -12,7 +12,8 @@ from dtsinn.deploy.export import ParityReport
 from dtsinn.registry.moves import history
 from dtsinn.registry.names import told_as
 from dtsinn.registry.references import find_version
-from dtsinn.registry.tracking import KEY, KIND, STATUS, MlflowTracker
+from dtsinn.registry.rows import KEY, KIND, STATUS
+from dtsinn.registry.tracking import MlflowTracker
 from dtsinn.registry.versions import LOGGED_MODEL, ModelVersion
 
 EXPORT = "export."

@@ -21,7 +21,8 @@ from dtsinn.registry.embedded import embedded_uri
 from dtsinn.registry.names import told_as
 from dtsinn.registry.references import local_path
 from dtsinn.registry.registration import registering
-from dtsinn.registry.tracking import KEY, MlflowTracker
+from dtsinn.registry.rows import KEY
+from dtsinn.registry.tracking import MlflowTracker
 from dtsinn.registry.versions import DIGEST, LOGGED_MODEL, list_models
 
 PRUNED = "pruned.model"

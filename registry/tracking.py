@@ -7,24 +7,13 @@ that are sent again after a crash meet the same run.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import (
-    Dataset,
-    DatasetInput,
-    InputTag,
-    Metric,
-    Param,
-    Run,
-    RunTag,
-    ViewType,
-)
+from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 
 from dtsinn.core.errors import InputError, RunError
@@ -34,26 +23,26 @@ from dtsinn.registry.embedded import lock, make_database, require_workspace, tra
 from dtsinn.registry.names import checked_folder, checked_key, told_as, without_secrets
 from dtsinn.registry.postgres import DRIVER, backend_of, held
 from dtsinn.registry.remote import ask
+from dtsinn.registry.rows import (
+    BEGUN,
+    ENDED,
+    KEY,
+    STATUS,
+    about,
+    dataset_rows,
+    metric_rows,
+    parameter_rows,
+    short,
+    tag_rows,
+    tags_of,
+)
 from dtsinn.registry.view import EXPERIMENT_TAGS, run_page
-
-KEY = "dtsinn.key"
-KIND = "dtsinn.kind"
-STATUS = "dtsinn.status"
-BEGUN = "dtsinn.begun"
-ENDED = "dtsinn.ended"
-"""Tags of every run; times in ms since 1970 UTC of the latest begin and end."""
 
 UI_PORT = 5000
 """Port of ``dtsinn ui`` unless told otherwise."""
 
-DESCRIPTION = "mlflow.note.content"
-"""Tag that MLflow shows as a description, Markdown."""
-
-PARAMETER_LENGTH = 6000
-TAG_LENGTH = 8000
 ENTRIES_PER_BATCH = 100
 METRICS_PER_BATCH = 1000
-DIGEST_LENGTH = 36
 """MLflow's limits."""
 
 _STATUS_IN_MLFLOW: dict[RunStatus, str] = {
@@ -157,25 +146,20 @@ class MlflowTracker:
             else:  # sent again
                 return
             self._add_parameters(known, run.parameters)
-            self._add_dataset(known.info.run_id, run)
+            stores = dataset_rows(run)
+            if stores:
+                self.client.log_inputs(known.info.run_id, stores)
 
     def report(self, key: str, points: Sequence[Point]) -> None:
         """Record metrics of a run, all points at once; one that is not finite becomes a tag.
 
-        MLflow would store infinity as 1.8e308. The same report sent twice is stored once,
-        because MLflow compares key, step, value and timestamp.
+        The same report sent twice is stored once, because MLflow compares key, step, value and
+        timestamp.
         """
         run = self._begun(key)
         if _is_deleted(run):
             return
-        rows, tags = [], []
-        for point in points:
-            for name, value in point.metrics.items():
-                if math.isfinite(value):
-                    rows.append(Metric(name, float(value), point.time_ms, point.step))
-                else:
-                    told = f"{float(value)} at step {point.step}"
-                    tags.append(RunTag(f"dtsinn.nonfinite.{name}", told))
+        rows, tags = metric_rows(points)
         with told_as(f"reporting {key}"):
             for first in range(0, max(len(rows), 1), METRICS_PER_BATCH):
                 some = rows[first : first + METRICS_PER_BATCH]
@@ -330,7 +314,7 @@ class MlflowTracker:
             location = self._artifacts.as_uri() if self._artifacts else None
             try:
                 created: str = self.client.create_experiment(
-                    name, artifact_location=location, tags=EXPERIMENT_TAGS | _about(run)
+                    name, artifact_location=location, tags=EXPERIMENT_TAGS | about(run)
                 )
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
@@ -346,18 +330,18 @@ class MlflowTracker:
         return experiment
 
     def _create(self, run: RunStart) -> Run:
-        tags = {**_tags(run), BEGUN: str(run.time_ms)}
+        tags = {**tags_of(run), BEGUN: str(run.time_ms)}
         if run.parent is not None:
             tags["mlflow.parentRunId"] = self._begun(run.parent).info.run_id
         experiment = self._experiment(run)
-        created = self.client.create_run(experiment, run.time_ms, _short(tags), run.name)
+        created = self.client.create_run(experiment, run.time_ms, short(tags), run.name)
         self._run_ids[run.key] = created.info.run_id
         return created
 
     def _continue(self, found: Run, run: RunStart) -> Run:
         """Add what is missing; reopen a run that had ended before this begin."""
         run_id, known = found.info.run_id, found.data.tags
-        missing = {name: value for name, value in _tags(run).items() if name not in known}
+        missing = {name: value for name, value in tags_of(run).items() if name not in known}
         if run.time_ms > int(known.get(BEGUN, 0)):
             missing[BEGUN] = str(run.time_ms)
         self._set_tags(run_id, missing)
@@ -368,31 +352,13 @@ class MlflowTracker:
 
     def _add_parameters(self, known: Run, parameters: Mapping[str, object]) -> None:
         """Parameters are immutable in MLflow: only those that are not there yet."""
-        rows = [
-            Param(name, _shortened(without_secrets(name, value), PARAMETER_LENGTH))
-            for name, value in parameters.items()
-            if name not in known.data.params
-        ]
+        missing = {name: parameters[name] for name in parameters if name not in known.data.params}
+        rows = parameter_rows(missing)
         for first in range(0, len(rows), ENTRIES_PER_BATCH):
             self.client.log_batch(known.info.run_id, params=rows[first : first + ENTRIES_PER_BATCH])
 
-    def _add_dataset(self, run_id: str, run: RunStart) -> None:
-        """Show the store that a run read among MLflow's inputs."""
-        digest = run.tags.get("store.digest")
-        if not digest:
-            return
-        path = without_secrets("path", run.tags.get("store.path", ""))
-        dataset = Dataset(
-            name=Path(path).name or "store",
-            digest=digest[:DIGEST_LENGTH],
-            source_type="dtsinn-store",
-            source=json.dumps({"path": path, "digest": digest}),
-        )
-        inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", run.kind)])]
-        self.client.log_inputs(run_id, inputs)
-
     def _set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
-        rows = [RunTag(name, value) for name, value in _short(tags).items()]
+        rows = tag_rows(tags)
         for first in range(0, len(rows), ENTRIES_PER_BATCH):
             self.client.log_batch(run_id, tags=rows[first : first + ENTRIES_PER_BATCH])
 
@@ -400,32 +366,6 @@ class MlflowTracker:
 def _is_deleted(run: Run) -> bool:
     deleted: bool = run.info.lifecycle_stage == "deleted"
     return deleted
-
-
-def _tags(run: RunStart) -> dict[str, str]:
-    tags = {name: without_secrets(name, value) for name, value in run.tags.items()}
-    tags |= {KEY: run.key, KIND: run.kind, "mlflow.source.name": "dtsinn"}
-    if run.description:
-        tags[DESCRIPTION] = run.description
-    return tags
-
-
-def _about(run: RunStart) -> dict[str, str]:
-    """What an experiment is for, told from its first run."""
-    if "store.digest" not in run.tags:
-        return {}
-    store = Path(without_secrets("path", run.tags.get("store.path", ""))).name
-    pair = run.tags.get("tracers", "").upper().replace(",", " then ")
-    text = f"{pair}, protocol {run.tags.get('protocol', '')}; store {store}, digest "
-    return {DESCRIPTION: text + run.tags["store.digest"][:12]}
-
-
-def _short(tags: Mapping[str, str]) -> dict[str, str]:
-    return {name: _shortened(str(value), TAG_LENGTH) for name, value in tags.items()}
-
-
-def _shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 3] + "..."
 
 
 def _refuse_links_out(path: Path) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from dtsinn.core.config import parse_yaml
 from dtsinn.registry.names import told_as
-from dtsinn.registry.tracking import KIND, STATUS, MlflowTracker
+from dtsinn.registry.rows import KIND, STATUS
+from dtsinn.registry.tracking import MlflowTracker
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.tracking import KEY, connect
+from dtsinn.registry.rows import KEY
+from dtsinn.registry.tracking import connect
 from dtsinn.search.history import History, history_of
 from dtsinn.search.ledger import LEDGER, Ledger
 from dtsinn.search.study import STUDY

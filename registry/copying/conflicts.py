@@ -12,7 +12,8 @@ from dtsinn.registry.copying.place import Place
 from dtsinn.registry.copying.versions import mark_of
 from dtsinn.registry.moves import HISTORY, MOVING
 from dtsinn.registry.names import told_as
-from dtsinn.registry.tracking import BEGUN, ENDED, KEY, MlflowTracker
+from dtsinn.registry.rows import BEGUN, ENDED, KEY
+from dtsinn.registry.tracking import MlflowTracker
 
 SHOWN = 8
 """Conflicts that are listed; of more the number is told."""

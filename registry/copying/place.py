@@ -14,7 +14,8 @@ from mlflow.store.tracking.dbmodels.models import SqlMetric
 
 from dtsinn.registry.copying.ids import COPIED, Ids
 from dtsinn.registry.names import told_as, without_secrets
-from dtsinn.registry.tracking import KEY, MlflowTracker
+from dtsinn.registry.rows import KEY
+from dtsinn.registry.tracking import MlflowTracker
 
 
 class Place:

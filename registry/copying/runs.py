@@ -12,7 +12,8 @@ from dtsinn.registry.copying.ids import COPIED, is_mark, neutral_tags, translate
 from dtsinn.registry.copying.inventory import Inventory
 from dtsinn.registry.copying.place import Place
 from dtsinn.registry.names import told_as
-from dtsinn.registry.tracking import ENTRIES_PER_BATCH, KEY, METRICS_PER_BATCH
+from dtsinn.registry.rows import KEY
+from dtsinn.registry.tracking import ENTRIES_PER_BATCH, METRICS_PER_BATCH
 
 PARENT = "mlflow.parentRunId"
 NAME = "mlflow.runName"
