@@ -75,8 +75,13 @@ def made_for(info: SeparatorInfo, cells: Sequence[GateCell]) -> Check:
 
 
 def champion_fits(champion: Contender, cells: Sequence[GateCell]) -> Check:
-    """The champion can be scored on the same subjects."""
-    reasons = [why for cell in cells if (why := champion.separator.fits(cell.store.header))]
+    """The champion was made for the same subjects, and can be scored on them."""
+    separator = champion.separator
+    reasons = [
+        why
+        for cell in cells
+        if (why := _misfit(separator.info, cell) or separator.fits(cell.store.header))
+    ]
     return Check(
         name="champion here", value=reasons[0] if reasons else "fits", limit="fits",
         passed=not reasons,

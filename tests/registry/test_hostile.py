@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pickle
@@ -14,6 +15,9 @@ from typer.testing import CliRunner
 
 from dtsinn.cli import app
 from dtsinn.core.errors import PackageError
+from dtsinn.deploy.info import info_text
+from dtsinn.deploy.manifest import write_manifest
+from dtsinn.deploy.package import read_info
 from dtsinn.registry.gate.config import GateConfig
 from dtsinn.registry.promotion import promote, roll_back
 from dtsinn.registry.registration import register
@@ -76,8 +80,6 @@ def list_as(package: Path, path: str) -> None:
 
 def reseal(package: Path) -> None:
     """A manifest that fits, as whoever may write to the files would make it."""
-    from dtsinn.deploy.manifest import write_manifest
-
     (package / "manifest.json").unlink()
     write_manifest(package)
 
@@ -176,6 +178,28 @@ def test_names_that_mean_something_elsewhere_are_refused(
             assert line.startswith("dtsinn: ")
             assert line.count("\n") == 1
     assert state() == before
+
+
+def test_a_model_of_another_pair_neither_wins_nor_is_beaten(
+    tracker, workspace, registered, packages, store, tmp_path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(packages.strong, other)
+    info = dataclasses.replace(read_info(other), tracers=("ace", "fdg"))
+    (other / "separator.json").write_text(info_text(info))
+    reseal(other)
+    stranger = registered(other)
+    assert stranger.name == "dtsinn-ace-fdg-p1"
+    report = promote(tracker, workspace, stranger, store, CONFIG)
+    assert [check.name for check in report.failures] == ["pair and frames"]
+    assert "has fmz, fdg, model ace, fdg" in str(report.failures[0].value)
+    tracker.client.set_registered_model_alias(stranger.name, "champion", "1")
+    ours = registered(packages.stronger)
+    against = promote(tracker, workspace, ours, store, CONFIG, name=stranger.name)
+    assert [check.name for check in against.failures] == ["champion here"]
+    champion = find_alias(tracker, stranger.name, "champion")
+    assert champion is not None
+    assert champion.digest == stranger.digest
 
 
 def test_a_champion_whose_files_are_gone_says_how_to_go_on(
