@@ -6,13 +6,22 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.pruning import Orphan, delete_orphans, orphans, runs_in_use
+from dtsinn.registry.pruning import (
+    Orphan,
+    delete_orphans,
+    is_unasked,
+    orphans,
+    registries,
+    runs_in_use,
+)
 from dtsinn.registry.tracking import connect, connect_existing
 from dtsinn.search.history import search_folder, search_names
 from dtsinn.search.pruning import DAY_ms, Policy, SearchPruning, prune, weigh
+from dtsinn.search.spool import place_told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +65,19 @@ def prune_workspace(
     tracker = connect_existing(workspace)
     names = [search] if search else search_names(workspace)
     folders = [search_folder(workspace, name) for name in names]
-    in_use = runs_in_use(tracker, workspace)
-    if dry_run:
-        found = [weigh(folder, policy, in_use) for folder in folders]
-    else:
-        telling = partial(connect, workspace)
-        found = [prune(folder, policy, in_use, telling) for folder in folders]
+    asked = registries(tracker, workspace)
+    in_use = runs_in_use(asked)
+
+    def pruned(folder: Path) -> SearchPruning:
+        place = place_told(folder)
+        if is_unasked(place, asked):
+            why = f"its versions are at {place}: MLFLOW_TRACKING_URI"
+            return SearchPruning(search=folder.name, left_alone=why)
+        if dry_run:
+            return weigh(folder, policy, in_use)
+        return prune(folder, policy, in_use, partial(connect, workspace))
+
+    found = [pruned(folder) for folder in folders]
     alone = {one.search for one in found if one.left_alone}
     before_ms = int(time.time() * 1000 - policy.older_than_days * DAY_ms)
 

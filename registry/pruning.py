@@ -7,13 +7,14 @@ chooses, the model is still listed without a version, and the next pruning finis
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
+from mlflow.exceptions import MlflowException
 
 from dtsinn.core.disposal import bytes_of, dispose
 from dtsinn.core.workspace import Workspace
@@ -23,7 +24,7 @@ from dtsinn.registry.references import local_path
 from dtsinn.registry.registration import registering
 from dtsinn.registry.rows import KEY
 from dtsinn.registry.tracking import MlflowTracker
-from dtsinn.registry.versions import DIGEST, LOGGED_MODEL, list_models
+from dtsinn.registry.versions import DIGEST, LOGGED_MODEL, RUN_KEY
 
 PRUNED = "pruned.model"
 """Tag of a run: when a package of it that no version used was deleted, ISO 8601, UTC."""
@@ -41,23 +42,60 @@ class Orphan:
     bytes: int
 
 
-def runs_in_use(tracker: MlflowTracker, workspace: Workspace) -> dict[str, list[str]]:
+def registries(tracker: MlflowTracker, workspace: Workspace) -> list[MlflowTracker]:
+    """Those to ask what is in use: the one used now, and the workspace's own beside another."""
+    if tracker.workspace is not None or not workspace.database.is_file():
+        return [tracker]
+    uri = embedded_uri(workspace)
+    return [tracker, MlflowTracker(MlflowClient(tracking_uri=uri, registry_uri=uri), uri)]
+
+
+def is_unasked(place: str, asked: Sequence[MlflowTracker]) -> bool:
+    """Whether a search was recorded where nobody asked for versions, and something is there.
+
+    Args:
+        place: URI that it was recorded at; empty where it was at none.
+        asked: The registries that say what is in use.
+    """
+    file = _file_of(place)
+    if not place or (file and not file.is_file()):
+        return False
+    return all(
+        _file_of(one.place) != file if file else one.place.rstrip("/") != place.rstrip("/")
+        for one in asked
+    )
+
+
+def runs_in_use(asked: Sequence[MlflowTracker]) -> dict[str, list[str]]:
     """Keys of runs that versions point to, with their refs: NAME/3.
 
-    Where another MLflow is used now, the workspace's own is asked too.
+    Whoever made the version: of those that people register in MLflow only the run is known.
     """
-    asked = [tracker]
-    if tracker.workspace is None and workspace.database.is_file():
-        uri = embedded_uri(workspace)
-        asked.append(MlflowTracker(MlflowClient(tracking_uri=uri, registry_uri=uri), uri))
     found: dict[str, list[str]] = {}
     for one in asked:
-        for version in list_models(one):
-            run = one.find_run(version.run_id) if version.run_id else None
-            for key in {version.run_key, run.data.tags.get(KEY, "") if run else ""} - {""}:
-                refs = found.setdefault(key, [])
-                refs += [version.ref] if version.ref not in refs else []
+        with told_as("asking what versions use"):
+            for version in one.all_pages(one.client.search_model_versions):
+                keys = {version.tags.get(RUN_KEY, ""), _key_of(one, version.run_id)}
+                for key in keys - {""}:
+                    refs, ref = found.setdefault(key, []), f"{version.name}/{version.version}"
+                    refs += [ref] if ref not in refs else []
     return found
+
+
+def _file_of(uri: str) -> Path | None:
+    """File of an SQLite URI, however it is spelled; None of all others."""
+    path = uri.removeprefix("sqlite:///")
+    return Path(path).resolve() if path != uri else None
+
+
+def _key_of(tracker: MlflowTracker, run_id: str | None) -> str:
+    """Key of a run, also of one that was deleted; nothing of one that is gone or foreign."""
+    try:
+        return str(tracker.client.get_run(run_id).data.tags.get(KEY, "")) if run_id else ""
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return ""
 
 
 def orphans(tracker: MlflowTracker, before_ms: int, is_free: Callable[[str], bool]) -> list[Orphan]:
@@ -73,7 +111,7 @@ def orphans(tracker: MlflowTracker, before_ms: int, is_free: Callable[[str], boo
     """
     if tracker.workspace is None:
         return []
-    client, root = tracker.client, tracker.workspace.artifacts.absolute()
+    client, root = tracker.client, tracker.workspace.artifacts.resolve()
     with told_as("looking for packages that no version uses"):
         experiments = tracker.all_pages(client.search_experiments, view_type=ViewType.ALL)
         ids = [one.experiment_id for one in experiments]
@@ -81,20 +119,24 @@ def orphans(tracker: MlflowTracker, before_ms: int, is_free: Callable[[str], boo
         versions = tracker.all_pages(client.search_model_versions)
         used = {version.tags.get(LOGGED_MODEL, "") for version in versions}
         # A version that MLflow copied under another name says so in place of a location.
-        places = [client.get_model_version_download_uri(v.name, v.version) for v in versions]
+        uris = [client.get_model_version_download_uri(v.name, v.version) for v in versions]
+        places = [path.resolve() for path in map(local_path, uris) if path is not None]
     found = []
     for model in models:
         folder = local_path(model.artifact_location)
-        if folder is None or not folder.is_relative_to(root) or DIGEST not in model.tags:
+        if folder is None or DIGEST not in model.tags:
             continue
-        inside = any(f"{one}/".startswith(f"{model.artifact_location}/") for one in places)
+        whole = folder.parent if folder.parent.name == model.model_id else folder
+        real = whole.resolve()
+        if real.name != whole.name or root not in real.parents:  # a link, or not ours
+            continue
+        inside = any(one.is_relative_to(real) or real.is_relative_to(one) for one in places)
         if inside or model.model_id in used or model.creation_timestamp > before_ms:
             continue
         run = tracker.find_run(model.source_run_id) if model.source_run_id else None
         key = run.data.tags.get(KEY, "") if run else ""
         if (run and run.info.status == "RUNNING") or not is_free(key):
             continue
-        whole = folder.parent if folder.parent.name == model.model_id else folder
         found.append(Orphan(model_id=model.model_id, run=key, folder=whole, bytes=bytes_of(whole)))
     return found
 

@@ -7,7 +7,9 @@ its checkpoint or has none, and the next pruning deletes what lies aside.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,7 +49,7 @@ class Policy:
     def __post_init__(self) -> None:
         if self.keep < LEAST:
             raise InputError("--keep", got=self.keep, wanted=f"at least {LEAST}")
-        if not self.older_than_days >= 0:
+        if not 0 <= self.older_than_days < math.inf:
             raise InputError("--older-than", got=self.older_than_days, wanted="days, 0 or more")
 
 
@@ -95,7 +97,7 @@ def weigh(folder: Path, policy: Policy, in_use: Mapping[str, Sequence[str]]) -> 
         in_use: Keys of runs that registered versions point to, with the names of those.
     """
     if is_driven(folder):
-        return SearchPruning(search=folder.name, left_alone=f"it runs: {holder(folder)}")
+        return _driven(folder)
     return _weighed(folder, policy, in_use)
 
 
@@ -110,9 +112,11 @@ def prune(
     Raises:
         OSError: Something could not be deleted; the next pruning goes on there.
     """
-    if is_driven(folder):
-        return weigh(folder, policy, in_use)
-    with driving(folder):
+    with ExitStack() as held:
+        try:
+            held.enter_context(driving(folder))
+        except InputError:
+            return _driven(folder)
         found = _weighed(folder, policy, in_use)
         if found.left_alone:
             return found
@@ -131,12 +135,16 @@ def prune(
     return found
 
 
+def _driven(folder: Path) -> SearchPruning:
+    return SearchPruning(search=folder.name, left_alone=f"it runs: {holder(folder)}")
+
+
 def _weighed(folder: Path, policy: Policy, in_use: Mapping[str, Sequence[str]]) -> SearchPruning:
     try:
         history = read_history(folder)
-    except InputError as error:  # it never began, or its ledger is damaged
+        objectives, trials = plan_of(history.plan).objectives, folder / TRIALS
+    except InputError as error:  # it never began, its ledger is damaged, or of another dtsinn
         return SearchPruning(search=folder.name, left_alone=str(error))
-    objectives, trials = plan_of(history.plan).objectives, folder / TRIALS
     found = SearchPruning(
         search=folder.name,
         objective=str(objectives[0]),
@@ -144,7 +152,7 @@ def _weighed(folder: Path, policy: Policy, in_use: Mapping[str, Sequence[str]]) 
     )
     if found.left_alone:
         return found
-    having = {t.name: t for t in history.trials.values() if (trials / t.name).is_dir()}
+    having = {t.name: t for t in history.trials.values() if _is_own(trials, t.name)}
     good = [trial.name for trial in ranked(history, objectives) if trial.name in having]
     why: dict[str, list[str]] = {name: [] for name in having}
     for place, name in enumerate(good[: policy.keep], 1):
@@ -169,6 +177,12 @@ def _weighed(folder: Path, policy: Policy, in_use: Mapping[str, Sequence[str]]) 
         gone=[one for one in weighed if not one.why],
         aside=sum(map(bytes_of, left_aside(trials))),
     )
+
+
+def _is_own(trials: Path, name: str) -> bool:
+    """Whether a trial has a folder, in its place: links, and what they lead to, are not ours."""
+    folder = trials / name
+    return folder.is_dir() and folder.resolve() == trials.resolve() / Path(name).name
 
 
 def _why_left_alone(history: History, policy: Policy) -> str:

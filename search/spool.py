@@ -173,6 +173,11 @@ def tell(tracker: Tracker, events: Sequence[dict[str, Any]]) -> int:
     return told
 
 
+def place_told(folder: Path) -> str:
+    """Place of the tracker that was told last of the search in ``folder``; nothing without one."""
+    return _remembered(folder / TOLD)[0]
+
+
 def _remembered(memory: Path) -> tuple[str, int]:
     """Who was told, and how far; nothing where that is not known, as telling again is free."""
     try:

@@ -19,9 +19,11 @@ from dtsinn.registry.references import resolve
 from dtsinn.registry.registration import register
 from dtsinn.registry.tracking import connect
 from dtsinn.search.history import read_history
+from dtsinn.search.ledger import LEDGER, Ledger
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.pruning import PRUNED
 from dtsinn.search.run import run_search
+from dtsinn.search.spool import Spool
 from tests.integration.conftest import QUIET, space_of
 
 SPACE = """
@@ -87,9 +89,30 @@ def files(workspace: Workspace) -> dict[str, str]:
     }
 
 
-def test_a_real_search_is_pruned_and_all_else_still_works(
-    workspace: Workspace, small_path: Path, small_gate: Path
+def check_another_mlflow_that_knows_it_is_asked(
+    workspace: Workspace, tmp_path: Path, monkeypatch
 ) -> None:
+    """Its versions may be there; but the workspace is the same by whatever path it is reached."""
+    (tmp_path / "link").symlink_to(workspace.root)
+    assert "2 others" in run("registry", "prune", "--workspace", tmp_path / "link")
+    other = f"sqlite:///{tmp_path}/other.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", other)
+    ledger = Ledger(workspace.searches / "first" / LEDGER)
+    ledger.append({"event": "tag", "time_ms": 1, "key": "first", "tags": {"more": "words"}})
+    Spool(ledger, lambda: connect(workspace)).deliver()
+    assert "2 others" in run("registry", "prune", "--workspace", workspace.root)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    said = run("registry", "prune", "--yes", "--workspace", workspace.root)
+    assert f"first: left alone, its versions are at {other}" in said
+    assert len(list((workspace.searches / "first" / "trials").iterdir())) == 8
+    Path(other.removeprefix("sqlite:///")).unlink()
+    assert "2 others" in run("registry", "prune", "--workspace", workspace.root)
+
+
+def test_a_real_search_is_pruned_and_all_else_still_works(
+    workspace: Workspace, small_path: Path, small_gate: Path, tmp_path: Path, monkeypatch
+) -> None:
+    check_another_mlflow_that_knows_it_is_asked(workspace, tmp_path, monkeypatch)
     at = ("--workspace", workspace.root)
     unknown = CliRunner().invoke(app, ["registry", "prune", "--search", "x", *map(str, at)])
     assert (unknown.exit_code, "no search 'x'" in unknown.stderr) == (2, True)

@@ -10,7 +10,7 @@ import pytest
 
 from dtsinn.core.disposal import dispose
 from dtsinn.deploy.package import package_digest
-from dtsinn.registry.pruning import PRUNED, delete_orphans, orphans, runs_in_use
+from dtsinn.registry.pruning import PRUNED, delete_orphans, orphans, registries, runs_in_use
 from dtsinn.registry.references import local_path, resolve
 from dtsinn.registry.registration import register
 from dtsinn.registry.tracking import MlflowTracker, connect
@@ -73,6 +73,36 @@ def test_what_is_in_use_or_not_asked_for_stays(tracker, registered, begin, packa
     assert tracker.client.get_logged_model(foreign.model_id).name == "foreign"
 
 
+@pytest.mark.parametrize("spelled", ["as its location", "as a path", "as the folder above"])
+def test_versions_that_people_made_in_mlflow_count_too(
+    tracker, registered, packages, workspace, places, spelled: str
+) -> None:
+    """Without a tag of dtsinn's, by whatever spelling of the place."""
+    version = registered(packages.weak)
+    location = tracker.client.get_logged_model(model_of(version)).artifact_location
+    folder = local_path(location)
+    source = {"as its location": location, "as a path": folder}.get(spelled, folder.parent)
+    tracker.client.create_registered_model("mine")
+    tracker.client.create_model_version("mine", str(source), run_id=version.run_id)
+    tracker.client.delete_model_version(NAME, "1")
+    asked = registries(tracker, workspace)
+    assert runs_in_use(asked) == {"search/weak": ["mine/1"]}
+    assert delete_orphans(tracker, LATER_ms, anything) == []
+    tracker.client.delete_run(version.run_id)
+    assert runs_in_use(asked) == {"search/weak": ["mine/1"]}
+    assert places() == [model_of(version)]
+
+
+def test_a_linked_package_is_not_ours(tracker, registered, packages, tmp_path, places) -> None:
+    version = registered(packages.weak)
+    tracker.client.delete_model_version(NAME, "1")
+    (found,) = orphans(tracker, LATER_ms, anything)
+    found.folder.rename(tmp_path / "elsewhere")
+    found.folder.symlink_to(tmp_path / "elsewhere")
+    assert delete_orphans(tracker, LATER_ms, anything) == []
+    assert package_digest(tmp_path / "elsewhere/artifacts/data/separator") == version.digest
+
+
 @pytest.mark.parametrize("came", ["to its mark", "half through its files", "to its files"])
 def test_what_a_kill_left_is_finished_and_nobody_registers_it(
     tracker, registered, packages, workspace, places, came: str
@@ -103,7 +133,7 @@ def test_versions_of_the_workspaces_own_mlflow_count_where_another_one_is_used(
     other = connect(workspace)
     assert isinstance(other, MlflowTracker)
     assert other.workspace is None
-    assert runs_in_use(other, workspace) == {
+    assert runs_in_use(registries(other, workspace)) == {
         "search/weak": [f"{NAME}/1"],
         "search/strong": ["dtsinn-other/1"],
     }

@@ -123,7 +123,20 @@ def test_a_search_that_ended_lately_waits(eight, folder: Path) -> None:
     assert len(found.gone) == 3
 
 
-@pytest.mark.parametrize("policy", [{"keep": 4}, {"older_than_days": -1.0}])
+def test_links_and_what_they_lead_to_stay(eight, folder: Path, tmp_path: Path) -> None:
+    eight()
+    trials, elsewhere = folder / "trials", tmp_path / "other disk"
+    (trials / "trial-000").rename(elsewhere)
+    (trials / "trial-000").symlink_to(elsewhere)
+    found = prune(folder, Policy(), {}, NullTracker)
+    assert [one.trial for one in found.gone] == names([2, 1])
+    assert len(list(elsewhere.rglob("*.safetensors"))) == FILES
+    assert left(folder) == names([0, 3, 4, 5, 6, 7])
+
+
+@pytest.mark.parametrize(
+    "policy", [{"keep": 4}, {"older_than_days": -1.0}, {"older_than_days": float("inf")}]
+)
 def test_a_policy_that_keeps_too_little_is_refused(policy: dict[str, float]) -> None:
     with pytest.raises(InputError, match="wanted"):
         Policy(**policy)
@@ -167,6 +180,10 @@ def test_a_search_that_never_began_or_cannot_be_read_is_left_alone(eight, folder
     (folder / LEDGER).write_bytes(b"nothing\n" + (folder / LEDGER).read_bytes())
     found = prune(folder, Policy(), {}, NullTracker)
     assert "is damaged" in found.left_alone
+    events = (folder / LEDGER).read_bytes().removeprefix(b"nothing\n")
+    (folder / LEDGER).write_bytes(events.replace(b'"objectives"', b'"aims"'))
+    found = prune(folder, Policy(), {}, NullTracker)
+    assert "cannot be read; got 'objectives'" in found.left_alone
     assert len(left(folder)) == 8
 
 
