@@ -58,6 +58,14 @@ def _checked(uri: str) -> str:
         uri = f"postgresql+psycopg://{rest}"
     if uri.startswith("postgresql+psycopg:") and find_spec("psycopg") is None:
         raise InputError("--to wants psycopg", hint="pip install 'dtsinn[server]'")
+    try:
+        if not is_served(uri):
+            sqlalchemy.make_url(uri).get_dialect().import_dbapi()
+        elif urlsplit(uri).port == 0:
+            raise ValueError("port 0")
+    except (ValueError, ImportError, sqlalchemy.exc.ArgumentError) as error:
+        told = without_secrets("uri", error)
+        raise InputError(f"--to {without_secrets('uri', uri)}", got=told) from None
     return uri
 
 
@@ -68,7 +76,7 @@ def _look_at_server(uri: str) -> None:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         with socket.create_connection((parts.hostname or "", port), LOOK_s):
             pass
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise RunError(
             f"no MLflow at {without_secrets('uri', uri)}", got=error, hint="starting one there"
         ) from None
@@ -78,6 +86,8 @@ def _prepared(uri: str, workspace: Workspace) -> str:
     """Give a database its tables unless it has them; returns where its artifacts go."""
     url = sqlalchemy.make_url(uri)
     file = Path(url.database or "") if url.drivername.startswith("sqlite") else None
+    if file is not None and (":memory:" in file.name or url.query):
+        raise InputError("--to", got=without_secrets("uri", uri), wanted="a file, without options")
     if file is not None and not file.parent.is_dir():
         raise InputError("--to", got=f"no folder {file.parent}", wanted="one to write into")
     folder = workspace.artifacts if file is None else file.parent / workspace.artifacts.name
