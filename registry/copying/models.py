@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from mlflow.entities import (
     LoggedModelInput,
     LoggedModelOutput,
     LoggedModelStatus,
+    Metric,
 )
 
 from dtsinn.registry.copying.files import files_at, model_digests, move_mlmodel
@@ -23,6 +25,7 @@ from dtsinn.registry.copying.place import Place
 from dtsinn.registry.copying.versions import location_of
 from dtsinn.registry.names import told_as
 from dtsinn.registry.registration import FOLDER
+from dtsinn.registry.tracking import METRICS_PER_BATCH
 from dtsinn.registry.versions import DIGEST
 
 STRAYS = "models without a run"
@@ -74,6 +77,9 @@ def read_model(place: Place, origin: str, source: Place) -> Inventory:
     held.note("files of models", origin, files.items())
     links = [link for link in _links(origin, place) if link[0] in source.runs]
     held.note("links to models", origin, links)
+    held.note(
+        "metrics of models", origin, [s for s in _scores(model, place) if s[0] in source.runs]
+    )
     return held
 
 
@@ -94,6 +100,9 @@ def send_model(origin: str, source: Place, there: Place) -> None:
                 model_type=model.model_type or None,
             )
             there.know_model(known)
+        params = {k: v for k, v in model.params.items() if k not in known.params}
+        if params:  # of many, a kill may have left some
+            client.log_model_params(known.model_id, params)
         client.set_logged_model_tags(known.model_id, tags)
         with TemporaryDirectory(prefix="dtsinn-") as folder:
             copied = Path(folder) / "model"
@@ -110,13 +119,15 @@ def send_model(origin: str, source: Place, there: Place) -> None:
             else:
                 client.log_outputs(run_id, [LoggedModelOutput(known.model_id, step)])
             there.know_run(client.get_run(run_id))
+        _send_scores(model, known, source, there)
         if not _is_whole(known):
             client.finalize_logged_model(known.model_id, LoggedModelStatus.READY)
         there.know_model(client.get_logged_model(known.model_id))
 
 
 def _is_whole(model: LoggedModel) -> bool:
-    return bool(model.status == LoggedModelStatus.READY)
+    """Whether it was finished, and no pruning has begun to delete it."""
+    return bool(model.status == LoggedModelStatus.READY) and model.tags.get(DIGEST) != ""
 
 
 def _run_of(model: LoggedModel, place: Place) -> str:
@@ -135,3 +146,48 @@ def _links(origin: str, place: Place) -> set[tuple[str, int | None]]:
         found |= {(one, int(model.step)) for model in made if model.model_id == own}
         found |= {(one, None) for model in used if model.model_id == own}
     return found
+
+
+_Score = tuple[str, str, int, int, float, str, str]
+
+
+def _scores(model: LoggedModel, place: Place) -> set[_Score]:
+    """Metrics of a model: origin of their run, key, step, time, value, name and digest of data."""
+    return {
+        (
+            place.ids.origin(one.run_id or ""),
+            one.key,
+            int(one.step),
+            int(one.timestamp),
+            float(one.value),
+            one.dataset_name or "",
+            one.dataset_digest or "",
+        )
+        for one in model.metrics or ()
+    }
+
+
+def _send_scores(model: LoggedModel, known: LoggedModel, source: Place, there: Place) -> None:
+    """Metrics that a model lacks there; their run has them already, and takes them once."""
+    by_run: dict[str, list[_Score]] = {}
+    for score in _scores(model, source) - _scores(known, there):
+        by_run.setdefault(score[0], []).append(score)
+    for origin in by_run.keys() & source.runs.keys():
+        history = source.history(source.runs[origin])
+        # Of a model MLflow keeps zero for one that is no number.
+        odd = {(p.key, p.step, p.timestamp) for p in history if math.isnan(p.value)}
+        points = [
+            Metric(
+                key,
+                math.nan if (key, step, time) in odd else value,
+                time,
+                step,
+                model_id=known.model_id,
+                dataset_name=name or None,
+                dataset_digest=digest or None,
+            )
+            for _, key, step, time, value, name, digest in by_run[origin]
+        ]
+        for first in range(0, len(points), METRICS_PER_BATCH):
+            some = points[first : first + METRICS_PER_BATCH]
+            there.client.log_batch(there.runs[origin].info.run_id, some)

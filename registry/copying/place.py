@@ -10,6 +10,7 @@ import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, LoggedModel, Metric, Run
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+from mlflow.store.model_registry.dbmodels.models import SqlModelVersion
 from mlflow.store.tracking.dbmodels.models import SqlMetric
 
 from dtsinn.registry.copying.ids import COPIED, Ids
@@ -109,15 +110,25 @@ class Place:
                 p for key in run.data.metrics for p in self.client.get_metric_history(run_id, key)
             ]
         columns = SqlMetric.key, SqlMetric.value, SqlMetric.timestamp, SqlMetric.step
-        question: Any = sqlalchemy.select(*columns, SqlMetric.is_nan).where(
-            SqlMetric.run_uuid == run_id
-        )
+        question: Any = sqlalchemy.select(*columns, SqlMetric.is_nan)
+        rows = self._rows(question.where(SqlMetric.run_uuid == run_id))
+        return [
+            Metric(key, math.nan if is_nan else value, timestamp, step)
+            for key, value, timestamp, step, is_nan in rows
+        ]
+
+    def last_number(self, name: str) -> int:
+        """Highest number of a model's versions, deleted ones too; a server tells none of those."""
+        told = [int(self.registered[name].tags.get(COPIED, 0)), *self.versions[name]]
+        if not self.served:
+            question: Any = sqlalchemy.select(SqlModelVersion.version)
+            told += [n for (n,) in self._rows(question.where(SqlModelVersion.name == name))]
+        return max(told)
+
+    def _rows(self, question: Any) -> list[Any]:
         engine = sqlalchemy.create_engine(self.uri, poolclass=sqlalchemy.NullPool)
-        with engine.connect() as connection:
-            return [
-                Metric(key, math.nan if is_nan else value, timestamp, step)
-                for key, value, timestamp, step, is_nan in connection.execute(question)
-            ]
+        with told_as(f"reading {self.shown}"), engine.connect() as connection:
+            return list(connection.execute(question))
 
     def whose(self, location: str) -> tuple[str, str] | None:
         """Origin of the run or logged model that a location belongs to, and the path in it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from mlflow.entities import DatasetInput, Metric, Param, Run, RunTag
@@ -133,7 +132,7 @@ def _log(run: Run, known: Run, tags: Mapping[str, str], source: Place, there: Pl
 
 
 def _row(point: Metric) -> tuple[str, int, int, str]:
-    value = "nan" if math.isnan(point.value) else repr(float(point.value))
+    value = repr(float(point.value) + 0.0)  # not every database has -0.0
     return point.key, int(point.step), int(point.timestamp), value
 
 

