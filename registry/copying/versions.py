@@ -128,8 +128,10 @@ def read_aliases(place: Place, name: str, source: Place) -> Inventory:
     for number, version in place.versions[name].items():
         if is_placeholder(version):
             held.note("placeholders", f"{name}/{number}", [number])
-    last = min(place.last_number(name), source.last_number(name))
-    held.note("last numbers", name, [last])
+    last = place.last_number(name)
+    if place is not source and place.served:  # what it does not remember is to be written down
+        last = int(place.registered[name].tags.get(COPIED, 0))
+    held.note("last numbers", name, [min(last, source.last_number(name))])
     return held
 
 
