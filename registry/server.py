@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dtsinn.core.errors import InputError
-from dtsinn.registry import serving
+from dtsinn.registry import app, serving
 from dtsinn.registry.access import (
     ADMIN,
     allowed_hosts,
@@ -121,7 +121,8 @@ def started(
                 "--artifacts-destination": check_destination(order.artifacts),
                 "--allowed-hosts": ",".join(hosts),
                 "--cors-allowed-origins": ",".join(allowed_origins(hosts)),
-            } | ({"--app-name": "basic-auth"} if order.auth else {})
+                "--app-name": app.GUARDED if order.auth else app.OPEN,
+            }
             words = [word for pair in options.items() for word in pair]
             pool = {name: os.environ.get(name, number) for name, number in CONNECTIONS.items()}
             secrets = {**pool, **settings, "MLFLOW_BACKEND_STORE_URI": uri}

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FrameType
 
 from dtsinn.core.errors import InputError, RunError
+from dtsinn.registry.app import announced
 from dtsinn.registry.environment import SAFE, TELEMETRY_OFF
 from dtsinn.registry.names import without_passwords
 
@@ -102,19 +103,19 @@ def start(
     places = ["--host", host, "--port", str(port), "--workers", "1", "--x-frame-options", "DENY"]
     served = None
     try:
-        with contextlib.ExitStack() as stack:
+        with announced() as found, contextlib.ExitStack() as stack:
             out = stack.enter_context(log.open("wb")) if log else 2  # standard error's descriptor
-            stack.enter_context(_signals_held_back())  # or one would lose the child that it made
-            process = subprocess.Popen(  # noqa: S603 (our own interpreter and arguments)
-                [sys.executable, "-m", "mlflow", "server", *places, *options],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                env={**_environment(), **secrets},
-                start_new_session=True,  # so that it ends as a whole group
-            )
-            served = Served(what, url_of(reachable(host), port), process, log)
-        _wait_until_up(served)
+            with _signals_held_back():  # or one would lose the child that it made
+                process = subprocess.Popen(  # noqa: S603 (our own interpreter and arguments)
+                    [sys.executable, "-m", "mlflow", "server", *places, *options],
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                    env={**_environment(), **found, **secrets},
+                    start_new_session=True,  # so that it ends as a whole group
+                )
+                served = Served(what, url_of(reachable(host), port), process, log)
+            _wait_until_up(served)
     except BaseException:
         if served:
             served.stop()
@@ -223,7 +224,11 @@ def _environment() -> dict[str, str]:
         for key, value in os.environ.items()
         if key.startswith(_KEPT) or not key.startswith(("MLFLOW_", "_MLFLOW_", "DTSINN_"))
     }
-    ours = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_LOGGING_LEVEL": "WARNING"}
+    ours = {
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_ENABLE_AI_GATEWAY": "false",  # asks others, with keys that members may leave there
+        "MLFLOW_LOGGING_LEVEL": "WARNING",
+    }
     return kept | TELEMETRY_OFF | SAFE | ours
 
 

@@ -1,7 +1,8 @@
 """The MLflow page of a workspace, on this machine only.
 
 The address is 127.0.0.1, other ``Host`` headers are refused (a page in the user's browser could
-otherwise reach it through DNS rebinding), MLflow's job API is off and nothing is sent anywhere.
+otherwise reach it through DNS rebinding), MLflow's assistant, gateway and job API are off, and
+nothing is sent anywhere.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable
 
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry import serving
+from dtsinn.registry import app, serving
 from dtsinn.registry.embedded import embedded_uri, require_workspace
 from dtsinn.registry.names import without_secrets
 from dtsinn.registry.tracking import UI_PORT, connect
@@ -75,6 +76,7 @@ def start_ui(workspace: Workspace, port: int = 0) -> serving.Served:
         "--backend-store-uri": embedded_uri(workspace),
         "--default-artifact-root": workspace.artifacts.absolute().as_uri(),
         "--allowed-hosts": f"localhost:{port},{HOST}:{port}",
+        "--app-name": app.OPEN,
     }
     words = [word for pair in options.items() for word in pair]
     log = workspace.root / "ui.log"

@@ -244,6 +244,24 @@ def test_no_secret_stands_where_others_look_and_no_jobs_run(team, s3_session):
         assert not any(word in text for word in hidden)
 
 
+def test_a_password_opens_neither_a_shell_nor_the_servers_files(team):
+    """Of MLflow's own, what would act as the server's account for everybody who may log a run."""
+    assistant = "/ajax-api/3.0/mlflow/assistant"
+    for path in (f"{assistant}/config", f"{assistant}/providers", f"{assistant}/sessions/1/stream"):
+        assert team.ask(path)[0] == 404, path
+    assert team.ask(f"{assistant}/message", body={"message": "ls", "context": {}})[0] == 404
+    for path in ("/ajax-api/3.0/mlflow/gateway/supported-models", "/gateway/mlflow/v1/models"):
+        assert team.ask(path)[0] == 501, path
+    for prefix in ("api", "ajax-api"):
+        for name in ("artifact_location", "artifactLocation"):
+            for place in ("file:///etc", "/etc", f"s3://{BUCKET}/other", "mlflow-artifacts://a/b"):
+                asked = f"/{prefix}/2.0/mlflow/experiments/create"
+                status, told = team.ask(asked, body={"name": "elsewhere", name: place})
+                assert (status, b"takes no artifact_location" in told) == (400, True), place
+    found = "/api/2.0/mlflow/experiments/get-by-name?experiment_name=elsewhere"
+    assert team.ask(found)[0] == 404
+
+
 def test_who_is_not_let_in_reads_why_in_one_line(team, member, tmp_path, monkeypatch):
     place = Workspace(tmp_path / "here")
     member(password="not the right one")

@@ -75,6 +75,8 @@ def test_serves_this_machine_only_until_sigterm(begin, tracker, workspace, page,
     for host in ("evil.example", "192.168.0.7:5000", f"evil.example:{port}", "127.0.0.1.evil"):
         assert status(f"{url}/", host)[0] == 403
     assert status(f"{url}/", f"localhost:{port}")[0] == 200
+    # It would run commands as this user for every account of the machine.
+    assert status(f"{url}/ajax-api/3.0/mlflow/assistant/config")[0] == 404
     with pytest.raises(InputError, match=f"port {port} cannot be used"):
         start_ui(workspace, port)
 
