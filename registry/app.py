@@ -1,4 +1,4 @@
-"""MLflow's application as dtsinn serves it: without what is for its owner alone.
+"""MLflow's application as dtsinn serves it: without what is for its owner alone, and not for ever.
 
 ``mlflow server --app-name`` takes it from an entry point, which :func:`announced` makes.
 """
@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
+import threading
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +62,7 @@ def with_passwords() -> _App:
 def _closed(app: _App) -> _App:
     from mlflow.server import app as flask
 
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     flask.before_request(_refuse_places)  # after MLflow's own, which asks for the password
 
     async def closed(scope: _Scope, receive: _Receive, send: _Send) -> None:
@@ -70,6 +73,13 @@ def _closed(app: _App) -> _App:
         await send({"type": "http.response.body", "body": b"dtsinn serves no assistant"})
 
     return closed
+
+
+def _end_with_parent() -> None:
+    """End MLflow's processes once nobody holds their standard input: its parent was killed."""
+    while os.read(0, 1):
+        pass
+    os.killpg(0, signal.SIGKILL)
 
 
 def _refuse_places() -> tuple[dict[str, str], int] | None:

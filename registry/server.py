@@ -109,8 +109,8 @@ def started(
     if order.auth:
         guarded = basic_auth(uri, order.admin_password)
     with ExitStack() as stack:
-        settings = stack.enter_context(guarded)
-        with held(database, upgrade=order.upgrade) as connection:  # until MLflow made its tables
+        # Both until MLflow runs: it has made its tables then, and read the file with its settings.
+        with guarded as settings, held(database, upgrade=order.upgrade) as connection:
             known = order.auth and has_user(connection, ADMIN)
             if order.auth and not (known or order.admin_password):
                 raise InputError(

@@ -69,7 +69,9 @@ class Served:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(STOP_LIMIT_s)
                 if not _group_lives(self.process.pid):
-                    return
+                    break
+        if self.process.stdin:
+            self.process.stdin.close()
 
     def last_line(self) -> str:
         """The end of the log, without what is secret in it."""
@@ -108,7 +110,7 @@ def start(
             with _signals_held_back():  # or one would lose the child that it made
                 process = subprocess.Popen(  # noqa: S603 (our own interpreter and arguments)
                     [sys.executable, "-m", "mlflow", "server", *places, *options],
-                    stdin=subprocess.DEVNULL,
+                    stdin=subprocess.PIPE,  # closed when this process is gone, also by SIGKILL
                     stdout=out,
                     stderr=out,
                     env={**_environment(), **found, **secrets},

@@ -100,7 +100,7 @@ def stop(team: Team, sign: signal.Signals) -> None:
     assert len(family) >= 2
     team.job.send_signal(sign)
     with team.job.stdout:
-        assert team.job.wait(60) == 0
+        assert team.job.wait(60) == (-sign if sign is signal.SIGKILL else 0)
     assert psutil.wait_procs(family, 10)[1] == []
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", team.port)) != 0
@@ -309,14 +309,17 @@ def test_concurrent_reports_are_all_there_once(load, team, member, tmp_path):
 
 @pytest.mark.slow
 def test_it_comes_back_with_everything_and_ends_whole(postgres, s3, tmp_path):
-    """Ended by either signal; the second start needs no password, and changes none."""
+    """Killed, then interrupted; the second start needs no password, and changes none."""
     words = ("--artifacts", s3.url("again"))
-    first = start(postgres, tmp_path, *words, DTSINN_ADMIN_PASSWORD=PASSWORD)
+    (tmp_path / "scratch").mkdir()
+    given = {"DTSINN_ADMIN_PASSWORD": PASSWORD, "TMPDIR": str(tmp_path / "scratch")}
+    first = start(postgres, tmp_path, *words, **given)
     try:
+        assert list((tmp_path / "scratch").iterdir()) == []  # no file with the database's password
         asked = "/api/2.0/mlflow/experiments/create"
         assert first.ask(asked, body={"name": "kept"})[0] == 200
     finally:
-        stop(first, signal.SIGTERM)
+        stop(first, signal.SIGKILL)
     second = start(postgres, tmp_path, *words, DTSINN_ADMIN_PASSWORD=ANNAS)
     try:
         found = "/api/2.0/mlflow/experiments/get-by-name?experiment_name=kept"
