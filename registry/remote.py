@@ -57,6 +57,12 @@ def ask(uri: str) -> None:
             got=" ".join(answer.text.split())[:100],
             hint="the server's --allowed-host, or its admin",
         )
+    if answer.status_code >= 500:
+        raise RunError(
+            f"the tracking server {place} cannot answer now",
+            got=f"status {answer.status_code}",
+            hint="its log, its database, or the proxy before it",
+        )
     if answer.status_code != 200 or not _is_mlflows(answer):
         raise RunError(
             f"{place} answers, but not as MLflow does",

@@ -292,6 +292,22 @@ def test_what_is_no_mlflow_is_told_apart(s3, tmp_path, monkeypatch):
         connect(Workspace(tmp_path / "here"))
 
 
+def test_a_database_that_is_gone_is_told_and_missed_no_longer_than_it_is(
+    team, member, postgres_session, tmp_path
+):
+    name = make_url(team.database).database
+    with psycopg.connect(postgres_session.admin, autocommit=True) as owner:
+        owner.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
+        try:
+            asked = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+            owner.execute(asked, [name])
+            with pytest.raises(RunError, match=r"cannot answer now; got status 5\d\d; try its log"):
+                connect(Workspace(tmp_path / "here"))
+        finally:
+            owner.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
+    assert list_models(connect(Workspace(tmp_path / "here"))) == []
+
+
 @pytest.mark.parametrize(
     "load",
     [
