@@ -20,7 +20,7 @@ from dtsinn.core.errors import RunError
 from dtsinn.registry.names import told_as
 from dtsinn.registry.tracking import MlflowTracker
 from dtsinn.registry.turns import Turn, turn
-from dtsinn.registry.versions import CHAMPION, PREVIOUS
+from dtsinn.registry.versions import CHAMPION, PREVIOUS, find_alias
 
 MOVING = "dtsinn.moving"
 """Tag of a registered model whose aliases are on the move."""
@@ -96,8 +96,12 @@ def settle(held: Turn) -> str:
         return ""
     try:
         plan = json.loads(text)
-        words = f"{held.name}/{int(plan['version'])} was half {plan['what']}: finished"
+        words = f"{held.name}/{int(plan['version'])} was half {plan['what']}: "
+        if _is_outdated(held, plan):
+            _forget(held)
+            return f"{words}dropped, as it was against another champion"
         _finish(held, plan)
+        words += "finished"
     except (ValueError, TypeError, KeyError):  # anybody may have written there
         words = f"{held.name}: a tag {MOVING} that cannot be read was removed"
         _forget(held)
@@ -136,6 +140,13 @@ def _finish(held: Turn, plan: dict[str, Any]) -> None:
         _forget(held)
         raise RunError(f"{name}/{version} was deleted meanwhile", hint="dtsinn models") from error
     _forget(held)
+
+
+def _is_outdated(held: Turn, plan: dict[str, Any]) -> bool:
+    """Whether the aliases moved on, so that it was announced too late, when the turn was lost."""
+    champion = find_alias(held.tracker, held.name, CHAMPION)
+    now = champion.version if champion else None
+    return plan["what"] != "refused" and now not in (plan["before"], int(plan["version"]))
 
 
 def _forget(held: Turn) -> None:

@@ -106,3 +106,18 @@ def test_what_was_announced_is_finished_by_the_next_command(tracker, workspace, 
     tracker.client.set_registered_model_tag(NAME, MOVING, "what?")
     assert "cannot be read was removed" in settle_left(tracker, NAME)
     assert check_whole(tracker) == 3
+
+
+def test_what_is_announced_after_the_turn_was_lost_is_dropped(
+    tracker, workspace, led, registered, packages, store
+):
+    """Its writer was held up past its lease: others made version 3 the champion meanwhile."""
+    late = {
+        "number": 3, "what": "rolled back", "version": 1, "before": 2, "note": "late",
+        "when": "2026-01-01T00:00:00+00:00", "by": "me", "tags": {},
+    }  # fmt: skip
+    assert promote(tracker, workspace, registered(packages.stronger), store, CONFIG).passed
+    tracker.client.set_registered_model_tag(NAME, MOVING, json.dumps(late))
+    assert "dropped, as it was against another champion" in settle_left(tracker, NAME)
+    assert (alias(tracker, "champion"), alias(tracker, "previous")) == (3, 2)
+    assert check_whole(tracker) == 3
