@@ -12,8 +12,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -172,24 +172,28 @@ def trained(store: Store, *steps: int, model: ModelConfig = MODEL) -> Iterator[S
         optimiser.step()
 
 
-@dataclass(frozen=True)
 class Packages:
-    """Separators, from untrained to well trained."""
+    """Separators, from untrained to well trained; each is trained when it is first asked for."""
 
-    untrained: Path
-    weak: Path
-    strong: Path
-    stronger: Path
+    STEPS: ClassVar = {"untrained": 0, "weak": 30, "strong": 120, "stronger": 300}
+
+    def __init__(self, folder: Path, store: Store) -> None:
+        self._folder, self._info = folder, info(store)
+        self._made = zip(self.STEPS, trained(store, *self.STEPS.values()), strict=True)
+
+    def __getattr__(self, name: str) -> Path:
+        if name not in self.STEPS:
+            raise AttributeError(name)
+        path = self._folder / name
+        while not path.exists():
+            made, network = next(self._made)
+            write_package(self._folder / made, network, self._info)
+        return path
 
 
 @pytest.fixture(scope="session")
 def packages(tmp_path_factory, store) -> Packages:
-    folder = tmp_path_factory.mktemp("packages")
-    made = Packages(*(folder / name for name in ("untrained", "weak", "strong", "stronger")))
-    paths = (made.untrained, made.weak, made.strong, made.stronger)
-    for path, network in zip(paths, trained(store, 0, 30, 120, 300), strict=True):
-        write_package(path, network, info(store))
-    return made
+    return Packages(tmp_path_factory.mktemp("packages"), store)
 
 
 @pytest.fixture

@@ -311,7 +311,8 @@ def test_a_database_that_is_gone_is_told_and_missed_no_longer_than_it_is(
 @pytest.mark.parametrize(
     "load",
     [
-        Load(name="few", writers=40, processes=2, reports=2, metrics=2, tellings=2),
+        # More at a time than the 15 connections that MLflow would have by itself.
+        Load(name="few", writers=20, processes=2, reports=2, metrics=2, tellings=2),
         pytest.param(Load(name="many", writers=200, tellings=2), marks=pytest.mark.slow),
     ],
     ids=lambda load: f"{load.writers} writers",
