@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 
@@ -32,7 +33,9 @@ def test_mlflow_serves_the_champion_without_pickles(
         sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local",
         "--model-uri", f"models:/{version.name}@{CHAMPION}", "--port", str(port), "--workers", "1",
     ]  # fmt: skip
+    beside = str(Path(sys.executable).parent)  # MLflow looks for uvicorn on the path
     environment = os.environ | {
+        "PATH": os.pathsep.join([beside, os.environ["PATH"]]),
         "MLFLOW_TRACKING_URI": embedded_uri(workspace),
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     }
@@ -59,7 +62,8 @@ def test_mlflow_serves_the_champion_without_pickles(
         with urllib.request.urlopen(question, timeout=60) as answer:
             served = np.array(json.load(answer)["predictions"], np.float32)
     finally:
-        os.killpg(job.pid, 15)
+        if job.poll() is None:
+            os.killpg(job.pid, 15)
         job.communicate()
     ours = Separator.load(packages.strong).separate(mixture)
     np.testing.assert_allclose(served, ours, rtol=1e-4, atol=1e-5)

@@ -1,7 +1,6 @@
 """Versions in a real registry: registered once, found under every name, loaded without pickles."""
 
 import shutil
-import time
 
 import mlflow
 import numpy as np
@@ -38,9 +37,7 @@ def test_names():
 
 def test_registers_with_lineage_and_leaves_the_run_alone(begin, tracker, packages, store):
     begin("search/a", tags={"seed": "3"})
-    began = time.monotonic()
     version = register(tracker, packages.weak, run_key="search/a", tags={"note": "first"})
-    assert time.monotonic() - began < 3
     assert (version.name, version.version, version.run_key) == (NAME, 1, "search/a")
     assert version.digest == package_digest(packages.weak)
     assert version.metrics == {"psnr": 30.5}

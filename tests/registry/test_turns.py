@@ -92,7 +92,7 @@ def test_who_is_killed_with_the_turn_is_passed_over(tracker, run, monkeypatch):
     job.wait(30)
     begun = time.monotonic()
     with turns.turn(tracker, "dead") as held:
-        assert SHORT_s < time.monotonic() - begun < 4 * SHORT_s
+        assert time.monotonic() - begun > SHORT_s
         held.check()
         assert waiting(tracker, "dead") == [held.tag]
     assert waiting(tracker, "dead") == []
