@@ -12,7 +12,12 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from starlette.responses import Response
+    from starlette.routing import Mount
 
 OPEN, GUARDED = "dtsinn", "dtsinn-auth"
 """Names of the application, for everybody and for who has a password."""
@@ -23,6 +28,9 @@ ASSISTANT = "/ajax-api/3.0/mlflow/assistant"
 It runs commands with the rights and the environment of the server for whoever seems to be on the
 same machine: with a password every client behind a proxy there, and without one every account.
 """
+
+KEPT_s = 28 * 24 * 3600
+"""How long a browser keeps the page's scripts, as MLflow tells it."""
 
 _Scope = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Scope]]
@@ -59,9 +67,10 @@ def with_passwords() -> _App:
     return _closed(create_app())
 
 
-def _closed(app: _App) -> _App:
+def _closed(app: FastAPI) -> _App:
     from mlflow.server import app as flask
 
+    app.router.routes.insert(0, _scripts())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     flask.before_request(_refuse_places)  # after MLflow's own, which asks for the password
 
@@ -73,6 +82,24 @@ def _closed(app: _App) -> _App:
         await send({"type": "http.response.body", "body": b"dtsinn serves no assistant"})
 
     return closed
+
+
+def _scripts() -> Mount:
+    """The page's scripts and styles, which a browser keeps: their names change with them.
+
+    MLflow hands them through a thread in pieces of 8 KiB, and the largest has 4 MB.
+    """
+    from mlflow.server import app as flask
+    from starlette.routing import Mount
+    from starlette.staticfiles import StaticFiles
+
+    class Kept(StaticFiles):
+        async def get_response(self, path: str, scope: MutableMapping[str, Any]) -> Response:
+            response = await super().get_response(path, scope)
+            response.headers["Cache-Control"] = f"max-age={KEPT_s}"
+            return response
+
+    return Mount("/static-files", Kept(directory=str(flask.static_folder)))
 
 
 def _end_with_parent() -> None:
