@@ -71,7 +71,6 @@ def search_and_promote(
     *,
     resume: bool = False,
     warm_start: Sequence[str] = (),
-    gate: str = "default",
     progress: Progress = no_progress,
 ) -> Found | SearchResult:
     """Search, register the best trial, and promote it if it passes the gate.
@@ -82,7 +81,6 @@ def search_and_promote(
         console: Where progress is shown.
         resume: Go on with a search that was begun.
         warm_start: Earlier searches, models or files of points to begin from.
-        gate: Name or YAML file of the gate.
         progress: Told of what the gate does.
 
     Returns:
@@ -99,7 +97,7 @@ def search_and_promote(
     check_cluster(plan.cluster)
     if plan.space.base["model"]["kind"] == "spectral":
         subject_inputs(store)
-    limits = load_gate(gate)
+    limits = load_gate(plan.gate)
     check_uri(workspace)
     points, events = beginnings(warm_start, plan, store, workspace)
     result = run_search(

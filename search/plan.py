@@ -29,6 +29,7 @@ CHANGEABLE = {
     "pack_gpus",
     "workers_per_trial",
     "cluster",
+    "gate",
 }
 """What a resumed search may be given anew; the rest decides what is searched, and stays."""
 
@@ -72,6 +73,8 @@ class SearchPlan:
     """Of the suggestions."""
     cluster: str | None = None
     """Address of a Ray cluster; None starts Ray on this machine."""
+    gate: str = "default"
+    """Name or file of the gate that the best trial comes to."""
 
     def __post_init__(self) -> None:
         accumulate = self.space.base.get("accumulate", 1)
@@ -122,7 +125,7 @@ class SearchPlan:
         return {
             key: value
             for key, value in self.as_data().items()
-            if key not in {"space", "name", "store", "cluster"} and value is not None
+            if key not in {"space", "name", "store", "cluster", "gate"} and value is not None
         }
 
 

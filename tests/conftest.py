@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from benchmarks.s3 import S3
 
 torch.set_num_threads(1)
+# A shell's background job ignores it, and so would every process that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SMALL = StudyRequest(subjects=24, slices=2, size=32, seed=5)
 GATE_SUITE = """

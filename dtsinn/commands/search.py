@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -107,6 +108,7 @@ def search(
         "scheduler": scheduler,
         "seed": seed,
         "cluster": cluster,
+        "gate": str(Path(gate).resolve()) if Path(gate).suffix else gate,
     }
     opened = open_store(store, need_truth=True)
     at = Workspace(workspace)
@@ -134,7 +136,6 @@ def search(
             terminal.live(quiet),
             resume=resume,
             warm_start=warm_start or [],
-            gate=gate,
             progress=progress,
         )
     result = found.search if isinstance(found, Found) else found
@@ -234,7 +235,10 @@ def stop(
     if not is_driven(folder):
         raise InputError(f"search {name} is not running", hint=f"dtsinn status {name}")
     (folder / STOP).touch()
-    terminal.say(f"search {name}, driven by {holder(folder)}, will end within seconds")
+    terminal.say(
+        f"search {name}, driven by {holder(folder)}, ends its trials within seconds "
+        "and registers the best"
+    )
 
 
 _OPTIONS = {
@@ -247,7 +251,7 @@ _OPTIONS = {
     key: key
     for key in (
         "space", "trials", "target", "patience", "concurrent", "cpus_per_trial",
-        "gpus_per_trial", "workers_per_trial", "sampler", "scheduler", "seed", "cluster",
+        "gpus_per_trial", "workers_per_trial", "sampler", "scheduler", "seed", "cluster", "gate",
     )
 }  # fmt: skip
 """Name of the option that gives each part of a plan."""

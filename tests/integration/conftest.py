@@ -48,7 +48,14 @@ def space_of(folder: Path, text: str = SPACE) -> SearchSpace:
 def done(small_path: Path, small_gate: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
     folder = tmp_path_factory.mktemp("search")
     workspace = Workspace(folder / "workspace")
-    plan = SearchPlan(name="first", store=str(small_path), space=space_of(folder), trials=5, seed=3)
-    found = search_and_promote(plan, workspace, QUIET, gate=str(small_gate))
+    plan = SearchPlan(
+        name="first",
+        store=str(small_path),
+        space=space_of(folder),
+        trials=5,
+        seed=3,
+        gate=str(small_gate),
+    )
+    found = search_and_promote(plan, workspace, QUIET)
     assert isinstance(found, Found)
     return Done(found, workspace, plan)

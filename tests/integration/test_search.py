@@ -140,6 +140,7 @@ def test_a_name_is_not_searched_twice(done) -> None:
         run_search(done.plan, done.workspace, NullTracker, QUIET)
 
 
+@pytest.mark.slow
 def test_a_time_budget_ends_a_search_in_order(make_space, small_path: Path, tmp_path: Path) -> None:
     space = make_space(
         tmp_path,

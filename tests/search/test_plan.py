@@ -92,6 +92,7 @@ CHANGES = {
     "pack_gpus": True,
     "workers_per_trial": 1,
     "cluster": "auto",
+    "gate": "mine.yaml",
 }
 
 
