@@ -69,7 +69,7 @@ def is_loopback(host: str) -> bool:
 
 
 def allowed_hosts(host: str, port: int, named: Sequence[str]) -> list[str]:
-    """The ``Host`` headers that are answered: where it listens, and what was named.
+    """The ``Host`` headers that are answered: where it listens, and what was named, in lower case.
 
     Raises:
         InputError: A name with a wildcard or a path; none is named and it listens everywhere.
@@ -77,6 +77,7 @@ def allowed_hosts(host: str, port: int, named: Sequence[str]) -> list[str]:
     for name in named:
         if not _NAME.fullmatch(name):
             raise InputError("--allowed-host", got=repr(name), wanted="NAME or NAME:PORT, no *")
+    named = [name.lower() for name in named]  # as browsers and Python's clients write them
     if host not in _EVERYWHERE:
         own = ("localhost", host) if is_loopback(host) else (host,)
         return list(dict.fromkeys([*(authority(one, port) for one in own), *named]))
@@ -85,7 +86,7 @@ def allowed_hosts(host: str, port: int, named: Sequence[str]) -> list[str]:
             f"{host} is every address of this machine, and clients call it by a name",
             hint=f"--allowed-host {socket.gethostname()}:{port}",
         )
-    return list(named)
+    return named
 
 
 def allowed_origins(hosts: Sequence[str]) -> list[str]:

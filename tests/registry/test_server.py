@@ -119,7 +119,7 @@ def secret(tmp_path_factory):
 def team(postgres_session, s3_session, secret, tmp_path_factory):
     team = start(
         postgres_session.database(), tmp_path_factory.mktemp("team"),
-        "--artifacts", s3_session.url(PREFIX), "--allowed-host", NAME,
+        "--artifacts", s3_session.url(PREFIX), "--allowed-host", NAME.title(),
         "--admin-password-file", str(secret), **s3_session.environment,
     )  # fmt: skip
     try:
