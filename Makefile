@@ -34,10 +34,10 @@ demo: env
 	$(BIN)/dtsinn demo
 
 test: env
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: env
-	$(BIN)/pytest -n 2 --dist loadfile -m ''
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m ''
 
 check: env
 	$(BIN)/ruff check .
