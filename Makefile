@@ -58,7 +58,7 @@ bench-faults: env
 	$(BIN)/python -m benchmarks.searching faults
 
 bench-postgres: env
-	$(BIN)/python -m benchmarks.reports
+	$(BIN)/python -m benchmarks.writers
 
 bench-efficiency: env
 	$(BIN)/python -m benchmarks.efficiency simulate

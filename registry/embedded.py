@@ -42,14 +42,31 @@ def check_uri(workspace: Workspace) -> None:
     Raises:
         InputError: No such kind of URI, or the workspace's path cannot stand in one.
     """
-    uri = tracking_uri(workspace)
+    check_scheme("MLFLOW_TRACKING_URI", tracking_uri(workspace))
+
+
+def check_scheme(what: str, uri: str) -> None:
+    """Refuse a URI of a kind that MLflow does not take.
+
+    Args:
+        what: Where it was given.
+        uri: As it was given.
+
+    Raises:
+        InputError: It is none.
+    """
     scheme, found, rest = uri.partition("://")
-    if scheme.partition("+")[0] not in SCHEMES or not found or not rest:
+    if scheme.partition("+")[0] not in SCHEMES or not found or not rest.strip("/"):
         raise InputError(
-            "MLFLOW_TRACKING_URI",
+            what,
             got=without_secrets("uri", uri),
             wanted=f"a URI that begins with {', '.join(SCHEMES)}",
         )
+
+
+def is_served(uri: str) -> bool:
+    """Whether a tracking URI is that of a server."""
+    return uri.startswith(("http:", "https:"))
 
 
 def lock(workspace: Workspace, name: str) -> FileLock:

@@ -19,7 +19,13 @@ from mlflow.exceptions import MlflowException
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.tracker import Point, RunStart, RunStatus
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.embedded import lock, make_database, require_workspace, tracking_uri
+from dtsinn.registry.embedded import (
+    is_served,
+    lock,
+    make_database,
+    require_workspace,
+    tracking_uri,
+)
 from dtsinn.registry.names import checked_folder, checked_key, told_as, without_secrets
 from dtsinn.registry.postgres import DRIVER, backend_of, held
 from dtsinn.registry.remote import ask
@@ -64,7 +70,7 @@ def connect(workspace: Workspace) -> MlflowTracker:
     embedded = uri.startswith("sqlite:") and uri.endswith(str(workspace.database.absolute()))
     if embedded:
         make_database(workspace)
-    served = uri.startswith(("http:", "https:"))
+    served = is_served(uri)
     alone: AbstractContextManager[Any] = nullcontext()
     if served:
         ask(uri)
@@ -262,8 +268,7 @@ class MlflowTracker:
         """Page of a run: on the tracking server, or where ``dtsinn ui`` shows it."""
         with told_as(f"looking for {key}"):
             run = self.client.get_run(self.run_id(key)).info
-        served = self.uri.startswith(("http:", "https:"))
-        base = without_secrets("uri", self.uri) if served else f"http://127.0.0.1:{UI_PORT}"
+        base = self.place if is_served(self.uri) else f"http://127.0.0.1:{UI_PORT}"
         return base.rstrip("/") + run_page(run.experiment_id, run.run_id)
 
     # ------------------------------------------------------------- inside

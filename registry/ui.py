@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry import app, serving
-from dtsinn.registry.embedded import embedded_uri, require_workspace
+from dtsinn.registry.embedded import embedded_uri, is_served, require_workspace
 from dtsinn.registry.names import without_secrets
 from dtsinn.registry.tracking import UI_PORT, connect
 from dtsinn.registry.view import front_page
@@ -61,7 +61,7 @@ def start_ui(workspace: Workspace, port: int = 0) -> serving.Served:
         RunError: MLflow did not start.
     """
     elsewhere = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if elsewhere.startswith(("http:", "https:")):
+    if is_served(elsewhere):
         url = without_secrets("uri", elsewhere)
         raise InputError("MLFLOW_TRACKING_URI names a server that has its own page", hint=url)
     if elsewhere:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import socket
-from importlib.util import find_spec
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-from dtsinn.core.errors import InputError, RunError
+from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.copying.place import Place, is_served
-from dtsinn.registry.embedded import SCHEMES, make_tables
+from dtsinn.registry.copying.place import Place
+from dtsinn.registry.embedded import check_scheme, is_served, make_tables
 from dtsinn.registry.names import told_as, without_secrets
-
-LOOK_s = 10.0
-"""Longest wait for a server to take a connection."""
+from dtsinn.registry.postgres import DRIVER, backend_of, held, with_driver
+from dtsinn.registry.remote import ask
 
 
 def open_destination(uri: str, workspace: Workspace) -> Place:
@@ -36,7 +35,7 @@ def open_destination(uri: str, workspace: Workspace) -> Place:
     uri = _checked(uri)
     artifacts = None
     if is_served(uri):
-        _look_at_server(uri)
+        ask(uri)
     else:
         artifacts = _prepared(uri, workspace)
     with told_as(f"opening {without_secrets('uri', uri)}"):
@@ -47,39 +46,22 @@ def open_destination(uri: str, workspace: Workspace) -> Place:
 
 def _checked(uri: str) -> str:
     """The URI, with a driver that is installed where it names none."""
-    scheme, found, rest = uri.partition("://")
-    if scheme.partition("+")[0] not in SCHEMES or not found or not rest.strip("/"):
-        raise InputError(
-            "--to",
-            got=without_secrets("uri", uri),
-            wanted=f"a URI that begins with {', '.join(SCHEMES)}",
-        )
-    if scheme == "postgresql" and find_spec("psycopg2") is None:
-        uri = f"postgresql+psycopg://{rest}"
-    if uri.startswith("postgresql+psycopg:") and find_spec("psycopg") is None:
-        raise InputError("--to wants psycopg", hint="pip install 'dtsinn[server]'")
+    check_scheme("--to", uri)
+    uri = with_driver(uri)
+    shown = without_secrets("uri", uri)
     try:
         if not is_served(uri):
             sqlalchemy.make_url(uri).get_dialect().import_dbapi()
         elif urlsplit(uri).port == 0:
             raise ValueError("port 0")
     except (ValueError, ImportError, sqlalchemy.exc.ArgumentError) as error:
-        told = without_secrets("uri", error)
-        raise InputError(f"--to {without_secrets('uri', uri)}", got=told) from None
-    return uri
-
-
-def _look_at_server(uri: str) -> None:
-    """Say at once that nobody is there: MLflow would ask for half a minute."""
-    parts = urlsplit(uri)
-    try:
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        with socket.create_connection((parts.hostname or "", port), LOOK_s):
-            pass
-    except OSError as error:
-        raise RunError(
-            f"no MLflow at {without_secrets('uri', uri)}", got=error, hint="starting one there"
+        missing = isinstance(error, ImportError) and uri.startswith(f"{DRIVER}:")
+        raise InputError(
+            f"--to {shown}",
+            got=without_secrets("uri", error),
+            hint='pip install "dtsinn[server]"' if missing else "",
         ) from None
+    return uri
 
 
 def _prepared(uri: str, workspace: Workspace) -> str:
@@ -92,7 +74,10 @@ def _prepared(uri: str, workspace: Workspace) -> str:
         raise InputError("--to", got=f"no folder {file.parent}", wanted="one to write into")
     folder = workspace.artifacts if file is None else file.parent / workspace.artifacts.name
     artifacts = folder.absolute().as_uri()
-    with told_as(f"opening {without_secrets('uri', uri)}"):
+    alone: AbstractContextManager[Any] = nullcontext()
+    if uri.startswith(f"{DRIVER}:"):
+        alone = held(backend_of(uri))
+    with alone, told_as(f"opening {without_secrets('uri', uri)}"):
         if file is not None and not file.exists():
             make_tables(file, artifacts)
         engine = sqlalchemy.create_engine(uri)

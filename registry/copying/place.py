@@ -14,6 +14,7 @@ from mlflow.store.model_registry.dbmodels.models import SqlModelVersion
 from mlflow.store.tracking.dbmodels.models import SqlMetric
 
 from dtsinn.registry.copying.ids import COPIED, Ids
+from dtsinn.registry.embedded import is_served
 from dtsinn.registry.names import told_as, without_secrets
 from dtsinn.registry.rows import KEY
 from dtsinn.registry.tracking import MlflowTracker
@@ -139,8 +140,3 @@ class Place:
             if inner != location and inner[:1] in ("", "/"):
                 return origin, inner
         return None
-
-
-def is_served(uri: str) -> bool:
-    """Whether a URI is that of a server."""
-    return uri.startswith(("http:", "https:"))

@@ -555,11 +555,14 @@ def test_nobody_there_is_one_clear_line(tracker) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(RunError, match=rf"no MLflow at http://127.0.0.1:{port}; got .*refused"):
+    with pytest.raises(
+        RunError,
+        match=rf"the tracking server http://127.0.0.1:{port} does not answer; got .*refused",
+    ):
         copy(tracker, f"http://127.0.0.1:{port}")
     lab = f"127.0.0.1:{port}/x"
     for user, option in (("me:secret@", ""), ("me:se/secret@", ""), ("", "?password=secret")):
-        with pytest.raises(RunError) as caught:
+        with pytest.raises(InputError, match=r"cannot be used; got .*refused") as caught:
             copy(tracker, f"postgresql://{user}{lab}{option}")
         assert "\n" not in str(caught.value)
         assert "secret" not in str(caught.value)

@@ -25,8 +25,8 @@ from sqlalchemy import make_url
 
 from benchmarks.postgres import PASSWORD as DATABASE_PASSWORD
 from benchmarks.postgres import QUOTED
-from benchmarks.reports import Load, flood
 from benchmarks.s3 import BUCKET
+from benchmarks.writers import Load, flood
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.access import ADMIN, given_password, is_loopback

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.reports``: 200 searches report at once to the server of a team.
+"""``python -m benchmarks.writers``: 200 searches report at once to the server of a team.
 
 Each writer is what a search has: a ledger, a spool that reads it, and the tracker of its process.
 The server is ``dtsinn server`` on a real PostgreSQL; what is counted is what that holds.
@@ -228,7 +228,7 @@ def main(
 ) -> None:
     """Measure how a team's server takes many searches at once.
 
-    Example: python -m benchmarks.reports --writers 50
+    Example: python -m benchmarks.writers --writers 50
     """
     torch.set_num_threads(1)
     environment.apply()
