@@ -127,8 +127,9 @@ def _checked(name: str, content: SpaceFile, base: dict[str, Any]) -> SearchSpace
     for key in (*content.parameters, *(key for point in content.points for key in point)):
         if key not in keys:
             raise unknown_key(key, RunConfig, where)
-    for key in set(content.parameters) & NOT_SEARCHED:
-        raise InputError(f"{where}: {key} cannot be searched", hint=f"fixed: {{{key}: ...}}")
+    for key in content.parameters:
+        if key in NOT_SEARCHED:
+            raise InputError(f"{where}: {key} cannot be searched", hint=f"fixed: {{{key}: ...}}")
     parameters = _in_order(
         where,
         [
