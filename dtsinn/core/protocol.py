@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from dtsinn.core.checks import short_name
 from dtsinn.core.config import STRICT, config_names, find_config, from_mapping, read_yaml
 from dtsinn.core.errors import InputError
+from dtsinn.core.yaml_text import format_yaml
 
 MOST_FRAMES = 10_000
 """Frames of one length, at most: list mode at a second a frame for three hours (uncited)."""
@@ -111,15 +110,14 @@ def load_protocol(name_or_path: str) -> Protocol:
 def protocol_text(protocol: Protocol) -> str:
     """A protocol as the text of a file that :func:`load_protocol` reads."""
     lengths = itertools.groupby(protocol.frame_duration)
-    return yaml.safe_dump(
+    return format_yaml(
         {
             "name": protocol.name,
             "description": protocol.description,
             "source": protocol.source,
             "injections": list(protocol.injection_time),
             "frames": [[len(list(frames)), seconds] for seconds, frames in lengths],
-        },
-        sort_keys=False,
+        }
     )
 
 

@@ -164,13 +164,13 @@ def test_a_wrong_plan_is_refused_by_its_place_alone(archive, plan, message: str)
         (f"- {NAME}\n", "the plan; got no settings, list"),
         (f"{NAME}: 1980-02-03\n", "key number 1 is unknown"),
         (
-            "tracers: [fmz, fdg]\nsubjects:\n- id: 1980-02-03\n",
-            r"subjects\.0 holds a value that no setting takes; try quotes around it",
+            "tracers: [fmz, fdg]\nsubjects:\n- id: 0170\n",
+            r"subjects\.0: id: Input should be a valid string; try quotes around it",
         ),
         ("", "the plan; got no settings, NoneType"),
         (
-            "tracers: [fmz, fdg]\nsubjects:\n- id: 1980-02-30\n",
-            "the plan cannot be read as YAML; got a mistake; try quotes around dates",
+            "tracers: [fmz, fdg]\nsubjects:\n- id: !!timestamp 1980-02-03\n",
+            "the plan cannot be read as YAML; got a mistake at line 3; try the value without a tag",
         ),
         ("[" * 5000, "the plan cannot be read as YAML; got a mistake"),
         (
@@ -190,7 +190,7 @@ def test_a_plan_that_cannot_be_read_is_refused(archive) -> None:
     with pytest.raises(InputError, match="the plan cannot be read; got No such file"):
         read_plan(archive.folder / "none.yaml")
     (archive.folder / "plan.yaml").write_bytes(b"\xff\xff")
-    with pytest.raises(InputError, match="the plan cannot be read; got UnicodeDecodeError"):
+    with pytest.raises(InputError, match="the plan cannot be read; got bytes that are no text"):
         read_plan(archive.folder / "plan.yaml")
 
 

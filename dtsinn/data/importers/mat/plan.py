@@ -148,7 +148,7 @@ def _two_tracers(value: Any, folder: Path) -> tuple[PlannedTracer, PlannedTracer
 
 
 def _refuse_decay_correction(value: Any) -> None:
-    if value is not False:
+    if value is not False and value not in ("no", "No", "NO", "off"):
         raise InputError(
             "the plan: decay_corrected",
             got="true" if value is True else "another value",

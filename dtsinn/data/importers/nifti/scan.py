@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 from nibabel.orientations import apply_orientation
 
+from dtsinn.core.config import is_file
 from dtsinn.core.errors import InputError
 from dtsinn.data.importers.activity import merge, to_present_activity
 from dtsinn.data.importers.files import refuse_absurd, refuse_passing, stamps
 from dtsinn.data.importers.grid import Grid, grid_of
 from dtsinn.data.importers.nifti.sidecar import read_sidecar
 from dtsinn.data.importers.plan import MixturePlan, SinglePlan
-from dtsinn.data.importers.plan_file import is_file
 from dtsinn.data.importers.scan import Scan
 
 FloatArray = npt.NDArray[np.float64]
