@@ -6,7 +6,6 @@ import dataclasses
 import difflib
 import json
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -17,6 +16,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from dtsinn.core.errors import InputError
+from dtsinn.core.paths import home_path, is_file
 from dtsinn.core.yaml_text import parse_yaml, read_yaml_text
 
 T = TypeVar("T")
@@ -36,19 +36,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
         got = {type(None): "nothing", list: "a list"}.get(type(content), "a single value")
         raise InputError(f"{path} holds no settings", got=got, wanted="a mapping, key: value")
     return content
-
-
-def home_path(text: str | Path) -> Path:
-    """A local path, in which a leading ``~`` is the home folder as in a shell."""
-    return Path(os.path.expanduser(text))  # noqa: PTH111 (Path's own fails without such a user)
-
-
-def is_file(path: Path) -> bool:
-    """Whether a path is a file; one that cannot even be asked for is none."""
-    try:
-        return path.is_file()
-    except OSError:  # too long a name, no permission
-        return False
 
 
 def config_names(kind: str) -> list[str]:

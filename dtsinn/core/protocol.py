@@ -15,8 +15,8 @@ from dtsinn.core.yaml_text import format_yaml
 
 MOST_FRAMES = 10_000
 """Frames of one length, at most: list mode at a second a frame for three hours (uncited)."""
-CONTIGUITY_S = 1e-3
-"""Gap or overlap of frames up to which they count as contiguous, s (scanners round to 1 ms)."""
+CONTIGUITY_S = 1.5e-3
+"""Up to which two times are one, s: scanners round to 1 ms, and sums of seconds round again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +60,11 @@ class Protocol:
     def frame_edges(self) -> tuple[float, ...]:
         """[T + 1] start of each frame and end of the last, s."""
         return (*self.frame_start, self.end)
+
+    def starts_after(self, tracer: int) -> tuple[bool, ...]:
+        """[T] whether a frame starts at or after a tracer's injection, to :data:`CONTIGUITY_S`."""
+        earliest = self.injection_time[tracer] - CONTIGUITY_S
+        return tuple(start >= earliest for start in self.frame_start)
 
 
 @dataclass(frozen=True, kw_only=True)

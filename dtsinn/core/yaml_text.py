@@ -103,6 +103,11 @@ def yaml_events(text: str, where: str) -> Iterator[yaml.Event]:
         raise _unreadable(where, "characters that are not allowed") from None
 
 
+def line_of(event: yaml.Event) -> int:
+    """The line at which a part of a YAML text begins, from 1."""
+    return event.start_mark.line + 1 if event.start_mark else 0
+
+
 def _unreadable(where: str, got: str, hint: str = "") -> InputError:
     return InputError(f"{where} cannot be read as YAML", got=got, hint=hint)
 
@@ -134,7 +139,7 @@ class _Reader:
 
     def take(self, event: yaml.Event) -> None:
         """Add one event to the document."""
-        line = f"at line {event.start_mark.line + 1}"
+        line = f"at line {line_of(event)}"
         if isinstance(event, yaml.DocumentStartEvent):
             self._documents += 1
             if self._documents > 1:
@@ -156,7 +161,7 @@ class _Reader:
             got = f"the tag {shown[:_SHOWN]!r} {line}"
             raise _unreadable(self._where, got, "the value without a tag")
         if isinstance(event, yaml.AliasEvent):
-            value = self._copy_anchored(event.anchor, line)
+            value = self._copy_anchored(str(event.anchor), line)
         elif isinstance(event, yaml.ScalarEvent):
             value = self._scalar(event.value, line) if event.implicit[0] else event.value
             if event.anchor is not None:

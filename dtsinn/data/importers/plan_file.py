@@ -16,11 +16,12 @@ from typing import Any, Literal, TypeVar, get_type_hints
 import yaml
 
 from dtsinn.core.checks import SHORT_NAME
-from dtsinn.core.config import STRICT, config_names, from_mapping, home_path, is_file
+from dtsinn.core.config import STRICT, config_names, from_mapping
 from dtsinn.core.errors import InputError
+from dtsinn.core.paths import home_path, is_file
 from dtsinn.core.protocol import Protocol, load_protocol
 from dtsinn.core.tracer import load_tracer
-from dtsinn.core.yaml_text import parse_yaml, read_yaml_text, yaml_events
+from dtsinn.core.yaml_text import line_of, parse_yaml, read_yaml_text, yaml_events
 
 T = TypeVar("T")
 
@@ -155,7 +156,7 @@ def _refuse_aliases(text: str) -> None:
         if isinstance(event, yaml.AliasEvent):
             raise _AliasError(
                 "the plan: an alias of YAML",
-                got=f"one at line {event.start_mark.line + 1}",
+                got=f"one at line {line_of(event)}",
                 wanted="all written out",
                 hint="quotes, if the word begins with *",
             )

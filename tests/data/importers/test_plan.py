@@ -55,6 +55,45 @@ def test_a_plan_of_mixtures(archive) -> None:
     assert plan.subjects[0].mixture.injection_time == (0.0, 600.0)
 
 
+def test_numbers_truths_and_names_are_those_of_people(archive) -> None:
+    text = """
+        tracers: [FMZ, Fdg]
+        protocol: P1
+        subjects:
+          - id: Jane
+            split: Train
+            first: {image: a.nii, weight_kg: 070, dose_MBq: 0140.50, decay_corrected: yes}
+            second: {image: b.nii, injection_time: 0600, frame_end_times: Off}
+    """
+    plan = read_plan(archive.plan(text))
+    assert isinstance(plan, PairsPlan)
+    assert [tracer.name for tracer in plan.tracers] == ["fmz", "fdg"]
+    assert plan.protocol.name == "p1"
+    (subject,) = plan.subjects
+    assert subject.split == "train"
+    assert (subject.first.weight_kg, subject.first.dose_MBq) == (70, 140.5)
+    assert subject.first.decay_corrected is True
+    assert (subject.second.injection_time, subject.second.frame_end_times) == (600, False)
+
+
+@pytest.mark.parametrize("value", ["10:30", "1_000", "70,5", "70 kg", "!!float 70", "070.0.0"])
+def test_what_is_no_number_is_refused_without_being_repeated(archive, value: str) -> None:
+    text = f"""
+        tracers: [fmz, fdg]
+        protocol: p1
+        subjects:
+          - id: a
+            first: {{image: a.nii}}
+            second:
+              image: b.nii
+              injection_time: {value}
+    """
+    with pytest.raises(InputError) as caught:
+        read_plan(archive.plan(text))
+    assert value not in str(caught.value)
+    assert "try " in str(caught.value)
+
+
 def test_definitions_may_lie_beside_the_plan(archive) -> None:
     for kind, name in (("tracers", "fdg"), ("protocols", "p3")):
         text = find_config(kind, name).read_text().replace(f"name: {name}", "name: mine", 1)
