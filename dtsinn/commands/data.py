@@ -41,7 +41,7 @@ def simulate(
     ),
     subjects: Annotated[int, typer.Option(min=1, help="Number of subjects.")] = 60,
     slices: Annotated[int, typer.Option(min=1, help="Slices per subject.")] = 8,
-    size: Annotated[int, typer.Option(min=8, help="Rows and columns of a slice.")] = 64,
+    size: Annotated[int, typer.Option(min=8, help="Rows and columns of a slice, pixels.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all draws.")] = 0,
     dtype: Annotated[
         str, typer.Option(help="float32, or float16: half the space, 3 digits.")

@@ -39,7 +39,9 @@ def search(
     ] = None,
     target: Annotated[
         float | None,
-        typer.Option(callback=finite, help="Stop when the first objective is as good as this."),
+        typer.Option(
+            callback=finite, help="Stop when the first objective is as good as this, psnr in dB."
+        ),
     ] = None,
     patience: Annotated[
         int | None, typer.Option(min=1, help="Stop when so many trials ended without a better one.")

@@ -1,5 +1,6 @@
 """YAML as people mean it: numbers of version 1.2, and one line for all that is refused."""
 
+import contextlib
 import math
 import time
 
@@ -149,6 +150,12 @@ plain = st.recursive(
 def test_what_is_written_is_read_as_it_was(content: object) -> None:
     text = format_yaml(content)
     assert parse_yaml(text, "test") == content
+
+
+@given(st.text(st.sampled_from("ab1.:-[]{}#&*!|>'\"%@`?,~ \n\t\r\0\ufeff\u2028<=")))
+def test_whatever_is_written_is_data_or_refused(text: str) -> None:
+    with contextlib.suppress(InputError):
+        format_yaml(parse_yaml(text, "test"))
 
 
 def test_text_is_read_the_same_by_both_versions() -> None:
