@@ -40,7 +40,7 @@ def search(
     target: Annotated[
         float | None,
         typer.Option(
-            callback=finite, help="Stop when the first objective is as good as this, psnr in dB."
+            callback=finite, help="Stop when the first objective is as good as this (psnr: dB)."
         ),
     ] = None,
     patience: Annotated[
