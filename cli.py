@@ -12,11 +12,15 @@ from typer.core import TyperGroup
 import dtsinn
 from dtsinn import terminal
 from dtsinn.commands import data, models, registry, report, search, show, train, upkeep
+from dtsinn.commands.options import read_arguments
 from dtsinn.core.errors import DtsinnError
 
 
 class _Commands(TyperGroup):
     """Turns errors into one line and an exit code; ``--debug`` shows the traceback."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, read_arguments(args))
 
     def invoke(self, ctx: Any) -> Any:
         try:

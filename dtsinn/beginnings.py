@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dtsinn.core.config import flatten, parse_yaml, read_yaml, to_mapping
+from dtsinn.core.config import flatten, read_yaml, to_mapping
 from dtsinn.core.errors import DtsinnError, InputError
 from dtsinn.core.workspace import Workspace
+from dtsinn.core.yaml_text import parse_yaml
 from dtsinn.data.store import Store
 from dtsinn.deploy.package import read_info
 from dtsinn.registry.references import resolve

@@ -9,6 +9,7 @@ from filelock import FileLock
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from dtsinn.core.errors import InputError
+from dtsinn.core.paths import home_path
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.names import told_as, without_secrets
 from dtsinn.registry.postgres import with_driver
@@ -21,7 +22,15 @@ SCHEMES = ("sqlite", "postgresql", "mysql", "http", "https")
 
 def tracking_uri(workspace: Workspace) -> str:
     """Where runs are recorded: ``MLFLOW_TRACKING_URI`` when set, else the workspace's SQLite."""
-    return with_driver(os.environ.get("MLFLOW_TRACKING_URI", "")) or embedded_uri(workspace)
+    return with_driver(home_uri(os.environ.get("MLFLOW_TRACKING_URI", ""))) or embedded_uri(
+        workspace
+    )
+
+
+def home_uri(uri: str) -> str:
+    """A URI of an SQLite file, in whose path a leading ``~`` is the home folder."""
+    kind, found, path = uri.partition(":///")
+    return f"{kind}{found}{home_path(path)}" if kind == "sqlite" and path[:1] == "~" else uri
 
 
 def embedded_uri(workspace: Workspace) -> str:

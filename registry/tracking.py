@@ -378,6 +378,6 @@ def _refuse_links_out(path: Path) -> None:
     if not path.exists():
         raise InputError("an artifact is missing", got=path)
     root = path.resolve()
-    for inner in path.rglob("*") if path.is_dir() else ():
+    for inner in sorted(path.rglob("*")) if path.is_dir() else ():
         if inner.is_symlink() and not inner.resolve().is_relative_to(root):
             raise InputError("an artifact holds a link that leaves it", got=inner)

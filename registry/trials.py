@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dtsinn.core.config import parse_yaml
+from dtsinn.core.yaml_text import parse_yaml
 from dtsinn.registry.names import told_as
 from dtsinn.registry.rows import KIND, STATUS
 from dtsinn.registry.tracking import MlflowTracker

@@ -6,11 +6,14 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from dtsinn.core.checks import same_word
 from dtsinn.core.errors import InputError
 
 MiB, GiB = 2.0**20, 2.0**30
 UNITS = {"": 1.0, "MiB": MiB, "GiB": GiB}
-FORM = re.compile(r"(parameters|memory)\s*<=\s*([0-9]+(?:\.[0-9]*)?(?:e[0-9]+)?)\s*(MiB|GiB)?")
+FORM = re.compile(
+    r"(parameters|memory)\s*<=\s*([0-9]+(?:\.[0-9]*)?(?:e[0-9]+)?)\s*(MiB|GiB)?", re.I
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +34,12 @@ def read_limit(text: str, where: str) -> Limit:
         InputError: It has another form.
     """
     found = FORM.fullmatch(text.strip())
-    unit = (found.group(3) or "") if found else ""
-    if not found or (found.group(1) == "memory") != bool(unit):
+    unit = same_word(found.group(3) or "", UNITS) if found else ""
+    if not found or (found.group(1).lower() == "memory") != bool(unit):
         raise InputError(
             f"{where}: a constraint cannot be read",
             got=repr(text),
             wanted="parameters <= NUMBER, or memory <= NUMBER MiB or GiB",
         )
-    quantity: Any = found.group(1)
+    quantity: Any = found.group(1).lower()
     return Limit(quantity=quantity, most=float(found.group(2)) * UNITS[unit], text=text.strip())

@@ -54,7 +54,7 @@ def read_objectives(text: str) -> tuple[Objective, ...]:
         InputError: An unknown metric or direction, or a metric that stands twice.
     """
     found = []
-    for part in text.split(","):
+    for part in text.lower().split(","):
         metric, _, way = part.strip().partition(":")
         if way not in {"max", "min"}:
             raise InputError("--objective", got=repr(part), wanted="METRIC:max or METRIC:min")

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from dtsinn.core.checks import same_word
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
 from dtsinn.search.objective import PSNR, Objective, read_objectives
-from dtsinn.search.samplers import check_sampler
+from dtsinn.search.samplers import SAMPLERS, check_sampler
 from dtsinn.search.space import SearchSpace
 from dtsinn.search.space_file import space_of
 
 SCHEDULERS = ("asha", "hyperband", "none")
+LIMITS = ("time_budget_s", "step_budget", "gpu_hours", "patience")
+"""What ends a search before its trials are done."""
 CHANGEABLE = {
     "trials",
     "time_budget_s",
@@ -77,6 +81,8 @@ class SearchPlan:
     """Name or file of the gate that the best trial comes to."""
 
     def __post_init__(self) -> None:
+        for key, known in (("sampler", SAMPLERS), ("scheduler", SCHEDULERS)):
+            object.__setattr__(self, key, same_word(getattr(self, key), known))
         accumulate = self.space.base.get("accumulate", 1)
         if accumulate % self.workers_per_trial:
             raise InputError(
@@ -102,10 +108,15 @@ class SearchPlan:
                 got="auto" if self.pack_gpus else f"{self.gpus_per_trial:g}",
                 wanted="0 or 1: each worker has a GPU, or none has",
             )
-        for what in ("time_budget_s", "step_budget", "gpu_hours", "patience"):
+        for what in ("trials", *LIMITS, "concurrent", "cpus_per_trial", "workers_per_trial"):
             given = getattr(self, what)
-            if given is not None and not given > 0:
+            if given is not None and not 0 < given < math.inf:
                 raise InputError(f"{what} of a search", got=given, wanted="above 0")
+        for what, given in (("target", self.target), ("gpus_per_trial", self.gpus_per_trial)):
+            if given is not None and not math.isfinite(given):
+                raise InputError(f"{what} of a search", got=given, wanted="a finite number")
+        if not 0 <= self.seed < 2**32:
+            raise InputError("seed of a search", got=self.seed, wanted="0 to 2^32 - 1")
 
     @property
     def steps(self) -> int:
@@ -136,7 +147,12 @@ def plan_of(data: Mapping[str, Any]) -> SearchPlan:
         InputError: It is not one, as of another version of dtsinn.
     """
     try:
-        given = dict(data)
+        # Version 0.1.0 took limits that nothing reaches.
+        given = {
+            key: value
+            for key, value in data.items()
+            if key not in {"target", *LIMITS} or value is None or math.isfinite(value)
+        }
         space = space_of(given["space"]["name"], given["space"]["file"])
         objectives = read_objectives(given["objectives"])
         return SearchPlan(**(given | {"space": space, "objectives": objectives}))

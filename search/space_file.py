@@ -101,10 +101,34 @@ def load_space(name_or_path: str) -> SearchSpace:
     twice = set(content.fixed) & set(content.parameters)
     if twice:
         raise InputError(f"{where}: {sorted(twice)[0]} is both fixed and a parameter")
+    _check_meant(content, where)
     # Another kind of model brings its own defaults with it.
     base = to_mapping(load_run_config(content.base))
     base = to_mapping(from_mapping(RunConfig, changed(base, content.fixed), where))
     return _checked(path.stem, content, base)
+
+
+def _check_meant(content: SpaceFile, where: str) -> None:
+    """Refuse what says nothing or says it twice; a kept plan of an older version may hold it."""
+    for key, spec in content.parameters.items():
+        _refuse_twice(f"{where}: {key}: choice", spec.choice or ())
+        for other, named in spec.when.items():
+            _refuse_twice(f"{where}: {key}: when {other}", _as_tuple(named))
+        if spec.int is not None and (spec.step or 0) > max(spec.int[1] - spec.int[0], 1):
+            raise InputError(
+                f"{where}: {key}: step", got=spec.step, wanted="at most the width of the range"
+            )
+    _refuse_twice(f"{where}: constraints", content.constraints)
+    _refuse_twice(f"{where}: points", [sorted(point.items()) for point in content.points])
+    for text in content.constraints:
+        if not 0 < read_limit(text, where).most < float("inf"):
+            raise InputError(f"{where}: constraints", got=repr(text), wanted="a number above 0")
+
+
+def _refuse_twice(what: str, values: Sequence[Any]) -> None:
+    for place, value in enumerate(values):
+        if value in values[:place]:
+            raise InputError(what, got=f"{value!r} twice", wanted="each value once")
 
 
 def space_of(name: str, file: Mapping[str, Any]) -> SearchSpace:
@@ -127,8 +151,9 @@ def _checked(name: str, content: SpaceFile, base: dict[str, Any]) -> SearchSpace
     for key in (*content.parameters, *(key for point in content.points for key in point)):
         if key not in keys:
             raise unknown_key(key, RunConfig, where)
-    for key in set(content.parameters) & NOT_SEARCHED:
-        raise InputError(f"{where}: {key} cannot be searched", hint=f"fixed: {{{key}: ...}}")
+    for key in content.parameters:
+        if key in NOT_SEARCHED:
+            raise InputError(f"{where}: {key} cannot be searched", hint=f"fixed: {{{key}: ...}}")
     parameters = _in_order(
         where,
         [
@@ -184,6 +209,8 @@ def _in_order(where: str, given: Sequence[Parameter]) -> tuple[Parameter, ...]:
             what = f"{where}: {parameter.key}: when {key}"
             if key not in known:
                 raise InputError(what, got="no parameter of this space", hint="fixed, or no when")
+            if not named:
+                raise InputError(what, got="no value", wanted="at least one")
             distribution = known[key].distribution
             if isinstance(distribution, FloatDistribution):
                 raise InputError(what, got="a continuous range", wanted="a choice or whole numbers")

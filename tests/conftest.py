@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from dtsinn.core.protocol import protocol_of_frames
 from dtsinn.data.plan import StorePlan
@@ -27,6 +28,10 @@ torch.set_num_threads(1)
 # A shell's background job ignores it, and so would every process that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# The same examples in every run: what fails, fails for everybody.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.load_profile("same")
+
 SMALL = StudyRequest(subjects=24, slices=2, size=32, seed=5)
 GATE_SUITE = """
 name: small-gate
@@ -37,6 +42,18 @@ size: 32
 seed: 11
 noise: [mid]
 """
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Refuse parameters without an order: workers would collect different tests."""
+    for marker in metafunc.definition.iter_markers("parametrize"):
+        if any(isinstance(given, Set) for given in (*marker.args, *marker.kwargs.values())):
+            raise pytest.UsageError(f"{metafunc.definition.nodeid}: parameters from a set; sort it")
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes by their place: what they hold may change from one run to the next."""
+    return argname if isinstance(val, bytes) else None
 
 
 @pytest.fixture(scope="session")

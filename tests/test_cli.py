@@ -256,6 +256,11 @@ def test_a_wrong_training_is_refused(small_path: Path, arguments: list[str], mes
     assert message in refused("train", small_path, *arguments)
 
 
+def test_a_store_that_is_given_twice_is_refused(small_path: Path) -> None:
+    twice = small_path.parent / ".." / small_path.parent.name / small_path.name
+    assert "a store is given twice" in refused("train", small_path, twice)
+
+
 @pytest.mark.parametrize(
     ("space", "message"),
     [
@@ -279,6 +284,8 @@ def test_a_wrong_space_is_refused(
         (["--time-budget", "2 hours"], "wanted such as 90s, 30m or 2h"),
         (["--sampler", "magic"], "no such sampler; got 'magic'; wanted tpe, gp"),
         (["--scheduler", "magic"], "no such scheduler"),
+        (["--warm-start", "a", "--warm-start", "a"], "--warm-start names something twice"),
+        (["--objective", "psnr:max,PSNR:min"], "--objective names a metric twice"),
         (["--name", "a/b"], "name of the search"),
         (["--cluster", "127.0.0.1:9"], "no Ray cluster at 127.0.0.1:9"),
         (["--cluster", "nonsense"], "wanted HOST:PORT, or auto"),

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 
 from dtsinn.core.workspace import Workspace
+from dtsinn.core.yaml_text import format_yaml
 from dtsinn.data.store import open_store
 from dtsinn.registry.tracking import connect
 from dtsinn.search.driver import Driver
@@ -55,7 +55,7 @@ def space_file(
         "parameters": dict(parameters),
     }
     path = folder / "space.yaml"
-    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    path.write_text(format_yaml(content), encoding="utf-8")
     return str(path)
 
 

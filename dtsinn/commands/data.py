@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dtsinn import terminal
-from dtsinn.commands.options import AsJson, Debug, Pictures, Quiet, StorePath
+from dtsinn.commands.options import MOST, AsJson, Debug, Pictures, Quiet, StorePath
 from dtsinn.core.errors import InputError
 from dtsinn.data.device import check_device
 
@@ -41,13 +41,13 @@ def simulate(
     ),
     subjects: Annotated[int, typer.Option(min=1, help="Number of subjects.")] = 60,
     slices: Annotated[int, typer.Option(min=1, help="Slices per subject.")] = 8,
-    size: Annotated[int, typer.Option(min=8, help="Rows and columns of a slice.")] = 64,
+    size: Annotated[int, typer.Option(min=8, help="Rows and columns of a slice, pixels.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all draws.")] = 0,
     dtype: Annotated[
         str, typer.Option(help="float32, or float16: half the space, 3 digits.")
     ] = "float32",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; by default one per core.")
+        int | None, typer.Option(min=1, max=MOST, help="Processes; by default one per core.")
     ] = None,
     device: Annotated[str, typer.Option(help="Of the noise model osem: cpu or cuda.")] = "cpu",
     quiet: Quiet = False,
@@ -73,6 +73,7 @@ def simulate(
         size=size,
         seed=seed,
     )
+    device, dtype = device.lower(), dtype.lower()
     check_device(device)
     with terminal.progress(quiet) as progress:
         result = run(request, out, workers=workers, progress=progress, dtype=dtype, device=device)
@@ -109,6 +110,7 @@ def import_(
     from dtsinn.data.writer import refuse_existing
 
     out = out.rstrip("/") or out
+    kind = kind.lower()
     if kind not in ("mat", "nifti", "dicom"):
         raise InputError("--from", got=repr(kind), wanted="mat, nifti or dicom")
     if (kind == "mat") != (plan is not None):

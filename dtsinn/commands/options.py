@@ -2,12 +2,46 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from dtsinn.core.paths import home_path
 from dtsinn.core.workspace import DEFAULT
+
+MOST = 10_000
+"""Cores, processes or trials at a time (uncited): more stand in no cluster of this field."""
+
+
+def read_arguments(given: Sequence[str]) -> list[str]:
+    """What was typed, with ``~`` for the home folder also where no shell knows that a path begins.
+
+    Raises:
+        typer.BadParameter: An argument or the value of an option is empty: no name or path is.
+    """
+    read = []
+    for argument in given:
+        option, equals, value = argument.partition("=")
+        if not (equals and option.startswith("--")):
+            option, equals, value = "", "", argument
+        if not value.strip():
+            raise typer.BadParameter("it is empty", param_hint=option or "an argument")
+        read.append(f"{option}{equals}{home_path(value) if value.startswith('~') else value}")
+    return read
+
+
+def finite(value: float | None) -> float | None:
+    """The value of an option, unless it is NaN or infinite.
+
+    Raises:
+        typer.BadParameter: It is.
+    """
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no finite number")
+    return value
 
 
 def _debug(ctx: typer.Context, value: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from dtsinn import terminal
-from dtsinn.commands.options import ROOT, AsJson, Debug, Quiet, Root, StorePath
+from dtsinn.commands.options import MOST, ROOT, AsJson, Debug, Quiet, Root, StorePath, finite
 from dtsinn.commands.train import name_of
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
@@ -27,7 +27,7 @@ def search(
         str,
         typer.Option(help="METRIC:max or METRIC:min; several, with commas, give a Pareto front."),
     ] = "psnr:max",
-    trials: Annotated[int, typer.Option(min=1, help="Number of trials.")] = 50,
+    trials: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of trials.")] = 50,
     time_budget: Annotated[
         str | None, typer.Option(help="Stop after this time: 90s, 30m, 2h.")
     ] = None,
@@ -35,23 +35,31 @@ def search(
         int | None, typer.Option(min=1, help="Stop after so many training steps of all trials.")
     ] = None,
     max_gpu_hours: Annotated[
-        float | None, typer.Option(help="Stop after so many GPUs times hours.")
+        float | None, typer.Option(callback=finite, help="Stop after so many GPUs times hours.")
     ] = None,
     target: Annotated[
-        float | None, typer.Option(help="Stop when the first objective is as good as this.")
+        float | None,
+        typer.Option(
+            callback=finite, help="Stop when the first objective is as good as this (psnr: dB)."
+        ),
     ] = None,
     patience: Annotated[
         int | None, typer.Option(min=1, help="Stop when so many trials ended without a better one.")
     ] = None,
     concurrent: Annotated[
-        int | None, typer.Option(min=1, help="Trials at a time; by default what fits.")
+        int | None, typer.Option(min=1, max=MOST, help="Trials at a time; by default what fits.")
     ] = None,
-    cpus_per_trial: Annotated[float, typer.Option(min=0.1, help="Cores of a trial.")] = 1,
+    cpus_per_trial: Annotated[
+        float, typer.Option(min=0.1, max=MOST, callback=finite, help="Cores of a trial.")
+    ] = 1,
     gpus_per_trial: Annotated[
         str, typer.Option(help="GPUs, or parts, of a trial; auto packs them by memory.")
     ] = "0",
     workers_per_trial: Annotated[
-        int, typer.Option(min=1, help="Processes that train a trial together, each with the above.")
+        int,
+        typer.Option(
+            min=1, max=MOST, help="Processes that train a trial together, each with the above."
+        ),
     ] = 1,
     sampler: Annotated[str, typer.Option(help="tpe, gp, qmc, random, nsga2 or grid.")] = "tpe",
     scheduler: Annotated[str, typer.Option(help="asha, hyperband or none.")] = "asha",
@@ -73,7 +81,7 @@ def search(
         bool,
         typer.Option("--dry-run", help="Show the space, samples of it and the cost, and stop."),
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the suggestions.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the suggestions.")] = 0,
     workspace: Root = ROOT,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -88,6 +96,9 @@ def search(
     from dtsinn.search.plan import SearchPlan, resume_command
     from dtsinn.search.space_file import load_space
 
+    gpus_per_trial = gpus_per_trial.lower()
+    if len(set(warm_start or [])) < len(warm_start or []):
+        raise InputError("--warm-start names something twice", got=", ".join(warm_start or []))
     if resume and (name is None or warm_start or dry_run):
         raise InputError("--resume", wanted="--name NAME, and neither --warm-start nor --dry-run")
     given: dict[str, Any] = {
@@ -286,13 +297,13 @@ def _gpus(text: str) -> float:
         number = float(text)
     except ValueError:
         number = -1.0
-    if not 0 <= number < float("inf"):
+    if not 0 <= number <= MOST:
         raise InputError("--gpus-per-trial", got=repr(text), wanted="a number, or auto")
     return number
 
 
 def _seconds(text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smh])", text.strip().lower())
     if not match or float(match[1]) <= 0:
         raise InputError("--time-budget", got=repr(text), wanted="such as 90s, 30m or 2h")
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]

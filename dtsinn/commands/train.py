@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from dtsinn import terminal
-from dtsinn.commands.options import ROOT, Debug, Quiet, Root
+from dtsinn.commands.options import MOST, ROOT, Debug, Quiet, Root, finite
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.device import check_device
@@ -36,9 +36,11 @@ def train(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     workers: Annotated[
-        int, typer.Option(min=1, help="Processes that share each step's batches.")
+        int, typer.Option(min=1, max=MOST, help="Processes that share each step's batches.")
     ] = 1,
-    cpus_per_worker: Annotated[float, typer.Option(min=0.1, help="Cores of a worker.")] = 1,
+    cpus_per_worker: Annotated[
+        float, typer.Option(min=0.1, max=MOST, callback=finite, help="Cores of a worker.")
+    ] = 1,
     cluster: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Ray cluster of the workers.")
     ] = None,
@@ -60,6 +62,9 @@ def train(
         )
     settings = load_run_config(config, set_ or [])
     opened = [open_store(path, need_truth=True) for path in stores]
+    if not resume and len({store.header.digest for store in opened}) < len(opened):
+        raise InputError("a store is given twice", got=", ".join(stores), wanted="each once")
+    device = device.lower()
     check_device(device)
     from dtsinn.road import TrainRequest, train_and_register
     from dtsinn.search.parallel import Workers

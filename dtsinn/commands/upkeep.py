@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dtsinn import terminal
-from dtsinn.commands.options import ROOT, AsJson, Debug, Quiet, Root
+from dtsinn.commands.options import ROOT, AsJson, Debug, Quiet, Root, finite
 from dtsinn.core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def prune(
         int, typer.Option(metavar="N", help="Best trials of each search that are kept, 5 or more.")
     ] = 5,
     older_than: Annotated[
-        float, typer.Option(metavar="DAYS", help="Only of what ended so long ago.")
+        float,
+        typer.Option(metavar="DAYS", callback=finite, help="Only of what ended so long ago."),
     ] = 0,
     yes: Annotated[bool, typer.Option("--yes", help="Delete it; without, only say what.")] = False,
     as_json: AsJson = False,

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 
 from dtsinn.core.errors import InputError
 
 SHORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,31}")
 """Names of tracers, protocols and scanners: they enter stores, paths and comma-separated lists."""
+
+
+def same_word(given: str, known: Iterable[str]) -> str:
+    """The one of ``known`` that ``given`` is in any letters, or ``given`` itself."""
+    return next((word for word in known if word.lower() == given.lower()), given)
 
 
 def short_name(what: str, name: str) -> None:

@@ -7,89 +7,22 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from dtsinn.core.errors import InputError
+from dtsinn.core.paths import home_path, is_file
+from dtsinn.core.yaml_text import parse_yaml, read_yaml_text
 
 T = TypeVar("T")
 
 STRICT = ConfigDict(extra="forbid")
 """Set as ``__pydantic_config__`` in every configuration dataclass: unknown keys are errors."""
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML as people mean it: ``1e-3`` is a number and a key that stands twice is an error."""
-
-    def get_single_node(self) -> yaml.Node | None:
-        node: yaml.Node | None = super().get_single_node()
-        if node is not None:
-            _check_size(node)
-        return node
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                line = node.start_mark.line + 1
-                raise yaml.YAMLError(f"key {key!r} stands twice in the mapping at line {line}")
-        return super().construct_mapping(node, deep=deep)
-
-
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
-
-
-LARGEST = 100_000
-"""Values and keys that a document may hold, aliases written out (uncited)."""
-
-
-def _check_size(root: yaml.Node) -> None:
-    """Refuse a short text that aliases make endless.
-
-    Raises:
-        yaml.YAMLError: It is larger than :data:`LARGEST`, or an alias lies in what it stands for.
-    """
-    sizes: dict[int, int] = {}
-
-    def size(node: yaml.Node) -> int:
-        if id(node) not in sizes:
-            sizes[id(node)] = LARGEST  # until it is known: met again before, it holds itself
-            inside = node.value if isinstance(node, yaml.CollectionNode) else []
-            parts = [p for one in inside for p in (one if isinstance(one, tuple) else (one,))]
-            sizes[id(node)] = 1 + sum(map(size, parts))
-        return sizes[id(node)]
-
-    if size(root) > LARGEST:
-        raise yaml.YAMLError(f"more than {LARGEST} values, or an alias inside itself")
-
-
-def parse_yaml(text: str, where: str) -> Any:
-    """Parse YAML ``text``; ``where`` names it in errors.
-
-    Raises:
-        InputError: The text is no YAML, holds a date or number that is none, is nested too deep
-            or too large, or a mapping holds a key twice.
-    """
-    try:
-        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 (a SafeLoader underneath)
-    except RecursionError:
-        raise InputError(f"{where} cannot be read as YAML", got="too many levels") from None
-    except (yaml.YAMLError, ValueError) as error:  # such as 30 February
-        raise InputError(
-            f"{where} cannot be read as YAML",
-            got=" ".join(str(error).split()),
-            hint="" if isinstance(error, yaml.YAMLError) else "quotes around dates and numbers",
-        ) from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -98,15 +31,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         InputError: The file is missing, unreadable, no YAML or no mapping.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read", got=str(error)) from None
-    content = parse_yaml(text, str(path))
+    content = parse_yaml(read_yaml_text(path), str(path))
     if not isinstance(content, dict):
-        raise InputError(
-            f"{path} holds no settings", got=type(content).__name__, wanted="a mapping"
-        )
+        got = {type(None): "nothing", list: "a list"}.get(type(content), "a single value")
+        raise InputError(f"{path} holds no settings", got=got, wanted="a mapping, key: value")
     return content
 
 
@@ -123,12 +51,13 @@ def find_config(kind: str, name_or_path: str) -> Path:
         InputError: Neither exists; the message lists the known names.
     """
     names = config_names(kind)
-    if name_or_path in names:
-        return Path(str(resources.files("dtsinn") / "configs" / kind / f"{name_or_path}.yaml"))
-    path = Path(name_or_path)
-    if path.suffix in {".yaml", ".yml"} and path.is_file():
+    name = name_or_path.lower()
+    if name in names:
+        return Path(str(resources.files("dtsinn") / "configs" / kind / f"{name}.yaml"))
+    path = home_path(name_or_path)
+    if path.suffix in {".yaml", ".yml"} and is_file(path):
         return path
-    close = difflib.get_close_matches(name_or_path, names, n=1)
+    close = difflib.get_close_matches(name, names, n=1)
     raise InputError(
         f"no such {kind.rstrip('s')}",
         got=repr(name_or_path),
@@ -149,9 +78,7 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
         InputError: An unknown key (with the nearest known one), a missing key, a wrong type
             or a value that the class refuses.
     """
-    for key, value in _floats("", mapping):
-        if not math.isfinite(value):
-            raise InputError(f"{where}: {key}", got=value, wanted="a finite number")
+    _check_plain("", mapping, where)
     try:
         text = json.dumps(mapping, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -159,7 +86,10 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
     try:
         made: T = _adapter(cls).validate_json(text, strict=True)
     except ValidationError as error:
-        raise _located(cls, error, where) from None
+        meant = _as_meant(cls, json.loads(text), error)
+        if meant is None:
+            raise _located(cls, error, where) from None
+        return from_mapping(cls, meant, where)
     except InputError as error:  # from a check of the class, which knows no file
         what = f"{where}: {error.what}"
         raise InputError(what, got=error.got, wanted=error.wanted, hint=error.hint) from None
@@ -267,28 +197,66 @@ def _with_names(pattern: str, parts: list[str]) -> str:
     return ".".join(given if part == "*" else part for part, given in filled)
 
 
-def _floats(key: str, value: Any) -> Iterator[tuple[str, float]]:
-    """All floats inside plain data, with their dotted keys."""
-    if isinstance(value, float):
-        yield key, value
-    elif isinstance(value, Mapping | list | tuple):
-        parts = value.items() if isinstance(value, Mapping) else enumerate(value)
-        for name, part in parts:
-            yield from _floats(f"{key}.{name}" if key else str(name), part)
+def _check_plain(key: str, value: Any, where: str) -> None:
+    """Refuse what no setting takes: infinite numbers, and keys that are no text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{where}: {key}", got=value, wanted="a finite number")
+    if isinstance(value, Mapping | list | tuple):
+        for name, part in value.items() if isinstance(value, Mapping) else enumerate(value):
+            inside = f"{key}.{name}" if key else str(name)
+            if isinstance(value, Mapping) and not isinstance(name, str):
+                raise InputError(f"{where}: {inside} is no text", hint="quotes around the key")
+            _check_plain(inside, part, where)
+
+
+_TRUTHS = {"yes": True, "on": True, "no": False, "off": False}
+"""Words of YAML 1.1, which are text in 1.2: meant as a truth only where a setting is one."""
+
+
+def _as_meant(cls: type[Any], plain: Any, error: ValidationError) -> Any:
+    """Plain data in which ``yes`` is true and a choice stands in other letters, as it is defined.
+
+    None where this mends nothing.
+    """
+    mended = False
+    for problem in error.errors():
+        place, _ = _place(cls, problem["loc"])
+        said, context = problem["input"], problem.get("ctx", {})
+        known: dict[str, Any] = {}
+        if problem["type"] == "bool_type":
+            known = _TRUTHS
+        elif problem["type"] == "literal_error":
+            known = {word.lower(): word for word in _quoted(context["expected"])}
+        elif problem["type"] == "union_tag_invalid":
+            known = {word.lower(): word for word in _quoted(context["expected_tags"])}
+            said, place = context["tag"], [*place, "kind"]
+        if isinstance(said, str) and said.lower() in known:
+            inside = plain
+            for part in place[:-1]:
+                inside = inside[part]
+            inside[place[-1]] = known[said.lower()]
+            mended = True
+    return plain if mended else None
+
+
+def _quoted(text: str) -> list[str]:
+    """The words in single quotes of a message of pydantic."""
+    return re.findall("'([^']*)'", text)
 
 
 def _located(cls: type[Any], error: ValidationError, where: str) -> InputError:
     """The first problem that pydantic found, as one line."""
     problems = error.errors()
     problem = next((p for p in problems if p["type"] == "unexpected_keyword_argument"), problems[0])
-    key, kind = _key(cls, problem["loc"])
+    place, kind = _place(cls, problem["loc"])
+    key = ".".join(map(str, place))
     if problem["type"] == "unexpected_keyword_argument":
         if kind and key in known_keys(cls):
             return InputError(f"{where}: {key} is no setting of kind {kind}")
         return unknown_key(key, cls, where)
     if problem["type"] == "union_tag_invalid":
         context = problem["ctx"]
-        known = [tag.strip("'") for tag in context["expected_tags"].split(", ")]
+        known = _quoted(context["expected_tags"])
         close = difflib.get_close_matches(context["tag"], known, n=1)
         return InputError(
             f"{where}: {key}.kind",
@@ -301,24 +269,44 @@ def _located(cls: type[Any], error: ValidationError, where: str) -> InputError:
     if problem["type"] in {"missing_argument", "missing_keyword_only_argument", "missing"}:
         return InputError(f"{where}: {key} is missing")
     message = problem["msg"].removeprefix("Value error, ")
-    return InputError(f"{where}: {key}: {message}", got=repr(problem["input"]))
+    got = repr(problem["input"])
+    return InputError(
+        f"{where}: {key}: {message}",
+        got=got if len(got) <= _SHOWN else f"{got[:_SHOWN]}...",
+        hint=_number_hint(problem["input"]) if problem["type"] in _NUMBERS else "",
+    )
 
 
-def _key(cls: type[Any], location: Sequence[int | str]) -> tuple[str, str]:
-    """The dotted key of pydantic's ``location``, and the kind chosen on the way, if any.
+_NUMBERS = {"int_type", "int_from_float", "float_type"}
+_SHOWN = 80
+"""Characters of a wrong value that a message repeats."""
+
+
+def _number_hint(given: Any) -> str:
+    """What to write in place of something that looks like a number to people."""
+    if not isinstance(given, str):
+        return ""
+    if re.fullmatch(r"[0-9]+(:[0-9.]+)+", given):
+        return "seconds as one number, without colons"
+    return "a plain number, such as 1200 or 0.5" if re.match(r"[-+.]?[0-9]", given) else ""
+
+
+def _place(cls: type[Any], location: Sequence[int | str]) -> tuple[list[int | str], str]:
+    """The keys of pydantic's ``location``, and the kind chosen on the way, if any.
 
     pydantic puts the tag of a choice between a field and the key inside it.
     """
-    parts, kind, inside = [], "", [cls]
+    parts: list[int | str] = []
+    kind, inside = "", [cls]
     for part in location:
         if len(inside) > 1:
             kind = str(part)
             inside = [one for one in inside if _tag(one) == kind]
             continue
-        parts.append(str(part))
+        parts.append(part)
         fields = get_type_hints(inside[0]) if inside else {}
         inside = _kinds(fields.get(str(part)))
-    return ".".join(parts), kind
+    return parts, kind
 
 
 def _tag(cls: type[Any]) -> str:

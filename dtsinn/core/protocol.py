@@ -8,16 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from dtsinn.core.checks import short_name
 from dtsinn.core.config import STRICT, config_names, find_config, from_mapping, read_yaml
 from dtsinn.core.errors import InputError
+from dtsinn.core.yaml_text import format_yaml
 
 MOST_FRAMES = 10_000
 """Frames of one length, at most: list mode at a second a frame for three hours (uncited)."""
-CONTIGUITY_S = 1e-3
-"""Gap or overlap of frames up to which they count as contiguous, s (scanners round to 1 ms)."""
+CONTIGUITY_S = 1.5e-3
+"""Up to which two times are one, s: scanners round to 1 ms, and sums of seconds round again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +60,11 @@ class Protocol:
     def frame_edges(self) -> tuple[float, ...]:
         """[T + 1] start of each frame and end of the last, s."""
         return (*self.frame_start, self.end)
+
+    def starts_after(self, tracer: int) -> tuple[bool, ...]:
+        """[T] whether a frame starts at or after a tracer's injection, to :data:`CONTIGUITY_S`."""
+        earliest = self.injection_time[tracer] - CONTIGUITY_S
+        return tuple(start >= earliest for start in self.frame_start)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,15 +115,14 @@ def load_protocol(name_or_path: str) -> Protocol:
 def protocol_text(protocol: Protocol) -> str:
     """A protocol as the text of a file that :func:`load_protocol` reads."""
     lengths = itertools.groupby(protocol.frame_duration)
-    return yaml.safe_dump(
+    return format_yaml(
         {
             "name": protocol.name,
             "description": protocol.description,
             "source": protocol.source,
             "injections": list(protocol.injection_time),
             "frames": [[len(list(frames)), seconds] for seconds, frames in lengths],
-        },
-        sort_keys=False,
+        }
     )
 
 

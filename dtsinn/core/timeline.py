@@ -26,7 +26,8 @@ def timeline_text(protocol: Protocol, minutes: float, width: int = 72) -> str:
     Raises:
         InputError: The scan is longer than ``minutes``, or there are too few characters.
     """
-    if not (math.isfinite(minutes) and minutes * 60 >= protocol.end):
+    # In minutes, as whoever calls has divided too: 60 times a sixtieth may be less than the whole.
+    if not (math.isfinite(minutes) and minutes >= protocol.end / 60):
         raise InputError(
             f"timeline of protocol {protocol.name!r}",
             got=f"{minutes:g} min",

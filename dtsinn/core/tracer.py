@@ -122,6 +122,10 @@ class Tracer:
     def __post_init__(self) -> None:
         where = f"tracer {self.name!r}"
         short_name("tracer", self.name)
+        for key in ("label", "isotope"):
+            value = getattr(self, key)
+            if not value.strip() or not value.isprintable():
+                raise InputError(f"{where}: {key}", got=repr(value), wanted="a name in print")
         positive(f"{where}: half_life", self.half_life, "s")
         known = isotope_half_life(self.isotope)
         if known is not None and abs(self.half_life / known - 1) > HALF_LIFE_SHARE:

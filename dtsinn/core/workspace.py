@@ -6,6 +6,8 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from dtsinn.core.paths import home_path
+
 DEFAULT = Path("dtsinn-workspace")
 """Root of the workspace where none is given."""
 
@@ -15,6 +17,9 @@ class Workspace:
     """Paths inside the workspace ``root``; nothing is made until something is written."""
 
     root: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", home_path(self.root))
 
     @property
     def option(self) -> str:

@@ -28,6 +28,7 @@ from dtsinn.core.figures import (
     tidy,
     write_figure,
 )
+from dtsinn.core.protocol import CONTIGUITY_S
 from dtsinn.data.layout import SPLITS
 from dtsinn.data.picture_view import (
     LEFT,
@@ -199,7 +200,7 @@ def _frame_images(
 def _first_shown(view: View, tracer: str, frames: list[int]) -> int:
     """The first of ``frames`` that ends after the injection of ``tracer``; -1 when none does."""
     protocol = view.header.protocol
-    time = protocol.injection_time[view.header.tracers.index(tracer)]
+    time = protocol.injection_time[view.header.tracers.index(tracer)] + CONTIGUITY_S
     return next((frame for frame in frames if protocol.frame_edges[frame + 1] > time), -1)
 
 

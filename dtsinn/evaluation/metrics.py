@@ -75,9 +75,9 @@ def first_frame(protocol: Protocol, tracer: int) -> int:
     Raises:
         StoreError: No frame does.
     """
-    for frame, start in enumerate(protocol.frame_start):
-        if start >= protocol.injection_time[tracer]:
-            return frame
+    after = protocol.starts_after(tracer)
+    if any(after):
+        return after.index(True)
     raise StoreError(
         f"no frame of protocol {protocol.name!r} starts after injection {tracer + 1}",
         got=f"an injection at {protocol.injection_time[tracer]:g} s",

@@ -72,8 +72,10 @@ class Suite:
             raise InputError("suite: name", got=repr(self.name), wanted="letters, digits, - and _")
         for name in ("noise", "combinations"):
             values = getattr(self, name)
-            if len(set(values)) != len(values):
+            if len({str(value).lower() for value in values}) != len(values):
                 raise InputError(f"suite {self.name!r}: {name}", got=values, wanted="none twice")
+        if self.seed < 0:
+            raise InputError(f"suite {self.name!r}: seed", got=self.seed, wanted="0 or more")
         if not self.noise:
             raise InputError(f"suite {self.name!r}: noise", got="none", wanted="at least one level")
 

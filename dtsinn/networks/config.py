@@ -13,6 +13,8 @@ from dtsinn.core.errors import InputError
 SQUEEZES = ("none", "shuffle", "haar")
 """How a stage of the invertible network begins: as it is, or at half the resolution."""
 
+MOST = {"blocks": 10_000, "depth": 10_000, "terms": 10_000, "levels": 10}
+"""Of what a network has one after the other (uncited): more are never built in a life."""
 
 SubnetKind = Literal["residual", "bottleneck", "dense", "multiscale", "separable", "unet"]
 
@@ -215,5 +217,8 @@ def _least_depth(subnet: SubnetKind) -> int:
 
 def _at_least(config: Any, **least: int) -> None:
     for name, value in least.items():
-        if getattr(config, name) < value:
-            raise InputError(f"model.{name}", got=getattr(config, name), wanted=f"at least {value}")
+        given = getattr(config, name)
+        if given < value:
+            raise InputError(f"model.{name}", got=given, wanted=f"at least {value}")
+        if given > MOST.get(name, given):
+            raise InputError(f"model.{name}", got=given, wanted=f"at most {MOST[name]}")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from dtsinn.core.config import STRICT
+from dtsinn.core.checks import same_word
+from dtsinn.core.config import STRICT, config_names
 from dtsinn.core.errors import InputError
 from dtsinn.core.protocol import Protocol, load_protocol
 from dtsinn.core.seeds import generator
@@ -20,6 +22,13 @@ from dtsinn.simulation.scanner import Scanner, load_scanner
 NOISE_MODELS = ("image", "osem")
 """``image`` adds noise to images, ``osem`` counts photons and reconstructs them."""
 DEFAULT_SCANNER = "ge-dls"
+BOUNDS = {
+    "subjects": (1, 1_000_000),
+    "slices": (1, 1000),
+    "size": (8, 2048),
+    "seed": (0, 2**63 - 1),
+}
+"""Smallest and largest number of each; beyond, no memory or no scanner has so many (uncited)."""
 LABELS = ("truth", "osem")
 """``truth`` is free of noise, ``osem`` reconstructs a scan of each tracer alone."""
 
@@ -69,10 +78,13 @@ class StudyRequest:
     purpose: str = "study"
 
     def __post_init__(self) -> None:
-        for key, lowest in {"subjects": 1, "slices": 1, "size": 8, "seed": 0}.items():
+        for key, (lowest, highest) in BOUNDS.items():
             value = getattr(self, key)
             if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
                 raise InputError(key, got=repr(value), wanted=f"a whole number from {lowest} on")
+            if value > highest:
+                raise InputError(key, got=value, wanted=f"at most {highest}")
+        self._name_as_defined()
         if not self.purpose:
             raise InputError("purpose", got="an empty word", wanted="a word, such as study")
         for key, known in {
@@ -99,8 +111,26 @@ class StudyRequest:
                 got=f"noise model {self.noise_model}, which has none",
                 wanted="noise model osem",
             )
+        levels = (
+            load_image_noise().levels if self.noise_model == "image" else self.parts.scanner.trues
+        )
+        object.__setattr__(self, "noise", same_word(self.noise, levels))
         noise_strength(self)
         _check_tracers(self)
+
+    def _name_as_defined(self) -> None:
+        """Write names as they are defined: equal requests have equal stores and digests."""
+        known: dict[str, Iterable[str]] = {
+            "protocol": config_names("protocols"),
+            "phantom": PHANTOMS,
+            "noise_model": NOISE_MODELS,
+            "labels": LABELS,
+            "scanner": config_names("scanners"),
+        }
+        for key, words in known.items():
+            object.__setattr__(self, key, same_word(getattr(self, key), words))
+        tracers = tuple(same_word(name, config_names("tracers")) for name in self.tracers)
+        object.__setattr__(self, "tracers", tracers)
 
     @functools.cached_property
     def parts(self) -> StudyParts:

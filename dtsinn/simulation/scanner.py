@@ -13,6 +13,9 @@ from dtsinn.core.errors import InputError
 MOST_TRUES = 1e12
 """More than any scanner counts in a slice (uncited); Poisson draws end at 9e18."""
 
+MOST_VIEWS = 10_000
+"""Views, subsets or iterations, at most (uncited): ten times those of any scanner."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scanner:
@@ -56,6 +59,9 @@ class Scanner:
             positive(f"{where}: {key}", getattr(self, key), "mm")
         for key in ("angles", "iterations", "subsets"):
             positive(f"{where}: {key}", getattr(self, key), "")
+            if getattr(self, key) > MOST_VIEWS:
+                wanted = f"at most {MOST_VIEWS}"
+                raise InputError(f"{where}: {key}", got=getattr(self, key), wanted=wanted)
         for key in ("scatter_fraction", "randoms_fraction"):
             not_negative(f"{where}: {key}", getattr(self, key))
             if getattr(self, key) >= 1:

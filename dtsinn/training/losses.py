@@ -91,7 +91,7 @@ class LossTiming:
 
 def loss_timing(protocol: Protocol, device: torch.device | str) -> LossTiming:
     """The timing of a protocol, on a device."""
-    scored = [[start >= time for start in protocol.frame_start] for time in protocol.injection_time]
+    scored = [protocol.starts_after(tracer) for tracer in range(2)]
     return LossTiming(
         duration_T=torch.tensor(protocol.frame_duration, device=device),
         scored_KT=torch.tensor(scored, device=device),

@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from dtsinn.core.errors import RunError
+from dtsinn.core.errors import InputError, RunError
+from dtsinn.core.yaml_text import parse_yaml, read_yaml_text
 from dtsinn.registry.copying.ids import Ids
 from dtsinn.registry.copying.place import Place
 from dtsinn.registry.names import told_as
@@ -95,6 +96,8 @@ def _reworded(content: Any, was: str, now: str, reword: Any) -> Any:
 
 def _read(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        text = read_yaml_text(path)
+        parse_yaml(text, str(path))  # whoever wrote it: no tags, and of a bounded size
+        return yaml.safe_load(text)  # MLflow's numbers are those of YAML 1.1
+    except (InputError, yaml.YAMLError, ValueError) as error:  # such as 30 February
         raise RunError(f"{path} cannot be read", got=error) from None

@@ -170,9 +170,9 @@ def _scores(model: LoggedModel, place: Place) -> set[_Score]:
 def _send_scores(model: LoggedModel, known: LoggedModel, source: Place, there: Place) -> None:
     """Metrics that a model lacks there; their run has them already, and takes them once."""
     by_run: dict[str, list[_Score]] = {}
-    for score in _scores(model, source) - _scores(known, there):
+    for score in sorted(_scores(model, source) - _scores(known, there)):
         by_run.setdefault(score[0], []).append(score)
-    for origin in by_run.keys() & source.runs.keys():
+    for origin in (one for one in by_run if one in source.runs):
         history = source.history(source.runs[origin])
         # Of a model MLflow keeps zero for one that is no number.
         odd = {(p.key, p.step, p.timestamp) for p in history if math.isnan(p.value)}

@@ -51,7 +51,7 @@ def send_entry(name: str, source: Place, there: Place) -> None:
             there.versions[name] = {}
         else:
             client.update_registered_model(name, model.description or "")
-            for key, value in tags.items() - there.registered[name].tags.items():
+            for key, value in _changed(tags, there.registered[name].tags):
                 client.set_registered_model_tag(name, key, value)
         there.registered[name] = client.get_registered_model(name)
 
@@ -95,7 +95,7 @@ def send_version(which: tuple[str, int], source: Place, there: Place) -> None:
     with told_as(f"copying {name}/{number}"):
         if number in there.versions[name]:
             client.update_model_version(name, str(number), version.description or "")
-            for key, value in tags.items() - there.versions[name][number].tags.items():
+            for key, value in _changed(tags, there.versions[name][number].tags):
                 client.set_model_version_tag(name, str(number), key, value)
         else:
             _use_up(there, name, number - 1)
@@ -192,6 +192,11 @@ def _make(there: Place, name: str, number: int, **what: Any) -> None:
             hint="an MLflow that never had this model",
         )
     there.versions[name][number] = made
+
+
+def _changed(tags: Mapping[str, str], there: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Tags that the destination lacks or has otherwise, in their order."""
+    return [(key, value) for key, value in tags.items() if there.get(key) != value]
 
 
 def _lasting(tags: Mapping[str, str]) -> dict[str, str]:

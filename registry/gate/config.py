@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from dtsinn.core.config import STRICT, find_config, from_mapping, read_yaml
 from dtsinn.core.errors import InputError
 
+MOST_RESAMPLES = 1_000_000
+"""Draws of the bootstrap (uncited): more change no digit that is shown."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GateConfig:
@@ -42,8 +45,11 @@ class GateConfig:
             raise InputError("gate.min_subjects", got=self.min_subjects, wanted="at least 2")
         if not 0.5 <= self.confidence < 1:
             raise InputError("gate.confidence", got=self.confidence, wanted="in [0.5, 1)")
-        if self.resamples < 100:
-            raise InputError("gate.resamples", got=self.resamples, wanted="at least 100")
+        if not 100 <= self.resamples <= MOST_RESAMPLES:
+            wanted = f"100 to {MOST_RESAMPLES}"
+            raise InputError("gate.resamples", got=self.resamples, wanted=wanted)
+        if self.seed < 0:
+            raise InputError("gate.seed", got=self.seed, wanted="0 or more")
         for name in ("cell_loss_limit", "tracer_loss_limit", "region_loss_limit"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"gate.{name}", got=getattr(self, name), wanted="at least 0")

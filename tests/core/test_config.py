@@ -1,4 +1,5 @@
 from dataclasses import dataclass, field
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -11,13 +12,15 @@ from dtsinn.core.config import (
     flatten,
     from_mapping,
     known_keys,
-    parse_yaml,
     read_overrides,
     read_yaml,
     set_key,
     to_mapping,
 )
 from dtsinn.core.errors import InputError
+from dtsinn.core.yaml_text import parse_yaml
+from dtsinn.networks.config import ResidualCNNConfig
+from dtsinn.training.config import RunConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +29,8 @@ class Inner:
 
     blocks: int = 2
     width: float = 1.5
+    mode: Literal["Fast", "slow"] = "slow"
+    exact: bool | None = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +55,23 @@ def test_a_configuration_survives_the_round_trip(blocks: int, width: float, name
         (["model.blocks=1.5"], "model.blocks"),
         (["model.blocks"], "has no value"),
         (["name.deeper=1"], "'name' is a value"),
+        (["model.width=10:30"], "got '10:30'; try seconds as one number, without colons"),
+        (["model.width=1_000"], "got '1_000'; try a plain number, such as 1200 or 0.5"),
+        (["model.width=70,5"], "got '70,5'; try a plain number"),
+        (["model.width=70 kg"], "got '70 kg'; try a plain number"),
+        (["model.width=yes"], "model.width: Input should be a valid number; got 'yes'"),
+        (["model.blocks=0o8"], "got '0o8'"),
+        (
+            ["model.blocks=!!int 3"],
+            "--set model.blocks cannot be read as YAML",
+        ),
+        (["model.blocks=yes"], "got 'yes'"),
+        (["name=070"], "name: Input should be a valid string; got 70"),
+        (["model.width=.nan"], "model.width; got nan; wanted a finite number"),
+        (["model.width=1e400"], "model.width; got inf; wanted a finite number"),
+        (["name={1: a}"], "name.1 is no text; try quotes around the key"),
+        (["name=" + "x" * 500 + ": 1"], "..."),
+        (["model.mode=loud"], "model.mode: Input should be 'Fast' or 'slow'; got 'loud'"),
     ],
 )
 def test_a_wrong_override_is_one_clear_line(overrides: list[str], message: str) -> None:
@@ -66,12 +88,36 @@ def test_a_wrong_override_is_one_clear_line(overrides: list[str], message: str) 
 
 
 def test_overrides_are_read_as_yaml() -> None:
-    read = read_overrides(["model.width=1e-3", "model.blocks=4", "name=a=b"])
-    assert read == {"model.width": 1e-3, "model.blocks": 4, "name": "a=b"}
+    read = read_overrides(["model.width=1e-3", "model.blocks=0100", "name=a=b"])
+    assert read == {"model.width": 1e-3, "model.blocks": 100, "name": "a=b"}
+
+
+@pytest.mark.parametrize(
+    ("word", "truth"), [("yes", True), ("ON", True), ("No", False), ("off", False), ("true", True)]
+)
+def test_words_for_truths_are_truths_where_a_setting_is_one(word: str, truth: bool) -> None:
+    read = parse_yaml(f"model: {{exact: {word}, mode: fAST}}", "test")
+    assert from_mapping(Outer, read, "test").model == Inner(exact=truth, mode="Fast")
+    assert from_mapping(Outer, {"name": word}, "test").name == word
+
+
+def test_kinds_and_choices_are_found_in_any_letters() -> None:
+    read = parse_yaml("model: {kind: ResIdual-CNN, width: 010}\nmemory: Plain", "test")
+    config = from_mapping(RunConfig, read, "test")
+    assert (config.model, config.memory) == (
+        ResidualCNNConfig(kind="residual-cnn", width=10),
+        "plain",
+    )
 
 
 def test_keys_are_dotted() -> None:
-    assert known_keys(Outer) == ["model.blocks", "model.width", "name"]
+    assert known_keys(Outer) == [
+        "model.blocks",
+        "model.width",
+        "model.mode",
+        "model.exact",
+        "name",
+    ]
     assert list(flatten(to_mapping(Outer()))) == known_keys(Outer)
 
 
@@ -84,7 +130,9 @@ BOMB = "l0: &l0 [x, x]\n" + "".join(f"l{n}: &l{n} [*l{n - 1}, *l{n - 1}]\n" for 
     [
         ("a: 1\na: 2", "stands twice"),
         ("a: [", "cannot be read as YAML"),
-        ("- 1", "a mapping"),
+        ("- 1", "got a list; wanted a mapping"),
+        ("# nothing", "got nothing; wanted a mapping"),
+        ("07", "got a single value; wanted a mapping"),
         ("a: &a [x, *a]", "an alias inside itself"),
         (BOMB, "more than 100000 values"),
     ],
@@ -108,10 +156,19 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
     assert "default" in config_names("runs")
 
 
+def test_names_are_found_in_any_letters_and_files_at_home(tmp_path, monkeypatch) -> None:
+    assert find_config("tracers", "FDG").name == "fdg.yaml"
+    assert find_config("protocols", "P1").name == "p1.yaml"
+    (tmp_path / "mine.yaml").touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert find_config("tracers", "~/mine.yaml") == tmp_path / "mine.yaml"
+    with pytest.raises(InputError, match="no such tracer"):
+        find_config("tracers", "x" * 5000 + ".yaml")
+
+
 def test_reading_a_configuration_again_is_quick() -> None:
     """A search reads one per suggestion; pydantic's reader of it is made once."""
     from dtsinn.core import config
-    from dtsinn.training.config import RunConfig
 
     made = config.from_mapping(RunConfig, {"steps": 10}, "test")
     kept = config._adapters[RunConfig]

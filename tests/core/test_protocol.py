@@ -137,3 +137,20 @@ def test_a_wrong_file_is_refused(change: dict[str, object], said: str, tmp_path:
     path.write_text(yaml.safe_dump(mapping), encoding="utf-8")
     with pytest.raises(InputError, match=said):
         load_protocol(str(path))
+
+
+def test_a_frame_that_starts_at_the_injection_starts_after_it(tmp_path) -> None:
+    path = tmp_path / "mine.yaml"
+    text = "{name: mine, description: d, source: s, injections: [0, 1], frames: [[012, 0.1]]}"
+    path.write_text(text)
+    protocol = load_protocol(str(path))
+    assert protocol.frame_start[10] < 1, "ten times a tenth, summed, is less than one"
+    assert protocol.starts_after(1).index(True) == 10
+    assert all(protocol.starts_after(0))
+
+
+def test_a_gap_of_a_millisecond_is_none_in_any_unit() -> None:
+    assert 0.301 - 0.3 > 1e-3, "what this is about"
+    assert protocol_of_frames("mine", [0, 0.301], [0.3, 1], [0, 0]).frames == 2
+    with pytest.raises(InputError, match="contiguous"):
+        protocol_of_frames("mine", [0, 0.302], [0.3, 1], [0, 0])

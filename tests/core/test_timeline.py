@@ -19,6 +19,13 @@ def test_borders_and_injections_stand_at_their_minutes() -> None:
     assert timeline_text(protocol, 10, width=21) == "1-|---|-2-|---------|"
 
 
+def test_a_scan_fits_into_its_own_minutes() -> None:
+    end = 123.0
+    assert end / 60 * 60 < end, "what this is about: minutes and back are not always the same"
+    protocol = protocol_of_frames("mine", [0], [end], [0, 0])
+    assert timeline_text(protocol, end / 60, width=11) == "*---------|"
+
+
 def test_what_the_scale_does_not_tell_apart_is_marked() -> None:
     protocol = protocol_of_frames("mine", [0, 5, 10, 15, 600], [5, 5, 5, 585, 600], [0, 700])
     assert timeline_text(protocol, 20, width=21) == "1---------|-2-------|"

@@ -55,6 +55,8 @@ def test_a_combination_may_have_another_anatomy():
         ({"subject": 3}, "unknown key; got subject; try subjects"),
         ({"subjects": 1}, "subjects; got 1; wanted at least 2"),
         ({"noise": ["mid", "mid"]}, "none twice"),
+        ({"noise": ["mid", "MID"]}, "none twice"),
+        ({"seed": -1}, "seed; got -1; wanted 0 or more"),
         ({"noise": []}, "at least one"),
         ({"name": "../up"}, "letters, digits"),
     ],

@@ -158,6 +158,10 @@ def test_a_version_whose_run_was_deleted_has_no_lineage(
         ("cell_loss_limit: -1", "gate.cell_loss_limit; got -1.0; wanted at least 0"),
         ("suit: gate", "unknown key; got suit; try suite"),
         ("min_subjects: 1", "gate.min_subjects; got 1; wanted at least 2"),
+        ("seed: -1", "gate.seed; got -1; wanted 0 or more"),
+        ("resamples: 1000000000", "gate.resamples; got 1000000000; wanted 100 to 1000000"),
+        ("confidence: .nan", "confidence; got nan; wanted a finite number"),
+        ("min_subjects: 0:12", "min_subjects: .* got '0:12'; try seconds as one number"),
     ],
 )
 def test_a_wrong_gate_is_refused_in_one_line(text, message, tmp_path):

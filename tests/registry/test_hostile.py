@@ -14,10 +14,12 @@ import pytest
 from typer.testing import CliRunner
 
 from dtsinn.cli import app
-from dtsinn.core.errors import PackageError
+from dtsinn.core.errors import PackageError, RunError
 from dtsinn.deploy.info import info_text
 from dtsinn.deploy.manifest import write_manifest
 from dtsinn.deploy.package import read_info
+from dtsinn.registry.copying.files import MLMODEL, model_digests
+from dtsinn.registry.copying.ids import Ids
 from dtsinn.registry.gate.config import GateConfig
 from dtsinn.registry.promotion import promote, roll_back
 from dtsinn.registry.registration import register
@@ -238,3 +240,20 @@ def test_a_gate_that_refuses_is_exit_code_three(
     assert f"{NAME}/1 is refused against halved mixture: better" in result.stdout
     assert result.stderr == ""
     assert find_alias(tracker, NAME, "champion") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: !!timestamp x",
+        "a: !!python/object/apply:os.system [ls]",
+        "a: 2020-02-30",
+        "l0: &l0 [x, x]\n" + "".join(f"l{n}: &l{n} [*l{n - 1}, *l{n - 1}]\n" for n in range(1, 30)),
+    ],
+    ids=["tag", "code", "no date", "bomb"],
+)
+def test_a_logged_model_that_is_no_plain_yaml_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / MLMODEL).write_text(text)
+    with pytest.raises(RunError, match="MLmodel cannot be read; got ") as caught:
+        model_digests(tmp_path, "here", Ids())
+    assert "\n" not in str(caught.value)

@@ -10,6 +10,7 @@ from mlflow.entities import ViewType
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.tracker import Point, RunStart, Tracker
 from dtsinn.core.workspace import Workspace
+from dtsinn.registry.embedded import home_uri, tracking_uri
 from dtsinn.registry.tracking import connect, connect_existing
 
 
@@ -169,6 +170,14 @@ def test_long_values_and_many_parameters_fit_and_secrets_do_not(tracker):
     assert params["long"] == "x" * 5_997 + "..."
     assert params["store"] == "s3://host/a.zarr"
     assert "hunter2" not in str(params)
+
+
+def test_a_uri_of_a_file_may_begin_at_home(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("HOME", "/home/jane")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///~/m.db")
+    assert tracking_uri(Workspace(tmp_path)) == "sqlite:////home/jane/m.db"
+    for other in ("sqlite:////~/m.db", "http://lab/~jane", "postgresql://a@b/~"):
+        assert home_uri(other) == other
 
 
 @pytest.mark.parametrize("key", ["", "../a", "a b", "a'b", "a%2e", "a#b", "a\nb", "a`b"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,16 @@ def test_a_changed_plan_is_checked_as_any_other(make_plan) -> None:
         ({"time_budget_s": 0.0}, "time_budget_s of a search; got 0.0; wanted above 0"),
         ({"step_budget": -1}, "step_budget of a search"),
         ({"patience": 0}, "patience of a search"),
+        ({"target": math.nan}, "target of a search; got nan; wanted a finite number"),
+        ({"target": -math.inf}, "target of a search; got -inf"),
+        ({"time_budget_s": math.inf}, "time_budget_s of a search; got inf"),
+        ({"gpu_hours": math.nan, "gpus_per_trial": 1.0}, "gpu_hours of a search; got nan"),
+        ({"gpus_per_trial": math.inf}, "gpus_per_trial of a search; got inf"),
+        ({"cpus_per_trial": math.nan}, "cpus_per_trial of a search; got nan; wanted above 0"),
+        ({"trials": 0}, "trials of a search; got 0"),
+        ({"concurrent": -1}, "concurrent of a search; got -1"),
+        ({"seed": -1}, "seed of a search; got -1; wanted 0 to 2^32 - 1"),
+        ({"seed": 2**32}, "seed of a search"),
     ],
 )
 def test_parts_that_do_not_go_together_are_one_clear_line(make_plan, more, message: str) -> None:
@@ -162,3 +173,13 @@ def test_a_grid_smaller_than_the_number_of_trials_is_refused(make_plan) -> None:
     branches += " model.levels: {int: [1, 2], when: {model.kind: unet}}}}"
     with pytest.raises(InputError, match="searched under a condition"):
         make_plan(branches, sampler="grid")
+
+
+def test_samplers_and_schedulers_are_found_in_any_letters(make_plan) -> None:
+    plan = make_plan(sampler="TPE", scheduler="None")
+    assert (plan.sampler, plan.scheduler) == ("tpe", "none")
+
+
+def test_limits_that_nothing_reaches_are_read_from_kept_plans(make_plan) -> None:
+    kept = make_plan().as_data() | {"target": math.nan, "time_budget_s": math.inf}
+    assert plan_of(json.loads(json.dumps(kept))) == make_plan()

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import optuna
@@ -9,7 +10,7 @@ from dtsinn.core.errors import InputError
 from dtsinn.networks.config import SpectralConfig
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.space import describe
-from dtsinn.search.space_file import load_space
+from dtsinn.search.space_file import load_space, space_of
 
 OWNERS_WISH = {"model.blocks", "loss.backward", "loss.consistency"}
 
@@ -90,6 +91,34 @@ def test_the_base_is_the_first_suggestion_where_the_space_holds_it(write) -> Non
         ),
         ("{fixed: {stpes: 3}, parameters: {model.blocks: {int: [1, 2]}}}", "got stpes; try steps"),
         ("{parameters: {model.blocks: {choice: []}}}", "choice is empty"),
+        ("{parameters: {model.blocks: {choice: [1, 2, 01]}}}", "choice; got 1 twice"),
+        ("{parameters: {model.clamp: {choice: [1, 1.0]}}}", "choice; got 1.0 twice"),
+        ("{parameters: {model.clamp: {choice: [1, .nan]}}}", "wanted a finite number"),
+        ("{parameters: {model.blocks: {int: [1, 3], step: 4}}}", "step; got 4; wanted at most"),
+        (
+            "{parameters: {model.blocks: {choice: [1, 2]},"
+            " model.width: {int: [8, 9], when: {model.blocks: []}}}}",
+            "when model.blocks; got no value; wanted at least one",
+        ),
+        (
+            "{parameters: {model.blocks: {choice: [1, 2]},"
+            " model.width: {int: [8, 9], when: {model.blocks: [2, 2]}}}}",
+            "when model.blocks; got 2 twice",
+        ),
+        (
+            "{parameters: {model.blocks: {int: [1, 2]}}, constraints: [parameters <= 0]}",
+            "constraints; got 'parameters <= 0'; wanted a number above 0",
+        ),
+        (
+            "{parameters: {model.blocks: {int: [1, 2]}},"
+            " constraints: [memory <= 1 GiB, memory <= 1 GiB]}",
+            "constraints; got 'memory <= 1 GiB' twice",
+        ),
+        (
+            "{parameters: {model.blocks: {int: [1, 2]}},"
+            " points: [{model.blocks: 1}, {model.blocks: 1}]}",
+            "points; got",
+        ),
         ("{parameters: {model.blocks: {int: [3, 2]}}}", "the smaller first"),
         ("{parameters: {model.blocks: {}}}", "no range"),
         ("{parameters: {model.blocks: {int: [1, 2], choice: [1]}}}", "one of choice, int"),
@@ -221,3 +250,18 @@ def test_a_point_belongs_where_its_branch_is_searched(write) -> None:
     assert not space.contains({"model.kind": "unet"})
     assert space.contains({"model.kind": "temporal"})
     assert not space.contains({"model.kind": "invertible", "model.subnet": "dense"})
+
+
+def test_a_kept_space_may_say_a_choice_twice(write) -> None:
+    """As version 0.1.0 took it: what has begun with it is not refused now."""
+    space = load_space(write("{parameters: {model.blocks: {choice: [1, 2]}}}"))
+    kept = json.loads(json.dumps(space.file))
+    kept["parameters"]["model.blocks"]["choice"] = [1, 1]
+    assert space_of("mine", kept).parameters[0].count == 2
+
+
+def test_numbers_and_limits_are_those_of_people(write) -> None:
+    text = "{parameters: {model.width: {choice: [010, 020]}}, constraints: [MEMORY <= 8 gib]}"
+    space = load_space(write(text))
+    assert space.parameters[0].distribution == CategoricalDistribution([10, 20])
+    assert (space.limits[0].quantity, space.limits[0].most) == ("memory", 8 * 2.0**30)

@@ -16,10 +16,12 @@ from typing import Any, Literal, TypeVar, get_type_hints
 import yaml
 
 from dtsinn.core.checks import SHORT_NAME
-from dtsinn.core.config import STRICT, config_names, from_mapping, parse_yaml
+from dtsinn.core.config import STRICT, config_names, from_mapping
 from dtsinn.core.errors import InputError
+from dtsinn.core.paths import home_path, is_file
 from dtsinn.core.protocol import Protocol, load_protocol
 from dtsinn.core.tracer import load_tracer
+from dtsinn.core.yaml_text import line_of, parse_yaml, read_yaml_text, yaml_events
 
 T = TypeVar("T")
 
@@ -55,14 +57,6 @@ def planned_tracers(values: Any, folder: Path) -> tuple[PlannedTracer, PlannedTr
     return first, second
 
 
-def is_file(path: Path) -> bool:
-    """Whether a planned path is a file; one that cannot even be asked for is none."""
-    try:
-        return path.is_file()
-    except OSError:  # too long a name, no permission: the text would hold the path
-        return False
-
-
 def _tracer(value: Any, where: str, folder: Path) -> PlannedTracer:
     if isinstance(value, str):
         loaded = _load("tracers", value, where, folder)
@@ -94,11 +88,11 @@ def _load(kind: Literal["tracers", "protocols"], value: str, where: str, folder:
     """A shipped definition by name, or a file's, whose path no message shall repeat."""
     load = {"tracers": load_tracer, "protocols": load_protocol}[kind]
     names = config_names(kind)
-    if value in names:
+    if value.lower() in names:
         return load(value)
-    path = folder / value
+    path = folder / home_path(value)
     if path.suffix not in {".yaml", ".yml"} or not is_file(path):
-        close = difflib.get_close_matches(value, names, n=1)
+        close = difflib.get_close_matches(value.lower(), names, n=1)
         foreign = " or {name: ..., half_life: ...}" if kind == "tracers" else ""
         raise InputError(
             f"the plan: {where} is not known",
@@ -138,31 +132,34 @@ def parse_plan(path: Path) -> Any:
             at most.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        got = getattr(error, "strerror", None) or type(error).__name__
-        raise InputError("the plan cannot be read", got=got, wanted="a YAML file") from None
-    _refuse_aliases(text)
+        text = read_yaml_text(path)
+    except InputError as error:
+        got = f"{error.got}: {path}"  # as it was typed
+        raise InputError("the plan cannot be read", got=got, wanted=error.wanted) from None
     try:
+        _refuse_aliases(text)
         return parse_yaml(text, "the plan")
+    except _AliasError:
+        raise
     except InputError as error:  # its text repeats the lines around the mistake
         got = _line(error)
         raise InputError("the plan cannot be read as YAML", got=got, hint=error.hint) from None
 
 
+class _AliasError(InputError):
+    """An alias: its message repeats nothing of the plan."""
+
+
 def _refuse_aliases(text: str) -> None:
     """Refuse ``*name``: a few lines of them make a plan of any size."""
-    try:
-        for token in yaml.scan(text, Loader=yaml.SafeLoader):
-            if isinstance(token, yaml.AliasToken):
-                raise InputError(
-                    "the plan: an alias of YAML",
-                    got=f"one at line {token.start_mark.line + 1}",
-                    wanted="all written out",
-                    hint="quotes, if the word begins with *",
-                )
-    except yaml.YAMLError:
-        return  # told by the parser
+    for event in yaml_events(text, "the plan"):
+        if isinstance(event, yaml.AliasEvent):
+            raise _AliasError(
+                "the plan: an alias of YAML",
+                got=f"one at line {line_of(event)}",
+                wanted="all written out",
+                hint="quotes, if the word begins with *",
+            )
 
 
 def read_settings(cls: type[T], value: Any, where: str) -> T:

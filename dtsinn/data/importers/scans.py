@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dtsinn.core.errors import InputError
+from dtsinn.core.paths import home_path
 from dtsinn.data.importers.measured import MeasuredStudy
 from dtsinn.data.importers.nifti.scan import open_nifti
 from dtsinn.data.importers.plan import (
@@ -68,7 +69,7 @@ def _open(
 
     _refuse_for_dicom(plan, where)
     return open_dicom(
-        folder / plan.image,
+        folder / home_path(plan.image),
         where,
         half_life=plan.half_life,
         injection_time=plan.injection_time if isinstance(plan, SinglePlan) else None,

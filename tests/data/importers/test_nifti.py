@@ -391,7 +391,13 @@ def test_a_truncated_file_is_refused_in_one_line(archive, images, keep: float) -
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"no image", gzip.compress(b"no image"), gzip.compress(b"x" * 4000)[:40]]
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"no image", id="text"),
+        pytest.param(gzip.compress(b"no image", mtime=0), id="compressed text"),
+        pytest.param(gzip.compress(b"x" * 4000, mtime=0)[:40], id="cut"),
+    ],
 )
 def test_what_is_no_nifti_file_is_refused(archive, content: bytes) -> None:
     (archive.folder / "scan.nii.gz").write_bytes(content)

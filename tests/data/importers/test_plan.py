@@ -55,6 +55,45 @@ def test_a_plan_of_mixtures(archive) -> None:
     assert plan.subjects[0].mixture.injection_time == (0.0, 600.0)
 
 
+def test_numbers_truths_and_names_are_those_of_people(archive) -> None:
+    text = """
+        tracers: [FMZ, Fdg]
+        protocol: P1
+        subjects:
+          - id: Jane
+            split: Train
+            first: {image: a.nii, weight_kg: 070, dose_MBq: 0140.50, decay_corrected: yes}
+            second: {image: b.nii, injection_time: 0600, frame_end_times: Off}
+    """
+    plan = read_plan(archive.plan(text))
+    assert isinstance(plan, PairsPlan)
+    assert [tracer.name for tracer in plan.tracers] == ["fmz", "fdg"]
+    assert plan.protocol.name == "p1"
+    (subject,) = plan.subjects
+    assert subject.split == "train"
+    assert (subject.first.weight_kg, subject.first.dose_MBq) == (70, 140.5)
+    assert subject.first.decay_corrected is True
+    assert (subject.second.injection_time, subject.second.frame_end_times) == (600, False)
+
+
+@pytest.mark.parametrize("value", ["10:30", "1_000", "70,5", "70 kg", "!!float 70", "070.0.0"])
+def test_what_is_no_number_is_refused_without_being_repeated(archive, value: str) -> None:
+    text = f"""
+        tracers: [fmz, fdg]
+        protocol: p1
+        subjects:
+          - id: a
+            first: {{image: a.nii}}
+            second:
+              image: b.nii
+              injection_time: {value}
+    """
+    with pytest.raises(InputError) as caught:
+        read_plan(archive.plan(text))
+    assert value not in str(caught.value)
+    assert "try " in str(caught.value)
+
+
 def test_definitions_may_lie_beside_the_plan(archive) -> None:
     for kind, name in (("tracers", "fdg"), ("protocols", "p3")):
         text = find_config(kind, name).read_text().replace(f"name: {name}", "name: mine", 1)
@@ -164,13 +203,13 @@ def test_a_wrong_plan_is_refused_by_its_place_alone(archive, plan, message: str)
         (f"- {NAME}\n", "the plan; got no settings, list"),
         (f"{NAME}: 1980-02-03\n", "key number 1 is unknown"),
         (
-            "tracers: [fmz, fdg]\nsubjects:\n- id: 1980-02-03\n",
-            r"subjects\.0 holds a value that no setting takes; try quotes around it",
+            "tracers: [fmz, fdg]\nsubjects:\n- id: 0170\n",
+            r"subjects\.0: id: Input should be a valid string; try quotes around it",
         ),
         ("", "the plan; got no settings, NoneType"),
         (
-            "tracers: [fmz, fdg]\nsubjects:\n- id: 1980-02-30\n",
-            "the plan cannot be read as YAML; got a mistake; try quotes around dates",
+            "tracers: [fmz, fdg]\nsubjects:\n- id: !!timestamp 1980-02-03\n",
+            "the plan cannot be read as YAML; got a mistake at line 3; try the value without a tag",
         ),
         ("[" * 5000, "the plan cannot be read as YAML; got a mistake"),
         (
@@ -190,7 +229,7 @@ def test_a_plan_that_cannot_be_read_is_refused(archive) -> None:
     with pytest.raises(InputError, match="the plan cannot be read; got No such file"):
         read_plan(archive.folder / "none.yaml")
     (archive.folder / "plan.yaml").write_bytes(b"\xff\xff")
-    with pytest.raises(InputError, match="the plan cannot be read; got UnicodeDecodeError"):
+    with pytest.raises(InputError, match="the plan cannot be read; got bytes that are no text"):
         read_plan(archive.folder / "plan.yaml")
 
 

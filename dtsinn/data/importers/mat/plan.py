@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from dtsinn.core.checks import same_word
 from dtsinn.core.config import STRICT
 from dtsinn.core.errors import InputError
 from dtsinn.core.protocol import Protocol
@@ -148,7 +149,7 @@ def _two_tracers(value: Any, folder: Path) -> tuple[PlannedTracer, PlannedTracer
 
 
 def _refuse_decay_correction(value: Any) -> None:
-    if value is not False:
+    if value is not False and value not in ("no", "No", "NO", "off"):
         raise InputError(
             "the plan: decay_corrected",
             got="true" if value is True else "another value",
@@ -239,11 +240,12 @@ def _splits(value: Any) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise InputError("the plan: splits", wanted="a mapping from subject to split")
     _refuse_unquoted("splits", value)
-    for number, split in enumerate(value.values()):
+    splits = {key: same_word(str(split), SPLITS) for key, split in value.items()}
+    for number, split in enumerate(splits.values()):
         if split not in SPLITS:
             raise InputError(
                 f"the plan: splits, entry {number}",
                 got="another word",
                 wanted=f"one of {', '.join(SPLITS)}",
             )
-    return dict(value)
+    return splits

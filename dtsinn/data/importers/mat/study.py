@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dtsinn.core.errors import InputError
+from dtsinn.core.paths import home_path
 from dtsinn.data.importers.files import fingerprint, stamps
 from dtsinn.data.importers.mat.file import mat_shape, read_mat
 from dtsinn.data.importers.mat.plan import MatPlan, read_mat_plan
@@ -40,7 +41,9 @@ def open_mat(folder: Path, plan: Path) -> Source:
             differ, or a file is damaged or not of the plan's shape.
     """
     settings = read_mat_plan(plan)
-    files = {kind: _files(folder / name, kind) for kind, name in settings.folders.items()}
+    files = {
+        kind: _files(folder / home_path(name), kind) for kind, name in settings.folders.items()
+    }
     mixture = files["mixture"]
     for kind in list(files)[1:]:
         _check_names(mixture, files[kind], kind)

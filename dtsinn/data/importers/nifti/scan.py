@@ -16,12 +16,12 @@ import numpy.typing as npt
 from nibabel.orientations import apply_orientation
 
 from dtsinn.core.errors import InputError
+from dtsinn.core.paths import home_path, is_file
 from dtsinn.data.importers.activity import merge, to_present_activity
 from dtsinn.data.importers.files import refuse_absurd, refuse_passing, stamps
 from dtsinn.data.importers.grid import Grid, grid_of
 from dtsinn.data.importers.nifti.sidecar import read_sidecar
 from dtsinn.data.importers.plan import MixturePlan, SinglePlan
-from dtsinn.data.importers.plan_file import is_file
 from dtsinn.data.importers.scan import Scan
 
 FloatArray = npt.NDArray[np.float64]
@@ -47,10 +47,10 @@ def open_nifti(
         InputError: A file is missing or damaged, is not what dtsinn reads, or lacks something
             that the plan does not give either.
     """
-    path = folder / plan.image
+    path = folder / home_path(plan.image)
     image = _open(path, f"{where}.image")
     grid = _grid(image, path, f"{where}.image")
-    beside = folder / plan.sidecar if plan.sidecar is not None else _beside(path)
+    beside = _beside(path) if plan.sidecar is None else folder / home_path(plan.sidecar)
     known = merge(plan, read_sidecar(beside, f"{where}.sidecar"), where)
     if len(known.frames.start) != grid.frames:
         raise InputError(
