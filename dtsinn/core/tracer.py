@@ -12,6 +12,7 @@ from dtsinn.core.config import STRICT, config_names, find_config, from_mapping, 
 from dtsinn.core.errors import InputError
 from dtsinn.core.input_function import InputFunction
 from dtsinn.core.isotopes import HALF_LIFE_SHARE, isotope_half_life
+from dtsinn.core.plausibility import half_life_in_other_unit
 
 PARAMETERS = ("K1", "k2", "k3", "k4", "vB")
 """Order of the kinetic parameters wherever they stand in an array."""
@@ -124,6 +125,14 @@ class Tracer:
         short_name("tracer", self.name)
         positive(f"{where}: half_life", self.half_life, "s")
         known = isotope_half_life(self.isotope)
+        other = half_life_in_other_unit(self.half_life) if known is None else None
+        if other is not None:
+            raise InputError(
+                f"{where}: half_life",
+                got=f"{self.half_life:g} s, as {other[0]} has it in {other[1]}",
+                wanted="seconds",
+                hint=f"seconds, not {other[1]}",
+            )
         if known is not None and abs(self.half_life / known - 1) > HALF_LIFE_SHARE:
             raise InputError(
                 f"{where}: half_life of {self.isotope}",

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from dtsinn.core.config import STRICT
 from dtsinn.core.errors import InputError
+from dtsinn.core.plausibility import Answers
 from dtsinn.core.protocol import Protocol
 from dtsinn.data.importers.plan_file import (
     PlannedTracer,
@@ -19,8 +20,10 @@ from dtsinn.data.importers.plan_file import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScanPlan:
+class ScanPlan(Answers):
     """Where a scan lies, and what its header or sidecar lacks; the plan wins over both.
+
+    ``unusual_...: yes`` answers the questions of :class:`Answers`.
 
     Attributes:
         image: NIfTI file or DICOM folder, relative to the plan.

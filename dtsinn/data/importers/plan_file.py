@@ -18,6 +18,7 @@ import yaml
 from dtsinn.core.checks import SHORT_NAME
 from dtsinn.core.config import STRICT, config_names, from_mapping, parse_yaml
 from dtsinn.core.errors import InputError
+from dtsinn.core.plausibility import Answer, check_half_life
 from dtsinn.core.protocol import Protocol, load_protocol
 from dtsinn.core.tracer import load_tracer
 
@@ -26,12 +27,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedTracer:
-    """A tracer by what an import needs of it: its name, and its half-life in s."""
+    """A tracer by what an import needs of it: its name, and its half-life in s.
+
+    ``unusual_half_life: yes`` says that no nuclide of the table is meant.
+    """
 
     __pydantic_config__ = STRICT
 
     name: str
     half_life: float
+    unusual_half_life: Answer = False
 
 
 def planned_tracers(values: Any, folder: Path) -> tuple[PlannedTracer, PlannedTracer]:
@@ -69,9 +74,9 @@ def _tracer(value: Any, where: str, folder: Path) -> PlannedTracer:
         tracer = PlannedTracer(name=loaded.name, half_life=loaded.half_life)
     else:
         tracer = read_settings(PlannedTracer, value, where)
-        if tracer.half_life <= 0:
-            raise InputError(f"{where}.half_life", got=tracer.half_life, wanted="seconds above 0")
     _check_name(tracer.name, f"{where}.name")
+    accepted = ["unusual_half_life"] if tracer.unusual_half_life in (True, "yes") else ()
+    check_half_life(f"{where}.half_life", tracer.half_life, accepted)
     return tracer
 
 
@@ -139,9 +144,13 @@ def parse_plan(path: Path) -> Any:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        got = getattr(error, "strerror", None) or type(error).__name__
+    except OSError as error:
+        got = f"{error.strerror}: {path}"  # as it was typed
         raise InputError("the plan cannot be read", got=got, wanted="a YAML file") from None
+    except UnicodeDecodeError:
+        raise InputError(
+            "the plan cannot be read", got="bytes that are no text in UTF-8", wanted="a YAML file"
+        ) from None
     _refuse_aliases(text)
     try:
         return parse_yaml(text, "the plan")

@@ -105,7 +105,7 @@ def edited(plan: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         (edited(PAIR, "tracers.1", {"name": "x"}), r"tracers\.1: half_life is missing"),
         (
             edited(PAIR, "tracers.1", {"name": "x", "half_life": 0}),
-            r"tracers\.1\.half_life; got 0\.0; wanted seconds above 0",
+            r"tracers\.1\.half_life; got 0; wanted seconds above 0",
         ),
         (
             edited(PAIR, "tracers.1", {"name": NAME, "half_life": 5}),
@@ -187,10 +187,10 @@ def test_what_is_no_plan_is_refused(archive, text: str, message: str) -> None:
 
 
 def test_a_plan_that_cannot_be_read_is_refused(archive) -> None:
-    with pytest.raises(InputError, match="the plan cannot be read; got No such file"):
+    with pytest.raises(InputError, match="the plan cannot be read; got No such .*none.yaml;"):
         read_plan(archive.folder / "none.yaml")
     (archive.folder / "plan.yaml").write_bytes(b"\xff\xff")
-    with pytest.raises(InputError, match="the plan cannot be read; got UnicodeDecodeError"):
+    with pytest.raises(InputError, match="the plan cannot be read; got bytes that are no text"):
         read_plan(archive.folder / "plan.yaml")
 
 
