@@ -251,6 +251,17 @@ def check_dose(
         _usual(f"{where}: dose by weight", ratio, "MBq/kg", bounds, accepted, key, "kg and MBq")
 
 
+def usable_dose(
+    weight_kg: float | None, dose_MBq: float | None, accepted: Accepted = ()
+) -> tuple[float | None, float | None]:
+    """Body weight and dose as a measure of activity: none where :func:`check_dose` refuses them."""
+    try:
+        check_dose("", weight_kg, dose_MBq, accepted)
+    except InputError:
+        return None, None
+    return weight_kg, dose_MBq
+
+
 def check_other_unit(
     what: str, planned: float | None, said: float | None, accepted: Accepted = ()
 ) -> None:

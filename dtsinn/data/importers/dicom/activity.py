@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dtsinn.core.errors import InputError
+from dtsinn.core.plausibility import check_dose
 from dtsinn.data.importers.decay import decay_correction
 from dtsinn.data.importers.dicom.clock import Clock
 from dtsinn.data.importers.dicom.series import Series, image_name, shared, told
@@ -19,8 +20,6 @@ from dtsinn.data.importers.dicom.series import Series, image_name, shared, told
 FACTOR_SHARE = 0.01
 """Up to which DecayFactor may miss what follows from the times, as a share (uncited). Scanners
 that take the middle of a frame of 10 min of 11C for its average miss by 0.5 %."""
-LEAST_DOSE_MBQ = 0.1
-"""Doses below are in another unit (uncited): a mouse gets some MBq."""
 OTHER_UNITS = (
     *("CNTS", "NONE", "CM2", "CM2ML", "PCNT", "CPS", "MGMINML", "UMOLMINML", "UMOLML"),
     *("MLMING", "MLG", "1CM", "PROPCNTS", "PROPCPS", "MLMINML", "MLML", "STDDEV"),
@@ -50,12 +49,16 @@ class Injected:
     Attributes:
         half_life: With which the scanner decay-corrected, s, or None.
         time: Of the injection, s on the clock of the series, or None.
-        quantity: By the user's plan.
+        weight_kg: Body weight, or None.
+        dose_MBq: Dose at the injection, or None.
+        accepted: What the user's plan says yes to of what is unusual.
     """
 
     half_life: float | None
     time: float | None
-    quantity: Quantity
+    weight_kg: float | None
+    dose_MBq: float | None
+    accepted: frozenset[str]
 
 
 def scaling(series: Series, clock: Clock, injected: Injected) -> tuple[FloatArray, FloatArray]:
@@ -84,6 +87,14 @@ def scaling(series: Series, clock: Clock, injected: Injected) -> tuple[FloatArra
         )
     scale = _to_activity(series, injected, reference) / factor_TZ
     return slope_TZ * scale, intercept_TZ * scale
+
+
+def header_dose(series: Series) -> tuple[float | None, float | None]:
+    """Body weight, kg, and dose, MBq, by the header; None where it does not say, or several."""
+    weight = shared(series, lambda header: header.weight, "PatientWeight")
+    drugs = shared(series, lambda header: header.drugs, "radiopharmaceutical")
+    dose = drugs[0].dose if len(drugs) == 1 else None
+    return weight or None, dose * 1e-6 if dose else None
 
 
 def is_corrected(series: Series) -> bool:
@@ -212,17 +223,12 @@ def _suv(series: Series, injected: Injected, reference: float | None) -> float:
             wanted="a decay correction to START or ADMIN, and the time of injection",
             hint="an export in Bq/mL",
         )
-    weight, dose = injected.quantity.weight_kg, injected.quantity.dose_MBq
-    if weight is None:
-        weight = shared(series, lambda header: header.weight, "PatientWeight")
-    if dose is None:
-        drugs = shared(series, lambda header: header.drugs, "radiopharmaceutical")
-        dose_Bq = drugs[0].dose if len(drugs) == 1 else None
-        dose = None if dose_Bq is None else dose_Bq * 1e-6
-    if weight is None or weight <= 0 or dose is None or dose < LEAST_DOSE_MBQ:
+    weight, dose = injected.weight_kg, injected.dose_MBq
+    if weight is None or dose is None:
         raise InputError(
             f"{where}: SUV without body weight and dose",
             wanted="PatientWeight in kg and RadionuclideTotalDose in Bq",
             hint="weight_kg and dose_MBq in the plan, or an export in Bq/mL",
         )
+    check_dose(where, weight, dose, injected.accepted)
     return dose * math.exp2((injected.time - reference) / injected.half_life) / weight

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dtsinn.core.errors import InputError
+from dtsinn.core.isotopes import isotope_half_life
 from dtsinn.data.importers.dicom.moment import Moment, day_of, seconds_of
 
 PET = "1.2.840.10008.5.1.4.1.1.128"
@@ -42,11 +43,13 @@ class Drug:
 
     Attributes:
         half_life: s, or None.
+        nuclide: Half-life of the nuclide that is named, s, or None.
         dose: Bq, or None.
         start: Of the administration, or None.
     """
 
     half_life: float | None
+    nuclide: float | None
     dose: float | None
     start: Moment | None
 
@@ -227,6 +230,7 @@ def _parsed(path: Path, data: Any, where: str) -> ImageHeader:
         drugs=tuple(
             Drug(
                 half_life=_number(item, "RadionuclideHalfLife", where),
+                nuclide=_nuclide(item),
                 dose=_number(item, "RadionuclideTotalDose", where),
                 start=_administration(item, where),
             )
@@ -289,6 +293,12 @@ def _moment(data: Any, date_tag: str, time_tag: str, where: str) -> Moment | Non
         day=day_of(date, f"{where}: {date_tag}") if date else None,
         seconds=seconds_of(time, f"{where}: {time_tag}"),
     )
+
+
+def _nuclide(item: Any) -> float | None:
+    """Half-life of the nuclide in RadionuclideCodeSequence, such as ``^18^Fluorine``, s."""
+    codes = item.get("RadionuclideCodeSequence") or ()
+    return isotope_half_life(_text(codes[0], "CodeMeaning")) if len(codes) == 1 else None
 
 
 def _administration(item: Any, where: str) -> Moment | None:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from nibabel.orientations import apply_orientation
 
 from dtsinn.core.errors import InputError
-from dtsinn.core.plausibility import check_times, check_voxels
+from dtsinn.core.plausibility import check_times, check_voxels, usable_dose
 from dtsinn.data.importers.activity import merge, to_present_activity
 from dtsinn.data.importers.files import refuse_absurd, refuse_passing, stamps
 from dtsinn.data.importers.grid import Grid, grid_of
@@ -79,7 +79,7 @@ def open_nifti(
         decay_corrected=known.decay_corrected,
         read_slices=read_slices,
         stamps=stamps([path, beside], where),
-        given=known.given,
+        given=usable_dose(*known.given, plan.accepted),
         administered=known.administered,
     )
 
