@@ -18,7 +18,7 @@ import yaml
 from dtsinn.core.checks import SHORT_NAME
 from dtsinn.core.config import STRICT, config_names, from_mapping, parse_yaml
 from dtsinn.core.errors import InputError
-from dtsinn.core.plausibility import Answer, check_half_life
+from dtsinn.core.plausibility import Answer, Answers, check_half_life
 from dtsinn.core.protocol import Protocol, load_protocol
 from dtsinn.core.tracer import load_tracer
 
@@ -187,8 +187,10 @@ def read_settings(cls: type[T], value: Any, where: str) -> T:
         InputError: It is no mapping, a key is unknown (told by its number) or missing, or a
             value is of the wrong kind.
     """
-    known = get_type_hints(cls)
-    known.pop("__pydantic_config__", None)
+    hints = get_type_hints(cls)
+    hints.pop("__pydantic_config__", None)
+    # What a plan needs comes before the answers to questions.
+    known = dict(sorted(hints.items(), key=lambda item: item[0] in Answers.__dataclass_fields__))
     if not isinstance(value, dict):
         raise InputError(
             where, got=f"no settings, {type(value).__name__}", wanted=f"keys {', '.join(known)}"
