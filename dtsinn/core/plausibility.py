@@ -34,7 +34,12 @@ LEAST_DELAY_S = 60.0
 delays in minutes are numbers up to 60."""
 USUAL_HALF_LIFE_S = (60.0, 20 * DAY_S)
 """Of nuclides of PET: 14O has 71 s and 74As 18 d (uncited)."""
-OTHER_UNITS = {60.0: "minutes", 3600.0: "hours", 1e-3: "milliseconds", 1 / 60: "sixtieths of seconds"}
+OTHER_UNITS = {
+    60.0: "minutes",
+    3600.0: "hours",
+    1e-3: "milliseconds",
+    1 / 60: "sixtieths of seconds",
+}
 """s of one unit in which a half-life may have been written, and how that is told."""
 VOXEL_MM, USUAL_VOXEL_MM = (0.01, 100.0), (0.35, 15.0)
 """Side of a voxel (uncited): scanners of mice have 0.4 mm, and no PET resolves 0.01 mm."""

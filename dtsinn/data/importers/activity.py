@@ -313,7 +313,8 @@ def _refuse_other_factors(
             f"{where}.sidecar: DecayCorrectionFactor of frame {frame}",
             got=f"{said_T[frame]:.5g}",
             wanted=f"{expected_T[frame]:.5g}, as the half-life and the times give",
-            hint="decay_reference and half_life in the plan, as the scanner used them",
+            hint="decay_reference and half_life in the plan, as the scanner used them, or "
+            "decay_corrected: false if it did not correct",
         )
 
 

@@ -129,11 +129,11 @@ def _protocol_of(scan: Scan, plan: MixturePlan, protocol: Protocol | None, where
 
 
 def _refuse_other_injection(scan: Scan, injections: Sequence[float], where: str) -> None:
-    """Refuse a header whose injection, of either tracer, is none of the plan's."""
-    if scan.injection_time is None:
-        return
-    said = scan.injection_time - scan.frame_start[0]
-    if min(abs(said - time) for time in injections) > INJECTION_S:
+    """Refuse a header an injection of which, of either tracer, is none of the plan's."""
+    times = {scan.injection_time, *(time for _, time in scan.administered)} - {None}
+    for said in sorted(time - scan.frame_start[0] for time in times if time is not None):
+        if min(abs(said - time) for time in injections) <= INJECTION_S:
+            continue
         raise InputError(
             f"{where}: the header and the plan disagree on when a tracer was injected",
             got=f"{said:g} s after the first frame's start by the header",

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from dtsinn.core.errors import InputError
 from dtsinn.core.isotopes import HALF_LIFE_SHARE
+from dtsinn.core.plausibility import LEAST_DELAY_S
 from dtsinn.core.protocol import Protocol
 from dtsinn.data.importers.scan import Scan
 from dtsinn.data.splits import LEAST_SUBJECTS
@@ -23,6 +24,9 @@ APPARENT_SHARE = 0.1
 """Up to which activity that falls as a nuclide decays is taken for it (uncited)."""
 SILENT_SHARE = 0.01
 """Of the brightest frame, below which a frame has no activity (uncited)."""
+
+SUM_RATIO = 1.25
+"""Up to which a mixture and the sum of its tracers differ by noise alone (uncited)."""
 
 Remark = tuple[str, str]
 
@@ -99,7 +103,7 @@ def check_order(
     near = [abs(time - injected) <= INJECTION_S for injected in injections]
     if not near[k] and near[1 - k]:
         text = (
-            f"the header has the nuclide of {tracers[k]} at {time:g} s, when the plan has "
+            f"the header has the nuclide of {tracers[k]} at {time:.1f} s, when the plan has "
             f"{tracers[1 - k]} injected; try {hint}"
         )
         return [(where, text)]
@@ -135,10 +139,7 @@ def activity_remarks(
         )
         return [(where, text)]
     falling = alone[int(np.argmax(mean_T[alone])) :]
-    apparent = apparent_half_life(mean_T[falling], (start_T + end_T)[falling] / 2)
-    other = _which(apparent, half_life, APPARENT_SHARE)
-    own = _which(apparent, half_life[:1], 0.5)
-    if other == 1 and own is None:
+    if _falls_as_the_other(mean_T[falling], (start_T + end_T)[falling] / 2, half_life, 0):
         text = (
             f"before {tracers[1]} is injected, activity falls as {tracers[1]} decays, not "
             f"{tracers[0]}; try tracers: [{tracers[1]}, {tracers[0]}] in the plan, if they were "
@@ -146,6 +147,59 @@ def activity_remarks(
         )
         return [(where, text)]
     return []
+
+
+def tracer_remarks(
+    mean_KT: npt.NDArray[np.float64],
+    mixture_T: npt.NDArray[np.float64],
+    protocol: Protocol,
+    tracers: Sequence[str],
+    half_life: Sequence[float],
+    where: str,
+) -> list[Remark]:
+    """What the activity of each tracer says of its injection and its nuclide, and of the sum.
+
+    Args:
+        mean_KT: [K, T] of the tracers, kBq/mL present.
+        mixture_T: [T] of the mixture.
+        protocol: Frames and injection times.
+        tracers: Names, by order of injection.
+        half_life: Of each, s.
+        where: Place of the subject, for messages.
+    """
+    remarks = []
+    start_T = np.array(protocol.frame_start)
+    middle_T = start_T + np.array(protocol.frame_duration) / 2
+    for k, (tracer, injected) in enumerate(zip(tracers, protocol.injection_time, strict=True)):
+        mean_T = mean_KT[k]
+        silent = start_T[int(np.argmax(mean_T > SILENT_SHARE * mean_T.max()))] - injected
+        if silent >= LEAST_DELAY_S:
+            text = f"{tracer} has no activity in the {silent:g} s after its injection"
+            remarks.append((where, f"{text}; try the right injection_time, in s, in the plan"))
+        late = middle_T > (injected + protocol.end) / 2
+        if _falls_as_the_other(mean_T[late], middle_T[late], half_life, k):
+            other = tracers[1 - k]
+            text = f"{tracer} falls as {other} decays; try the other order of first and second"
+            remarks.append((where, f"{text}, if they are swapped"))
+    ratio = float(mixture_T.mean() / mean_KT.sum(axis=0).mean())
+    if not 1 / SUM_RATIO <= ratio <= SUM_RATIO:
+        text = f"the mixture has {ratio:.2g} times the activity of both tracers together"
+        remarks.append((where, f"{text}; try one scale for all images"))
+    return remarks
+
+
+def _falls_as_the_other(
+    mean_T: npt.NDArray[np.float64],
+    middle_T: npt.NDArray[np.float64],
+    half_life: Sequence[float],
+    k: int,
+) -> bool:
+    """Whether activity of tracer k falls as the other's nuclide decays, and not as its own."""
+    apparent = apparent_half_life(mean_T, middle_T)
+    return (
+        _which(apparent, half_life, APPARENT_SHARE) == 1 - k
+        and _which(apparent, [half_life[k]], 0.5) is None
+    )
 
 
 def apparent_half_life(

@@ -19,7 +19,13 @@ from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.version import code_version
 from dtsinn.data.check import check_store
 from dtsinn.data.importers.pseudonym import Enrolment, enrol, same_person
-from dtsinn.data.importers.remarks import Remark, activity_remarks, split_remarks, told
+from dtsinn.data.importers.remarks import (
+    Remark,
+    activity_remarks,
+    split_remarks,
+    told,
+    tracer_remarks,
+)
 from dtsinn.data.importers.source import Source, SourceSubject, StudyShape
 from dtsinn.data.layout import SPLITS, is_url
 from dtsinn.data.plan import StorePlan
@@ -181,18 +187,23 @@ def _check_activity(source: Source, number: int, images: Images) -> list[Remark]
                 accepted,
                 weight_kg=weight_kg,
                 dose_MBq=dose_MBq,
-                voxel_mL=_voxel_mL(shape, subject),
+                voxel_mL=_voxel_volume(shape, subject),
             )
     mean_T = mixture_STYX.mean(axis=(0, 2, 3), dtype=np.float64)
     ends, injected = protocol.frame_edges[1:], protocol.injection_time[0]
     check_before_injection(f"{subject.where}: mixture", mean_T, ends, injected, accepted)
     remarks = activity_remarks(mean_T, protocol, shape.tracers, shape.half_life, subject.where)
+    if shape.has_truth:
+        mean_KT = images["tracers"].mean(axis=(0, 3, 4), dtype=np.float64)
+        remarks += tracer_remarks(
+            mean_KT, mean_T, protocol, shape.tracers, shape.half_life, subject.where
+        )
     if mixture_STYX.min() == mixture_STYX.max():
         remarks.append((subject.where, "the mixture has one value everywhere"))
     return remarks
 
 
-def _voxel_mL(shape: StudyShape, subject: SourceSubject) -> float | None:
+def _voxel_volume(shape: StudyShape, subject: SourceSubject) -> float | None:
     """Volume of a voxel; None where one slice does not tell how thick it is."""
     if len(subject.slice_position) == 1:
         return None

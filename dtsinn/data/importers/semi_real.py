@@ -115,7 +115,7 @@ class SemiRealStudy:
                 total_T += images_STYX.sum(axis=(0, 2, 3), dtype=np.float64)
                 tracers_SKUYX[part, k] = resample(images_STYX, weights[k])
             planned = self.subjects[subject]
-            ends = np.add(scan.frame_start, scan.frame_duration)
+            ends = Frames(start=scan.frame_start, duration=scan.frame_duration).end
             there = f"{planned.where}.{PLACES[k]}"
             injected = _injection(scan, there)
             check_before_injection(there, total_T, ends, injected, planned.accepted)

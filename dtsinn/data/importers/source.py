@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from dtsinn.core.protocol import Protocol as ScanProtocol
 
-
 Given = tuple[float | None, float | None]
 """Body weight, kg, and dose, MBq; None where it is not known."""
 

@@ -445,7 +445,8 @@ def test_a_second_copy_of_an_image_is_refused(tmp_path: Path) -> None:
 
 def test_missing_folders_and_folders_without_pet_are_refused(tmp_path: Path) -> None:
     gone = tmp_path / "Person"
-    assert str(refusal(lambda: open_dicom(gone, WHERE))) == f"{WHERE}: there is no such folder"
+    error = str(refusal(lambda: open_dicom(gone, WHERE)))
+    assert error == f"{WHERE}: there is no such folder; wanted a folder, relative to the plan"
     gone.mkdir()
     (gone / "notes.txt").write_text("nothing")
     assert "no PET image in the folder" in str(refusal(lambda: open_dicom(gone, WHERE)))

@@ -270,7 +270,10 @@ PLANS: dict[str, tuple[Mapping[str, Any] | str, str]] = {
         plain(tracers={"mixture": 1224, "fdg": 6588}),
         "the plan: tracers; got mixture; wanted another name",
     ),
-    "a half-life below 0": (plain(tracers={"a": -1, "b": 2}), "tracers.0.half_life; got -1; wanted"),
+    "a half-life below 0": (
+        plain(tracers={"a": -1, "b": 2}),
+        "tracers.0.half_life; got -1; wanted",
+    ),
     "an unknown protocol": (
         plain(protocol="p99"),
         "the plan: protocol is not known; wanted one",

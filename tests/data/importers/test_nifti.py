@@ -535,3 +535,27 @@ def test_a_header_that_promises_too_much_is_refused_at_once(
     path.write_bytes(gzip.compress(content) if suffix == ".nii.gz" else content)
     with pytest.raises(InputError, match=message):
         open_nifti(SinglePlan(image=path.name), archive.folder, "here", None)
+
+
+@pytest.mark.parametrize(
+    ("unit", "message"),
+    [
+        (1e-3, "here: frames; got a scan of 630000 s, 7.3 days; wanted at most 86400 s"),
+        (60.0, "here: frames; got a scan of 10.5 s .*not minutes, or unusual_times: yes in the p"),
+    ],
+)
+def test_a_frame_table_in_another_unit_is_refused(archive, images, unit, message) -> None:
+    fields = FIELDS | {key: [time / unit for time in table] for key, table in FRAMES.items()}
+    fields["InjectionStart"] /= unit
+    with pytest.raises(InputError, match=message):
+        opened(archive, images, fields)
+
+
+def test_voxels_in_metres_or_centimetres_are_refused(archive, images) -> None:
+    with pytest.raises(InputError, match=r"here\.image: voxel size; got 0\.004 mm; wanted 0.01 to"):
+        opened(archive, images, voxel=[side / 1000 for side in VOXEL_MM])
+    small = [side / 10 for side in VOXEL_MM]
+    with pytest.raises(InputError, match=r"got 0\.3 mm; .*unusual_voxels: yes in the plan"):
+        opened(archive, images, voxel=small)
+    scan = opened(archive, images, voxel=small, unusual_voxels=True)
+    assert scan.voxel_size == pytest.approx(small)

@@ -187,7 +187,7 @@ def test_what_is_no_plan_is_refused(archive, text: str, message: str) -> None:
 
 
 def test_a_plan_that_cannot_be_read_is_refused(archive) -> None:
-    with pytest.raises(InputError, match="the plan cannot be read; got No such .*none.yaml;"):
+    with pytest.raises(InputError, match=r"the plan cannot be read; got No such .*none\.yaml;"):
         read_plan(archive.folder / "none.yaml")
     (archive.folder / "plan.yaml").write_bytes(b"\xff\xff")
     with pytest.raises(InputError, match="the plan cannot be read; got bytes that are no text"):

@@ -163,17 +163,17 @@ def _applied(
             hint="injection_time: SECONDS after the start of the scan, in the plan",
         )
     expected_RT = np.array([decay_correction(clock.frames, half_life, r) for r in references])
-    said = [[header.decay_factor for header in frame] for frame in series.images]
-    if any(factor is None or factor <= 0 for row in said for factor in row):
-        if np.abs(expected_RT / expected_RT[0] - 1).max() > FACTOR_SHARE:
-            raise InputError(
-                f"{series.where}: decay-corrected to the start, of which there are two",
-                got=f"a series time {-references[-1]:g} s before the first frame",
-                wanted="DecayFactor in all images, to tell which",
-            )
-        return np.repeat(expected_RT[0][:, None], series.slices, axis=1), references[0]
+    # Some scanners write 0 for a factor that they do not tell.
+    said = [[header.decay_factor or np.nan for header in frame] for frame in series.images]
     said_TZ = np.array(said, dtype=np.float64)
-    miss_RTZ = np.abs(said_TZ / expected_RT[:, :, None] - 1)
+    missing_TZ = np.isnan(said_TZ)
+    if missing_TZ.all() and np.abs(expected_RT / expected_RT[0] - 1).max() > FACTOR_SHARE:
+        raise InputError(
+            f"{series.where}: decay-corrected to the start, of which there are two",
+            got=f"a series time {-references[-1]:g} s before the first frame",
+            wanted="DecayFactor, to tell which",
+        )
+    miss_RTZ = np.where(missing_TZ, 0.0, np.abs(said_TZ / expected_RT[:, :, None] - 1))
     best = int(np.argmin(miss_RTZ.max(axis=(1, 2))))
     if miss_RTZ[best].max() > FACTOR_SHARE:
         frame, z = np.unravel_index(int(np.argmax(miss_RTZ[best])), said_TZ.shape)
@@ -184,7 +184,7 @@ def _applied(
             f"for a half-life of {half_life:g} s",
             hint="the series as the scanner wrote it",
         )
-    return said_TZ, references[best]
+    return np.where(missing_TZ, expected_RT[best][:, None], said_TZ), references[best]
 
 
 def _to_activity(series: Series, injected: Injected, reference: float | None) -> float:

@@ -19,6 +19,8 @@ REFERENCE_SLACK_SHARE = 0.05
 """Up to which FrameReferenceTime may miss the expected place in its frame: seconds, or a share of
 the frame, whichever is more (uncited). A share of 0.05 takes in the middle of the frame, which
 DICOM names for long-lived nuclides, and leaves out its start and its end."""
+CLOCK_CHANGE_S = 3600.0
+"""By multiples of this a clock is put forward or back."""
 TODAY_HALF_LIFE_S = 6 * 3600.0
 """Half-life up to which a time of injection without a date means the nearest one (uncited):
 nothing is left of such a nuclide half a day later, so the nearest is the only one possible."""
@@ -77,7 +79,8 @@ def series_clock(series: Series, half_life: float | None) -> Clock:
         elif acquired and begin is not None and abs(acquired[0].since(begin)) > REFERENCE_SLACK_S:
             begin = None  # of two, nothing tells from which the reference times count
         return _clock_of_references(series, durations, average_T, reference_T, begin)
-    starts_T, zero = _elapsed(acquired, durations, series.where)
+    confirmed = reference_T is not None
+    starts_T, zero = _elapsed(acquired, durations, series.where, confirmed=confirmed)
     in_whole_seconds = all(moment.seconds % 1 == 0 for moment in acquired)
     frames = _contiguous(series, starts_T, durations, 1.0 if in_whole_seconds else JITTER_S)
     since_zero = None if series_moment is None else series_moment.since(zero)
@@ -103,14 +106,8 @@ def injection_on(clock: Clock, series: Series, half_life: float | None) -> float
     """
     drugs = shared(series, lambda header: header.drugs, "radiopharmaceutical")
     starts = {drug.start for drug in drugs}
-    start = starts.pop() if len(starts) == 1 else None
-    if start is None or clock.zero is None:
-        return None
-    dated = start.day is not None and clock.zero.day is not None
-    if not dated and (half_life is None or half_life > TODAY_HALF_LIFE_S):
-        return None
-    injection = start.since(clock.zero)
-    if injection >= clock.frames.end[-1]:
+    injection = _since_zero(starts.pop(), clock, half_life) if len(starts) == 1 else None
+    if injection is not None and injection >= clock.frames.end[-1]:
         raise InputError(
             f"{series.where}: the radiopharmaceutical was given after the scan",
             got=f"{injection:g} s after the start of the first frame",
@@ -130,13 +127,21 @@ def header_half_life(series: Series) -> float | None:
 def administered(series: Series, clock: Clock) -> tuple[tuple[float | None, float | None], ...]:
     """Half-life, s, and injection, s on the clock of the series, of each radiopharmaceutical."""
     drugs = shared(series, lambda header: header.drugs, "radiopharmaceutical")
+    half_lives = [drug.nuclide if drug.half_life is None else drug.half_life for drug in drugs]
     return tuple(
-        (
-            drug.nuclide if drug.half_life is None else drug.half_life,
-            None if drug.start is None or clock.zero is None else drug.start.since(clock.zero),
-        )
-        for drug in drugs
+        (half_life, _since_zero(drug.start, clock, half_life))
+        for drug, half_life in zip(drugs, half_lives, strict=True)
     )
+
+
+def _since_zero(start: Moment | None, clock: Clock, half_life: float | None) -> float | None:
+    """An administration on the clock of a series, s; None where a time of day is too little."""
+    if start is None or clock.zero is None:
+        return None
+    dated = start.day is not None and clock.zero.day is not None
+    if not dated and (half_life is None or half_life > TODAY_HALF_LIFE_S):
+        return None
+    return start.since(clock.zero)
 
 
 def _time_of_average(
@@ -181,27 +186,37 @@ def _frame_references(series: Series) -> npt.NDArray[np.float64] | None:
 
 
 def _elapsed(
-    moments: Sequence[Moment], durations: npt.NDArray[np.float64], where: str
+    moments: Sequence[Moment],
+    durations: npt.NDArray[np.float64],
+    where: str,
+    *,
+    confirmed: bool,
 ) -> tuple[npt.NDArray[np.float64], Moment]:
     """[T] s from the acquisition of the first frame, and when that was.
 
     A scan may run past midnight, with dates, without, or with a date that stays. Dates that were
-    shifted from frame to frame are passed over where the times of day alone meet the durations.
+    shifted from frame to frame are passed over where the times of day alone meet the durations,
+    and so is a clock that is put forward or back, where reference times confirm the durations.
     """
     if len({moment.day is None for moment in moments}) > 1:
         raise InputError(
             f"{where}: AcquisitionDate is missing in some frames", wanted="all or none"
         )
+    first = moments[0]
     seconds = np.array([moment.seconds for moment in moments])
     by_time = np.concatenate([[0.0], np.cumsum(np.diff(seconds) % DAY_S)])
-    first = moments[0]
     if len({moment.day for moment in moments}) == 1:
-        return by_time, first
-    dated = np.array([moment.since(first) for moment in moments])
-    exact = np.cumsum(durations)[:-1]
-    if np.abs(dated[1:] - exact).max() > 1.0 >= np.abs(by_time[1:] - exact).max():
-        return by_time, Moment(day=None, seconds=first.seconds)
-    return dated, first
+        given = by_time
+    else:
+        given = np.array([moment.since(first) for moment in moments])
+    exact = np.concatenate([[0.0], np.cumsum(durations)[:-1]])
+    changed = seconds - seconds[0] - exact
+    by_durations = exact + changed - np.round(changed / CLOCK_CHANGE_S) * CLOCK_CHANGE_S
+    candidates = (given, by_time, *([by_durations] if confirmed else []))
+    near = [np.abs(starts - exact).max() <= REFERENCE_SLACK_S for starts in candidates]
+    if near[0] or not any(near):
+        return given, first
+    return candidates[near.index(True)], Moment(day=None, seconds=first.seconds)
 
 
 def _contiguous(
@@ -280,7 +295,5 @@ def _clock_of_references(
     # Counted from the series time, the first frame starts at starts_T[0].
     zero = None
     if series_moment is not None:
-        days, seconds = divmod(series_moment.seconds + float(starts_T[0]), DAY_S)
-        day = None if series_moment.day is None else series_moment.day + int(days)
-        zero = Moment(day=day, seconds=seconds)
+        zero = series_moment.later(float(starts_T[0]))
     return Clock(frames=frames, zero=zero, series_start=-float(starts_T[0]))

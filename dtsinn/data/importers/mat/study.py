@@ -41,6 +41,10 @@ def open_mat(folder: Path, plan: Path) -> Source:
             differ, or a file is damaged or not of the plan's shape.
     """
     settings = read_mat_plan(plan)
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder} is no folder", wanted="one that holds the folders of mixture and tracers"
+        )
     files = {kind: _files(folder / name, kind) for kind, name in settings.folders.items()}
     mixture = files["mixture"]
     for kind in list(files)[1:]:
