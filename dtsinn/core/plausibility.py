@@ -285,6 +285,7 @@ def check_other_unit(
                 f"{what} in two units",
                 got=f"{planned:g} in the plan and {said:g} in the header",
                 wanted="kg and MBq",
+                hint="the right one, in kg or MBq, in the plan",
             )
 
 

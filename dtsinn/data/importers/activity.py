@@ -155,9 +155,9 @@ def given(planned: Given, said: Given, accepted: frozenset[str], where: str) -> 
         InputError: What the plan says cannot be, or is the header's in another unit.
     """
     weight_kg, dose_MBq = planned
+    check_dose(where, weight_kg, dose_MBq, accepted)
     check_other_unit(f"{where}.weight_kg: weights", weight_kg, said[0], accepted)
     check_other_unit(f"{where}.dose_MBq: doses", dose_MBq, said[1], accepted)
-    check_dose(where, weight_kg, dose_MBq, accepted)
     return _first(weight_kg, said[0]), _first(dose_MBq, said[1])
 
 

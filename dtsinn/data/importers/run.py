@@ -59,7 +59,7 @@ def import_study(
         progress: Told of subjects done, and of the check at the end.
         shares: Of the subjects by split, where the source names no splits; a subject's split then
             depends on its number in the source alone.
-        note: Told, a line each, what is taken and yet worth a look.
+        note: Told in the end, a line each, what was taken and yet is worth a look.
 
     Returns:
         The header of the store, which was checked as ``dtsinn check`` does.
@@ -76,8 +76,6 @@ def import_study(
     _refuse_map_inside(out, identity_map)
     _refuse_twice(source.subjects)
     splits = _splits(source.subjects, shares)
-    for line in (*source.shape.remarks, *(split_remarks(splits) if source.shape.has_truth else ())):
-        note(line)
     remarks: list[Remark] = []
     # Split by split, as a simulated store: training reads few blocks of another split.
     order = sorted(range(len(splits)), key=lambda number: SPLITS.index(splits[number]))
@@ -100,10 +98,12 @@ def import_study(
         raise RunError(
             "memory is short", hint="the same command again where there is more: it goes on"
         ) from None
-    for line in told(remarks):
-        note(line)
     writer.seal()
-    return check_store(out, progress).header
+    checked = check_store(out, progress)
+    few = split_remarks(splits) if source.shape.has_truth else []
+    for line in (*source.shape.remarks, *told(remarks), *few):
+        note(line)
+    return checked.header
 
 
 def _blocks(

@@ -207,7 +207,7 @@ def test_what_is_worth_a_look_is_told_a_line_each(out, people) -> None:
     source.shape = dataclasses.replace(SHAPE, remarks=("a remark of the headers",))
     told: list[str] = []
     import_study(source, out, people, note=told.append)
-    first, splits, *images = told
+    first, *images, splits = told
     assert first == "a remark of the headers"
     assert splits.startswith("few subjects: none in val (1 by which trainings and searches steer)")
     assert len(images) == len(set(images)) > 0

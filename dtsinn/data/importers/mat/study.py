@@ -43,7 +43,9 @@ def open_mat(folder: Path, plan: Path) -> Source:
     settings = read_mat_plan(plan)
     if not folder.is_dir():
         raise InputError(
-            f"{folder} is no folder", wanted="one that holds the folders of mixture and tracers"
+            "mixture: there is no such folder in the source",
+            got=f"{folder}, which is no folder",
+            wanted="one that holds the folders of mixture and tracers",
         )
     files = {kind: _files(folder / name, kind) for kind, name in settings.folders.items()}
     mixture = files["mixture"]
