@@ -41,6 +41,8 @@ OTHER_UNITS = {
     1 / 60: "sixtieths of seconds",
 }
 """s of one unit in which a half-life may have been written, and how that is told."""
+MOST_DECAY = 1e4
+"""By what a scan is decay-corrected at most (uncited): 13 half-lives; 62Cu in 90 min has 9."""
 VOXEL_MM, USUAL_VOXEL_MM = (0.01, 100.0), (0.35, 15.0)
 """Side of a voxel (uncited): scanners of mice have 0.4 mm, and no PET resolves 0.01 mm."""
 WEIGHT_KG, USUAL_WEIGHT_KG = (0.005, 700.0), (0.01, 250.0)
@@ -130,20 +132,6 @@ def ask(
         raise InputError(what, got=got, wanted=wanted, hint=f"{hint}, or {so}" if hint else so)
 
 
-def half_life_in_other_unit(seconds: float) -> tuple[str, str] | None:
-    """Whose half-life this would be in which other unit, such as F-18 and minutes.
-
-    Returns:
-        None where it is a nuclide's in s, or none's in another unit.
-    """
-    if isotope_of(seconds) is None:
-        for factor, unit in OTHER_UNITS.items():
-            nuclide = isotope_of(seconds * factor)
-            if nuclide is not None:
-                return nuclide, unit
-    return None
-
-
 def check_half_life(what: str, seconds: float, accepted: Accepted = ()) -> None:
     """Refuse a half-life of no nuclide, and ask for one that is a nuclide's in another unit.
 
@@ -153,17 +141,19 @@ def check_half_life(what: str, seconds: float, accepted: Accepted = ()) -> None:
     """
     if not (math.isfinite(seconds) and seconds > 0):
         raise InputError(what, got=f"{seconds:g}", wanted="seconds above 0")
-    other = half_life_in_other_unit(seconds)
-    if other is not None:
-        nuclide, unit = other
-        ask(
-            accepted,
-            "unusual_half_life",
-            what,
-            got=f"{seconds:g} s, as {nuclide} has it in {unit}",
-            wanted="seconds",
-            hint=f"seconds, not {unit}",
-        )
+    if isotope_of(seconds) is not None:
+        return
+    for factor, unit in OTHER_UNITS.items():
+        nuclide = isotope_of(seconds * factor)
+        if nuclide is not None:
+            ask(
+                accepted,
+                "unusual_half_life",
+                what,
+                got=f"{seconds:g} s, as {nuclide} has it in {unit}",
+                wanted="seconds",
+                hint=f"seconds, not {unit}",
+            )
     bounds = USUAL_HALF_LIFE_S
     _usual(what, seconds, "s", bounds, accepted, "unusual_half_life", "seconds, not minutes")
 
@@ -221,6 +211,25 @@ def check_times(
             wanted=f"0 s, or at least {LEAST_DELAY_S:g} s",
             hint="injections in seconds, not minutes",
             place=place,
+        )
+
+
+def check_decay(what: str, factor_T: FloatArray, accepted: Accepted = ()) -> None:
+    """Ask for a decay correction of an unusual size: [T] by what a scanner multiplied.
+
+    Raises:
+        InputError: It is so large, or small, that reference, half-life or frames are in another
+            unit.
+    """
+    largest, smallest = float(np.max(factor_T)), float(np.min(factor_T))
+    if largest > MOST_DECAY or smallest < 1 / MOST_DECAY:
+        ask(
+            accepted,
+            "unusual_decay",
+            what,
+            got=f"a decay correction by {smallest:.3g} to {largest:.3g}",
+            wanted=f"{1 / MOST_DECAY:g} to {MOST_DECAY:g}",
+            hint="half-life, decay reference and frames in seconds",
         )
 
 

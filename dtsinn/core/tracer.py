@@ -12,7 +12,7 @@ from dtsinn.core.config import STRICT, config_names, find_config, from_mapping, 
 from dtsinn.core.errors import InputError
 from dtsinn.core.input_function import InputFunction
 from dtsinn.core.isotopes import HALF_LIFE_SHARE, isotope_half_life
-from dtsinn.core.plausibility import half_life_in_other_unit
+from dtsinn.core.plausibility import check_dose, check_half_life
 
 PARAMETERS = ("K1", "k2", "k3", "k4", "vB")
 """Order of the kinetic parameters wherever they stand in an array."""
@@ -125,14 +125,8 @@ class Tracer:
         short_name("tracer", self.name)
         positive(f"{where}: half_life", self.half_life, "s")
         known = isotope_half_life(self.isotope)
-        other = half_life_in_other_unit(self.half_life) if known is None else None
-        if other is not None:
-            raise InputError(
-                f"{where}: half_life",
-                got=f"{self.half_life:g} s, as {other[0]} has it in {other[1]}",
-                wanted="seconds",
-                hint=f"seconds, not {other[1]}",
-            )
+        if known is None:
+            self._check_unknown_half_life(where)
         if known is not None and abs(self.half_life / known - 1) > HALF_LIFE_SHARE:
             raise InputError(
                 f"{where}: half_life of {self.isotope}",
@@ -141,6 +135,7 @@ class Tracer:
                 hint="seconds, not minutes" if abs(self.half_life * 60 / known - 1) < 0.1 else "",
             )
         positive(f"{where}: dose_MBq", self.dose_MBq, "MBq")
+        check_dose(where, None, self.dose_MBq, ["unusual_dose"])
         if self.model_order not in (1, 2):
             raise InputError(f"{where}: model_order", got=self.model_order, wanted="1 or 2")
         self.input.check(f"{where}: input")
@@ -149,6 +144,13 @@ class Tracer:
             raise InputError(f"{where} has no tissues", wanted="kinetics for at least one region")
         for region, tissue in self.tissues.items():
             _check_tissue(f"{where}: tissues.{region}", tissue, self.model_order)
+
+    def _check_unknown_half_life(self, where: str) -> None:
+        try:
+            check_half_life(f"{where}: half_life", self.half_life)
+        except InputError as error:
+            hint = "seconds, not minutes, or an isotope such as F-18"
+            raise InputError(error.what, got=error.got, wanted=error.wanted, hint=hint) from None
 
     @property
     def decay_constant(self) -> float:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from dtsinn.core.errors import InputError
 from dtsinn.core.plausibility import (
     ask,
+    check_decay,
     check_dose,
     check_half_life,
     check_other_unit,
@@ -249,6 +250,7 @@ def _correction(
     if not known.planned_reference:
         _refuse_far_reference(frames, half_life, reference, where)
     expected_T = decay_correction(frames, half_life, reference)
+    check_decay(f"{where}: frames", expected_T, known.accepted)
     if factor_T is None:
         return expected_T, reference
     _refuse_other_factors(factor_T, expected_T, where)

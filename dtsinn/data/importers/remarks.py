@@ -223,7 +223,7 @@ def split_remarks(splits: Sequence[str]) -> list[str]:
         return []
     return [
         f"few subjects: {', '.join(lacking)}; try split: train, val, gate or test beside each "
-        "subject of the plan, or more subjects"
+        "subject of the plan (splits: in a MATLAB plan), or more subjects"
     ]
 
 

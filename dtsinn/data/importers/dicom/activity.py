@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dtsinn.core.errors import InputError
-from dtsinn.core.plausibility import check_dose
+from dtsinn.core.plausibility import check_decay, check_dose
 from dtsinn.data.importers.decay import decay_correction
 from dtsinn.data.importers.dicom.clock import Clock
 from dtsinn.data.importers.dicom.series import Series, image_name, shared, told
@@ -82,16 +82,15 @@ def scaling(series: Series, clock: Clock, injected: Injected) -> tuple[FloatArra
                 wanted="one RadionuclideHalfLife in the header",
                 hint="half_life: SECONDS in the plan",
             )
-        factor_TZ, reference = _applied(
-            series, clock, injected.half_life, injected.time, correction
-        )
+        factor_TZ, reference = _applied(series, clock, injected.half_life, injected, correction)
     scale = _to_activity(series, injected, reference) / factor_TZ
     return slope_TZ * scale, intercept_TZ * scale
 
 
 def header_dose(series: Series) -> tuple[float | None, float | None]:
     """Body weight, kg, and dose, MBq, by the header; None where it does not say, or several."""
-    weight = shared(series, lambda header: header.weight, "PatientWeight")
+    weights = {header.weight for header in series.all}
+    weight = weights.pop() if len(weights) == 1 else None
     drugs = shared(series, lambda header: header.drugs, "radiopharmaceutical")
     dose = drugs[0].dose if len(drugs) == 1 else None
     return weight or None, dose * 1e-6 if dose else None
@@ -146,7 +145,7 @@ def _decay_correction_kind(series: Series) -> str:
 
 
 def _applied(
-    series: Series, clock: Clock, half_life: float, injection: float | None, kind: str
+    series: Series, clock: Clock, half_life: float, injected: Injected, kind: str
 ) -> tuple[FloatArray, float]:
     """[T, Z] by what the scanner multiplied, and the time that it corrected to.
 
@@ -154,7 +153,7 @@ def _applied(
     time on scanners that cut a series out of a longer one (Siemens). DecayFactor tells which; it
     is used as it stands, once it agrees with the times.
     """
-    places = [injection] if kind == "ADMIN" else [0.0, clock.series_start]
+    places = [injected.time] if kind == "ADMIN" else [0.0, clock.series_start]
     references = sorted({place for place in places if place is not None}, key=abs)
     if not references:
         raise InputError(
@@ -163,6 +162,7 @@ def _applied(
             hint="injection_time: SECONDS after the start of the scan, in the plan",
         )
     expected_RT = np.array([decay_correction(clock.frames, half_life, r) for r in references])
+    check_decay(f"{series.where}: frames", expected_RT, injected.accepted)
     # Some scanners write 0 for a factor that they do not tell.
     said = [[header.decay_factor or np.nan for header in frame] for frame in series.images]
     said_TZ = np.array(said, dtype=np.float64)
