@@ -66,8 +66,14 @@ HOT_SHARE = 95
 EARLY_SHARE = 0.1
 """Of the brightest frame, up to which frames before an injection may have activity (uncited)."""
 
-Answer = Literal["yes", "no", True, False]
+Answer = Literal["yes", "Yes", "YES", "no", "No", "NO", True, False]
+"""What YAML 1.1 takes for a truth, and YAML 1.2 for a word."""
 FloatArray = npt.NDArray[np.floating[Any]]
+
+
+def is_yes(answer: Answer) -> bool:
+    """Whether an answer accepts what is unusual."""
+    return answer is True or str(answer).lower() == "yes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +102,7 @@ class Answers:
     def accepted(self) -> frozenset[str]:
         """Names of the questions that are answered with yes."""
         names = Answers.__dataclass_fields__
-        return frozenset(name for name in names if getattr(self, name) in (True, "yes"))
+        return frozenset(name for name in names if is_yes(getattr(self, name)))
 
 
 Accepted = Collection[str]

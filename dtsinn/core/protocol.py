@@ -14,7 +14,7 @@ import yaml
 from dtsinn.core.checks import short_name
 from dtsinn.core.config import STRICT, config_names, find_config, from_mapping, read_yaml
 from dtsinn.core.errors import InputError
-from dtsinn.core.plausibility import DAY_S, Answer, check_times
+from dtsinn.core.plausibility import DAY_S, Answer, check_times, is_yes
 
 MOST_FRAMES = 10_000
 """Frames of one length, at most: list mode at a second a frame for three hours (uncited)."""
@@ -112,7 +112,7 @@ def load_protocol(name_or_path: str) -> Protocol:
         frame_duration=tuple(float(seconds) for seconds in durations),
         injection_time=file.injections,
     )
-    if file.unusual_times not in (True, "yes"):
+    if not is_yes(file.unusual_times):
         _check_unit(protocol, str(path))
     return protocol
 

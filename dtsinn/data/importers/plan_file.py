@@ -18,7 +18,7 @@ import yaml
 from dtsinn.core.checks import SHORT_NAME
 from dtsinn.core.config import STRICT, config_names, from_mapping, parse_yaml
 from dtsinn.core.errors import InputError
-from dtsinn.core.plausibility import Answer, Answers, check_half_life
+from dtsinn.core.plausibility import Answer, Answers, check_half_life, is_yes
 from dtsinn.core.protocol import Protocol, load_protocol
 from dtsinn.core.tracer import load_tracer
 
@@ -75,7 +75,7 @@ def _tracer(value: Any, where: str, folder: Path) -> PlannedTracer:
     else:
         tracer = read_settings(PlannedTracer, value, where)
     _check_name(tracer.name, f"{where}.name")
-    accepted = ["unusual_half_life"] if tracer.unusual_half_life in (True, "yes") else ()
+    accepted = ["unusual_half_life"] if is_yes(tracer.unusual_half_life) else ()
     check_half_life(f"{where}.half_life", tracer.half_life, accepted)
     return tracer
 

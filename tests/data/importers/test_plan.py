@@ -212,3 +212,18 @@ def test_a_mistake_in_a_definition_is_told_without_its_path(archive) -> None:
     ) as caught:
         read_plan(archive.plan(edited(PAIR, "protocol", "mine.yaml")))
     assert NAME not in str(caught.value)
+
+
+@pytest.mark.parametrize(("word", "accepted"), [("yes", True), ("'Yes'", True), ("no", False)])
+def test_what_is_unusual_is_accepted_by_a_word(archive, word: str, accepted: bool) -> None:
+    text = (
+        f"tracers: [fmz, {{name: x, half_life: 109.8, unusual_half_life: {word}}}]\n"
+        f"subjects:\n- id: a\n  mixture: {{image: m.nii, unusual_times: {word}}}\n"
+    )
+    if not accepted:
+        with pytest.raises(InputError, match=r"tracers\.1\.half_life; got 109.8 s, as F-18 has"):
+            read_plan(archive.plan(text))
+        return
+    plan = read_plan(archive.plan(text))
+    assert plan.subjects[0].accepted == {"unusual_times"}
+    assert "unusual_times" not in str(plan.subjects[0].settings), "it decides no number"
