@@ -128,6 +128,7 @@ def import_(
             out,
             identities or Path(f"{out}.subjects.json"),
             progress,
+            note=terminal.note,
         )
     terminal.say(
         f"{out}: {header.samples} samples, checked, digest {header.digest[:12]}", quiet=quiet

@@ -16,16 +16,45 @@ HALF_LIVES = {
     "Rb-82": 75.0,
     "Zr-89": 282240.0,
     "I-124": 360806.4,
+    "Tc-94m": 3120.0,
 }
-"""s, as dynamicpet and PETPAL take them from Turku PET Centre (Lederer 1967)."""
+"""s, as dynamicpet and PETPAL take them from Turku PET Centre (Lederer 1967); Tc-94m uncited."""
 HALF_LIFE_SHARE = 0.02
 """Part by which a stated half-life may differ from that of its isotope (uncited)."""
+ELEMENTS = {
+    "carbon": "C",
+    "nitrogen": "N",
+    "oxygen": "O",
+    "fluorine": "F",
+    "fluor": "F",
+    "copper": "Cu",
+    "gallium": "Ga",
+    "bromine": "Br",
+    "rubidium": "Rb",
+    "zirconium": "Zr",
+    "iodine": "I",
+    "technetium": "Tc",
+}
+"""Symbols by name: DICOM writes ``^18^Fluorine``."""
 
 
 def isotope_half_life(name: str) -> float | None:
-    """Half-life of ``C11``, ``11C``, ``[11C]``, ``F-18`` and the like, s; None where unknown."""
-    match = re.fullmatch(r"\W*(\d*)\W*([A-Za-z]{1,2})\W*(\d*)\W*", name.strip())
+    """Half-life of ``C11``, ``11C``, ``[11C]``, ``F-18``, ``^18^Fluorine`` and the like, s.
+
+    Returns:
+        None where the isotope is unknown, or the name is none.
+    """
+    match = re.fullmatch(r"\W*(\d*m?)\W*([A-Za-z]+?)\W*(\d*m?)\W*", name.strip())
     if match is None:
         return None
     before, element, after = match.groups()
-    return HALF_LIVES.get(f"{element.capitalize()}-{before or after}")
+    symbol = ELEMENTS.get(element.lower(), element.capitalize())
+    return HALF_LIVES.get(f"{symbol}-{before or after}")
+
+
+def isotope_of(half_life: float) -> str | None:
+    """The isotope of the table whose half-life, s, this is within 2 %; None where there is none."""
+    for name, known in HALF_LIVES.items():
+        if abs(half_life / known - 1) <= HALF_LIFE_SHARE:
+            return name
+    return None

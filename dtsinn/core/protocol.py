@@ -7,10 +7,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dtsinn.core.checks import short_name
 from dtsinn.core.config import STRICT, config_names, find_config, from_mapping, read_yaml
 from dtsinn.core.errors import InputError
+from dtsinn.core.plausibility import DAY_S, Answer, check_times, is_yes
 from dtsinn.core.yaml_text import format_yaml
 
 MOST_FRAMES = 10_000
@@ -69,7 +71,10 @@ class Protocol:
 
 @dataclass(frozen=True, kw_only=True)
 class _ProtocolFile:
-    """What a protocol's YAML file says: frames as ``[count, seconds]``."""
+    """What a protocol's YAML file says: frames as ``[count, seconds]``.
+
+    ``unusual_times: yes`` says that a scan of days or of seconds is meant.
+    """
 
     __pydantic_config__ = STRICT
 
@@ -78,6 +83,7 @@ class _ProtocolFile:
     source: str
     injections: tuple[float, float]
     frames: tuple[tuple[int, float], ...]
+    unusual_times: Answer = False
 
 
 def protocol_names() -> list[str]:
@@ -102,7 +108,7 @@ def load_protocol(name_or_path: str) -> Protocol:
             raise InputError(f"{path}: frames: count", got=count, wanted=f"1 to {MOST_FRAMES}")
     durations = [seconds for count, seconds in file.frames for _ in range(count)]
     starts = [0.0, *itertools.accumulate(durations)][:-1]
-    return Protocol(
+    protocol = Protocol(
         name=file.name,
         description=file.description,
         source=file.source,
@@ -110,20 +116,26 @@ def load_protocol(name_or_path: str) -> Protocol:
         frame_duration=tuple(float(seconds) for seconds in durations),
         injection_time=file.injections,
     )
+    if not is_yes(file.unusual_times):
+        _check_unit(protocol, str(path))
+    return protocol
 
 
 def protocol_text(protocol: Protocol) -> str:
     """A protocol as the text of a file that :func:`load_protocol` reads."""
     lengths = itertools.groupby(protocol.frame_duration)
-    return format_yaml(
-        {
-            "name": protocol.name,
-            "description": protocol.description,
-            "source": protocol.source,
-            "injections": list(protocol.injection_time),
-            "frames": [[len(list(frames)), seconds] for seconds, frames in lengths],
-        }
-    )
+    content: dict[str, Any] = {
+        "name": protocol.name,
+        "description": protocol.description,
+        "source": protocol.source,
+        "injections": list(protocol.injection_time),
+        "frames": [[len(list(frames)), seconds] for seconds, frames in lengths],
+    }
+    try:
+        _check_unit(protocol, protocol.name)
+    except InputError:  # frames of a store or package are taken as they are
+        content["unusual_times"] = True
+    return format_yaml(content)
 
 
 def protocol_of_frames(
@@ -158,6 +170,12 @@ def protocol_of_frames(
     )
 
 
+def _check_unit(protocol: Protocol, where: str) -> None:
+    """Refuse a protocol of a file whose times look like ms or minutes."""
+    injections = protocol.injection_time
+    check_times(where, protocol.frame_duration, injections, place="its file")
+
+
 def _check_frames(where: str, starts: Sequence[float], durations: Sequence[float]) -> None:
     if not starts or len(starts) != len(durations):
         raise InputError(
@@ -188,7 +206,7 @@ def _check_injections(where: str, times: tuple[float, float], end: float) -> Non
                 f"{where}: injection",
                 got=f"{time:g} s",
                 wanted=f"inside the scan, 0 to {end:g} s",
-                hint="frames in seconds, not minutes" if 0 <= time < 60 * end else "",
+                hint="frames in seconds, not minutes" if 0 <= time < 60 * end <= DAY_S else "",
             )
     if times[1] < times[0]:
         raise InputError(

@@ -12,6 +12,7 @@ from dtsinn.core.config import STRICT, config_names, find_config, from_mapping, 
 from dtsinn.core.errors import InputError
 from dtsinn.core.input_function import InputFunction
 from dtsinn.core.isotopes import HALF_LIFE_SHARE, isotope_half_life
+from dtsinn.core.plausibility import check_dose, check_half_life
 
 PARAMETERS = ("K1", "k2", "k3", "k4", "vB")
 """Order of the kinetic parameters wherever they stand in an array."""
@@ -128,6 +129,8 @@ class Tracer:
                 raise InputError(f"{where}: {key}", got=repr(value), wanted="a name in print")
         positive(f"{where}: half_life", self.half_life, "s")
         known = isotope_half_life(self.isotope)
+        if known is None:
+            self._check_unknown_half_life(where)
         if known is not None and abs(self.half_life / known - 1) > HALF_LIFE_SHARE:
             raise InputError(
                 f"{where}: half_life of {self.isotope}",
@@ -136,6 +139,7 @@ class Tracer:
                 hint="seconds, not minutes" if abs(self.half_life * 60 / known - 1) < 0.1 else "",
             )
         positive(f"{where}: dose_MBq", self.dose_MBq, "MBq")
+        check_dose(where, None, self.dose_MBq, ["unusual_dose"])
         if self.model_order not in (1, 2):
             raise InputError(f"{where}: model_order", got=self.model_order, wanted="1 or 2")
         self.input.check(f"{where}: input")
@@ -144,6 +148,13 @@ class Tracer:
             raise InputError(f"{where} has no tissues", wanted="kinetics for at least one region")
         for region, tissue in self.tissues.items():
             _check_tissue(f"{where}: tissues.{region}", tissue, self.model_order)
+
+    def _check_unknown_half_life(self, where: str) -> None:
+        try:
+            check_half_life(f"{where}: half_life", self.half_life)
+        except InputError as error:
+            hint = "seconds, not minutes, or an isotope such as F-18"
+            raise InputError(error.what, got=error.got, wanted=error.wanted, hint=hint) from None
 
     @property
     def decay_constant(self) -> float:

@@ -9,6 +9,14 @@ from dtsinn.data.layout import SPLITS
 
 SPLIT_SHARES = {"train": 0.55, "val": 0.1, "gate": 0.2, "test": 0.15}
 """Shares of the subjects; the gate needs more subjects than a mean does (uncited)."""
+LEAST_SUBJECTS = {
+    "train": (1, "to train on"),
+    "val": (1, "by which trainings and searches steer"),
+    "gate": (12, "to decide a promotion"),
+    "test": (1, "to report on"),
+}
+"""How many subjects a split needs, and for what; the gate's are ``min_subjects`` of its default
+configuration."""
 
 
 def assign_splits(subjects: int, shares: Mapping[str, float]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,6 +116,7 @@ def test_a_one_tissue_file_has_no_k3_and_a_two_tissue_file_always_has_it(name: s
         ("half_life", -5.0, "half_life"),
         ("half_life", math.inf, "half_life"),
         ("dose_MBq", 0, "dose_MBq"),
+        ("dose_MBq", 370e6, "dose; got 3.7e+08 MBq; wanted 0.1 to 10000 MBq"),
         ("model_order", 3, "model_order"),
         ("tissues.white.K1", -0.1, "tissues.white.K1"),
         ("tissues.white.k2", math.nan, "tissues.white.k2"),
@@ -158,3 +160,13 @@ def test_a_missing_key_is_named() -> None:
     del mapping["input"]["feng"]["A2"]
     with pytest.raises(InputError, match=r"input\.feng\.A2"):
         from_mapping(Tracer, mapping, "fdg.yaml")
+
+
+@pytest.mark.parametrize("half_life", [109.8, 1.83, 73440.0, 4.18, 1e9])
+def test_a_half_life_in_another_unit_is_refused_of_any_isotope(half_life: float) -> None:
+    tracer = load_tracer("fdg")
+    assert dataclasses.replace(tracer, isotope="own", half_life=30000.0).half_life == 30000.0
+    with pytest.raises(
+        InputError, match=r"half_life; got .*try seconds, not minutes, or an isotope"
+    ):
+        dataclasses.replace(tracer, isotope="own", half_life=half_life)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -10,10 +12,22 @@ import numpy as np
 import numpy.typing as npt
 
 from dtsinn.core.errors import InputError
-from dtsinn.data.importers.decay import decay_correction
+from dtsinn.core.plausibility import (
+    ask,
+    check_decay,
+    check_dose,
+    check_half_life,
+    check_other_unit,
+)
+from dtsinn.data.importers.decay import (
+    decay_correction,
+    half_life_of_factors,
+    refuse_other_nuclide,
+)
 from dtsinn.data.importers.frames import Frames, check_frames, split_at_ends
 from dtsinn.data.importers.nifti.sidecar import Sidecar
 from dtsinn.data.importers.plan import MixturePlan, SinglePlan
+from dtsinn.data.importers.source import Given
 
 T = TypeVar("T")
 
@@ -33,6 +47,9 @@ MOST_DECAY = 1e3
 """By how much a tracer may have decayed from the reference to the first frame (uncited)."""
 SCAN_START_S = 1.0
 """Up to which the first frame may come before ScanStart, s (uncited): it is noted by hand."""
+EARLY_REFERENCE = 1.0
+"""Half-lives before scan and injection, up to which a reference that only factors tell may lie
+(uncited): a dose is calibrated some time before it is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,25 +60,29 @@ class Known:
         frames: On the scan's clock.
         injection_time: s on the scan's clock; of a mixture, what the sidecar says.
         half_life: With which the scanner decay-corrected, s.
+        administered: Half-life and time of injection of each tracer that the sidecar lists.
         units: Of the voxels.
         decay_corrected: Whether the images are.
         decay_reference: Time to which they are, s on the scan's clock.
         planned_reference: Whether that is the user's word.
         decay_factor: [T] by which the scanner multiplied.
-        suv: Body weight in kg and dose in MBq.
+        given: Body weight in kg and dose in MBq.
         mixture: Whether two tracers are in it.
+        accepted: What the plan says yes to of what is unusual.
     """
 
     frames: Frames
     injection_time: float | None
     half_life: float | None
+    administered: tuple[tuple[float | None, float | None], ...]
     units: str | None
     decay_corrected: bool
     decay_reference: float | None
     planned_reference: bool
     decay_factor: tuple[float, ...] | None
-    suv: tuple[float | None, float | None]
+    given: tuple[float | None, float | None]
     mixture: bool
+    accepted: frozenset[str]
 
 
 def merge(plan: SinglePlan | MixturePlan, sidecar: Sidecar, where: str) -> Known:
@@ -73,8 +94,8 @@ def merge(plan: SinglePlan | MixturePlan, sidecar: Sidecar, where: str) -> Known
         where: Place of the scan in the plan, for messages.
 
     Raises:
-        InputError: The frames are none or begin before the scan, or nothing says whether the
-            images are decay-corrected.
+        InputError: The frames are none, begin before the scan or are in another unit, nothing
+            says whether the images are decay-corrected, or numbers cannot be.
     """
     read_frames = split_at_ends if plan.frame_end_times else check_frames
     corrected = _first(plan.decay_corrected, sidecar.decay_corrected)
@@ -84,32 +105,72 @@ def merge(plan: SinglePlan | MixturePlan, sidecar: Sidecar, where: str) -> Known
             wanted="ImageDecayCorrected in the sidecar",
             hint="decay_corrected: true, or decay_corrected: false, in the plan",
         )
-    mixture = isinstance(plan, MixturePlan)
-    half_life = _first(plan.half_life, sidecar.half_life)
-    if half_life is not None and half_life <= 0:
-        raise InputError(f"{where}: half-life", got=f"{half_life:g}", wanted="seconds above 0")
+    half_life = _half_life(plan, sidecar, where)
     stated = plan.decay_reference is not None or plan.half_life is not None
     overruled = stated or plan.decay_corrected is False
     frames = read_frames(where, sidecar.frame_start, sidecar.frame_duration)
     told = plan.injection_time is not None and not (corrected and plan.decay_reference is None)
     if not told:
         _refuse_frames_before_scan(frames, sidecar, where)
+    mixture = isinstance(plan, MixturePlan)
+    times, nuclides = sidecar.injection_times, sidecar.nuclides
+    if not mixture and max(len(times), len(nuclides)) > 1:
+        raise InputError(
+            f"{where}.sidecar: two tracers in a scan of one",
+            wanted="one TracerRadionuclide and one InjectionStart",
+        )
+    said = times[0] if len(times) == 1 else None
     return Known(
         frames=frames,
         injection_time=(
-            sidecar.injection_time
-            if isinstance(plan, MixturePlan)
-            else _first(plan.injection_time, sidecar.injection_time)
+            said if isinstance(plan, MixturePlan) else _first(plan.injection_time, said)
         ),
         half_life=half_life,
+        administered=tuple(itertools.zip_longest(nuclides or (sidecar.half_life,), times)),
         units=_first(plan.units, sidecar.units),
         decay_corrected=corrected,
         decay_reference=_first(plan.decay_reference, sidecar.decay_reference),
         planned_reference=plan.decay_reference is not None,
         decay_factor=None if overruled else sidecar.decay_factor,
-        suv=(plan.weight_kg, plan.dose_MBq),
+        given=given(
+            (plan.weight_kg, plan.dose_MBq),
+            (sidecar.weight_kg, sidecar.dose_MBq),
+            plan.accepted,
+            where,
+        ),
         mixture=mixture,
+        accepted=plan.accepted,
     )
+
+
+def given(planned: Given, said: Given, accepted: frozenset[str], where: str) -> Given:
+    """Body weight and dose: the plan's, else the header's.
+
+    Args:
+        planned: By the plan.
+        said: By the header.
+        accepted: What the plan says yes to of what is unusual.
+        where: Place of the scan in the plan, for messages.
+
+    Raises:
+        InputError: What the plan says cannot be, or is the header's in another unit.
+    """
+    weight_kg, dose_MBq = planned
+    check_dose(where, weight_kg, dose_MBq, accepted)
+    check_other_unit(f"{where}.weight_kg: weights", weight_kg, said[0], accepted)
+    check_other_unit(f"{where}.dose_MBq: doses", dose_MBq, said[1], accepted)
+    return _first(weight_kg, said[0]), _first(dose_MBq, said[1])
+
+
+def _half_life(plan: SinglePlan | MixturePlan, sidecar: Sidecar, where: str) -> float | None:
+    """With which the scanner decay-corrected, s: by the plan, the sidecar's number or nuclide."""
+    nuclide = sidecar.nuclides[0] if len(sidecar.nuclides) == 1 else None
+    half_life = _first(plan.half_life, sidecar.half_life, nuclide)
+    if half_life is not None:
+        check_half_life(f"{where}: half-life", half_life, plan.accepted)
+    if None not in (sidecar.half_life, nuclide) and plan.half_life is None:
+        refuse_other_nuclide(f"{where}.sidecar", sidecar.half_life or 0.0, nuclide or 0.0)
+    return half_life
 
 
 def _refuse_frames_before_scan(frames: Frames, sidecar: Sidecar, where: str) -> None:
@@ -142,9 +203,10 @@ def to_present_activity(
         InputError: The unit is unknown, or something is missing to undo a decay correction or
             SUV, or contradicts itself.
     """
-    factor_T = np.full(len(known.frames.start), _unit(known, where))
+    scale = _unit(known, where)
+    factor_T, reference = np.ones(len(known.frames.start)), None
     if known.decay_corrected:
-        factor_T /= _correction(known, half_life, where)
+        factor_T, reference = _correction(known, half_life, where)
     elif set(known.decay_factor or ()) - {1.0}:
         raise InputError(
             f"{where}.sidecar: ImageDecayCorrected and DecayCorrectionFactor contradict each other",
@@ -152,42 +214,81 @@ def to_present_activity(
             wanted="one account of the decay correction",
             hint="decay_corrected in the plan",
         )
-    return factor_T
+    return (_suv(known, reference, where) if scale is None else scale) / factor_T
 
 
-def _correction(known: Known, half_life: float | None, where: str) -> npt.NDArray[np.float64]:
-    """[T] by what the scanner multiplied: its own factors, or what follows from its times."""
-    frames = len(known.frames.start)
+def _correction(
+    known: Known, half_life: float | None, where: str
+) -> tuple[npt.NDArray[np.float64], float]:
+    """[T] by what the scanner multiplied, and the time to which it corrected, s.
+
+    The scanner's own factors are used, once they are what the half-life and the frames give: how
+    they grow from frame to frame needs no reference, which follows from them.
+    """
+    frames, reference = known.frames, known.decay_reference
     half_life = _first(known.half_life, half_life)
-    expected_T = None
-    if known.decay_reference is not None and half_life is not None:
-        if not known.planned_reference:
-            _refuse_far_reference(known.frames, half_life, known.decay_reference, where)
-        expected_T = decay_correction(known.frames, half_life, known.decay_reference)
+    factor_T = None
     if known.decay_factor is not None:
-        factor_T = np.array(known.decay_factor)
-        if factor_T.size != frames or factor_T.min() <= 0:
-            raise InputError(
-                f"{where}.sidecar: DecayCorrectionFactor",
-                got=f"{factor_T.size} numbers, the smallest {min(known.decay_factor, default=0):g}",
-                wanted=f"{frames} numbers above 0",
-            )
-        if expected_T is not None:
-            _refuse_other_factors(factor_T, expected_T, where)
-        return factor_T
-    if expected_T is not None:
-        return expected_T
-    if known.decay_reference is None:
+        factor_T = _factors(known.decay_factor, len(frames.start), where)
+        if half_life is None:
+            half_life = half_life_of_factors(frames, factor_T, f"{where}.sidecar")
+            check_half_life(f"{where}.sidecar: half-life by DecayCorrectionFactor", half_life)
+        if reference is None:
+            reference = _reference_of_factors(known, factor_T, half_life, where)
+    if reference is None:
         raise InputError(
             f"{where}: nothing says to which time the images are decay-corrected",
             wanted="ImageDecayCorrectionTime in the sidecar",
             hint="decay_reference: SECONDS on the scan's clock, in the plan",
         )
-    raise InputError(
-        f"{where}: nothing says with which half-life the images are decay-corrected",
-        wanted="TracerRadionuclide in the sidecar",
-        hint="half_life: SECONDS in the plan",
-    )
+    if half_life is None:
+        raise InputError(
+            f"{where}: nothing says with which half-life the images are decay-corrected",
+            wanted="TracerRadionuclide in the sidecar",
+            hint="half_life: SECONDS in the plan",
+        )
+    if not known.planned_reference:
+        _refuse_far_reference(frames, half_life, reference, where)
+    expected_T = decay_correction(frames, half_life, reference)
+    check_decay(f"{where}: frames", expected_T, known.accepted)
+    if factor_T is None:
+        return expected_T, reference
+    _refuse_other_factors(factor_T, expected_T, where)
+    return factor_T, reference
+
+
+def _factors(said: Sequence[float], frames: int, where: str) -> npt.NDArray[np.float64]:
+    factor_T = np.array(said)
+    if factor_T.size != frames or factor_T.min() <= 0:
+        raise InputError(
+            f"{where}.sidecar: DecayCorrectionFactor",
+            got=f"{factor_T.size} numbers, the smallest {min(said, default=0):g}",
+            wanted=f"{frames} numbers above 0",
+        )
+    return factor_T
+
+
+def _reference_of_factors(
+    known: Known, factor_T: npt.NDArray[np.float64], half_life: float, where: str
+) -> float:
+    """The time to which factors correct: near the injection or the start of the scan, s."""
+    frames = known.frames
+    ratio_T = decay_correction(frames, half_life, 0.0) / factor_T
+    reference = float(np.median(np.log2(ratio_T)) * half_life)
+    begin = frames.start[0]
+    earliest = min(begin, *(time for _, time in known.administered if time is not None))
+    slack = max(SCAN_START_S, frames.duration[0], HALF_LIFE_SHARE * half_life)
+    if not earliest - EARLY_REFERENCE * half_life - slack <= reference <= begin + slack:
+        _refuse_other_factors(factor_T, decay_correction(frames, half_life, reference), where)
+        ask(
+            known.accepted,
+            "unusual_decay",
+            f"{where}.sidecar: DecayCorrectionFactor",
+            got=f"factors from {factor_T[0]:.5g} on, which correct to {reference:.5g} s",
+            wanted="a time near the injection or the start of the scan",
+            hint="decay_reference: SECONDS in the plan, as the scanner used it",
+        )
+    return reference
 
 
 def _refuse_far_reference(frames: Frames, half_life: float, reference: float, where: str) -> None:
@@ -213,13 +314,14 @@ def _refuse_other_factors(
         raise InputError(
             f"{where}.sidecar: DecayCorrectionFactor of frame {frame}",
             got=f"{said_T[frame]:.5g}",
-            wanted=f"{expected_T[frame]:.5g}, as ImageDecayCorrectionTime and the half-life give",
-            hint="decay_reference and half_life in the plan, as the scanner used them",
+            wanted=f"{expected_T[frame]:.5g}, as the half-life and the times give",
+            hint="decay_reference and half_life in the plan, as the scanner used them, or "
+            "decay_corrected: false if it did not correct",
         )
 
 
-def _unit(known: Known, where: str) -> float:
-    """kBq/mL of one unit of the voxels."""
+def _unit(known: Known, where: str) -> float | None:
+    """kBq/mL of one unit of the voxels; None of SUV."""
     if known.units is None:
         raise InputError(
             f"{where}: units are missing",
@@ -228,7 +330,12 @@ def _unit(known: Known, where: str) -> float:
         )
     unit = known.units.strip().lower()
     if unit in SUV_UNITS:
-        return _suv(known, where)
+        if known.mixture:
+            raise InputError(
+                f"{where}: a mixture in SUV",
+                wanted="Bq/mL or kBq/mL, because SUV has one dose of one tracer",
+            )
+        return None
     if unit not in UNITS:
         raise InputError(
             f"{where}: unknown unit",
@@ -239,32 +346,24 @@ def _unit(known: Known, where: str) -> float:
     return UNITS[unit]
 
 
-def _suv(known: Known, where: str) -> float:
+def _suv(known: Known, reference: float | None, where: str) -> float:
     """SUV = C / (dose / weight), both at the injection: C in kBq/mL is SUV x MBq / kg.
 
     A mL of the body is taken to weigh 1 g: the common definition, by body weight.
     """
-    if known.mixture:
+    weight_kg, dose_MBq = known.given
+    if weight_kg is None or dose_MBq is None:
+        missing = "body weight" if weight_kg is None else "dose"
+        if weight_kg is None and dose_MBq is None:
+            missing = "body weight and dose"
         raise InputError(
-            f"{where}: a mixture in SUV",
-            wanted="Bq/mL or kBq/mL, because SUV has one dose of one tracer",
+            f"{where}: SUV without {missing}",
+            wanted="BodyWeight in kg, and InjectedRadioactivity with its Units, in the sidecar",
+            hint="weight_kg and dose_MBq in the plan",
         )
-    weight_kg, dose_MBq = known.suv
-    if weight_kg is None or dose_MBq is None or min(weight_kg, dose_MBq) <= 0:
-        raise InputError(
-            f"{where}: SUV without body weight and dose",
-            wanted="weight_kg and dose_MBq in the plan, both above 0",
-        )
-    if known.decay_factor is not None and set(known.decay_factor) == {1.0}:
-        raise InputError(
-            f"{where}: SUV that was not decay-corrected",
-            got="a DecayCorrectionFactor of 1 in all frames",
-            wanted="a decay correction to the injection",
-            hint="decay_reference in the plan, if it was",
-        )
-    to, injected = known.decay_reference, known.injection_time
-    told = known.decay_corrected and to is not None and injected is not None
-    if not told or abs((to or 0.0) - (injected or 0.0)) > SUV_REFERENCE_S:
+    check_dose(where, weight_kg, dose_MBq, known.accepted)
+    injected = known.injection_time
+    if reference is None or injected is None or abs(reference - injected) > SUV_REFERENCE_S:
         raise InputError(
             f"{where}: SUV that is not decay-corrected to the injection",
             wanted="decay_corrected: true, and a decay_reference that is the injection_time",

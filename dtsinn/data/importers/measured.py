@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,16 +9,20 @@ import numpy as np
 import numpy.typing as npt
 
 from dtsinn.core.errors import InputError
+from dtsinn.core.plausibility import check_times
 from dtsinn.core.protocol import Protocol, protocol_of_frames
 from dtsinn.data.importers.files import fingerprint
 from dtsinn.data.importers.fitting import describe, refuse_other_grid
 from dtsinn.data.importers.frames import JITTER_S
 from dtsinn.data.importers.plan import MixturePlan, MixturesPlan
+from dtsinn.data.importers.remarks import (
+    INJECTION_S,
+    check_order,
+    injections_inside,
+    told,
+)
 from dtsinn.data.importers.scan import Scan
 from dtsinn.data.importers.source import SourceSubject, StudyShape
-
-INJECTION_S = 1.0
-"""By how much injection times of one store may differ, s (uncited): they are noted by hand."""
 
 
 class MeasuredStudy:
@@ -44,7 +47,7 @@ class MeasuredStudy:
         """
         self._scans = scans
         self.fingerprint = fingerprint(
-            [dataclasses.asdict(subject) for subject in plan.subjects],
+            [subject.settings for subject in plan.subjects],
             [scan.stamps for scan in scans],
         )
         subjects, tracers, protocol = plan.subjects, plan.tracers, plan.protocol
@@ -54,6 +57,7 @@ class MeasuredStudy:
                 split=subject.split,
                 slice_position=scan.slice_position,
                 where=subject.where,
+                accepted=subject.accepted,
             )
             for scan, subject in zip(scans, subjects, strict=True)
         )
@@ -68,10 +72,16 @@ class MeasuredStudy:
             refuse_other_grid(
                 scans[0], scan, f"{subject.where}.mixture", f"{subjects[0].where}.mixture"
             )
+        names = tracers[0].name, tracers[1].name
+        half_life = tracers[0].half_life, tracers[1].half_life
+        remarks = injections_inside(shared, names, wanted)
+        for scan, subject in zip(scans, subjects, strict=True):
+            there = f"{subject.where}.mixture"
+            remarks += check_order(scan, names, half_life, shared.injection_time, there)
         self.shape = StudyShape(
-            tracers=(tracers[0].name, tracers[1].name),
+            tracers=names,
             protocol=shared,
-            half_life=(tracers[0].half_life, tracers[1].half_life),
+            half_life=half_life,
             size=scans[0].size[1:],
             voxel_size=scans[0].voxel_size[1:],
             has_truth=False,
@@ -82,6 +92,7 @@ class MeasuredStudy:
                     "mixture": describe((scan, scan.frame_start[0]) for scan in scans)
                 },
             },
+            remarks=told(remarks),
         )
 
     def read(self, subject: int) -> dict[str, npt.NDArray[np.floating[Any]]]:
@@ -104,7 +115,7 @@ def _protocol_of(scan: Scan, plan: MixturePlan, protocol: Protocol | None, where
         )
     _refuse_other_injection(scan, injections, where)
     try:
-        return protocol_of_frames(
+        own = protocol_of_frames(
             "measured",
             [round(start - begin, 6) for start in scan.frame_start],
             scan.frame_duration,
@@ -113,19 +124,22 @@ def _protocol_of(scan: Scan, plan: MixturePlan, protocol: Protocol | None, where
     except InputError as error:
         what = error.what.replace("protocol 'measured'", where)
         raise InputError(what, got=error.got, wanted=error.wanted, hint=error.hint) from None
+    check_times(where, scan.frame_duration, own.injection_time, plan.accepted)
+    return own
 
 
 def _refuse_other_injection(scan: Scan, injections: Sequence[float], where: str) -> None:
-    """Refuse a header whose injection, of either tracer, is none of the plan's."""
-    if scan.injection_time is None:
-        return
-    said = scan.injection_time - scan.frame_start[0]
-    if min(abs(said - time) for time in injections) > INJECTION_S:
+    """Refuse a header an injection of which, of either tracer, is none of the plan's."""
+    times = {scan.injection_time, *(time for _, time in scan.administered)} - {None}
+    for said in sorted(time - scan.frame_start[0] for time in times if time is not None):
+        if min(abs(said - time) for time in injections) <= INJECTION_S:
+            continue
         raise InputError(
             f"{where}: the header and the plan disagree on when a tracer was injected",
             got=f"{said:g} s after the first frame's start by the header",
             wanted=" or ".join(f"{time:g} s" for time in injections),
-            hint="injection_time or another protocol in the plan, or a header that is right",
+            hint="injection_time or another protocol in the plan, or a header that is right (a "
+            "difference of hours is one of time zones)",
         )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from dtsinn.core.config import STRICT
 from dtsinn.core.errors import InputError
+from dtsinn.core.plausibility import Answers
 from dtsinn.core.protocol import Protocol
 from dtsinn.data.importers.plan_file import (
     PlannedTracer,
@@ -19,8 +21,10 @@ from dtsinn.data.importers.plan_file import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScanPlan:
+class ScanPlan(Answers):
     """Where a scan lies, and what its header or sidecar lacks; the plan wins over both.
+
+    ``unusual_...: yes`` answers the questions of :class:`Answers`.
 
     Attributes:
         image: NIfTI file or DICOM folder, relative to the plan.
@@ -83,6 +87,15 @@ class PlannedSubject:
     split: str | None
     where: str
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides what is stored, as plain data: answers to questions do not."""
+        plain = dataclasses.asdict(self)
+        for scan in (value for value in plain.values() if isinstance(value, dict)):
+            for key in Answers.__dataclass_fields__:
+                scan.pop(key, None)
+        return plain
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedPair(PlannedSubject):
@@ -91,12 +104,22 @@ class PlannedPair(PlannedSubject):
     first: SinglePlan
     second: SinglePlan
 
+    @property
+    def accepted(self) -> frozenset[str]:
+        """What the plan says yes to, of either scan."""
+        return self.first.accepted | self.second.accepted
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedMixture(PlannedSubject):
     """A subject with one scan of both tracers."""
 
     mixture: MixturePlan
+
+    @property
+    def accepted(self) -> frozenset[str]:
+        """What the plan says yes to."""
+        return self.mixture.accepted
 
 
 @dataclass(frozen=True, kw_only=True)

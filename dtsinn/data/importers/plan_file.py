@@ -19,6 +19,7 @@ from dtsinn.core.checks import SHORT_NAME
 from dtsinn.core.config import STRICT, config_names, from_mapping
 from dtsinn.core.errors import InputError
 from dtsinn.core.paths import home_path, is_file
+from dtsinn.core.plausibility import Answer, Answers, check_half_life, is_yes
 from dtsinn.core.protocol import Protocol, load_protocol
 from dtsinn.core.tracer import load_tracer
 from dtsinn.core.yaml_text import line_of, parse_yaml, read_yaml_text, yaml_events
@@ -28,12 +29,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedTracer:
-    """A tracer by what an import needs of it: its name, and its half-life in s."""
+    """A tracer by what an import needs of it: its name, and its half-life in s.
+
+    ``unusual_half_life: yes`` says that no nuclide of the table is meant.
+    """
 
     __pydantic_config__ = STRICT
 
     name: str
     half_life: float
+    unusual_half_life: Answer = False
 
 
 def planned_tracers(values: Any, folder: Path) -> tuple[PlannedTracer, PlannedTracer]:
@@ -63,9 +68,9 @@ def _tracer(value: Any, where: str, folder: Path) -> PlannedTracer:
         tracer = PlannedTracer(name=loaded.name, half_life=loaded.half_life)
     else:
         tracer = read_settings(PlannedTracer, value, where)
-        if tracer.half_life <= 0:
-            raise InputError(f"{where}.half_life", got=tracer.half_life, wanted="seconds above 0")
     _check_name(tracer.name, f"{where}.name")
+    accepted = ["unusual_half_life"] if is_yes(tracer.unusual_half_life) else ()
+    check_half_life(f"{where}.half_life", tracer.half_life, accepted)
     return tracer
 
 
@@ -175,8 +180,10 @@ def read_settings(cls: type[T], value: Any, where: str) -> T:
         InputError: It is no mapping, a key is unknown (told by its number) or missing, or a
             value is of the wrong kind.
     """
-    known = get_type_hints(cls)
-    known.pop("__pydantic_config__", None)
+    hints = get_type_hints(cls)
+    hints.pop("__pydantic_config__", None)
+    # What a plan needs comes before the answers to questions.
+    known = dict(sorted(hints.items(), key=lambda item: item[0] in Answers.__dataclass_fields__))
     if not isinstance(value, dict):
         raise InputError(
             where, got=f"no settings, {type(value).__name__}", wanted=f"keys {', '.join(known)}"

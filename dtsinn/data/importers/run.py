@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,18 @@ import numpy.typing as npt
 from zarr.core.sync import sync
 
 from dtsinn.core.errors import InputError, RunError
+from dtsinn.core.plausibility import check_activity, check_before_injection
 from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.version import code_version
 from dtsinn.data.check import check_store
 from dtsinn.data.importers.pseudonym import Enrolment, enrol, same_person
+from dtsinn.data.importers.remarks import (
+    Remark,
+    activity_remarks,
+    split_remarks,
+    told,
+    tracer_remarks,
+)
 from dtsinn.data.importers.source import Source, SourceSubject, StudyShape
 from dtsinn.data.layout import SPLITS, is_url
 from dtsinn.data.plan import StorePlan
@@ -38,6 +46,7 @@ def import_study(
     identity_map: Path,
     progress: Progress = no_progress,
     shares: Mapping[str, float] = SPLIT_SHARES,
+    note: Callable[[str], None] = lambda line: None,
 ) -> StoreHeader:
     """Write a foreign study as a store; an interrupted import is continued by the same call.
 
@@ -50,6 +59,7 @@ def import_study(
         progress: Told of subjects done, and of the check at the end.
         shares: Of the subjects by split, where the source names no splits; a subject's split then
             depends on its number in the source alone.
+        note: Told in the end, a line each, what was taken and yet is worth a look.
 
     Returns:
         The header of the store, which was checked as ``dtsinn check`` does.
@@ -66,6 +76,7 @@ def import_study(
     _refuse_map_inside(out, identity_map)
     _refuse_twice(source.subjects)
     splits = _splits(source.subjects, shares)
+    remarks: list[Remark] = []
     # Split by split, as a simulated store: training reads few blocks of another split.
     order = sorted(range(len(splits)), key=lambda number: SPLITS.index(splits[number]))
     enrolled = enrol([subject.identity for subject in source.subjects], identity_map)
@@ -73,7 +84,9 @@ def import_study(
         writer = StoreWriter(out, _plan(source, order, enrolled, splits))
         pending = writer.begin()
         try:
-            for block, images in _blocks(source, writer.plan, order, set(pending), progress):
+            for block, images in _blocks(
+                source, writer.plan, order, set(pending), progress, remarks
+            ):
                 writer.write(block, images)
         except InputError:  # the images are at fault, and would be the next time
             _discard(writer)
@@ -86,15 +99,25 @@ def import_study(
             "memory is short", hint="the same command again where there is more: it goes on"
         ) from None
     writer.seal()
-    return check_store(out, progress).header
+    checked = check_store(out, progress)
+    few = split_remarks(splits) if source.shape.has_truth else []
+    for line in (*source.shape.remarks, *told(remarks), *few):
+        note(line)
+    return checked.header
 
 
 def _blocks(
-    source: Source, plan: StorePlan, order: Sequence[int], pending: set[int], progress: Progress
+    source: Source,
+    plan: StorePlan,
+    order: Sequence[int],
+    pending: set[int],
+    progress: Progress,
+    remarks: list[Remark],
 ) -> Iterator[tuple[int, Images]]:
     """The blocks that are pending, as soon as their last sample is read.
 
-    Subjects of which all blocks are written are not read again.
+    Subjects of which all blocks are written are not read again. What the images tell is added to
+    ``remarks``.
     """
     counts = [len(source.subjects[number].slice_position) for number in order]
     starts = [0, *itertools.accumulate(counts)]
@@ -106,6 +129,7 @@ def _blocks(
         if pending.isdisjoint(touched):
             continue
         images = _read(source, number)
+        remarks += _check_activity(source, number, images)
         for block in (block for block in touched if block in pending):
             where = plan.block_samples(block)
             if start <= where.start:
@@ -144,6 +168,47 @@ def _read(source: Source, number: int) -> Images:
     if shape.has_truth:
         _refuse_early_activity(shape, images["tracers"], where)
     return images
+
+
+def _check_activity(source: Source, number: int, images: Images) -> list[Remark]:
+    """Refuse images that are no activity of this study; what they tell otherwise.
+
+    Raises:
+        InputError: They are not.
+    """
+    shape, subject = source.shape, source.subjects[number]
+    protocol, accepted, mixture_STYX = shape.protocol, subject.accepted, images["mixture"]
+    check_activity(f"{subject.where}: mixture", mixture_STYX, accepted)
+    for k, (weight_kg, dose_MBq) in enumerate(subject.given or [(None, None)] * 2):
+        if shape.has_truth:
+            check_activity(
+                f"{subject.where}: {shape.tracers[k]}",
+                images["tracers"][:, k],
+                accepted,
+                weight_kg=weight_kg,
+                dose_MBq=dose_MBq,
+                voxel_mL=_voxel_volume(shape, subject),
+            )
+    mean_T = mixture_STYX.mean(axis=(0, 2, 3), dtype=np.float64)
+    ends, injected = protocol.frame_edges[1:], protocol.injection_time[0]
+    check_before_injection(f"{subject.where}: mixture", mean_T, ends, injected, accepted)
+    remarks = activity_remarks(mean_T, protocol, shape.tracers, shape.half_life, subject.where)
+    if shape.has_truth:
+        mean_KT = images["tracers"].mean(axis=(0, 3, 4), dtype=np.float64)
+        remarks += tracer_remarks(
+            mean_KT, mean_T, protocol, shape.tracers, shape.half_life, subject.where
+        )
+    if mixture_STYX.min() == mixture_STYX.max():
+        remarks.append((subject.where, "the mixture has one value everywhere"))
+    return remarks
+
+
+def _voxel_volume(shape: StudyShape, subject: SourceSubject) -> float | None:
+    """Volume of a voxel; None where one slice does not tell how thick it is."""
+    if len(subject.slice_position) == 1:
+        return None
+    thickness = float(np.median(np.diff(subject.slice_position)))
+    return thickness * shape.voxel_size[0] * shape.voxel_size[1] / 1000
 
 
 def _refuse_early_activity(

@@ -36,6 +36,9 @@ class Scan:
         decay_corrected: Whether the images of the file were, before reading undid it; None where
             the importer does not say.
         stamps: Size and time of change of its files.
+        given: Body weight in kg and dose in MBq, each None where it is not known.
+        administered: Half-life in s and time of injection, s on the scan's clock, of each tracer
+            that the header lists, by its order.
     """
 
     frame_start: tuple[float, ...]
@@ -50,3 +53,5 @@ class Scan:
     axes: tuple[Vector, Vector, Vector] = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
     decay_corrected: bool | None = None
     stamps: tuple[Stamp, ...] = field(default=(), compare=False, repr=False)
+    given: tuple[float | None, float | None] = (None, None)
+    administered: tuple[tuple[float | None, float | None], ...] = ()

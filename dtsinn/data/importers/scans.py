@@ -74,6 +74,7 @@ def _open(
         half_life=plan.half_life,
         injection_time=plan.injection_time if isinstance(plan, SinglePlan) else None,
         quantity=Quantity(weight_kg=plan.weight_kg, dose_MBq=plan.dose_MBq),
+        accepted=plan.accepted,
     )
 
 

@@ -7,7 +7,6 @@ the two scans themselves, with their noise.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dtsinn.core.errors import InputError
+from dtsinn.core.plausibility import check_before_injection
 from dtsinn.core.protocol import Protocol
 from dtsinn.data.importers.files import fingerprint
 from dtsinn.data.importers.fitting import (
@@ -26,6 +26,7 @@ from dtsinn.data.importers.fitting import (
 from dtsinn.data.importers.frames import Frames, refuse_coarse, resample, resampling_weights
 from dtsinn.data.importers.plan import PairsPlan
 from dtsinn.data.importers.plan_file import PlannedTracer
+from dtsinn.data.importers.remarks import injections_inside, told
 from dtsinn.data.importers.scan import Scan
 from dtsinn.data.importers.source import SourceSubject, StudyShape
 
@@ -61,7 +62,7 @@ class SemiRealStudy:
         subjects, tracers, protocol = plan.subjects, plan.tracers, plan.protocol
         self._pairs = pairs
         self.fingerprint = fingerprint(
-            [dataclasses.asdict(subject) for subject in plan.subjects],
+            [subject.settings for subject in plan.subjects],
             [[scan.stamps for scan in pair] for pair in pairs],
         )
         self._weights = [
@@ -80,6 +81,8 @@ class SemiRealStudy:
                 split=subject.split,
                 slice_position=pair[0].slice_position,
                 where=subject.where,
+                accepted=subject.accepted,
+                given=(pair[0].given, pair[1].given),
             )
             for pair, subject in zip(pairs, subjects, strict=True)
         )
@@ -91,16 +94,31 @@ class SemiRealStudy:
             voxel_size=first.voxel_size[1:],
             has_truth=True,
             attributes=attributes | _attributes(pairs, tracers),
+            remarks=told(
+                injections_inside(protocol, [tracer.name for tracer in tracers], "the protocol")
+            ),
         )
 
     def read(self, subject: int) -> dict[str, npt.NDArray[np.floating[Any]]]:
-        """The two scans on the protocol's frames, and their sum; see :class:`Source`."""
+        """The two scans on the protocol's frames, and their sum; see :class:`Source`.
+
+        Raises:
+            InputError: A scan has activity before its injection.
+        """
         pair, weights = self._pairs[subject], self._weights[subject]
         slices, *pixels = pair[0].size
         tracers_SKUYX = np.empty((slices, 2, len(weights[0]), *pixels), dtype=np.float32)
-        for k in range(2):
-            for part in _parts(pair[k]):
-                tracers_SKUYX[part, k] = resample(pair[k].read_slices(part), weights[k])
+        for k, scan in enumerate(pair):
+            total_T = np.zeros(len(scan.frame_start))
+            for part in _parts(scan):
+                images_STYX = scan.read_slices(part)
+                total_T += images_STYX.sum(axis=(0, 2, 3), dtype=np.float64)
+                tracers_SKUYX[part, k] = resample(images_STYX, weights[k])
+            planned = self.subjects[subject]
+            ends = Frames(start=scan.frame_start, duration=scan.frame_duration).end
+            there = f"{planned.where}.{PLACES[k]}"
+            injected = _injection(scan, there)
+            check_before_injection(there, total_T, ends, injected, planned.accepted)
         return {"mixture": tracers_SKUYX.sum(axis=1), "tracers": tracers_SKUYX}
 
 

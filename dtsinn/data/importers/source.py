@@ -11,6 +11,9 @@ import numpy.typing as npt
 
 from dtsinn.core.protocol import Protocol as ScanProtocol
 
+Given = tuple[float | None, float | None]
+"""Body weight, kg, and dose, MBq; None where it is not known."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SourceSubject:
@@ -21,12 +24,16 @@ class SourceSubject:
         split: One of the splits, or None where the importer shall assign it.
         slice_position: [S] axial positions of the slices, ascending, mm.
         where: Place in the user's plan, for messages, such as ``subjects.2``.
+        accepted: What the plan says yes to of what is unusual.
+        given: Body weight in kg and dose in MBq of each tracer, where they are known.
     """
 
     identity: str = field(repr=False)
     split: str | None
     slice_position: tuple[float, ...]
     where: str
+    accepted: frozenset[str] = frozenset()
+    given: tuple[Given, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +48,7 @@ class StudyShape:
         voxel_size: Along y and x, mm.
         has_truth: Whether there are single-tracer sequences beside the mixture.
         attributes: Plain data on how the samples came about; free of identities and free text.
+        remarks: What the user should know of the source, a line each; free of identities.
     """
 
     tracers: tuple[str, str]
@@ -50,6 +58,7 @@ class StudyShape:
     voxel_size: tuple[float, float]
     has_truth: bool
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
 
 class Source(Protocol):

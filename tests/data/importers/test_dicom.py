@@ -274,7 +274,7 @@ def test_suv_becomes_activity(tmp_path: Path, correction: str) -> None:
     lighter = open_dicom(tmp_path, WHERE, quantity=Quantity(weight_kg=143.0)).read_slices(ALL)
     assert np.allclose(lighter, read / 2)
     error = refusal(lambda: open_dicom(tmp_path, WHERE, quantity=Quantity(weight_kg=0.0)))
-    assert "SUV without body weight and dose" in str(error)
+    assert "body weight; got 0 kg; wanted 0.005 to 700 kg" in str(error)
 
 
 def test_the_caller_overrules_and_completes_the_header(tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ REFUSED: dict[str, tuple[dict[str, Any], Edit, str]] = {
     "SUV with a dose in MBq": (
         {},
         both(tags(Units="GML"), drug(RadionuclideTotalDose=250)),
-        "SUV without body weight and dose",
+        "dose; got 0.00025 MBq; wanted 0.1 to 10000 MBq",
     ),
     "SUV of another kind": ({}, tags(Units="GML", SUVType="LBM"), "SUVType; got LBM; wanted BW"),
     "SUV without a correction": (
@@ -280,10 +280,12 @@ REFUSED: dict[str, tuple[dict[str, Any], Edit, str]] = {
         ),
         r"FrameReferenceTime and AcquisitionTime disagree in frame 0; got \+120\.0 s",
     ),
-    "acquisition times that do not move": (
+    "acquisition times that do not move, alone": (
         {},
-        lambda image, frame, z: tags(AcquisitionTime=image.SeriesTime)(image, frame, z),
-        "start of frame 1; got 0 s; wanted above 0 s",
+        lambda image, frame, z: tags(AcquisitionTime=image.SeriesTime, FrameReferenceTime=None)(
+            image, frame, z
+        ),
+        "all frames have one AcquisitionTime, and no FrameReferenceTime; wanted Acq",
     ),
     "a gap": ({}, shifted(2, 5.0), "frames 1 and 2 have a gap between them; got an end at 180 s"),
     "an overlap": ({}, shifted(2, -5.0), "frames 1 and 2 overlap; got an end at 180 s"),
@@ -301,7 +303,7 @@ REFUSED: dict[str, tuple[dict[str, Any], Edit, str]] = {
     "no times": (
         {},
         tags(AcquisitionTime=None, FrameReferenceTime=None),
-        "stands more than once",
+        "the frames have no times; wanted AcquisitionTime or FrameReferenceTime",
     ),
     "acquisition times here and there": (
         {},
@@ -443,7 +445,8 @@ def test_a_second_copy_of_an_image_is_refused(tmp_path: Path) -> None:
 
 def test_missing_folders_and_folders_without_pet_are_refused(tmp_path: Path) -> None:
     gone = tmp_path / "Person"
-    assert str(refusal(lambda: open_dicom(gone, WHERE))) == f"{WHERE}: there is no such folder"
+    error = str(refusal(lambda: open_dicom(gone, WHERE)))
+    assert error == f"{WHERE}: there is no such folder; wanted a folder, relative to the plan"
     gone.mkdir()
     (gone / "notes.txt").write_text("nothing")
     assert "no PET image in the folder" in str(refusal(lambda: open_dicom(gone, WHERE)))

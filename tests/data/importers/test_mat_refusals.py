@@ -270,7 +270,10 @@ PLANS: dict[str, tuple[Mapping[str, Any] | str, str]] = {
         plain(tracers={"mixture": 1224, "fdg": 6588}),
         "the plan: tracers; got mixture; wanted another name",
     ),
-    "a half-life below 0": (plain(tracers={"a": -1, "b": 2}), "tracers.0.half_life; got -1.0"),
+    "a half-life below 0": (
+        plain(tracers={"a": -1, "b": 2}),
+        "tracers.0.half_life; got -1; wanted",
+    ),
     "an unknown protocol": (
         plain(protocol="p99"),
         "the plan: protocol is not known; wanted one",
@@ -361,7 +364,9 @@ def test_a_missing_plan_or_folder_is_refused(study: Study, tmp_path: Path) -> No
     with pytest.raises(InputError, match="the plan cannot be read"):
         open_mat(study.folder, tmp_path / "none.yaml")
     study.open()
-    with pytest.raises(InputError, match="mixture: there is no such folder in the source"):
+    with pytest.raises(
+        InputError, match=r"mixture: there is no such folder in the source; got .*none, which"
+    ):
         open_mat(tmp_path / "none", study.path)
 
 

@@ -170,3 +170,90 @@ def test_frames_that_jitter_still_follow_the_protocol(mixtures) -> None:
     archive.sidecar("m1", FIELDS | {"FrameTimesStart": starts})
     plan["protocol"] = "p1"
     assert open_plan(archive.plan(plan), "nifti").shape.protocol == P1
+
+
+def test_injections_in_minutes_are_asked_for(mixtures) -> None:
+    archive, plan = mixtures
+    for number in range(3):
+        changed(plan, number, injection_time=[30.0, 50.0])
+    with pytest.raises(
+        InputError,
+        match=r"subjects\.0\.mixture: injections; got 20 s between them; .* not minutes, or unus",
+    ):
+        open_plan(archive.plan(plan), "nifti")
+    for number in range(3):
+        changed(plan, number, unusual_times="yes")
+    shape = open_plan(archive.plan(plan), "nifti").shape
+    assert shape.protocol.injection_time == (0.0, 20.0)
+    assert shape.remarks == (
+        "subjects.0.mixture: fdg is injected at 20 s, inside frame 0 from 0 to 150 s, which holds "
+        "the time before and after",
+    )
+
+
+@pytest.mark.parametrize(
+    ("injected", "inside"), [(1200.5, False), (1201.5, True), (1290.0, True), (1349.5, False)]
+)
+def test_an_injection_inside_a_frame_is_said(mixtures, injected: float, inside: bool) -> None:
+    archive, plan = mixtures
+    for number in range(3):
+        changed(plan, number, injection_time=[30.0, 30.0 + injected])
+    remarks = open_plan(archive.plan(plan), "nifti").shape.remarks
+    assert ["fdg is injected at" in remark for remark in remarks] == [True] * inside
+
+
+def listed(*nuclides: str, at: Any = None) -> dict[str, Any]:
+    """A sidecar that lists nuclides, and when they were injected."""
+    names = list(nuclides) if len(nuclides) > 1 else nuclides[0]
+    return FIELDS | {"TracerRadionuclide": names} | ({} if at is None else {"InjectionStart": at})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        listed("F18", "C11"),
+        listed("F18", "C11", at=[30.0, 1230.0]),
+        listed("C11", "F18", at=[1230.0, 30.0]),
+    ],
+)
+def test_nuclides_in_the_other_order_are_refused(mixtures, fields) -> None:
+    archive, plan = mixtures
+    archive.sidecar("m2", fields)
+    with pytest.raises(
+        InputError,
+        match=r"subjects\.2\.mixture: the header lists the tracers' nuclides in the other order; "
+        r"got that of fdg first; .*try tracers: \[fdg, fmz\] in the plan",
+    ):
+        open_plan(archive.plan(plan), "nifti")
+    plan["tracers"] = ["fdg", "fmz"]
+    assert open_plan(archive.plan(plan), "nifti").shape.remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "remark"),
+    [
+        (listed("C11", "F18", at=[30.0, 1230.0]), ""),
+        (listed("C11", at=30.0), ""),
+        (listed("F18", at=1230.0), ""),
+        (listed("F18"), ""),
+        (listed("F18", at=30.0), "the nuclide of fdg at 0.0 s, when the plan has fmz injected"),
+        (listed("C11", at=1230.0), "the nuclide of fmz at 1200.0 s, when the plan has fdg"),
+        (listed("Ga68", at=30.0), "the header names a nuclide that is neither tracer's"),
+    ],
+)
+def test_a_nuclide_at_the_other_injection_is_said(mixtures, fields, remark: str) -> None:
+    archive, plan = mixtures
+    for name in ("m1", "m2"):
+        archive.sidecar(name, fields)
+    remarks = open_plan(archive.plan(plan), "nifti").shape.remarks
+    assert len(remarks) == bool(remark)
+    for line in remarks:
+        assert line.startswith("subjects.1.mixture and 1 more: ")
+        assert remark in line
+
+
+def test_the_second_of_two_listed_injections_is_held_against_the_plan(mixtures) -> None:
+    archive, plan = mixtures
+    archive.sidecar("m1", listed("C11", "F18", at=[30.0, 330.0]))
+    with pytest.raises(InputError, match=r"disagree on when a tracer .* got 300 s after the first"):
+        open_plan(archive.plan(plan), "nifti")

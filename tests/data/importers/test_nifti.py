@@ -126,7 +126,13 @@ def test_importing_undoes_a_decay_correction(archive, images, reference) -> None
     [
         ({}, {}, 900.0, 900.0),
         ({"TracerRadionuclide": "C11"}, {}, 900.0, C11),
-        ({"TracerRadionuclide": "C11", "RadionuclideHalfLife": 1100.0}, {}, 900.0, 1100.0),
+        ({"TracerRadionuclide": "C11", "RadionuclideHalfLife": 1218.0}, {}, 900.0, 1218.0),
+        (
+            {"TracerRadionuclide": "C11", "RadionuclideHalfLife": 6588.0},
+            {"half_life": C11},
+            900.0,
+            C11,
+        ),
         ({"RadionuclideHalfLife": 1100.0}, {"half_life": 1000.0}, 900.0, 1000.0),
         ({"TracerRadionuclide": "unheard of"}, {}, 900.0, 900.0),
     ],
@@ -155,7 +161,7 @@ def test_the_plan_speaks_where_the_sidecar_is_silent_or_wrong(archive, images) -
 
 
 def test_the_scanners_own_factors_are_used(archive, images) -> None:
-    factors = [1.5, 2.0, 4.0]
+    factors = own_factors(40.0)
     fields = FIELDS | {"ImageDecayCorrected": True, "DecayCorrectionFactor": factors}
     stored = images * np.array(factors)[:, None, None]
     scan = opened(archive, stored, fields)
@@ -189,7 +195,7 @@ SUV = {"Units": "SUV", "ImageDecayCorrected": True, "TracerRadionuclide": "C11"}
         (
             {"ImageDecayCorrectionTime": 42.0},
             {"weight_kg": 0.0, "dose_MBq": 300.0},
-            "SUV without body weight and dose",
+            "body weight; got 0 kg; wanted 0.005 to 700 kg",
         ),
         (
             {"ImageDecayCorrectionTime": 0.0},
@@ -293,8 +299,8 @@ def test_end_times_in_a_sidecar_need_a_word_in_the_plan(archive, images) -> None
     [
         ("{", "here.sidecar is no JSON; got a mistake at line 1, column 2"),
         ("[]", "here.sidecar holds no fields; got list; wanted a mapping"),
-        (b"\xff\xfe{}", "here.sidecar cannot be read; got UnicodeDecodeError"),
-        ("[" * 200_000, "here.sidecar cannot be read; got RecursionError"),
+        (b"\xff\xfe{}", "here.sidecar cannot be read; got bytes that are no text in UTF-8"),
+        ("[" * 200_000, "here.sidecar cannot be read; got too many levels"),
         (None, "here.sidecar cannot be read; got No such file or directory"),
     ],
 )
@@ -466,12 +472,6 @@ def test_a_decay_correction_that_contradicts_itself_is_refused(
     assert np.allclose(scan.read_slices(slice(0, 5)), images, rtol=1e-5), "the plan wins"
 
 
-def test_suv_with_factors_of_one_is_refused(archive, images) -> None:
-    fields = {"ImageDecayCorrectionTime": 42.0, "DecayCorrectionFactor": [1.0, 1.0, 1.0]}
-    with pytest.raises(InputError, match="here: SUV that was not decay-corrected; got a DecayCorr"):
-        opened(archive, images, FIELDS | SUV | fields, weight_kg=75.0, dose_MBq=300.0)
-
-
 def test_frames_before_the_scan_are_refused_unless_the_plan_tells_the_clock(
     archive, images
 ) -> None:
@@ -541,3 +541,27 @@ def test_a_header_that_promises_too_much_is_refused_at_once(
     path.write_bytes(gzip.compress(content) if suffix == ".nii.gz" else content)
     with pytest.raises(InputError, match=message):
         open_nifti(SinglePlan(image=path.name), archive.folder, "here", None)
+
+
+@pytest.mark.parametrize(
+    ("unit", "message"),
+    [
+        (1e-3, "here: frames; got a scan of 630000 s, 7.3 days; wanted at most 86400 s"),
+        (60.0, "here: frames; got a scan of 10.5 s .*not minutes, or unusual_times: yes in the p"),
+    ],
+)
+def test_a_frame_table_in_another_unit_is_refused(archive, images, unit, message) -> None:
+    fields = FIELDS | {key: [time / unit for time in table] for key, table in FRAMES.items()}
+    fields["InjectionStart"] /= unit
+    with pytest.raises(InputError, match=message):
+        opened(archive, images, fields)
+
+
+def test_voxels_in_metres_or_centimetres_are_refused(archive, images) -> None:
+    with pytest.raises(InputError, match=r"here\.image: voxel size; got 0\.004 mm; wanted 0.01 to"):
+        opened(archive, images, voxel=[side / 1000 for side in VOXEL_MM])
+    small = [side / 10 for side in VOXEL_MM]
+    with pytest.raises(InputError, match=r"got 0\.3 mm; .*unusual_voxels: yes in the plan"):
+        opened(archive, images, voxel=small)
+    scan = opened(archive, images, voxel=small, unusual_voxels=True)
+    assert scan.voxel_size == pytest.approx(small)

@@ -144,7 +144,7 @@ def edited(plan: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         (edited(PAIR, "tracers.1", {"name": "x"}), r"tracers\.1: half_life is missing"),
         (
             edited(PAIR, "tracers.1", {"name": "x", "half_life": 0}),
-            r"tracers\.1\.half_life; got 0\.0; wanted seconds above 0",
+            r"tracers\.1\.half_life; got 0; wanted seconds above 0",
         ),
         (
             edited(PAIR, "tracers.1", {"name": NAME, "half_life": 5}),
@@ -226,7 +226,7 @@ def test_what_is_no_plan_is_refused(archive, text: str, message: str) -> None:
 
 
 def test_a_plan_that_cannot_be_read_is_refused(archive) -> None:
-    with pytest.raises(InputError, match="the plan cannot be read; got No such file"):
+    with pytest.raises(InputError, match=r"the plan cannot be read; got No such .*none\.yaml;"):
         read_plan(archive.folder / "none.yaml")
     (archive.folder / "plan.yaml").write_bytes(b"\xff\xff")
     with pytest.raises(InputError, match="the plan cannot be read; got bytes that are no text"):
@@ -251,3 +251,18 @@ def test_a_mistake_in_a_definition_is_told_without_its_path(archive) -> None:
     ) as caught:
         read_plan(archive.plan(edited(PAIR, "protocol", "mine.yaml")))
     assert NAME not in str(caught.value)
+
+
+@pytest.mark.parametrize(("word", "accepted"), [("yes", True), ("'Yes'", True), ("no", False)])
+def test_what_is_unusual_is_accepted_by_a_word(archive, word: str, accepted: bool) -> None:
+    text = (
+        f"tracers: [fmz, {{name: x, half_life: 109.8, unusual_half_life: {word}}}]\n"
+        f"subjects:\n- id: a\n  mixture: {{image: m.nii, unusual_times: {word}}}\n"
+    )
+    if not accepted:
+        with pytest.raises(InputError, match=r"tracers\.1\.half_life; got 109.8 s, as F-18 has"):
+            read_plan(archive.plan(text))
+        return
+    plan = read_plan(archive.plan(text))
+    assert plan.subjects[0].accepted == {"unusual_times"}
+    assert "unusual_times" not in str(plan.subjects[0].settings), "it decides no number"

@@ -202,6 +202,58 @@ def test_another_study_does_not_go_on_with_what_was_left(out, people) -> None:
     import_study(ArraySource([20, 20]), out, people)
 
 
+def test_what_is_worth_a_look_is_told_a_line_each(out, people) -> None:
+    source = ArraySource([1] * 4)
+    source.shape = dataclasses.replace(SHAPE, remarks=("a remark of the headers",))
+    told: list[str] = []
+    import_study(source, out, people, note=told.append)
+    first, *images, splits = told
+    assert first == "a remark of the headers"
+    assert splits.startswith("few subjects: none in val (1 by which trainings and searches steer)")
+    assert len(images) == len(set(images)) > 0
+    without = ArraySource([1])
+    without.shape = dataclasses.replace(SHAPE, has_truth=False)
+    told.clear()
+    import_study(without, out + "2", people, note=told.append)
+    assert not any("few subjects" in line for line in told), "no labels, nothing to train on"
+
+
+def _scaled(factor: float):
+    def change(images) -> None:
+        for name in images:
+            images[name] *= factor
+
+    return change
+
+
+def _no_second(images) -> None:
+    images["tracers"][:, 1] = 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_scaled(1e4), r"subjects\.3: mixture: activity; got 1.*; .*unusual_activity: yes in the"),
+        (_scaled(1e6), r"subjects\.3: mixture: activity; got .*; wanted at most 100000 kBq/mL"),
+        (_scaled(1e-3), r"subjects\.3: mixture: activity; got .*unusual_activity: yes"),
+        (_scaled(-1.0), r"subjects\.3: one: activity; got no voxel above 0"),
+        (_scaled(0.0), r"subjects\.3: mixture: activity; got 0 everywhere"),
+        (_no_second, r"subjects\.3: two: activity; got 0 everywhere"),
+    ],
+)
+def test_activity_that_cannot_be_leaves_no_store(out, people, change, message) -> None:
+    with pytest.raises(InputError, match=message):
+        import_study(DamagedSource(change), out, people)
+    assert not list(Path(out).parent.glob("study.zarr*"))
+
+
+def test_what_the_plan_says_is_so_is_imported(out, people) -> None:
+    source = DamagedSource(_scaled(1e4))
+    accepted = frozenset({"unusual_activity"})
+    source.subjects = tuple(dataclasses.replace(s, accepted=accepted) for s in source.subjects)
+    assert import_study(source, out, people).samples == 20
+
+
 def _nan(images) -> None:
     images["mixture"][2, 1, 0, 0] = np.nan
 

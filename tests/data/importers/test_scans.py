@@ -70,6 +70,9 @@ def test_a_pair_of_dicom_series_becomes_a_store(dicom) -> None:
 def test_the_plan_may_give_the_time_of_injection(dicom) -> None:
     folder, plan, _ = dicom
     plan["subjects"][0]["second"]["injection_time"] = 60.0
+    with pytest.raises(InputError, match=r"second: activity before the injection; got .* by 60 s"):
+        open_plan(written(folder, plan), "dicom").read(0)
+    plan["subjects"][0]["second"]["unusual_activity"] = True
     source = open_plan(written(folder, plan), "dicom")
     two = series_array(seed=1)[..., ::-1]
     read = source.read(0)["tracers"]

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dtsinn.core.errors import InputError
+from dtsinn.core.plausibility import check_decay, check_dose
 from dtsinn.data.importers.decay import decay_correction
 from dtsinn.data.importers.dicom.clock import Clock
 from dtsinn.data.importers.dicom.series import Series, image_name, shared, told
@@ -19,8 +20,6 @@ from dtsinn.data.importers.dicom.series import Series, image_name, shared, told
 FACTOR_SHARE = 0.01
 """Up to which DecayFactor may miss what follows from the times, as a share (uncited). Scanners
 that take the middle of a frame of 10 min of 11C for its average miss by 0.5 %."""
-LEAST_DOSE_MBQ = 0.1
-"""Doses below are in another unit (uncited): a mouse gets some MBq."""
 OTHER_UNITS = (
     *("CNTS", "NONE", "CM2", "CM2ML", "PCNT", "CPS", "MGMINML", "UMOLMINML", "UMOLML"),
     *("MLMING", "MLG", "1CM", "PROPCNTS", "PROPCPS", "MLMINML", "MLML", "STDDEV"),
@@ -50,12 +49,16 @@ class Injected:
     Attributes:
         half_life: With which the scanner decay-corrected, s, or None.
         time: Of the injection, s on the clock of the series, or None.
-        quantity: By the user's plan.
+        weight_kg: Body weight, or None.
+        dose_MBq: Dose at the injection, or None.
+        accepted: What the user's plan says yes to of what is unusual.
     """
 
     half_life: float | None
     time: float | None
-    quantity: Quantity
+    weight_kg: float | None
+    dose_MBq: float | None
+    accepted: frozenset[str]
 
 
 def scaling(series: Series, clock: Clock, injected: Injected) -> tuple[FloatArray, FloatArray]:
@@ -79,11 +82,18 @@ def scaling(series: Series, clock: Clock, injected: Injected) -> tuple[FloatArra
                 wanted="one RadionuclideHalfLife in the header",
                 hint="half_life: SECONDS in the plan",
             )
-        factor_TZ, reference = _applied(
-            series, clock, injected.half_life, injected.time, correction
-        )
+        factor_TZ, reference = _applied(series, clock, injected.half_life, injected, correction)
     scale = _to_activity(series, injected, reference) / factor_TZ
     return slope_TZ * scale, intercept_TZ * scale
+
+
+def header_dose(series: Series) -> tuple[float | None, float | None]:
+    """Body weight, kg, and dose, MBq, by the header; None where it does not say, or several."""
+    weights = {header.weight for header in series.all}
+    weight = weights.pop() if len(weights) == 1 else None
+    drugs = shared(series, lambda header: header.drugs, "radiopharmaceutical")
+    dose = drugs[0].dose if len(drugs) == 1 else None
+    return weight or None, dose * 1e-6 if dose else None
 
 
 def is_corrected(series: Series) -> bool:
@@ -135,7 +145,7 @@ def _decay_correction_kind(series: Series) -> str:
 
 
 def _applied(
-    series: Series, clock: Clock, half_life: float, injection: float | None, kind: str
+    series: Series, clock: Clock, half_life: float, injected: Injected, kind: str
 ) -> tuple[FloatArray, float]:
     """[T, Z] by what the scanner multiplied, and the time that it corrected to.
 
@@ -143,7 +153,7 @@ def _applied(
     time on scanners that cut a series out of a longer one (Siemens). DecayFactor tells which; it
     is used as it stands, once it agrees with the times.
     """
-    places = [injection] if kind == "ADMIN" else [0.0, clock.series_start]
+    places = [injected.time] if kind == "ADMIN" else [0.0, clock.series_start]
     references = sorted({place for place in places if place is not None}, key=abs)
     if not references:
         raise InputError(
@@ -152,17 +162,18 @@ def _applied(
             hint="injection_time: SECONDS after the start of the scan, in the plan",
         )
     expected_RT = np.array([decay_correction(clock.frames, half_life, r) for r in references])
-    said = [[header.decay_factor for header in frame] for frame in series.images]
-    if any(factor is None or factor <= 0 for row in said for factor in row):
-        if np.abs(expected_RT / expected_RT[0] - 1).max() > FACTOR_SHARE:
-            raise InputError(
-                f"{series.where}: decay-corrected to the start, of which there are two",
-                got=f"a series time {-references[-1]:g} s before the first frame",
-                wanted="DecayFactor in all images, to tell which",
-            )
-        return np.repeat(expected_RT[0][:, None], series.slices, axis=1), references[0]
+    check_decay(f"{series.where}: frames", expected_RT, injected.accepted)
+    # Some scanners write 0 for a factor that they do not tell.
+    said = [[header.decay_factor or np.nan for header in frame] for frame in series.images]
     said_TZ = np.array(said, dtype=np.float64)
-    miss_RTZ = np.abs(said_TZ / expected_RT[:, :, None] - 1)
+    missing_TZ = np.isnan(said_TZ)
+    if missing_TZ.all() and np.abs(expected_RT / expected_RT[0] - 1).max() > FACTOR_SHARE:
+        raise InputError(
+            f"{series.where}: decay-corrected to the start, of which there are two",
+            got=f"a series time {-references[-1]:g} s before the first frame",
+            wanted="DecayFactor, to tell which",
+        )
+    miss_RTZ = np.where(missing_TZ, 0.0, np.abs(said_TZ / expected_RT[:, :, None] - 1))
     best = int(np.argmin(miss_RTZ.max(axis=(1, 2))))
     if miss_RTZ[best].max() > FACTOR_SHARE:
         frame, z = np.unravel_index(int(np.argmax(miss_RTZ[best])), said_TZ.shape)
@@ -173,7 +184,7 @@ def _applied(
             f"for a half-life of {half_life:g} s",
             hint="the series as the scanner wrote it",
         )
-    return said_TZ, references[best]
+    return np.where(missing_TZ, expected_RT[best][:, None], said_TZ), references[best]
 
 
 def _to_activity(series: Series, injected: Injected, reference: float | None) -> float:
@@ -212,17 +223,12 @@ def _suv(series: Series, injected: Injected, reference: float | None) -> float:
             wanted="a decay correction to START or ADMIN, and the time of injection",
             hint="an export in Bq/mL",
         )
-    weight, dose = injected.quantity.weight_kg, injected.quantity.dose_MBq
-    if weight is None:
-        weight = shared(series, lambda header: header.weight, "PatientWeight")
-    if dose is None:
-        drugs = shared(series, lambda header: header.drugs, "radiopharmaceutical")
-        dose_Bq = drugs[0].dose if len(drugs) == 1 else None
-        dose = None if dose_Bq is None else dose_Bq * 1e-6
-    if weight is None or weight <= 0 or dose is None or dose < LEAST_DOSE_MBQ:
+    weight, dose = injected.weight_kg, injected.dose_MBq
+    if weight is None or dose is None:
         raise InputError(
             f"{where}: SUV without body weight and dose",
             wanted="PatientWeight in kg and RadionuclideTotalDose in Bq",
             hint="weight_kg and dose_MBq in the plan, or an export in Bq/mL",
         )
+    check_dose(where, weight, dose, injected.accepted)
     return dose * math.exp2((injected.time - reference) / injected.half_life) / weight

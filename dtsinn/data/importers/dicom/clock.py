@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ REFERENCE_SLACK_SHARE = 0.05
 """Up to which FrameReferenceTime may miss the expected place in its frame: seconds, or a share of
 the frame, whichever is more (uncited). A share of 0.05 takes in the middle of the frame, which
 DICOM names for long-lived nuclides, and leaves out its start and its end."""
+CLOCK_CHANGE_S = 3600.0
+"""By multiples of this a clock is put forward or back."""
 TODAY_HALF_LIFE_S = 6 * 3600.0
 """Half-life up to which a time of injection without a date means the nearest one (uncited):
 nothing is left of such a nuclide half a day later, so the nearest is the only one possible."""
@@ -46,8 +47,8 @@ def series_clock(series: Series, half_life: float | None) -> Clock:
     A frame starts at its AcquisitionDate and AcquisitionTime and lasts ActualFrameDuration.
     FrameReferenceTime is no start: it is when the activity equals the frame's average, counted
     from the series time (DICOM PS3.3 C.8.9.4.1.5). It must fall where the decay puts it,
-    or in the middle of the frame. Without acquisition times (de-identified data) the frames follow
-    from it.
+    or in the middle of the frame. Without acquisition times (de-identified data), or where they
+    are the same in all frames, the frames follow from it.
 
     Args:
         series: Every frame and slice once.
@@ -61,16 +62,27 @@ def series_clock(series: Series, half_life: float | None) -> Clock:
     reference_T = _frame_references(series)
     series_moment = shared(series, lambda header: header.series_start, "SeriesTime")
     acquired = [header.acquired for header in series.first if header.acquired is not None]
-    if not acquired:
-        return _clock_of_references(series, durations, average_T, reference_T, series_moment)
-    if len(acquired) < series.frames:
+    if 0 < len(acquired) < series.frames:
         raise InputError(
             f"{series.where}: AcquisitionTime is missing in some frames", wanted="all or none"
         )
-    starts_T = _elapsed(acquired, series.where)
+    if len({(moment.day, moment.seconds) for moment in acquired}) < min(series.frames, 2):
+        if acquired and reference_T is None:
+            raise InputError(
+                f"{series.where}: all frames have one AcquisitionTime, and no FrameReferenceTime",
+                wanted="AcquisitionTime or FrameReferenceTime of each frame",
+                hint="the series as the scanner wrote it",
+            )
+        begin = series_moment
+        if acquired and begin is None:
+            begin = acquired[0]
+        elif acquired and begin is not None and abs(acquired[0].since(begin)) > REFERENCE_SLACK_S:
+            begin = None  # of two, nothing tells from which the reference times count
+        return _clock_of_references(series, durations, average_T, reference_T, begin)
+    confirmed = reference_T is not None
+    starts_T, zero = _elapsed(acquired, durations, series.where, confirmed=confirmed)
     in_whole_seconds = all(moment.seconds % 1 == 0 for moment in acquired)
     frames = _contiguous(series, starts_T, durations, 1.0 if in_whole_seconds else JITTER_S)
-    zero = acquired[0]
     since_zero = None if series_moment is None else series_moment.since(zero)
     if reference_T is not None:
         since_zero = _check_references(
@@ -94,14 +106,8 @@ def injection_on(clock: Clock, series: Series, half_life: float | None) -> float
     """
     drugs = shared(series, lambda header: header.drugs, "radiopharmaceutical")
     starts = {drug.start for drug in drugs}
-    start = starts.pop() if len(starts) == 1 else None
-    if start is None or clock.zero is None:
-        return None
-    dated = start.day is not None and clock.zero.day is not None
-    if not dated and (half_life is None or half_life > TODAY_HALF_LIFE_S):
-        return None
-    injection = start.since(clock.zero)
-    if injection >= clock.frames.end[-1]:
+    injection = _since_zero(starts.pop(), clock, half_life) if len(starts) == 1 else None
+    if injection is not None and injection >= clock.frames.end[-1]:
         raise InputError(
             f"{series.where}: the radiopharmaceutical was given after the scan",
             got=f"{injection:g} s after the start of the first frame",
@@ -114,8 +120,28 @@ def injection_on(clock: Clock, series: Series, half_life: float | None) -> float
 def header_half_life(series: Series) -> float | None:
     """RadionuclideHalfLife, s; None where it is missing or several nuclides are named."""
     drugs = shared(series, lambda header: header.drugs, "radiopharmaceutical")
-    values = {drug.half_life for drug in drugs}
+    values = {drug.nuclide if drug.half_life is None else drug.half_life for drug in drugs}
     return values.pop() if len(values) == 1 else None
+
+
+def administered(series: Series, clock: Clock) -> tuple[tuple[float | None, float | None], ...]:
+    """Half-life, s, and injection, s on the clock of the series, of each radiopharmaceutical."""
+    drugs = shared(series, lambda header: header.drugs, "radiopharmaceutical")
+    half_lives = [drug.nuclide if drug.half_life is None else drug.half_life for drug in drugs]
+    return tuple(
+        (half_life, _since_zero(drug.start, clock, half_life))
+        for drug, half_life in zip(drugs, half_lives, strict=True)
+    )
+
+
+def _since_zero(start: Moment | None, clock: Clock, half_life: float | None) -> float | None:
+    """An administration on the clock of a series, s; None where a time of day is too little."""
+    if start is None or clock.zero is None:
+        return None
+    dated = start.day is not None and clock.zero.day is not None
+    if not dated and (half_life is None or half_life > TODAY_HALF_LIFE_S):
+        return None
+    return start.since(clock.zero)
 
 
 def _time_of_average(
@@ -147,9 +173,11 @@ def _duration(series: Series, frame: int) -> float:
 
 
 def _frame_references(series: Series) -> npt.NDArray[np.float64] | None:
-    """[T] FrameReferenceTime, s; None where no image has it."""
+    """[T] FrameReferenceTime, s; None where no image has it, or all frames the same."""
     values = [header.reference for header in series.first]
     found = [value for value in values if value is not None]
+    if len(values) > 1 and len(found) == len(values) and len(set(found)) == 1:
+        return None
     if found and len(found) < len(values):
         raise InputError(
             f"{series.where}: FrameReferenceTime is missing in some frames", wanted="all or none"
@@ -157,19 +185,38 @@ def _frame_references(series: Series) -> npt.NDArray[np.float64] | None:
     return np.array(found) if found else None
 
 
-def _elapsed(moments: Sequence[Moment], where: str) -> npt.NDArray[np.float64]:
-    """[T] s from the acquisition of the first frame; a scan may run past midnight."""
+def _elapsed(
+    moments: Sequence[Moment],
+    durations: npt.NDArray[np.float64],
+    where: str,
+    *,
+    confirmed: bool,
+) -> tuple[npt.NDArray[np.float64], Moment]:
+    """[T] s from the acquisition of the first frame, and when that was.
+
+    A scan may run past midnight, with dates, without, or with a date that stays. Dates that were
+    shifted from frame to frame are passed over where the times of day alone meet the durations,
+    and so is a clock that is put forward or back, where reference times confirm the durations.
+    """
     if len({moment.day is None for moment in moments}) > 1:
         raise InputError(
             f"{where}: AcquisitionDate is missing in some frames", wanted="all or none"
         )
-    elapsed = [0.0]
-    for earlier, later in itertools.pairwise(moments):
-        step = later.since(earlier)
-        if later.day is None and later.seconds < earlier.seconds:
-            step = later.seconds - earlier.seconds + DAY_S
-        elapsed.append(elapsed[-1] + step)
-    return np.array(elapsed)
+    first = moments[0]
+    seconds = np.array([moment.seconds for moment in moments])
+    by_time = np.concatenate([[0.0], np.cumsum(np.diff(seconds) % DAY_S)])
+    if len({moment.day for moment in moments}) == 1:
+        given = by_time
+    else:
+        given = np.array([moment.since(first) for moment in moments])
+    exact = np.concatenate([[0.0], np.cumsum(durations)[:-1]])
+    changed = seconds - seconds[0] - exact
+    by_durations = exact + changed - np.round(changed / CLOCK_CHANGE_S) * CLOCK_CHANGE_S
+    candidates = (given, by_time, *([by_durations] if confirmed else []))
+    near = [np.abs(starts - exact).max() <= REFERENCE_SLACK_S for starts in candidates]
+    if near[0] or not any(near):
+        return given, first
+    return candidates[near.index(True)], Moment(day=None, seconds=first.seconds)
 
 
 def _contiguous(
@@ -248,7 +295,5 @@ def _clock_of_references(
     # Counted from the series time, the first frame starts at starts_T[0].
     zero = None
     if series_moment is not None:
-        days, seconds = divmod(series_moment.seconds + float(starts_T[0]), DAY_S)
-        day = None if series_moment.day is None else series_moment.day + int(days)
-        zero = Moment(day=day, seconds=seconds)
+        zero = series_moment.later(float(starts_T[0]))
     return Clock(frames=frames, zero=zero, series_start=-float(starts_T[0]))

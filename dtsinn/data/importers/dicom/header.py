@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from dtsinn.core.errors import InputError
-from dtsinn.data.importers.dicom.moment import Moment, day_of, seconds_of
+from dtsinn.core.isotopes import isotope_half_life
+from dtsinn.data.importers.dicom.moment import Moment, day_of, seconds_of, zone_of
 
 PET = "1.2.840.10008.5.1.4.1.1.128"
 ENHANCED = ("1.2.840.10008.5.1.4.1.1.130", "1.2.840.10008.5.1.4.1.1.128.1")
@@ -26,7 +27,7 @@ ENHANCED = ("1.2.840.10008.5.1.4.1.1.130", "1.2.840.10008.5.1.4.1.1.128.1")
 _IDENTIFYING = ["Modality", "SOPClassUID", "SeriesInstanceUID"]
 _TAGS = [
     *_IDENTIFYING,
-    *("SeriesDate", "SeriesTime", "AcquisitionDate", "AcquisitionTime"),
+    *("SeriesDate", "SeriesTime", "AcquisitionDate", "AcquisitionTime", "TimezoneOffsetFromUTC"),
     *("SeriesType", "Units", "SUVType", "DecayCorrection", "CorrectedImage", "PatientWeight"),
     *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "RescaleSlope", "RescaleIntercept"),
     *("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "SliceThickness"),
@@ -34,6 +35,7 @@ _TAGS = [
     *("FrameReferenceTime", "ActualFrameDuration", "DecayFactor"),
     "RadiopharmaceuticalInformationSequence",
 ]
+_START = "RadiopharmaceuticalStartDateTime"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -42,11 +44,13 @@ class Drug:
 
     Attributes:
         half_life: s, or None.
+        nuclide: Half-life of the nuclide that is named, s, or None.
         dose: Bq, or None.
         start: Of the administration, or None.
     """
 
     half_life: float | None
+    nuclide: float | None
     dose: float | None
     start: Moment | None
 
@@ -98,7 +102,9 @@ def read_pet_headers(folder: Path, where: str) -> list[ImageHeader]:
     require_pydicom()
     try:
         if not folder.is_dir():
-            raise InputError(f"{where}: there is no such folder")
+            raise InputError(
+                f"{where}: there is no such folder", wanted="a folder, relative to the plan"
+            )
         # A link to nothing is a file that should be there.
         files = [path for path in sorted(folder.rglob("*")) if path.is_file() or path.is_symlink()]
     except OSError as error:  # too long a name, no permission: the text holds the path
@@ -227,8 +233,9 @@ def _parsed(path: Path, data: Any, where: str) -> ImageHeader:
         drugs=tuple(
             Drug(
                 half_life=_number(item, "RadionuclideHalfLife", where),
+                nuclide=_nuclide(item),
                 dose=_number(item, "RadionuclideTotalDose", where),
-                start=_administration(item, where),
+                start=_administration(item, _text(data, "TimezoneOffsetFromUTC"), where),
             )
             for item in data.get("RadiopharmaceuticalInformationSequence") or ()
         ),
@@ -291,15 +298,26 @@ def _moment(data: Any, date_tag: str, time_tag: str, where: str) -> Moment | Non
     )
 
 
-def _administration(item: Any, where: str) -> Moment | None:
+def _nuclide(item: Any) -> float | None:
+    """Half-life of the nuclide in RadionuclideCodeSequence, such as ``^18^Fluorine``, s."""
+    codes = list(item.get("RadionuclideCodeSequence") or [])
+    return isotope_half_life(_text(codes[0], "CodeMeaning")) if len(codes) == 1 else None
+
+
+def _administration(item: Any, zone: str, where: str) -> Moment | None:
     """RadiopharmaceuticalStartDateTime, or the older RadiopharmaceuticalStartTime.
 
-    An offset from UTC behind a DT is passed over: the local times of one scan share it.
+    An offset from UTC behind a DT counts where TimezoneOffsetFromUTC, ``zone``, says that of the
+    other times; without it, all local times of one scan are taken to share it.
     """
-    stamp = re.split(r"[+-]", _text(item, "RadiopharmaceuticalStartDateTime"))[0]
+    text = _text(item, _START)
+    stamp = re.split(r"[+-]", text)[0]
     if len(stamp) > 8:
-        what = f"{where}: RadiopharmaceuticalStartDateTime"
-        return Moment(day=day_of(stamp[:8], what), seconds=seconds_of(stamp[8:], what))
+        what = f"{where}: {_START}"
+        start = Moment(day=day_of(stamp[:8], what), seconds=seconds_of(stamp[8:], what))
+        if zone and stamp != text:
+            start = start.later(zone_of(zone, where) - zone_of(text.removeprefix(stamp), what))
+        return start
     time = _text(item, "RadiopharmaceuticalStartTime")
     if not time:
         return None

@@ -30,6 +30,11 @@ class Moment:
             return seconds + DAY_S * (self.day - other.day)
         return (seconds + DAY_S / 2) % DAY_S - DAY_S / 2
 
+    def later(self, seconds: float) -> Moment:
+        """The moment ``seconds`` after this one."""
+        days, rest = divmod(self.seconds + seconds, DAY_S)
+        return Moment(day=None if self.day is None else self.day + int(days), seconds=rest)
+
 
 def day_of(text: str, what: str) -> int:
     """Days since some origin of a DA, YYYYMMDD or the older YYYY.MM.DD; ``what`` is for errors.
@@ -41,6 +46,19 @@ def day_of(text: str, what: str) -> int:
         return dt.datetime.strptime(text.replace(".", ""), "%Y%m%d").toordinal()
     except ValueError:
         raise InputError(f"{what} is no date") from None
+
+
+def zone_of(text: str, what: str) -> float:
+    """Seconds from UTC of an offset such as ``+0130``.
+
+    Raises:
+        InputError: The text is no offset.
+    """
+    match = re.fullmatch(r"([+-])(\d\d)(\d\d)", text)
+    if match is None:
+        raise InputError(f"{what} is no offset from UTC")
+    sign, hours, minutes = match.groups()
+    return (3600.0 * int(hours) + 60.0 * int(minutes)) * (1 if sign == "+" else -1)
 
 
 def seconds_of(text: str, what: str) -> float:

@@ -14,8 +14,22 @@ import numpy as np
 import numpy.typing as npt
 
 from dtsinn.core.errors import InputError
-from dtsinn.data.importers.dicom.activity import Injected, Quantity, is_corrected, scaling
-from dtsinn.data.importers.dicom.clock import header_half_life, injection_on, series_clock
+from dtsinn.core.plausibility import check_half_life, check_times, check_voxels, usable_dose
+from dtsinn.data.importers.activity import given
+from dtsinn.data.importers.decay import refuse_other_nuclide
+from dtsinn.data.importers.dicom.activity import (
+    Injected,
+    Quantity,
+    header_dose,
+    is_corrected,
+    scaling,
+)
+from dtsinn.data.importers.dicom.clock import (
+    administered,
+    header_half_life,
+    injection_on,
+    series_clock,
+)
 from dtsinn.data.importers.dicom.header import read_pet_headers, silent_pydicom
 from dtsinn.data.importers.dicom.series import Series, arrange, image_name, series_grid, shared
 from dtsinn.data.importers.files import refuse_passing, stamps
@@ -35,6 +49,7 @@ def open_dicom(
     half_life: float | None = None,
     injection_time: float | None = None,
     quantity: Quantity | None = None,
+    accepted: frozenset[str] = frozenset(),
 ) -> Scan:
     """Open the one dynamic PET series below a folder.
 
@@ -46,6 +61,7 @@ def open_dicom(
         half_life: With which the scanner decay-corrected, s; wins over the header.
         injection_time: s from the start of the first frame; wins over the header.
         quantity: Body weight and dose, for images in SUV; wins over the header.
+        accepted: What the user's plan says yes to of what is unusual.
 
     Returns:
         The scan; ``half_life`` and ``injection_time`` are None where neither the caller nor the
@@ -58,14 +74,28 @@ def open_dicom(
     series = arrange(read_pet_headers(folder, where), where)
     _check_decoder(series)
     grid = series_grid(series)
+    check_voxels(f"{where}: voxel size", grid.voxel_size, accepted)
     used = header_half_life(series) if half_life is None else half_life
-    if used is not None and used <= 0:
-        raise InputError(f"{where}: half-life", got=f"{used:g}", wanted="seconds above 0")
+    if used is not None:
+        check_half_life(f"{where}: half-life", used, accepted)
+    if half_life is None:
+        _refuse_other_nuclides(series)
     clock = series_clock(series, used)
+    check_times(where, clock.frames.duration, accepted=accepted)
     injection = injection_time
     if injection is None:
         injection = injection_on(clock, series, used)
-    injected = Injected(half_life=used, time=injection, quantity=quantity or Quantity())
+    planned = quantity or Quantity()
+    weight_kg, dose_MBq = given(
+        (planned.weight_kg, planned.dose_MBq), header_dose(series), accepted, where
+    )
+    injected = Injected(
+        half_life=used,
+        time=injection,
+        weight_kg=weight_kg,
+        dose_MBq=dose_MBq,
+        accepted=accepted,
+    )
     slope_TZ, intercept_TZ = scaling(series, clock, injected)
     return Scan(
         frame_start=clock.frames.start,
@@ -80,7 +110,16 @@ def open_dicom(
         decay_corrected=is_corrected(series),
         read_slices=_Reader(series, grid, slope_TZ, intercept_TZ),
         stamps=stamps((header.path for header in series.all), where),
+        given=usable_dose(weight_kg, dose_MBq, accepted),
+        administered=administered(series, clock),
     )
+
+
+def _refuse_other_nuclides(series: Series) -> None:
+    """Refuse a radiopharmaceutical whose half-life is not that of the nuclide that it names."""
+    for drug in shared(series, lambda header: header.drugs, "radiopharmaceutical"):
+        if drug.half_life is not None and drug.nuclide is not None:
+            refuse_other_nuclide(series.where, drug.half_life, drug.nuclide)
 
 
 @dataclass(frozen=True, repr=False)

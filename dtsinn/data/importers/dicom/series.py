@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from dtsinn.core.errors import InputError
 from dtsinn.data.importers.dicom.header import ENHANCED, ImageHeader
+from dtsinn.data.importers.dicom.moment import DAY_S, Moment
 from dtsinn.data.importers.files import MOST_VOXELS
 from dtsinn.data.importers.grid import Grid, grid_of
 
@@ -65,21 +66,23 @@ def arrange(headers: Sequence[ImageHeader], where: str) -> Series:
     """Sort the images of one series by time and position.
 
     Neither file names nor InstanceNumber are trusted. ImageIndex, where it numbers the images at
-    all, must tell the same frames.
+    all, must tell the same frames. A time that is the same in all images tells no frames; times of
+    day without dates begin after the longest pause, so that a scan may run past midnight.
 
     Raises:
         InputError: No series or several, another kind of series, or an image that is missing or
             stands twice.
     """
     _check_kind(headers, where)
-    frame_keys = sorted({_frame_key(header) for header in headers})
+    keys = _frame_keys(headers)
+    frame_keys = sorted(set(keys))
     _need(headers, "orientation", "ImageOrientationPatient", 6, where)
     position = _need(headers, "position", "ImagePositionPatient", 3, where)
     height_N = position @ _normal(headers[0])
     heights = _distinct(np.sort(height_N))
     grid: dict[tuple[int, int], ImageHeader] = {}
-    for header, height in zip(headers, height_N, strict=True):
-        frame = frame_keys.index(_frame_key(header))
+    for header, key, height in zip(headers, keys, height_N, strict=True):
+        frame = frame_keys.index(key)
         place = frame, int(np.argmin(np.abs(heights - height)))
         if place in grid:
             raise InputError(
@@ -207,14 +210,38 @@ def told(value: str, known: Sequence[str]) -> str:
     return value if value in known else "nothing" if not value else "an unknown value"
 
 
-def _frame_key(header: ImageHeader) -> tuple[float, float, float]:
-    """What orders frames: FrameReferenceTime, then the moment of the acquisition."""
-    moment = header.acquired
-    return (
-        -np.inf if header.reference is None else header.reference,
-        -1.0 if moment is None or moment.day is None else moment.day,
-        -1.0 if moment is None else moment.seconds,
-    )
+def _frame_keys(headers: Sequence[ImageHeader]) -> list[tuple[float, float]]:
+    """[N] what orders frames: FrameReferenceTime, then the moment of the acquisition."""
+    references = [-np.inf if h.reference is None else h.reference for h in headers]
+    elapsed = time_line([header.acquired for header in headers])
+    keys = list(zip(references, elapsed, strict=True))
+    indices = [header.image_index or 0 for header in headers]
+    slices = headers[0].slices or 0
+    numbered = sorted(indices) == list(range(1, len(headers) + 1))
+    if len(set(keys)) == 1 and numbered and slices > 0 and len(headers) % slices == 0:
+        return [(float((index - 1) // slices), 0.0) for index in indices]
+    return keys
+
+
+def time_line(moments: Sequence[Moment | None]) -> list[float]:
+    """[N] s that order moments; -1 for none.
+
+    Days count where all are said and they are not all one: a date may have been left as it was
+    when a scan ran past midnight. Else the times of day begin after their longest pause.
+    """
+    known = [moment for moment in moments if moment is not None]
+    if len({moment.day for moment in known} - {None}) > 1 and all(
+        moment.day is not None for moment in known
+    ):
+        first = min(moment.day or 0 for moment in known)
+        return [
+            -1.0 if one is None else one.seconds + DAY_S * ((one.day or 0) - first)
+            for one in moments
+        ]
+    times = sorted({moment.seconds for moment in known})
+    pauses = np.diff([*times, times[0] + DAY_S]) if times else np.zeros(1)
+    begin = times[(int(np.argmax(pauses)) + 1) % len(times)] if times else 0.0
+    return [-1.0 if one is None else (one.seconds - begin) % DAY_S for one in moments]
 
 
 def _need(

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from dtsinn.core.checks import same_word
 from dtsinn.core.config import STRICT
 from dtsinn.core.errors import InputError
+from dtsinn.core.plausibility import Answers, check_voxels
 from dtsinn.core.protocol import Protocol
 from dtsinn.data.importers.plan_file import (
     PlannedTracer,
@@ -31,8 +32,8 @@ MIXTURE_FOLDER = "hybrid"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _PlanFile:
-    """Keys of the YAML file.
+class _PlanFile(Answers):
+    """Keys of the YAML file; ``unusual_...: yes`` answers the questions of :class:`Answers`.
 
     Attributes:
         tracers: Two, by order of injection: names, or a mapping from name to half-life in s.
@@ -87,6 +88,7 @@ class MatPlan:
         scale: kBq/mL per stored unit.
         rows: Order of the stored rows.
         columns: Order of the stored columns.
+        accepted: What the plan says yes to of what is unusual.
     """
 
     tracers: tuple[str, str]
@@ -101,6 +103,7 @@ class MatPlan:
     scale: float
     rows: Literal["front_to_back", "back_to_front"]
     columns: Literal["left_to_right", "right_to_left"]
+    accepted: frozenset[str]
 
     @property
     def has_truth(self) -> bool:
@@ -123,6 +126,7 @@ def read_mat_plan(path: Path) -> MatPlan:
     for key, values in lengths.items():
         if min(values) <= 0:
             raise InputError(f"the plan: {key}", got=min(values), wanted="above 0 mm")
+        check_voxels(f"the plan: {key}", values, file.accepted)
     return MatPlan(
         tracers=names,
         half_life=(one.half_life, two.half_life),
@@ -136,6 +140,7 @@ def read_mat_plan(path: Path) -> MatPlan:
         scale=_scale(file),
         rows=file.rows,
         columns=file.columns,
+        accepted=file.accepted,
     )
 
 

@@ -21,6 +21,7 @@ from dtsinn.data.importers.files import fingerprint, stamps
 from dtsinn.data.importers.mat.file import mat_shape, read_mat
 from dtsinn.data.importers.mat.plan import MatPlan, read_mat_plan
 from dtsinn.data.importers.mat.subjects import natural_order, place, subjects_of
+from dtsinn.data.importers.remarks import injections_inside, told
 from dtsinn.data.importers.source import Source, SourceSubject, StudyShape
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -41,6 +42,12 @@ def open_mat(folder: Path, plan: Path) -> Source:
             differ, or a file is damaged or not of the plan's shape.
     """
     settings = read_mat_plan(plan)
+    if not folder.is_dir():
+        raise InputError(
+            "mixture: there is no such folder in the source",
+            got=f"{folder}, which is no folder",
+            wanted="one that holds the folders of mixture and tracers",
+        )
     files = {
         kind: _files(folder / home_path(name), kind) for kind, name in settings.folders.items()
     }
@@ -63,6 +70,7 @@ def open_mat(folder: Path, plan: Path) -> Source:
                 "labels": "single-tracer images",
                 "kBq_per_mL_per_unit": settings.scale,
             },
+            remarks=told(injections_inside(settings.protocol, settings.tracers, "the protocol")),
         ),
         subjects=tuple(member.subject for member in members),
         plan=settings,

@@ -62,6 +62,7 @@ def subjects_of(plan: MatPlan, stems: Sequence[str]) -> list[Member]:
                 split=plan.splits.get(identity),
                 slice_position=tuple(plan.thickness * z for z in sorted(by_number)),
                 where=f"subjects.{number}",
+                accepted=plan.accepted,
             ),
             stems=tuple(by_number[z] for z in sorted(by_number)),
         )

@@ -17,6 +17,7 @@ from nibabel.orientations import apply_orientation
 
 from dtsinn.core.errors import InputError
 from dtsinn.core.paths import home_path, is_file
+from dtsinn.core.plausibility import check_times, check_voxels, usable_dose
 from dtsinn.data.importers.activity import merge, to_present_activity
 from dtsinn.data.importers.files import refuse_absurd, refuse_passing, stamps
 from dtsinn.data.importers.grid import Grid, grid_of
@@ -58,6 +59,8 @@ def open_nifti(
             got=f"{grid.frames} in the image and {len(known.frames.start)} in the sidecar",
             wanted="as many",
         )
+    check_times(where, known.frames.duration, accepted=plan.accepted)
+    check_voxels(f"{where}.image: voxel size", grid.voxel_size, plan.accepted)
     factor_T = to_present_activity(known, half_life, where)
 
     def read_slices(which: slice) -> FloatArray:
@@ -76,6 +79,8 @@ def open_nifti(
         decay_corrected=known.decay_corrected,
         read_slices=read_slices,
         stamps=stamps([path, beside], where),
+        given=usable_dose(*known.given, plan.accepted),
+        administered=known.administered,
     )
 
 

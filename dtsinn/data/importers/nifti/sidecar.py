@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dtsinn.core.errors import InputError
 from dtsinn.core.isotopes import isotope_half_life
+
+MBQ = {"kbq": 1e-3, "mbq": 1.0, "gbq": 1e3, "bq": 1e-6, "mci": 37.0, "uci": 0.037, "ci": 37e3}
+"""MBq of one unit of activity, by its name in lower case."""
+KG = {"kg": 1.0, "g": 1e-3, "lb": 0.45359237, "lbs": 0.45359237}
+"""kg of one unit of weight."""
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,24 +31,30 @@ class Sidecar:
         frame_start: [T] s, ``FrameTimesStart``.
         frame_duration: [T] s, ``FrameDuration``; end times in files that fell into the trap.
         scan_start: s, ``ScanStart``.
-        injection_time: s, ``InjectionStart``.
-        half_life: s, ``RadionuclideHalfLife`` (dcm2niix writes what the scanner used), or that of
-            ``TracerRadionuclide``.
+        injection_times: s, ``InjectionStart``: one, or one for each tracer of a mixture.
+        half_life: s, ``RadionuclideHalfLife``: what the scanner used, as dcm2niix writes it.
+        nuclides: s, half-lives of ``TracerRadionuclide``, one or one for each tracer; None in it
+            where the nuclide is not known.
         units: ``Units``, cut to 16 harmless characters.
         decay_corrected: ``ImageDecayCorrected``.
         decay_reference: s, ``ImageDecayCorrectionTime``.
-        decay_factor: [T] ``DecayCorrectionFactor``.
+        decay_factor: [T] ``DecayCorrectionFactor``, or dcm2niix's ``DecayFactor``.
+        weight_kg: ``BodyWeight``, or dcm2niix's ``PatientWeight``.
+        dose_MBq: ``InjectedRadioactivity`` in ``InjectedRadioactivityUnits``.
     """
 
     frame_start: tuple[float, ...]
     frame_duration: tuple[float, ...]
     scan_start: float | None
-    injection_time: float | None
+    injection_times: tuple[float, ...]
     half_life: float | None
+    nuclides: tuple[float | None, ...]
     units: str | None
     decay_corrected: bool | None
     decay_reference: float | None
     decay_factor: tuple[float, ...] | None
+    weight_kg: float | None
+    dose_MBq: float | None
 
 
 def read_sidecar(path: Path, where: str) -> Sidecar:
@@ -49,21 +64,25 @@ def read_sidecar(path: Path, where: str) -> Sidecar:
         InputError: No such file, no JSON, or a field of another type than PET-BIDS says.
     """
     fields = _Fields(_read_json(path, where), where)
-    half_life = fields.number("RadionuclideHalfLife")
-    nuclide = fields.text("TracerRadionuclide")
-    if half_life is None and nuclide is not None:
-        half_life = isotope_half_life(nuclide)
     units = fields.text("Units")
+    factor = fields.numbers("DecayCorrectionFactor")
+    weight = "BodyWeight" if fields.content.get("BodyWeight") is not None else "PatientWeight"
     return Sidecar(
         frame_start=fields.needed_numbers("FrameTimesStart"),
         frame_duration=fields.needed_numbers("FrameDuration"),
         scan_start=fields.number("ScanStart"),
-        injection_time=fields.number("InjectionStart"),
-        half_life=half_life,
+        injection_times=fields.one_or_more("InjectionStart", fields.numbers, fields.number),
+        half_life=fields.number("RadionuclideHalfLife"),
+        nuclides=tuple(
+            isotope_half_life(name)
+            for name in fields.one_or_more("TracerRadionuclide", fields.texts, fields.text)
+        ),
         units=None if units is None else re.sub(r"[^A-Za-z0-9/*^.%-]", "", units)[:16],
         decay_corrected=fields.flag("ImageDecayCorrected"),
         decay_reference=fields.number("ImageDecayCorrectionTime"),
-        decay_factor=fields.numbers("DecayCorrectionFactor"),
+        decay_factor=fields.numbers("DecayFactor") if factor is None else factor,
+        weight_kg=fields.quantity(weight, KG, "kg"),
+        dose_MBq=fields.quantity("InjectedRadioactivity", MBQ, None),
     )
 
 
@@ -107,9 +126,41 @@ class _Fields:
             raise self._wrong(name, "text")
         return value
 
+    def texts(self, name: str) -> tuple[str, ...] | None:
+        value = self.content.get(name)
+        if not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
+            raise self._wrong(name, "text, or a list of texts")
+        return tuple(value)
+
+    def one_or_more(
+        self,
+        name: str,
+        several: Callable[[str], tuple[T, ...] | None],
+        one: Callable[[str], T | None],
+    ) -> tuple[T, ...]:
+        """A field that has one value, or one for each tracer of a mixture."""
+        if isinstance(self.content.get(name), list):
+            return several(name) or ()
+        value = one(name)
+        return () if value is None else (value,)
+
+    def quantity(self, name: str, units: Mapping[str, float], usual: str | None) -> float | None:
+        """A number in the unit that ``nameUnits`` says; None where nothing says its unit."""
+        value = self.number(name)
+        unit = self.text(f"{name}Units") or usual
+        if value is None or value <= 0 or unit is None or unit.strip().lower() not in units:
+            return None
+        return value * units[unit.strip().lower()]
+
     def _wrong(self, name: str, wanted: str) -> InputError:
         kind = type(self.content[name]).__name__
         return InputError(f"{self.where}: {name}", got=f"something else, {kind}", wanted=wanted)
+
+
+_UNREADABLE = {
+    UnicodeDecodeError: "bytes that are no text in UTF-8",
+    RecursionError: "too many levels",
+}
 
 
 def _is_number(value: Any) -> bool:
@@ -125,7 +176,7 @@ def _read_json(path: Path, where: str) -> dict[str, Any]:
         raise InputError(f"{where} is no JSON", got=f"a mistake at {place}") from None
     except (OSError, ValueError, RecursionError) as error:
         # The text of these errors holds the path, which may name a person.
-        got = getattr(error, "strerror", None) or type(error).__name__
+        got = getattr(error, "strerror", None) or _UNREADABLE.get(type(error), "a broken file")
         raise InputError(
             f"{where} cannot be read", got=got, wanted="the JSON file beside the image"
         ) from None
