@@ -16,13 +16,12 @@ from typing import Any
 
 from dtsinn.core.config import to_mapping
 from dtsinn.core.errors import InputError
+from dtsinn.core.formats import EVALUATION
 from dtsinn.evaluation.gallery import Picture
 from dtsinn.evaluation.metrics import Interval
 from dtsinn.evaluation.report import DEFINITIONS, render
 from dtsinn.evaluation.results import CellResult, Evaluation, ModelScores, Summary
 
-FORMAT = "dtsinn-evaluation"
-FORMAT_VERSION = 1
 RECORD = "evaluation.json"
 UNITS = {
     "psnr": "dB",
@@ -95,8 +94,7 @@ def write_evaluation(evaluation: Evaluation, pictures: Sequence[Picture], out: P
 def as_record(evaluation: Evaluation) -> dict[str, Any]:
     """The content of ``evaluation.json``: plain data, finite numbers."""
     return {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        **EVALUATION.mark,
         "code_version": evaluation.code_version,
         "suite": evaluation.suite,
         "description": evaluation.description,

@@ -1,0 +1,159 @@
+"""The events of a search as they stand in its event log: one description of each kind.
+
+Fields that a kind does not name are passed over, so that a line may say more than its reader asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from dtsinn.core.errors import InputError
+
+Suggestion = dict[str, bool | int | float | str | None]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+"""Of steps, trials and ms: what a float holds exactly, so that no sum of them overflows."""
+Number = FiniteFloat
+
+
+class _Run(TypedDict):
+    """A :class:`~dtsinn.core.tracker.RunStart`, as far as a search asks."""
+
+    key: str
+    tags: NotRequired[dict[str, str]]
+
+
+class _Event(TypedDict):
+    time_ms: NotRequired[Count]
+
+
+class _Sitting(_Event):
+    event: Literal["sitting"]
+    host: str
+    pid: int
+    plan: dict[str, Any]
+
+
+class _Begin(_Event):
+    event: Literal["begin"]
+    run: _Run
+    gpus: NotRequired[Annotated[Number, Field(ge=0)]]
+
+
+class _Warm(_Event):
+    event: Literal["warm"]
+    suggestion: Suggestion
+    step: Count
+    values: list[float]
+    finished: bool
+
+
+class _Point(_Event):
+    event: Literal["point"]
+    suggestion: Suggestion
+    source: str
+
+
+class _Suggest(_Event):
+    event: Literal["suggest"]
+    trial: str
+    number: Count
+    suggestion: Suggestion
+    seed: int
+    source: str
+    seconds: Number
+
+
+class _Refuse(_Event):
+    event: Literal["refuse"]
+    suggestion: Suggestion
+    reason: str
+    source: NotRequired[str]
+
+
+class _Report(_Event):
+    event: Literal["report"]
+    key: str
+    step: Count
+    metrics: dict[str, Number]
+
+
+class _Restart(_Event):
+    event: Literal["restart"]
+    trial: str
+    lost_seconds: Number
+
+
+class _Repeat(_Event):
+    event: Literal["repeat"]
+    trial: str
+
+
+class _Artifact(_Event):
+    event: Literal["artifact"]
+    key: str
+    path: str
+    folder: str
+
+
+class _End(_Event):
+    event: Literal["end"]
+    key: str
+    status: Literal["finished", "pruned", "failed", "killed"]
+    tags: dict[str, str]
+
+
+class _Tag(_Event):
+    event: Literal["tag"]
+    key: str
+    tags: dict[str, str]
+
+
+_KINDS = (
+    _Sitting
+    | _Begin
+    | _Warm
+    | _Point
+    | _Suggest
+    | _Refuse
+    | _Report
+    | _Restart
+    | _Repeat
+    | _Artifact
+    | _End
+    | _Tag
+)
+_EVENT: TypeAdapter[Any] = TypeAdapter(Annotated[_KINDS, Field(discriminator="event")])
+"""Compiled once: it takes milliseconds to make and microseconds to use."""
+
+
+def check_event(event: Mapping[str, Any]) -> None:
+    """Refuse what is no event of a search.
+
+    Raises:
+        InputError: Its kind is not known, or it lacks a field or has one of another type.
+    """
+    try:
+        _EVENT.validate_python(event, strict=True)
+    except ValidationError as error:
+        raise _refusal(event, error) from None
+
+
+def _refusal(event: Mapping[str, Any], error: ValidationError) -> InputError:
+    problem = error.errors(include_url=False)[0]
+    kind, *key = map(str, problem["loc"]) or [""]
+    if problem["type"].startswith("union_tag"):
+        known = [tag.strip("'") for tag in problem["ctx"].get("expected_tags", "").split(", ")]
+        return InputError(
+            "no event of a search",
+            got=f"event {event.get('event')!r}"[:80],
+            wanted=f"one of {', '.join(known)}" if known != [""] else "an event and its kind",
+            hint="a newer dtsinn, which may have written it",
+        )
+    what = f"event {kind!r}: {'.'.join(key)}"
+    if problem["type"] == "missing":
+        return InputError(f"{what} is missing")
+    return InputError(f"{what}: {problem['msg']}", got=repr(problem["input"])[:80])
