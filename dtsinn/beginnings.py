@@ -19,7 +19,7 @@ from dtsinn.registry.trials import RecordedSearch, RecordedTrial, recorded_searc
 from dtsinn.registry.versions import get_version
 from dtsinn.search.history import read_history
 from dtsinn.search.ledger import LEDGER
-from dtsinn.search.plan import SearchPlan, plan_of
+from dtsinn.search.plan import SearchPlan, read_plan
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 """What a search can be called."""
@@ -89,7 +89,7 @@ def _earlier(name: str, workspace: Workspace) -> RecordedSearch | None:
     history = read_history(folder)
     if not history.run:
         return None
-    plan = plan_of(history.plan)
+    plan = read_plan(folder, history)
     return RecordedSearch(
         store_digest=history.run["tags"].get("store.digest", ""),
         objectives=",".join(map(str, plan.objectives)),

@@ -15,8 +15,12 @@ from dtsinn.core.errors import InputError
 
 Suggestion = dict[str, bool | int | float | str | None]
 Count = Annotated[int, Field(ge=0, le=2**53)]
-"""Of steps, trials and ms: what a float holds exactly, so that no sum of them overflows."""
+"""Of steps and trials: what a float holds exactly, so that no sum of them overflows."""
+Time = Annotated[int, Field(ge=0, lt=253_402_300_800_000)]
+"""ms since 1970 UTC, before the year 10000, which no date can be in."""
 Number = FiniteFloat
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+"""Of a trial, which is also that of its folder."""
 
 
 class _Run(TypedDict):
@@ -27,7 +31,7 @@ class _Run(TypedDict):
 
 
 class _Event(TypedDict):
-    time_ms: NotRequired[Count]
+    time_ms: NotRequired[Time]
 
 
 class _Sitting(_Event):
@@ -59,7 +63,7 @@ class _Point(_Event):
 
 class _Suggest(_Event):
     event: Literal["suggest"]
-    trial: str
+    trial: Name
     number: Count
     suggestion: Suggestion
     seed: int
@@ -83,13 +87,13 @@ class _Report(_Event):
 
 class _Restart(_Event):
     event: Literal["restart"]
-    trial: str
+    trial: Name
     lost_seconds: Number
 
 
 class _Repeat(_Event):
     event: Literal["repeat"]
-    trial: str
+    trial: Name
 
 
 class _Artifact(_Event):

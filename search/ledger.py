@@ -119,7 +119,9 @@ class Ledger:
                     raise InputError(what, got=f"no JSON object: {error}") from None
                 except InputError as error:
                     what = f"{self.path}, line {self._number(offset)}, {error.what}"
-                    raise InputError(what, got=error.got, wanted=error.wanted, hint=error.hint) from None
+                    raise InputError(
+                        what, got=error.got, wanted=error.wanted, hint=error.hint
+                    ) from None
                 offset += len(line)
         return events, offset
 

@@ -59,7 +59,7 @@ def check_out(out: Path) -> None:
     """Refuse a place that holds anything but an earlier evaluation.
 
     Raises:
-        InputError: A file, or a folder with other content.
+        InputError: A file, a folder with other content, or an evaluation of a newer dtsinn.
     """
     if not out.exists():
         return
@@ -189,9 +189,12 @@ def _summary_record(summary: Summary) -> dict[str, Any]:
 def _is_evaluation(folder: Path) -> bool:
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(record, dict) and record.get("format") == FORMAT
+    if not isinstance(record, dict) or record.get("format") != EVALUATION.name:
+        return False
+    EVALUATION.read(record, str(folder / RECORD))
+    return True
 
 
 def _put_in_place(partial: Path, out: Path) -> None:

@@ -176,7 +176,7 @@ def test_a_damaged_ledger_hides_no_other_search(dead, folder: Path, tmp_path: Pa
     told = {one["name"]: one for one in json.loads(result.stdout)}
     assert result.exit_code == 2
     assert told["damaged"]["state"] == "damaged"
-    assert "ledger.jsonl, at byte 0, is damaged" in told["damaged"]["reason"]
+    assert "ledger.jsonl, line 1, is damaged" in told["damaged"]["reason"]
     assert told["hand"]["state"] == "killed"
 
 
