@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dtsinn.core.config import flatten, parse_yaml, read_yaml, to_mapping
+from dtsinn.core.config import flatten, from_mapping, parse_yaml, read_yaml, to_mapping
 from dtsinn.core.errors import DtsinnError, InputError
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store
@@ -20,6 +20,7 @@ from dtsinn.registry.versions import get_version
 from dtsinn.search.history import read_history
 from dtsinn.search.ledger import LEDGER
 from dtsinn.search.plan import SearchPlan, read_plan
+from dtsinn.training.config import RunConfig, changed
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 """What a search can be called."""
@@ -150,9 +151,15 @@ def _of_search(
 
 
 def _is_same(trial: RecordedTrial, point: Mapping[str, Any], plan: SearchPlan) -> bool:
-    """Whether a trial had the very configuration that its point gives in this space."""
-    own = plan.space.settings(point)
-    return all(trial.settings.get(key) == value for key, value in own.items())
+    """Whether a trial had the very configuration that its point gives in this space.
+
+    A setting that there was not when the trial ran had its default.
+    """
+    try:
+        ran = from_mapping(RunConfig, changed({}, trial.settings), trial.name)
+    except InputError:  # it had a setting that there is no more
+        return False
+    return ran == plan.space.config(point)
 
 
 def _point_of_model(ref: str, plan: SearchPlan, workspace: Workspace) -> Mapping[str, Any]:

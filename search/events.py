@@ -148,16 +148,16 @@ def check_event(event: Mapping[str, Any]) -> None:
 
 def _refusal(event: Mapping[str, Any], error: ValidationError) -> InputError:
     problem = error.errors(include_url=False)[0]
-    kind, *key = map(str, problem["loc"]) or [""]
-    if problem["type"].startswith("union_tag"):
-        known = [tag.strip("'") for tag in problem["ctx"].get("expected_tags", "").split(", ")]
+    if not problem["loc"]:  # no kind, or none that is known
+        known = problem["ctx"].get("expected_tags", "").replace("'", "")
         return InputError(
             "no event of a search",
             got=f"event {event.get('event')!r}"[:80],
-            wanted=f"one of {', '.join(known)}" if known != [""] else "an event and its kind",
-            hint="a newer dtsinn, which may have written it",
+            wanted=f"one of {known}" if known else "a kind of event",
+            hint="the newer dtsinn that may have written it",
         )
-    what = f"event {kind!r}: {'.'.join(key)}"
+    kind, *key = problem["loc"]
+    what = f"event {kind!r}: {'.'.join(map(str, key))}"
     if problem["type"] == "missing":
         return InputError(f"{what} is missing")
     return InputError(f"{what}: {problem['msg']}", got=repr(problem["input"])[:80])

@@ -159,9 +159,7 @@ def package_digest(folder: Path) -> str:
     return separator_digest(_read_weights(folder), read_json(folder / INFO_NAME))
 
 
-def separator_digest(
-    weights: Mapping[str, Tensor], info: SeparatorInfo | Mapping[str, Any]
-) -> str:
+def separator_digest(weights: Mapping[str, Tensor], info: SeparatorInfo | Mapping[str, Any]) -> str:
     """The digest of :func:`package_digest`, from ``weights`` in memory.
 
     Args:
