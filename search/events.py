@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
+from pydantic import Field, FiniteFloat, InstanceOf, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from dtsinn.core.errors import InputError
 
+Text = InstanceOf[str]
+"""Also what UTF-8 cannot write: a reason may name a file, and its name hold any bytes."""
 Suggestion = dict[str, bool | int | float | str | None]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 """Of steps and trials: what a float holds exactly, so that no sum of them overflows."""
@@ -27,7 +29,7 @@ class _Run(TypedDict):
     """A :class:`~dtsinn.core.tracker.RunStart`, as far as a search asks."""
 
     key: str
-    tags: NotRequired[dict[str, str]]
+    tags: NotRequired[dict[str, Text]]
 
 
 class _Event(TypedDict):
@@ -36,7 +38,7 @@ class _Event(TypedDict):
 
 class _Sitting(_Event):
     event: Literal["sitting"]
-    host: str
+    host: Text
     pid: int
     plan: dict[str, Any]
 
@@ -58,7 +60,7 @@ class _Warm(_Event):
 class _Point(_Event):
     event: Literal["point"]
     suggestion: Suggestion
-    source: str
+    source: Text
 
 
 class _Suggest(_Event):
@@ -67,15 +69,15 @@ class _Suggest(_Event):
     number: Count
     suggestion: Suggestion
     seed: int
-    source: str
+    source: Text
     seconds: Number
 
 
 class _Refuse(_Event):
     event: Literal["refuse"]
     suggestion: Suggestion
-    reason: str
-    source: NotRequired[str]
+    reason: Text
+    source: NotRequired[Text]
 
 
 class _Report(_Event):
@@ -99,21 +101,21 @@ class _Repeat(_Event):
 class _Artifact(_Event):
     event: Literal["artifact"]
     key: str
-    path: str
-    folder: str
+    path: Text
+    folder: Text
 
 
 class _End(_Event):
     event: Literal["end"]
     key: str
     status: Literal["finished", "pruned", "failed", "killed"]
-    tags: dict[str, str]
+    tags: dict[str, Text]
 
 
 class _Tag(_Event):
     event: Literal["tag"]
     key: str
-    tags: dict[str, str]
+    tags: dict[str, Text]
 
 
 _KINDS = (

@@ -113,8 +113,8 @@ class Ledger:
                 if not line.endswith(b"\n") or len(events) == limit:
                     break
                 try:
-                    events.append(_event(from_json(line)))
-                except (ValueError, TypeError) as error:
+                    events.append(_event(line))
+                except (ValueError, TypeError, RecursionError) as error:
                     what = f"{self.path}, line {self._number(offset)}, is damaged"
                     raise InputError(what, got=f"no JSON object: {error}") from None
                 except InputError as error:
@@ -143,19 +143,24 @@ class Ledger:
             return file.read(1) == b"\n"
 
 
-def _event(line: Any) -> dict[str, Any]:
+def _event(line: bytes) -> dict[str, Any]:
     """What a line holds, as this version of dtsinn writes it, without the version.
 
     Raises:
         InputError: It is of a newer version.
+        ValueError: It is no JSON.
         TypeError: It is no JSON object.
     """
-    if not isinstance(line, dict):
-        raise TypeError(json.dumps(line)[:80])
-    version = line.pop("format_version", EVENT_LOG.oldest)
+    try:
+        event = from_json(line)
+    except ValueError:  # slower, but it knows what UTF-8 cannot write
+        event = json.loads(line)
+    if not isinstance(event, dict):
+        raise TypeError(json.dumps(event)[:80])
+    version = event.pop("format_version", EVENT_LOG.oldest)
     if version == EVENT_LOG.version:
-        return line
-    read = EVENT_LOG.read(line | {"format_version": version}, "of its event log")
+        return event
+    read = EVENT_LOG.read(event | {"format_version": version}, "of its event log")
     return {key: value for key, value in read.items() if key not in EVENT_LOG.mark}
 
 

@@ -180,7 +180,7 @@ def plan_of(data: Mapping[str, Any], where: str = "the plan of the search") -> S
         got: object = error
         if isinstance(error, ValidationError):
             problem = error.errors()[0]
-            got = f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+            got = f"{'.'.join(map(str, problem['loc']))!r}: {problem['msg']}"
         raise InputError(
             f"{where} cannot be read", got=got, hint="the dtsinn that began it"
         ) from None

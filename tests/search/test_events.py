@@ -130,7 +130,7 @@ DISORDERED = {
         line for place, line in enumerate(LINES) if place != first("suggest", "trial-001")
     ],
     "the sitting comes later": moved(first("sitting"), first("sitting") + 1),
-    "a trial ends twice": [*LINES, LINES[first("end", "done/trial-000")]],
+    "a trial begins after its end": [*LINES, LINES[first("suggest", "trial-000") + 1]],
 }
 
 
@@ -219,6 +219,12 @@ def test_each_line_says_its_version(tmp_path: Path) -> None:
     ledger.append(END)
     assert json.loads(ledger.path.read_text())["format_version"] == 1
     assert list(ledger) == [END], "whoever reads it need not know"
+
+
+def test_a_reason_may_hold_what_is_no_text(folder: Path) -> None:
+    end = END | {"key": "done", "tags": {"reason": "no file \udcff"}}
+    Ledger(folder / LEDGER).append(end)
+    assert read_history(folder).reason == "no file \udcff"
 
 
 def test_an_event_may_say_more_than_is_asked() -> None:
