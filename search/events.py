@@ -154,8 +154,8 @@ def _refusal(event: Mapping[str, Any], error: ValidationError) -> InputError:
         known = problem["ctx"].get("expected_tags", "").replace("'", "")
         return InputError(
             "no event of a search",
-            got=f"event {event.get('event')!r}"[:80],
-            wanted=f"one of {known}" if known else "a kind of event",
+            got=f"event {event['event']!r}"[:80] if "event" in event else repr(event)[:80],
+            wanted=f"one of {known}" if known else "a key 'event' and its kind",
             hint="the newer dtsinn that may have written it",
         )
     kind, *key = problem["loc"]
