@@ -341,7 +341,7 @@ def _take_of_trial(trial: TrialRecord, event: Mapping[str, Any], now: int) -> No
     if not trial.is_open and event["event"] != "end":
         got = f"{event['event']} of {trial.name}, which is {trial.state}"
         raise InputError("out of order", got=got)
-    if event["event"] == "report" and event["step"] <= trial.step:
+    if event["event"] == "report" and event["step"] < trial.step:
         got = f"step {event['step']} of {trial.name} after step {trial.step}"
         raise InputError("out of order", got=got)
     if event["event"] == "begin":

@@ -143,6 +143,10 @@ class SearchPlan:
         }
 
 
+_NEEDED = {"name", "store", "space", "objectives"}
+"""What every plan says; for anything else there is a default."""
+
+
 class _Space(TypedDict):
     """A space in a plan's plain data."""
 
@@ -150,16 +154,12 @@ class _Space(TypedDict):
     file: dict[str, Any]
 
 
-_NEEDED = {"name", "store", "space", "objectives"}
-_HINTS = get_type_hints(SearchPlan) | {"space": _Space, "objectives": str}
-_Stored: type[BaseModel] = create_model(
-    "_Stored",
-    __config__=STRICT,
-    **{
-        one.name: (_HINTS[one.name], ... if one.name in _NEEDED else one.default)
-        for one in fields(SearchPlan)
-    },
-)
+_TYPES = get_type_hints(SearchPlan) | {"space": _Space, "objectives": str}
+_FIELDS: Any = {
+    one.name: (_TYPES[one.name], ... if one.name in _NEEDED else one.default)
+    for one in fields(SearchPlan)
+}
+_Stored: type[BaseModel] = create_model("_Stored", __config__=STRICT, **_FIELDS)
 """A plan as plain data, by the types of :class:`SearchPlan`; what is not there is the default."""
 
 
