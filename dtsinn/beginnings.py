@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dtsinn.core.config import flatten, read_yaml, to_mapping
+from dtsinn.core.config import flatten, from_mapping, read_yaml, to_mapping
 from dtsinn.core.errors import DtsinnError, InputError
 from dtsinn.core.workspace import Workspace
 from dtsinn.core.yaml_text import parse_yaml
@@ -20,7 +20,8 @@ from dtsinn.registry.trials import RecordedSearch, RecordedTrial, recorded_searc
 from dtsinn.registry.versions import get_version
 from dtsinn.search.history import read_history
 from dtsinn.search.ledger import LEDGER
-from dtsinn.search.plan import SearchPlan, plan_of
+from dtsinn.search.plan import SearchPlan, read_plan
+from dtsinn.training.config import RunConfig, changed
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 """What a search can be called."""
@@ -90,7 +91,7 @@ def _earlier(name: str, workspace: Workspace) -> RecordedSearch | None:
     history = read_history(folder)
     if not history.run:
         return None
-    plan = plan_of(history.plan)
+    plan = read_plan(folder, history)
     return RecordedSearch(
         store_digest=history.run["tags"].get("store.digest", ""),
         objectives=",".join(map(str, plan.objectives)),
@@ -151,9 +152,15 @@ def _of_search(
 
 
 def _is_same(trial: RecordedTrial, point: Mapping[str, Any], plan: SearchPlan) -> bool:
-    """Whether a trial had the very configuration that its point gives in this space."""
-    own = plan.space.settings(point)
-    return all(trial.settings.get(key) == value for key, value in own.items())
+    """Whether a trial had the very configuration that its point gives in this space.
+
+    A setting that there was not when the trial ran had its default.
+    """
+    try:
+        ran = from_mapping(RunConfig, changed({}, trial.settings), trial.name)
+    except InputError:  # it had a setting that there is no more
+        return False
+    return ran == plan.space.config(point)
 
 
 def _point_of_model(ref: str, plan: SearchPlan, workspace: Workspace) -> Mapping[str, Any]:

@@ -10,12 +10,15 @@ from typing import Any
 from dtsinn.core.errors import InputError
 from dtsinn.core.tracker import Point
 from dtsinn.core.workspace import Workspace
+from dtsinn.search.events import check_event
 from dtsinn.search.ledger import LEDGER, Ledger
 
 DIED = "its driver died"
 """Why something ended that nobody ended."""
 SPOILED = "spoiled"
 """Tag of the end of a trial that its own configuration ended, beside those that were stopped."""
+BEFORE = ("warm", "point")
+"""What is written before the first driver sits down."""
 ENDED = ("finished", "pruned", "failed")
 """States after which nothing follows; a trial that was ``killed`` goes on when it is resumed."""
 
@@ -149,12 +152,36 @@ class History:
         return sum(trial.step for trial in self.trials.values())
 
     def take(self, event: Mapping[str, Any]) -> None:
-        """Know of one more event."""
+        """Know of one more event.
+
+        Raises:
+            InputError: It is none, of another search, or cannot follow what is known.
+        """
+        check_event(event)
         _take(self, event)
 
     def trial_of(self, key: str) -> TrialRecord | None:
-        """The trial with this key of a run; None for the search's own."""
-        return None if key == self.name else self.trials[key.rpartition("/")[2]]
+        """The trial with this key of a run; None for the search's own.
+
+        Raises:
+            InputError: The key is of another search, or of a trial that nobody has suggested.
+        """
+        if key == self.name:
+            return None
+        search, _, trial = key.rpartition("/")
+        if search != self.name:
+            raise InputError("an event of another search", got=key, wanted=f"{self.name}/...")
+        return self.trial(trial)
+
+    def trial(self, name: str) -> TrialRecord:
+        """The trial with this name.
+
+        Raises:
+            InputError: Nobody has suggested it.
+        """
+        if name not in self.trials:
+            raise InputError("an event of a trial before it was suggested", got=name)
+        return self.trials[name]
 
     def states(self) -> dict[str, int]:
         """Number of trials by state."""
@@ -215,14 +242,23 @@ def is_begun(folder: Path) -> bool:
     Raises:
         InputError: Its ledger is damaged.
     """
-    return any(event["event"] == "sitting" for event in Ledger(folder / LEDGER, readonly=True))
+    return bool(history_of(folder.name, Ledger(folder / LEDGER, readonly=True)).sittings)
 
 
-def history_of(name: str, events: Iterable[Mapping[str, Any]]) -> History:
-    """The history that events tell."""
+def history_of(name: str, events: Ledger | Iterable[Mapping[str, Any]]) -> History:
+    """The history that events tell.
+
+    Raises:
+        InputError: One of them is none, of another search, or out of order; names file and line.
+    """
     history = History(name=name)
-    for event in events:
-        history.take(event)
+    for number, event in enumerate(events, 1):
+        try:
+            history.take(event)
+        except InputError as error:
+            log = events.path if isinstance(events, Ledger) else f"event log of {name}"
+            what = f"{log}, line {number}: {error.what}"
+            raise InputError(what, got=error.got, wanted=error.wanted, hint=error.hint) from None
     return history
 
 
@@ -242,11 +278,18 @@ def ends_of_died(history: History) -> list[dict[str, Any]]:
 
 def _take(history: History, event: Mapping[str, Any]) -> None:
     kind, now = event["event"], int(event.get("time_ms", 0))
+    if not history.sittings and kind not in {"sitting", *BEFORE}:
+        raise InputError("out of order", got=f"{kind} before any sitting")
+    if kind in {"tag", "artifact"}:
+        history.trial_of(event["key"])
     if kind == "tag":  # written between sittings, and no part of the search
         return
     if history.sittings and kind != "sitting":  # what lies between two sittings is a pause
         history.sittings[-1].last_ms = max(now, history.sittings[-1].last_ms)
     if kind == "sitting":
+        of = event["plan"].get("name", history.name)
+        if of != history.name:
+            raise InputError("the plan of another search", got=of, wanted=history.name)
         history.sittings.append(
             Sitting(host=event["host"], pid=event["pid"], begun_ms=now, last_ms=now)
         )
@@ -258,6 +301,9 @@ def _take(history: History, event: Mapping[str, Any]) -> None:
     elif kind == "refuse":
         history.refused.append(dict(event))
     elif kind == "suggest":
+        if event["trial"] in history.trials or event["number"] != len(history.trials):
+            got = f"{event['trial']}, number {event['number']}, after {len(history.trials)} trials"
+            raise InputError("out of order", got=got)
         history.trials[event["trial"]] = TrialRecord(
             name=event["trial"],
             number=event["number"],
@@ -268,18 +314,18 @@ def _take(history: History, event: Mapping[str, Any]) -> None:
             suggest_seconds=event["seconds"],
         )
     elif kind == "restart":
-        trial = history.trials[event["trial"]]
+        trial = history.trial(event["trial"])
         trial.restarts += 1
         trial.lost_seconds += event["lost_seconds"]
         trial.kept_ms = now
     elif kind == "repeat":
-        history.trials[event["trial"]].repeats += 1
+        history.trial(event["trial"]).repeats += 1
     elif kind in {"begin", "report", "end"}:
-        of = history.trial_of(event["run"]["key"] if kind == "begin" else event["key"])
-        if of is None:
+        trial_or_none = history.trial_of(event["run"]["key"] if kind == "begin" else event["key"])
+        if trial_or_none is None:
             _take_of_search(history, event)
         else:
-            _take_of_trial(of, event, now)
+            _take_of_trial(trial_or_none, event, now)
 
 
 def _take_of_search(history: History, event: Mapping[str, Any]) -> None:
@@ -292,6 +338,12 @@ def _take_of_search(history: History, event: Mapping[str, Any]) -> None:
 
 
 def _take_of_trial(trial: TrialRecord, event: Mapping[str, Any], now: int) -> None:
+    if not trial.is_open and event["event"] != "end":
+        got = f"{event['event']} of {trial.name}, which is {trial.state}"
+        raise InputError("out of order", got=got)
+    if event["event"] == "report" and event["step"] < trial.step:
+        got = f"step {event['step']} of {trial.name} after step {trial.step}"
+        raise InputError("out of order", got=got)
     if event["event"] == "begin":
         trial.took(trial.points[-1].time_ms if trial.points else now)
         trial.state, trial.reason = "running", ""

@@ -1,6 +1,7 @@
 """The ledger: every event of a search, appended to one file before anything else hears of it.
 
-Each line is one JSON object with ``event`` and ``time_ms``:
+Each line is one JSON object with ``event``, ``time_ms`` and the ``format_version`` of the line
+(:mod:`dtsinn.core.formats`; the first version names none). :mod:`~.events` has the types:
 
 =========== ==================================================================================
 ``sitting`` a driver began: ``host``, ``pid``, and the whole ``plan`` that it follows
@@ -30,7 +31,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json
+
 from dtsinn.core.errors import InputError
+from dtsinn.core.formats import EVENT_LOG
 
 LEDGER = "ledger.jsonl"
 """Its name in a search's folder."""
@@ -46,11 +50,16 @@ class Ledger:
     Args:
         path: Of the file.
         readonly: Only to read; a torn last line is passed over.
+
+    Raises:
+        InputError: A folder or a pipe is in its place.
     """
 
     def __init__(self, path: Path, *, readonly: bool = False) -> None:
         self.path = path
         self._unsynced = False
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path} is no event log", wanted="a plain file")
         if not readonly:
             path.parent.mkdir(parents=True, exist_ok=True)
             _cut_torn_line(path)
@@ -61,7 +70,8 @@ class Ledger:
         Raises:
             OSError: The disk is full, or fails; nothing of the event is left.
         """
-        line = (json.dumps(event, sort_keys=True, allow_nan=False) + "\n").encode()
+        said = event | {"format_version": EVENT_LOG.version}
+        line = (json.dumps(said, sort_keys=True, allow_nan=False) + "\n").encode()
         # Without a buffer, which would write what it still holds when the file is closed.
         with self.path.open("ab", buffering=0) as file:
             before = file.seek(0, os.SEEK_END)
@@ -89,8 +99,10 @@ class Ledger:
     def read(self, offset: int = 0, limit: int | None = None) -> tuple[list[dict[str, Any]], int]:
         """Events from a byte ``offset`` on, at most ``limit``, and where the next one begins.
 
+        Each is as this version of dtsinn writes it, whichever version wrote its line.
+
         Raises:
-            InputError: A line is no JSON.
+            InputError: A line is no JSON object, or of a newer version.
         """
         events: list[dict[str, Any]] = []
         if not self.path.exists():
@@ -101,10 +113,14 @@ class Ledger:
                 if not line.endswith(b"\n") or len(events) == limit:
                     break
                 try:
-                    events.append(json.loads(line))
-                except ValueError as error:
+                    events.append(_event(line))
+                except (ValueError, TypeError, RecursionError) as error:
+                    what = f"{self.path}, line {self._number(offset)}, is damaged"
+                    raise InputError(what, got=f"no JSON object: {error}") from None
+                except InputError as error:
+                    what = f"{self.path}, line {self._number(offset)}, {error.what}"
                     raise InputError(
-                        f"{self.path}, at byte {offset}, is damaged", got=error
+                        what, got=error.got, wanted=error.wanted, hint=error.hint
                     ) from None
                 offset += len(line)
         return events, offset
@@ -112,6 +128,40 @@ class Ledger:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """All events, in order; see :meth:`read`."""
         return iter(self.read()[0])
+
+    def _number(self, offset: int) -> int:
+        """Of the line that begins at a byte ``offset``, from 1 on."""
+        with self.path.open("rb") as file:
+            return file.read(offset).count(b"\n") + 1
+
+    def begins_line(self, offset: int) -> bool:
+        """Whether a line ends before this byte, so that reading can go on there."""
+        if offset <= 0 or not self.path.exists():
+            return offset == 0
+        with self.path.open("rb") as file:
+            file.seek(offset - 1)
+            return file.read(1) == b"\n"
+
+
+def _event(line: bytes) -> dict[str, Any]:
+    """What a line holds, as this version of dtsinn writes it, without the version.
+
+    Raises:
+        InputError: It is of a newer version.
+        ValueError: It is no JSON.
+        TypeError: It is no JSON object.
+    """
+    try:
+        event = from_json(line)
+    except ValueError:  # slower, but it knows what UTF-8 cannot write
+        event = json.loads(line)
+    if not isinstance(event, dict):
+        raise TypeError(json.dumps(event)[:80])
+    version = event.pop("format_version", EVENT_LOG.oldest)
+    if version == EVENT_LOG.version:
+        return event
+    read = EVENT_LOG.read(event | {"format_version": version}, "of its event log")
+    return {key: value for key, value in read.items() if key not in EVENT_LOG.mark}
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -28,10 +28,8 @@ def driving(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise _driven(folder) from None
+    if not _acquire(lock):
+        raise _driven(folder)
     try:
         told = {"host": socket.gethostname(), "pid": os.getpid()}
         (folder / HOLDER).write_text(json.dumps(told), encoding="utf-8")
@@ -56,12 +54,26 @@ def is_driven(folder: Path) -> bool:
     if not (folder / LOCK).exists():
         return False
     lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
+    if not _acquire(lock):
         return True
     lock.release()
     return False
+
+
+def _acquire(lock: FileLock) -> bool:
+    """Take a lock that is free; returns whether it was.
+
+    Raises:
+        InputError: It is no plain file, or cannot be written.
+    """
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    except (OSError, NotImplementedError) as error:
+        got = getattr(error, "strerror", None) or error
+        raise InputError(f"{lock.lock_file} cannot be locked", got=got) from None
+    return True
 
 
 def holder(folder: Path) -> str:
@@ -69,7 +81,7 @@ def holder(folder: Path) -> str:
     try:
         told = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
         return f"process {int(told['pid'])} on {told['host']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return "another process"
 
 

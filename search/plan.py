@@ -7,11 +7,19 @@ import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel, ValidationError, create_model
+from typing_extensions import TypedDict
 
 from dtsinn.core.checks import same_word
+from dtsinn.core.config import STRICT
 from dtsinn.core.errors import InputError
+from dtsinn.core.formats import SEARCH_PLAN
 from dtsinn.core.workspace import Workspace
+from dtsinn.search.history import History
+from dtsinn.search.ledger import LEDGER
 from dtsinn.search.objective import PSNR, Objective, read_objectives
 from dtsinn.search.samplers import SAMPLERS, check_sampler
 from dtsinn.search.space import SearchSpace
@@ -36,6 +44,8 @@ CHANGEABLE = {
     "gate",
 }
 """What a resumed search may be given anew; the rest decides what is searched, and stays."""
+NO_SETTING = {"space", "name", "store", "cluster", "gate", *SEARCH_PLAN.mark}
+"""Of a plan's plain data what says nothing of how it searches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,40 +136,77 @@ class SearchPlan:
     def as_data(self) -> dict[str, Any]:
         """The plan as plain data; :func:`plan_of` reads it."""
         own = {field.name: getattr(self, field.name) for field in fields(self)}
-        return own | {
-            "space": {"name": self.space.name, "file": self.space.file},
-            "objectives": ",".join(map(str, self.objectives)),
-        }
+        return (
+            own
+            | SEARCH_PLAN.mark
+            | {
+                "space": {"name": self.space.name, "file": self.space.file},
+                "objectives": ",".join(map(str, self.objectives)),
+            }
+        )
 
     def settings(self) -> dict[str, Any]:
         """What it says beside name, store and space, flat; for people to read."""
         return {
             key: value
             for key, value in self.as_data().items()
-            if key not in {"space", "name", "store", "cluster", "gate"} and value is not None
+            if key not in NO_SETTING and value is not None
         }
 
 
-def plan_of(data: Mapping[str, Any]) -> SearchPlan:
-    """The plan that :meth:`SearchPlan.as_data` wrote.
+_NEEDED = {"name", "store", "space", "objectives"}
+"""What every plan says; for anything else there is a default."""
+
+
+class _Space(TypedDict):
+    """A space in a plan's plain data."""
+
+    name: str
+    file: dict[str, Any]
+
+
+_TYPES = get_type_hints(SearchPlan) | {"space": _Space, "objectives": str}
+_FIELDS: Any = {
+    one.name: (_TYPES[one.name], ... if one.name in _NEEDED else one.default)
+    for one in fields(SearchPlan)
+}
+_Stored: type[BaseModel] = create_model("_Stored", __config__=STRICT, **_FIELDS)
+"""A plan as plain data, by the types of :class:`SearchPlan`; what is not there is the default."""
+
+
+def plan_of(data: Mapping[str, Any], where: str = "the plan of the search") -> SearchPlan:
+    """The plan that :meth:`SearchPlan.as_data` wrote; ``where`` names it in errors.
 
     Raises:
-        InputError: It is not one, as of another version of dtsinn.
+        InputError: It is not one, or of a newer version.
     """
+    plain = SEARCH_PLAN.read(data, where)
     try:
-        # Version 0.1.0 took limits that nothing reaches.
-        given = {
-            key: value
-            for key, value in data.items()
-            if key not in {"target", *LIMITS} or value is None or math.isfinite(value)
-        }
+        own = {key: value for key, value in plain.items() if key not in SEARCH_PLAN.mark}
+        given = dict(_Stored.model_validate(own, strict=True))
         space = space_of(given["space"]["name"], given["space"]["file"])
         objectives = read_objectives(given["objectives"])
         return SearchPlan(**(given | {"space": space, "objectives": objectives}))
-    except (KeyError, TypeError) as error:
+    except (ValidationError, KeyError) as error:
+        got: object = error
+        if isinstance(error, ValidationError):
+            problem = error.errors()[0]
+            got = f"{'.'.join(map(str, problem['loc']))!r}: {problem['msg']}"
         raise InputError(
-            "the plan of the search cannot be read", got=error, hint="the dtsinn that began it"
+            f"{where} cannot be read", got=got, hint="the dtsinn that began it"
         ) from None
+    except InputError as error:  # from its space, which knows no file
+        what = f"{where}: {error.what}"
+        raise InputError(what, got=error.got, wanted=error.wanted, hint=error.hint) from None
+
+
+def read_plan(folder: Path, history: History) -> SearchPlan:
+    """The plan of the search in ``folder``, whose history is known.
+
+    Raises:
+        InputError: As :func:`plan_of`; the file is named.
+    """
+    return plan_of(history.plan, f"{folder / LEDGER}: the plan of the search")
 
 
 def resume_command(store: str, name: str, workspace: Workspace, trials: int | None = None) -> str:
@@ -193,5 +240,8 @@ def changed_plan(plan: SearchPlan, given: Mapping[str, Any]) -> SearchPlan:
 
 
 def _plain(value: Any) -> Any:
-    """What can be compared: of a space what its file says, wherever that was read."""
-    return json.dumps(value.file, sort_keys=True) if isinstance(value, SearchSpace) else value
+    """What can be compared: of a space what its file asks for, wherever that was read."""
+    if not isinstance(value, SearchSpace):
+        return value
+    asked = {key: part for key, part in value.file.items() if key != "description"}
+    return json.dumps(asked, sort_keys=True)

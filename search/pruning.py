@@ -22,7 +22,7 @@ from dtsinn.search.driver import now_ms
 from dtsinn.search.history import History, read_history
 from dtsinn.search.ledger import LEDGER, Ledger
 from dtsinn.search.lock import driving, holder, is_driven
-from dtsinn.search.plan import plan_of
+from dtsinn.search.plan import read_plan
 from dtsinn.search.spool import Spool
 from dtsinn.search.tuning import TRIALS
 
@@ -142,7 +142,7 @@ def _driven(folder: Path) -> SearchPruning:
 def _weighed(folder: Path, policy: Policy, in_use: Mapping[str, Sequence[str]]) -> SearchPruning:
     try:
         history = read_history(folder)
-        objectives, trials = plan_of(history.plan).objectives, folder / TRIALS
+        objectives, trials = read_plan(folder, history).objectives, folder / TRIALS
     except InputError as error:  # it never began, its ledger is damaged, or of another dtsinn
         return SearchPruning(search=folder.name, left_alone=str(error))
     found = SearchPruning(

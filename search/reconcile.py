@@ -7,11 +7,9 @@ for running although they ended are ended again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
@@ -24,7 +22,7 @@ from dtsinn.search.best import best_trial
 from dtsinn.search.history import DIED, History, ends_of_died, history_of, workspace_of
 from dtsinn.search.ledger import LEDGER, Ledger
 from dtsinn.search.lock import driving, holder, is_driven
-from dtsinn.search.plan import plan_of, resume_command
+from dtsinn.search.plan import read_plan, resume_command
 from dtsinn.search.spool import Spool, tell
 from dtsinn.search.study import STUDY, WARM, SearchStudy, told_state
 
@@ -114,7 +112,7 @@ def _mend_study(folder: Path) -> list[str]:
     history = history_of(folder.name, Ledger(folder / LEDGER, readonly=True))
     if not history.sittings:
         return []
-    plan = plan_of(history.plan)
+    plan = read_plan(folder, history)
     values = [objective.value for objective in plan.objectives]
     wanted = {}
     for trial in history.trials.values():
@@ -128,14 +126,14 @@ def _mend_study(folder: Path) -> list[str]:
 
 
 def _states(path: Path, name: str) -> dict[str, TrialState] | None:
-    """What Optuna's study says of each trial; None where it cannot be read."""
+    """What Optuna's study says of each trial; None of a torn or foreign file."""
     if not path.is_file():
         return None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         storage = JournalStorage(JournalFileBackend(str(path)))
         trials = optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)
-    except (KeyError, ValueError, AssertionError, json.JSONDecodeError):  # a torn or foreign file
+    except (KeyError, ValueError, TypeError, AttributeError, AssertionError, RecursionError):
         return None
     if any(trial.state is TrialState.RUNNING for trial in trials):  # also one without a name yet
         return None
@@ -149,13 +147,13 @@ def _states(path: Path, name: str) -> dict[str, TrialState] | None:
 def _told(folder: Path, driver: str, repaired: list[str]) -> Standing:
     ledger = Ledger(folder / LEDGER, readonly=True)
     history: History = history_of(folder.name, ledger)
-    plan: dict[str, Any] = history.plan
+    plan = read_plan(folder, history) if history.plan else None
     told = Standing(
         name=folder.name,
         state=history.state if history.sittings or driver else "not begun",
         trials=history.states(),
         ended=sum(not trial.is_open for trial in history.trials.values()),
-        planned=int(plan.get("trials", 0)),
+        planned=plan.trials if plan else 0,
         steps=history.steps,
         seconds=history.seconds,
         lost_seconds=sum(trial.lost_seconds for trial in history.trials.values()),
@@ -165,13 +163,13 @@ def _told(folder: Path, driver: str, repaired: list[str]) -> Standing:
         repaired=repaired,
     )
     if plan:
-        objectives = plan_of(plan).objectives
+        objectives = plan.objectives
         told.objective = str(objectives[0])
         best = best_trial(history, objectives)
         if best is not None:
             told.best_trial, told.best = best.name, objectives[0].value(best.metrics)
-    if not driver and history.state == "killed":
-        told.resume = resume_command(plan["store"], folder.name, workspace_of(folder))
+    if plan and not driver and history.state == "killed":
+        told.resume = resume_command(plan.store, folder.name, workspace_of(folder))
     return told
 
 

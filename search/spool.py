@@ -48,6 +48,8 @@ class Spool:
         self._tracker: Tracker | None = None
         self._memory = ledger.path.with_name(TOLD)
         self._place, self._offset = _remembered(self._memory)
+        if not ledger.begins_line(self._offset):  # another log, or a memory that is damaged
+            self._offset = 0
         self._wake, self._closing, self._given_up = threading.Event(), False, False
         self._thread = threading.Thread(target=self._work, name="dtsinn-spool", daemon=True)
 
@@ -183,5 +185,5 @@ def _remembered(memory: Path) -> tuple[str, int]:
     try:
         known = json.loads(memory.read_text(encoding="utf-8"))
         return str(known["place"]), int(known["offset"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return "", 0

@@ -23,7 +23,7 @@ from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from dtsinn.core.errors import RunError
+from dtsinn.core.errors import InputError, RunError
 from dtsinn.search.history import History, TrialRecord
 from dtsinn.search.journal import JournalFile
 from dtsinn.search.objective import Objective
@@ -195,8 +195,8 @@ class SearchStudy:
         reported = ended and step and len(values) == 1 and math.isfinite(values[0])
         # What is pruned has the value of its last report, as Optuna gives it when it is told.
         valued = state is TrialState.COMPLETE or (state is TrialState.PRUNED and reported)
-        self.study.add_trial(
-            _trial(
+        try:
+            trial = _trial(
                 self.space,
                 suggestion,
                 state=state,
@@ -208,7 +208,13 @@ class SearchStudy:
                 if attributes.get("name") == WARM
                 else self._place_in_grid(suggestion),
             )
-        )
+        except (ValueError, TypeError) as error:
+            what = f"the event log of {self.study.study_name}: {attributes.get('name', 'refused')}"
+            raise InputError(
+                f"{what} has a value that is none of the space's",
+                got=" ".join(str(error).split())[:120],
+            ) from None
+        self.study.add_trial(trial)
 
     def _place_in_grid(self, suggestion: Mapping[str, Any]) -> dict[str, Any]:
         """What the grid's sampler writes to the trials that it suggests, to know its points."""

@@ -125,9 +125,10 @@ def search(
     at = Workspace(workspace)
     if resume:
         from dtsinn.search.history import read_history
-        from dtsinn.search.plan import changed_plan, plan_of
+        from dtsinn.search.plan import changed_plan, read_plan
 
-        before = plan_of(read_history(at.searches / name_of(name, "search")).plan)
+        folder = at.searches / name_of(name, "search")
+        before = read_plan(folder, read_history(folder))
         changes = {key: value for key, value in given.items() if _is_given(ctx, _OPTIONS[key])}
         plan = changed_plan(before, changes | {"store": before.store, "name": before.name})
         plan = dataclasses.replace(plan, store=store)
@@ -194,7 +195,7 @@ def status(
     for folder in folders:
         try:
             told.append(standing(folder, lambda: connect(at)))
-        except InputError as error:  # the others are none the worse for it
+        except (InputError, OSError) as error:  # the others are none the worse for it
             if name:
                 raise
             told.append(Standing(name=folder.name, state="damaged", reason=str(error)))

@@ -22,7 +22,11 @@ from dtsinn.core.yaml_text import parse_yaml, read_yaml_text
 T = TypeVar("T")
 
 STRICT = ConfigDict(extra="forbid")
-"""Set as ``__pydantic_config__`` in every configuration dataclass: unknown keys are errors."""
+"""Set as ``__pydantic_config__`` in every configuration dataclass: unknown keys are errors.
+
+A file may be older than a field: what it does not say is the default. So the default of a new field
+means what was done before there was the field (:mod:`dtsinn.core.formats`).
+"""
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import zarr
 
 from dtsinn.core.errors import StoreError
+from dtsinn.core.formats import STORE
 from dtsinn.core.protocol import Protocol, protocol_of_frames
-from dtsinn.data.layout import COORDINATES, DTYPES, FORMAT, FORMAT_VERSION, IMAGES, KINETICS
+from dtsinn.data.layout import COORDINATES, DTYPES, IMAGES, KINETICS
 from dtsinn.data.storage import cause
 
 StrArray = npt.NDArray[np.object_]
@@ -53,26 +54,16 @@ class StoreHeader:
     generator_version: str
 
 
-def check_attributes(path: str, attributes: Mapping[str, Any]) -> None:
-    """Refuse what is no finished store of this format.
+def read_attributes(path: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Refuse what is no finished store; the attributes as this version would write them.
 
     Raises:
         StoreError: It is of another or a newer format, or not complete.
     """
-    if attributes.get("format") != FORMAT:
-        raise StoreError(
-            f"{path} is no dtsinn store", got=repr(attributes.get("format")), wanted=repr(FORMAT)
-        )
-    version = attributes.get("format_version")
-    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
-        raise StoreError(
-            f"{path} has another format version",
-            got=repr(version),
-            wanted=f"{FORMAT_VERSION} or older",
-            hint="a newer dtsinn",
-        )
+    current = STORE.read(attributes, path, StoreError)
     if attributes.get("complete") is not True:
         raise StoreError(f"{path} is not complete", hint="the command that wrote it, once more")
+    return current
 
 
 def read_header(

@@ -14,8 +14,6 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-FORMAT = "dtsinn-store"
-FORMAT_VERSION = 1
 SPLITS = ("train", "val", "gate", "test")
 """``val`` steers training and search, ``gate`` promotions, ``test`` no decision."""
 MISSING_LABEL = 255

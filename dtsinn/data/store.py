@@ -15,7 +15,7 @@ import numpy.typing as npt
 import zarr
 
 from dtsinn.core.errors import DtsinnError, RunError, StoreError
-from dtsinn.data.header import AGAIN, StrArray, check_attributes, coordinate, read_header
+from dtsinn.data.header import AGAIN, StrArray, coordinate, read_attributes, read_header
 from dtsinn.data.header import StoreHeader as StoreHeader
 from dtsinn.data.layout import IMAGES, MISSING_LABEL, SPLITS, is_url
 from dtsinn.data.storage import cause, is_outage, zarr_store
@@ -166,8 +166,7 @@ def open_store(path: str, *, need_truth: bool = False) -> Store:
     path = str(path)
     group = _open_group(path)
     try:
-        attributes = dict(group.attrs)
-        check_attributes(path, attributes)
+        attributes = read_attributes(path, dict(group.attrs))
         # One look at all: zarr's answer to a name that is not there holds its caller's variables.
         members = dict(group.members())
         store = Store(group, members, read_header(path, members, attributes))

@@ -20,12 +20,11 @@ import zarr
 
 from dtsinn.core.config import flatten
 from dtsinn.core.errors import StoreError
+from dtsinn.core.formats import STORE
 from dtsinn.data.blocks import BlockWriter
 from dtsinn.data.digest import content_digest
 from dtsinn.data.layout import (
     COORDINATES,
-    FORMAT,
-    FORMAT_VERSION,
     IMAGES,
     create_images,
     create_per_subject,
@@ -43,7 +42,7 @@ from dtsinn.data.storage import (
 )
 
 FloatArray = npt.NDArray[np.floating[Any]]
-MARK = {"format": FORMAT}
+MARK = {"format": STORE.name}
 """Attributes of a store whose layout is not whole yet."""
 
 
@@ -138,8 +137,7 @@ class StoreWriter:
     def _attributes(self) -> dict[str, Any]:
         plan = self.plan
         return {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
+            **STORE.mark,
             "tracers": list(plan.tracers),
             "protocol": plan.protocol.name,
             "voxel_size": list(plan.voxel_size),

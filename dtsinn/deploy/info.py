@@ -12,14 +12,13 @@ from typing import Any, Literal, TypeVar
 
 from dtsinn.core.config import STRICT, from_mapping, to_mapping
 from dtsinn.core.errors import InputError, PackageError
+from dtsinn.core.formats import SEPARATOR
 from dtsinn.core.protocol import protocol_of_frames
 from dtsinn.networks.config import ModelConfig
 
 T = TypeVar("T")
 
 INFO_NAME = "separator.json"
-FORMAT_VERSION = 4
-"""Raised with every change that an older reader, or this one of older files, would misread."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +59,8 @@ class SeparatorInfo:
 
     __pydantic_config__ = STRICT
 
-    format: Literal["dtsinn-separator"] = "dtsinn-separator"
-    format_version: Literal[4] = 4
+    format: str = SEPARATOR.name
+    format_version: int = SEPARATOR.version
     model: ModelConfig
     """What the network is made of."""
     tracers: tuple[str, str]
@@ -112,17 +111,7 @@ def read_info(folder: Path) -> SeparatorInfo:
         PackageError: It is missing, no JSON, of a newer format, or holds anything unknown.
     """
     path = folder / INFO_NAME
-    content = read_json(path)
-    version = content.get("format_version")
-    if isinstance(version, int) and version != FORMAT_VERSION:
-        age = "newer" if version > FORMAT_VERSION else "older"
-        raise PackageError(
-            f"{path} was written by a{'n' if age == 'older' else ''} {age} dtsinn",
-            got=f"format_version {version}",
-            wanted=f"{FORMAT_VERSION}",
-            hint=f"the {age} dtsinn",
-        )
-    return strictly(SeparatorInfo, content, path)
+    return strictly(SeparatorInfo, SEPARATOR.read(read_json(path), str(path), PackageError), path)
 
 
 def read_json(path: Path) -> Mapping[str, Any]:

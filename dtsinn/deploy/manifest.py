@@ -8,10 +8,10 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from dtsinn.core.config import STRICT, to_mapping
 from dtsinn.core.errors import InputError, PackageError
+from dtsinn.core.formats import MANIFEST
 from dtsinn.deploy.info import INFO_NAME, read_json, strictly
 
 MANIFEST_NAME = "manifest.json"
@@ -52,8 +52,8 @@ class Manifest:
 
     __pydantic_config__ = STRICT
 
-    format: Literal["dtsinn-manifest"] = "dtsinn-manifest"
-    format_version: Literal[1] = 1
+    format: str = MANIFEST.name
+    format_version: int = MANIFEST.version
     files: tuple[ManifestFile, ...]
     """Every file but the manifest itself, by name."""
 
@@ -93,7 +93,8 @@ def verify_files(folder: Path) -> Manifest:
     for name in present:
         if not stat.S_ISREG((folder / name).lstat().st_mode):
             raise PackageError(f"{folder / name}", got="a link or folder", wanted="a plain file")
-    manifest = strictly(Manifest, read_json(folder / MANIFEST_NAME), folder / MANIFEST_NAME)
+    path = folder / MANIFEST_NAME
+    manifest = strictly(Manifest, MANIFEST.read(read_json(path), str(path), PackageError), path)
     listed = {file.path for file in manifest.files}
     for name in present:
         if name not in {*listed, MANIFEST_NAME}:

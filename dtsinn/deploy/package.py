@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -21,7 +22,15 @@ from dtsinn.core.config import to_mapping
 from dtsinn.core.errors import PackageError
 from dtsinn.deploy.card import card_text
 from dtsinn.deploy.folders import fresh_folder
-from dtsinn.deploy.info import INFO_NAME, Lineage, SeparatorInfo, info_text, portable, read_info
+from dtsinn.deploy.info import (
+    INFO_NAME,
+    Lineage,
+    SeparatorInfo,
+    info_text,
+    portable,
+    read_info,
+    read_json,
+)
 from dtsinn.deploy.manifest import (
     CARD_NAME,
     INVERSE_NAME,
@@ -146,19 +155,27 @@ def package_digest(folder: Path) -> str:
         PackageError: The package does not verify.
     """
     verify_package(folder)
-    return separator_digest(_read_weights(folder), read_info(folder))
+    read_info(folder)
+    return separator_digest(_read_weights(folder), read_json(folder / INFO_NAME))
 
 
-def separator_digest(weights: Mapping[str, Tensor], info: SeparatorInfo) -> str:
-    """The digest of :func:`package_digest`, from ``weights`` and ``info`` in memory."""
+def separator_digest(weights: Mapping[str, Tensor], info: SeparatorInfo | Mapping[str, Any]) -> str:
+    """The digest of :func:`package_digest`, from ``weights`` in memory.
+
+    Args:
+        weights: By name.
+        info: Of a package what its ``separator.json`` holds, as it stands there: written by
+            today's classes it would also hold settings that there were not when it was made. Of a
+            separator that is in no package yet, what will be written.
+    """
     digest = hashlib.sha256()
     for name in sorted(weights):
         tensor = weights[name].detach().cpu().contiguous()
         head = [name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]
         digest.update(json.dumps(head).encode())
         digest.update(tensor.numpy().tobytes())
-    plain = to_mapping(info)
-    made = {key: plain[key] for key in DIGEST_KEYS}
+    plain = to_mapping(info) if isinstance(info, SeparatorInfo) else info
+    made = {key: plain[key] for key in DIGEST_KEYS if key in plain}
     digest.update(json.dumps(made, sort_keys=True, separators=(",", ":")).encode())
     return digest.hexdigest()
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dtsinn.core.errors import InputError, StoreError
+from dtsinn.deploy.info import INFO_NAME, read_json
 from dtsinn.deploy.onnx_graphs import InferenceGraph, InverseGraph
 from dtsinn.deploy.package import SeparatorInfo, features_of, load_network, separator_digest
 from dtsinn.networks.conditioning import protocol_features
@@ -42,9 +43,9 @@ class Separator:
         digest: Digest of its weights and configuration.
     """
 
-    def __init__(self, network: SeparatorNetwork, info: SeparatorInfo) -> None:
+    def __init__(self, network: SeparatorNetwork, info: SeparatorInfo, digest: str = "") -> None:
         self.info = info
-        self.digest = separator_digest(network.state_dict(), info)
+        self.digest = digest or separator_digest(network.state_dict(), info)
         frozen = network.frozen().to("cpu", torch.float32)
         self.network: SeparatorNetwork = frozen.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network.tell_protocol(features_of(info))
@@ -58,7 +59,8 @@ class Separator:
             PackageError: The package is damaged, incomplete or not what it says.
         """
         network, info = load_network(folder)
-        return cls(network, info)
+        stored = read_json(folder / INFO_NAME)
+        return cls(network, info, separator_digest(network.state_dict(), stored))
 
     def for_protocol(self, header: StoreHeader) -> Separator:
         """This separator for the scans of a store.

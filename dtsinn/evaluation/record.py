@@ -16,13 +16,12 @@ from typing import Any
 
 from dtsinn.core.config import to_mapping
 from dtsinn.core.errors import InputError
+from dtsinn.core.formats import EVALUATION
 from dtsinn.evaluation.gallery import Picture
 from dtsinn.evaluation.metrics import Interval
 from dtsinn.evaluation.report import DEFINITIONS, render
 from dtsinn.evaluation.results import CellResult, Evaluation, ModelScores, Summary
 
-FORMAT = "dtsinn-evaluation"
-FORMAT_VERSION = 1
 RECORD = "evaluation.json"
 UNITS = {
     "psnr": "dB",
@@ -60,7 +59,7 @@ def check_out(out: Path) -> None:
     """Refuse a place that holds anything but an earlier evaluation.
 
     Raises:
-        InputError: A file, or a folder with other content.
+        InputError: A file, a folder with other content, or an evaluation of a newer dtsinn.
     """
     if not out.exists():
         return
@@ -95,8 +94,7 @@ def write_evaluation(evaluation: Evaluation, pictures: Sequence[Picture], out: P
 def as_record(evaluation: Evaluation) -> dict[str, Any]:
     """The content of ``evaluation.json``: plain data, finite numbers."""
     return {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        **EVALUATION.mark,
         "code_version": evaluation.code_version,
         "suite": evaluation.suite,
         "description": evaluation.description,
@@ -191,9 +189,12 @@ def _summary_record(summary: Summary) -> dict[str, Any]:
 def _is_evaluation(folder: Path) -> bool:
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(record, dict) and record.get("format") == FORMAT
+    if not isinstance(record, dict) or record.get("format") != EVALUATION.name:
+        return False
+    EVALUATION.read(record, str(folder / RECORD))
+    return True
 
 
 def _put_in_place(partial: Path, out: Path) -> None:

@@ -9,15 +9,15 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dtsinn.core.config import STRICT, flatten, from_mapping, to_mapping
+from dtsinn.core.config import STRICT, from_mapping, to_mapping
 from dtsinn.core.errors import InputError
+from dtsinn.core.formats import CHECKPOINT
 from dtsinn.networks.build import build_network
 from dtsinn.networks.invertible import InvertibleSeparator
 from dtsinn.networks.separator import SeparatorNetwork
@@ -63,6 +63,19 @@ class Progress:
     """Digest of the separator whose weights it started from, if any."""
     init_tracers: str = ""
     """That separator's pair, with a comma."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stored:
+    """The content of ``state.json``."""
+
+    __pydantic_config__ = STRICT
+
+    format: str
+    format_version: int
+    progress: Progress
+    config: RunConfig
+    frames: int
 
 
 class TrainingState:
@@ -161,7 +174,7 @@ class TrainingState:
         save_file(_optimizer_tensors(self.optimizer), folder / _OPTIMIZER)
         if self.average is not None:
             save_file(_copy(self.average), folder / _AVERAGE)
-        state = {
+        state = CHECKPOINT.mark | {
             "progress": dataclasses.asdict(self.progress),
             "config": to_mapping(self.config),
             "frames": self.network.frames,
@@ -175,9 +188,8 @@ class TrainingState:
         Raises:
             InputError: A file of the checkpoint is missing or damaged.
         """
-        plain = _read_plain(checkpoint)
-        config = from_mapping(RunConfig, plain["config"], f"{checkpoint}/state.json")
-        state = cls(config, plain["frames"], device)
+        stored = _read_stored(checkpoint)
+        state = cls(stored.config, stored.frames, device)
         state.restore(checkpoint)
         return state
 
@@ -187,7 +199,7 @@ class TrainingState:
         Raises:
             InputError: A file of the checkpoint is missing or damaged.
         """
-        plain = _read_plain(checkpoint)
+        progress = _read_stored(checkpoint).progress
         self.best = _read_tensors(checkpoint / _BEST)
         try:
             self.network.load_state_dict(_read_tensors(checkpoint / _NETWORK))
@@ -200,7 +212,7 @@ class TrainingState:
                 got=" ".join(str(error).split())[:120],
                 hint="a new run; an older dtsinn may have written it",
             ) from None
-        self.progress = from_mapping(Progress, plain["progress"], f"{checkpoint}/state.json")
+        self.progress = progress
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -209,20 +221,15 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def _read_plain(checkpoint: Path) -> dict[str, Any]:
+def _read_stored(checkpoint: Path) -> _Stored:
+    path = checkpoint / "state.json"
     try:
-        content = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
-        plain = {key: content[key] for key in ("progress", "config", "frames")}
-        config = from_mapping(RunConfig, plain["config"], f"{checkpoint}/state.json")
-        missing = flatten(to_mapping(config)).keys() - flatten(plain["config"]).keys()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"checkpoint {checkpoint} cannot be read", got=str(error)) from None
-    if missing:  # a default in its place would make another run of it
-        raise InputError(
-            f"checkpoint {checkpoint} does not say {', '.join(sorted(missing))}",
-            hint="a new run; an older dtsinn wrote it",
-        )
-    return plain
+    if not isinstance(content, dict):
+        raise InputError(f"checkpoint {checkpoint} cannot be read", got=type(content).__name__)
+    return from_mapping(_Stored, CHECKPOINT.read(content, str(path)), str(path))
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

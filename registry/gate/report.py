@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from dtsinn.core.formats import GATE_REPORT
 from dtsinn.evaluation.metrics import Interval
 
 FLOOR = "halved mixture"
@@ -111,8 +112,7 @@ class GateReport:
     def to_json(self) -> dict[str, Any]:
         """Plain data with no NaN: what ``--json`` prints and the run keeps."""
         return {
-            "format": "dtsinn-gate-report",
-            "format_version": 2,
+            **GATE_REPORT.mark,
             "verdict": self.verdict,
             "dry_run": self.dry_run,
             "candidate": self.candidate,

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from dtsinn.core.errors import InputError
+from dtsinn.core.formats import SEARCH_REPORT
 from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.version import code_version
 from dtsinn.evaluation import html
@@ -26,7 +27,7 @@ from dtsinn.search.explain.record import as_record, trials_table
 from dtsinn.search.explain.words import Conclusion, conclude
 from dtsinn.search.history import History, read_history
 from dtsinn.search.objective import Objective
-from dtsinn.search.plan import plan_of
+from dtsinn.search.plan import read_plan
 from dtsinn.search.space import SearchSpace, describe
 
 PAGE, TABLE, RECORD = "report.html", "trials.csv", "report.json"
@@ -68,7 +69,7 @@ def explain_search(folder: Path, progress: Progress = no_progress) -> Explanatio
         InputError: There is no search, or its ledger is damaged.
     """
     history = read_history(folder)
-    plan = plan_of(history.plan)
+    plan = read_plan(folder, history)
     return explain(history, plan.space, plan.objectives, progress)
 
 
@@ -86,7 +87,7 @@ def check_out(out: Path) -> None:
     """Refuse a place that holds anything but an earlier report.
 
     Raises:
-        InputError: A file, or a folder with other content.
+        InputError: A file, a folder with other content, or a report of a newer dtsinn.
     """
     if not out.exists():
         return
@@ -98,6 +99,12 @@ def check_out(out: Path) -> None:
             wanted="a new or empty folder, or an earlier report",
             hint="another --out",
         )
+    if found:
+        record: Any = None
+        with suppress(OSError, ValueError, RecursionError):
+            record = json.loads((out / RECORD).read_text(encoding="utf-8"))
+        if isinstance(record, dict):
+            SEARCH_REPORT.read(record, str(out / RECORD))
 
 
 def write_explanation(

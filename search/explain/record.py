@@ -7,6 +7,7 @@ import io
 import math
 from typing import Any
 
+from dtsinn.core.formats import SEARCH_REPORT
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importances
 from dtsinn.search.explain.naming import metric_key
@@ -17,7 +18,7 @@ from dtsinn.search.history import TrialRecord
 def as_record(facts: Facts, found: Importances, said: Conclusion) -> dict[str, Any]:
     """Everything that a report says: plain data, finite numbers, None where nothing is known."""
     history, budget = facts.history, facts.budget
-    return {
+    return SEARCH_REPORT.mark | {
         "name": history.name,
         "state": history.state,
         "reason": history.reason,

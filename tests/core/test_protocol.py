@@ -141,7 +141,8 @@ def test_a_wrong_file_is_refused(change: dict[str, object], said: str, tmp_path:
 
 def test_a_frame_that_starts_at_the_injection_starts_after_it(tmp_path) -> None:
     path = tmp_path / "mine.yaml"
-    text = "{name: mine, description: d, source: s, injections: [0, 1], frames: [[012, 0.1]]}"
+    text = "{name: mine, description: d, source: s, injections: [0, 1], frames: [[012, 0.1]],"
+    text += " unusual_times: yes}"
     path.write_text(text)
     protocol = load_protocol(str(path))
     assert protocol.frame_start[10] < 1, "ten times a tenth, summed, is less than one"

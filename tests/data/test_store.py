@@ -161,7 +161,7 @@ def edit_attributes(store: Path, **changes: object) -> None:
     [
         ({"complete": False}, "not complete"),
         ({"format": "other"}, "no dtsinn store"),
-        ({"format_version": 99}, "another format version"),
+        ({"format_version": 99}, "written by a newer dtsinn"),
     ],
 )
 def test_a_store_that_is_not_ready_is_refused(damaged: Path, changes, message: str) -> None:

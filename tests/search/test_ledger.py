@@ -39,7 +39,7 @@ def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
 def test_a_damaged_line_in_the_middle_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     path.write_text("no json\n")
-    with pytest.raises(InputError, match=r"ledger.jsonl, at byte 0, is damaged"):
+    with pytest.raises(InputError, match=r"ledger.jsonl, line 1, is damaged; got no JSON"):
         list(Ledger(path))
 
 

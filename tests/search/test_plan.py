@@ -178,8 +178,3 @@ def test_a_grid_smaller_than_the_number_of_trials_is_refused(make_plan) -> None:
 def test_samplers_and_schedulers_are_found_in_any_letters(make_plan) -> None:
     plan = make_plan(sampler="TPE", scheduler="None")
     assert (plan.sampler, plan.scheduler) == ("tpe", "none")
-
-
-def test_limits_that_nothing_reaches_are_read_from_kept_plans(make_plan) -> None:
-    kept = make_plan().as_data() | {"target": math.nan, "time_budget_s": math.inf}
-    assert plan_of(json.loads(json.dumps(kept))) == make_plan()

@@ -169,14 +169,19 @@ def test_a_study_that_says_something_else_is_made_anew(
 def test_a_damaged_ledger_hides_no_other_search(dead, folder: Path, tmp_path: Path) -> None:
     at = tmp_path / "workspace"
     shutil.copytree(folder, at / "searches" / folder.name)
-    damaged = at / "searches" / "damaged"
-    damaged.mkdir()
-    (damaged / LEDGER).write_text("no JSON\n")
+    lines = [
+        "no JSON", "null", "{}", "[]", '{"event": "end"}', '{"event": "sitting"}',
+        '{"event": "report", "key": "x/trial-099", "step": 1, "metrics": {}, "time_ms": 1}',
+    ]  # fmt: skip
+    for number, line in enumerate(lines):
+        (at / "searches" / f"damaged-{number}").mkdir()
+        (at / "searches" / f"damaged-{number}" / LEDGER).write_text(f"{line}\n")
     result = CliRunner().invoke(app, ["status", "--json", "--workspace", str(at)])
     told = {one["name"]: one for one in json.loads(result.stdout)}
     assert result.exit_code == 2
-    assert told["damaged"]["state"] == "damaged"
-    assert "ledger.jsonl, at byte 0, is damaged" in told["damaged"]["reason"]
+    for number in range(len(lines)):
+        assert told[f"damaged-{number}"]["state"] == "damaged"
+        assert f"damaged-{number}/{LEDGER}, line 1" in told[f"damaged-{number}"]["reason"]
     assert told["hand"]["state"] == "killed"
 
 

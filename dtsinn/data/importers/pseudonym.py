@@ -22,9 +22,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from dtsinn.core.errors import InputError
+from dtsinn.core.formats import IDENTITY_MAP
 
-FORMAT = "dtsinn-identity-map"
-FORMAT_VERSION = 1
 SALT_BYTES = 32
 """As many as SHA-256 has: a longer salt adds nothing."""
 DIGITS = 10
@@ -154,14 +153,15 @@ def _read(path: Path) -> _IdentityMap | None:
         )
     try:
         content = json.loads(path.read_bytes())
-        if (content["format"], content["format_version"]) != (FORMAT, FORMAT_VERSION):
+        if content["format"] != IDENTITY_MAP.name:
             raise ValueError
+        content = IDENTITY_MAP.read(content, f"the identity map {path}")
         read = _IdentityMap(salt=bytes.fromhex(content["salt"]), subjects=content["subjects"])
         # Every line can be proved, so that a damaged map never hands out another pseudonym.
         proved = all(read.pseudonym(identity) == name for name, identity in read.subjects.items())
         if len(read.salt) != SALT_BYTES or not proved:
             raise ValueError
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         # Their text may repeat the content, which names people.
         raise InputError(
             f"the identity map {path} is damaged",
@@ -173,8 +173,7 @@ def _read(path: Path) -> _IdentityMap | None:
 
 def _encoded(content: _IdentityMap) -> bytes:
     plain = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        **IDENTITY_MAP.mark,
         "salt": content.salt.hex(),
         "subjects": dict(content.subjects),
     }

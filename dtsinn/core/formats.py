@@ -1,0 +1,106 @@
+"""What dtsinn writes to disk: each format's name and version, and how older ones are read.
+
+A file outlives the version that wrote it. So whoever changes a format raises its version here and
+adds the function that turns the content of the version before into the new one; readers know only
+the newest. A new field with a default asks for neither, as long as its default means what was done
+before there was the field: then an older file is read as what it is, and digests, which are taken
+of what is written (:func:`dtsinn.deploy.package.separator_digest`), stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dtsinn.core.errors import InputError
+
+Content = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """A format of files, all of whose versions since ``oldest`` are read."""
+
+    name: str
+    version: int = 1
+    """That is written."""
+    oldest: int = 1
+    """Of an earlier one no user has a file."""
+    marked: bool = True
+    """Its first version names format and version; a content that does not is of that one."""
+    upgrades: Mapping[int, Callable[[Content], Content]] = field(default_factory=dict)
+    """For each older version what turns a content of it into one of the next."""
+
+    @property
+    def mark(self) -> Content:
+        """The keys that every file of this format holds."""
+        return {"format": self.name, "format_version": self.version}
+
+    def read(
+        self, content: Mapping[str, Any], where: str, error: type[InputError] = InputError
+    ) -> Content:
+        """The content of a file as the version that is written would hold it.
+
+        Args:
+            content: Plain data of the file; it is left as it is.
+            where: What it is, for errors.
+            error: What is raised.
+
+        Raises:
+            InputError: It is of another format, or of a version that is not known.
+        """
+        named = content.get("format", None if self.marked else self.name)
+        if named != self.name:
+            what = f"{where} is no {self.name.replace('-', ' ')}"
+            raise error(what, got=repr(named)[:80], wanted=f"format {self.name!r}")
+        version = content.get("format_version", None if self.marked else self.oldest)
+        if type(version) is not int or not self.oldest <= version <= self.version:
+            whole = type(version) is int and version > 0
+            age = "newer" if not whole or version > self.version else "older"
+            by = f"was written by a{'n' if age == 'older' else ''} {age} dtsinn"
+            raise error(
+                f"{where} {by if whole else 'is damaged'}",
+                got=f"format_version {version!r}"[:80],
+                wanted=f"{self.version} or older" if age == "newer" else f"{self.oldest} or newer",
+                hint=f"the {age} dtsinn" if whole else "the file as dtsinn wrote it",
+            )
+        upgraded = dict(content)
+        for known in range(version, self.version):
+            upgraded = self.upgrades[known](upgraded)
+        return upgraded | self.mark
+
+
+STORE = Format(name="dtsinn-store")
+"""Attributes of a store (:mod:`dtsinn.data.layout`)."""
+SEPARATOR = Format(name="dtsinn-separator", version=4, oldest=4)
+"""``separator.json`` of a package (:mod:`dtsinn.deploy.info`)."""
+MANIFEST = Format(name="dtsinn-manifest")
+"""``manifest.json`` of a package (:mod:`dtsinn.deploy.manifest`)."""
+CHECKPOINT = Format(name="dtsinn-checkpoint", marked=False)
+"""``state.json`` of a checkpoint (:mod:`dtsinn.training.state`)."""
+EVENT_LOG = Format(name="dtsinn-event-log", marked=False)
+"""Each line of a search's ``ledger.jsonl`` (:mod:`dtsinn.search.ledger`)."""
+SEARCH_PLAN = Format(name="dtsinn-search-plan", marked=False)
+"""The plan in a search's event log (:mod:`dtsinn.search.plan`)."""
+SEARCH_REPORT = Format(name="dtsinn-search-report", marked=False)
+"""``report.json`` of a search (:mod:`dtsinn.search.explain.record`)."""
+IDENTITY_MAP = Format(name="dtsinn-identity-map")
+"""The map of pseudonyms (:mod:`dtsinn.data.importers.pseudonym`)."""
+EVALUATION = Format(name="dtsinn-evaluation")
+"""``evaluation.json`` (:mod:`dtsinn.evaluation.record`)."""
+GATE_REPORT = Format(name="dtsinn-gate-report", version=2, oldest=2)
+"""What the gate said, as JSON (:mod:`dtsinn.registry.gate.report`)."""
+
+FORMATS = (
+    STORE,
+    SEPARATOR,
+    MANIFEST,
+    CHECKPOINT,
+    EVENT_LOG,
+    SEARCH_PLAN,
+    SEARCH_REPORT,
+    IDENTITY_MAP,
+    EVALUATION,
+    GATE_REPORT,
+)

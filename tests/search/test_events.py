@@ -1,0 +1,231 @@
+"""Event logs that are none, or of another search, or out of order: one line that names the line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dtsinn.beginnings import beginnings
+from dtsinn.core.errors import InputError
+from dtsinn.core.tracker import NullTracker
+from dtsinn.core.workspace import Workspace
+from dtsinn.search.events import check_event
+from dtsinn.search.explain.page import explain_search
+from dtsinn.search.history import is_begun, read_history
+from dtsinn.search.ledger import LEDGER, Ledger
+from dtsinn.search.plan import read_plan
+from dtsinn.search.pruning import Policy, weigh
+from dtsinn.search.reconcile import standing
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "0.1.0" / "searches" / "done"
+LINES = (GOLDEN / LEDGER).read_text().splitlines(keepends=True)
+EVENTS: list[dict[str, Any]] = [json.loads(line) for line in LINES]
+KINDS = {event["event"]: event for event in reversed(EVENTS)} | {
+    "warm": {"event": "warm", "suggestion": {}, "step": 8, "values": [1.0], "finished": True},
+    "refuse": {"event": "refuse", "suggestion": {"model.blocks": 6}, "reason": "too large"},
+    "restart": {"event": "restart", "trial": "trial-000", "step": 8, "lost_seconds": 1.5},
+    "repeat": {"event": "repeat", "trial": "trial-000", "step": 8},
+    "tag": {"event": "tag", "key": "done/trial-000", "tags": {"pruned.checkpoint": "yes"}},
+}
+REPORT, SITTING, SUGGEST, END = (KINDS[kind] for kind in ("report", "sitting", "suggest", "end"))
+
+
+def first(kind: str, key: str = "") -> int:
+    """Place of the first event of a kind, of this key."""
+    return next(
+        place
+        for place, event in enumerate(EVENTS)
+        if event["event"] == kind and key in (event.get("key"), event.get("trial"), "")
+    )
+
+
+FOREIGN = [
+    "null",
+    "{}",
+    "[]",
+    "3",
+    '"end"',
+    "",
+    "{",
+    "[" * 3000,
+    '{"event": null}',
+    '{"event": []}',
+    '{"event": "end"}',
+    '{"event": "sitting"}',
+    '{"event": "lunch", "time_ms": 1}',
+    '{"event": "report", "key": "x/trial-099", "step": 1, "metrics": {}, "time_ms": 1}',
+    '{"event": "tag", "key": "other/trial-000", "tags": {}}',
+    *(
+        json.dumps(event)
+        for event in (
+            REPORT | {"step": "8"},
+            REPORT | {"step": -1},
+            REPORT | {"step": True},
+            REPORT | {"metrics": []},
+            REPORT | {"metrics": {"best_psnr": "high"}},
+            REPORT | {"time_ms": 10**17},
+            REPORT | {"time_ms": 1.5},
+            REPORT | {"key": 7},
+            REPORT | {"key": "done/trial-099"},
+            REPORT | {"key": "trial-000"},
+            REPORT | {"key": "done/../trial-000"},
+            END | {"key": "done/trial-000", "status": "asleep"},
+            END | {"key": "done/trial-000", "tags": None},
+            SUGGEST | {"suggestion": [1]},
+            SUGGEST | {"suggestion": {"model.blocks": {}}},
+            SUGGEST | {"trial": "../../elsewhere", "number": 1},
+            SUGGEST | {"seconds": None},
+            SITTING | {"pid": "1"},
+            SITTING | {"plan": None},
+            SITTING | {"plan": SITTING["plan"] | {"name": "other"}},
+            REPORT | {"format_version": 2},
+            REPORT | {"format_version": "1"},
+            REPORT | {"format": "dtsinn-store", "format_version": 0},
+        )
+    ),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A search whose log a test may damage."""
+    return Path(shutil.copytree(GOLDEN, tmp_path / "workspace" / "searches" / "done"))
+
+
+@pytest.mark.parametrize("number", range(len(FOREIGN)))
+def test_a_line_that_is_no_event_of_this_search_is_named(folder: Path, number: int) -> None:
+    at = first("suggest") + 1
+    (folder / LEDGER).write_text("".join([*LINES[:at], FOREIGN[number] + "\n", *LINES[at:]]))
+    with pytest.raises(InputError) as caught:
+        read_history(folder)
+    line = str(caught.value)
+    assert f"{folder / LEDGER}, line {at + 1}" in line
+    assert "\n" not in line
+    assert len(line) < len(str(folder)) + 400
+
+
+def moved(source: int, target: int) -> list[str]:
+    lines = [*LINES]
+    lines.insert(target, lines.pop(source))
+    return lines
+
+
+DISORDERED = {
+    "a run begins before its trial is suggested": moved(
+        first("suggest", "trial-000") + 1, first("suggest", "trial-000")
+    ),
+    "reports of a trial change places": moved(
+        first("report", "done/trial-000") + 2, first("report", "done/trial-000")
+    ),
+    "a report comes after the end": moved(
+        first("report", "done/trial-000"), first("end", "done/trial-000") + 1
+    ),
+    "a trial is suggested twice": [*LINES, LINES[first("suggest")]],
+    "a suggestion is lost": [
+        line for place, line in enumerate(LINES) if place != first("suggest", "trial-001")
+    ],
+    "the sitting comes later": moved(first("sitting"), first("sitting") + 1),
+    "a trial begins after its end": [*LINES, LINES[first("suggest", "trial-000") + 1]],
+}
+
+
+@pytest.mark.parametrize("what", sorted(DISORDERED))
+def test_lines_out_of_order_are_named(folder: Path, what: str) -> None:
+    (folder / LEDGER).write_text("".join(DISORDERED[what]))
+    with pytest.raises(
+        InputError, match=r"ledger\.jsonl, line \d+: (out of order|an event of a tr)"
+    ):
+        read_history(folder)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_each_field_of_each_kind_is_asked_for(kind: str) -> None:
+    """Nothing that reads an event may find a field missing: whatever goes, it still can be told."""
+    event = KINDS[kind]
+    check_event(event)
+    optional = {"time_ms", "gpus"} | ({"step"} if kind in {"restart", "repeat"} else set())
+    for key in event.keys() - optional:
+        with pytest.raises(InputError):
+            check_event({k: v for k, v in event.items() if k != key})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"trials": "many"},
+        {"objectives": None},
+        {"space": {"name": "a", "file": {}}},
+        {"space": {"name": "a", "file": {"base": 3}}},
+        {"format_version": 2},
+        {"sampler": "mine"},
+    ],
+)
+def test_a_plan_that_is_none_is_named_with_its_file(folder: Path, change: dict[str, Any]) -> None:
+    plan = SITTING["plan"] | change
+    text = "".join(json.dumps(e | ({"plan": plan} if "plan" in e else {})) + "\n" for e in EVENTS)
+    (folder / LEDGER).write_text(text)
+    with pytest.raises(InputError, match=r"ledger\.jsonl: the plan of the search"):
+        read_plan(folder, read_history(folder))
+
+
+def test_whoever_reads_it_refuses_it_in_one_line(folder: Path) -> None:
+    sound = read_plan(folder, read_history(folder))
+    store: Any = SimpleNamespace(header=SimpleNamespace(digest="of any store"))
+    (folder / LEDGER).write_text("{}\n")
+    for read in (
+        lambda: is_begun(folder),
+        lambda: standing(folder, NullTracker),
+        lambda: explain_search(folder),
+        lambda: beginnings(["done"], sound, store, Workspace(folder.parents[1])),
+    ):
+        with pytest.raises(InputError, match=r"ledger\.jsonl, line 1: no event of a search; got"):
+            read()
+    assert "line 1: no event of a search" in weigh(folder, Policy(), {}).left_alone
+
+
+@pytest.mark.parametrize("name", [LEDGER, "driver.lock"])
+def test_a_folder_in_place_of_a_file_is_one_clear_line(folder: Path, name: str) -> None:
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).mkdir()
+    with pytest.raises(InputError, match=name):
+        standing(folder, NullTracker)
+
+
+@pytest.mark.parametrize(
+    "memory",
+    [
+        "null", "[]", "{", "", '{"offset": 1e999, "place": "nowhere"}', '{"offset": -1}',
+        '{"offset": 5, "place": "nowhere"}', '{"offset": 99999999, "place": "nowhere"}',
+        "[" * 3000,
+    ],
+)  # fmt: skip
+def test_an_outbox_that_is_damaged_is_told_anew(folder: Path, memory: str) -> None:
+    (folder / "delivered.json").write_text(memory)
+    (folder / "driver.json").write_text(memory)
+    (folder / "study.journal").write_text(memory)
+    told = standing(folder, NullTracker)
+    assert told.repaired[0] == "Optuna's study made anew"
+    assert told.repaired[1].endswith("events delivered")
+    assert (told.state, told.undelivered) == ("finished", 0)
+
+
+def test_each_line_says_its_version(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / LEDGER)
+    ledger.append(END)
+    assert json.loads(ledger.path.read_text())["format_version"] == 1
+    assert list(ledger) == [END], "whoever reads it need not know"
+
+
+def test_a_reason_may_hold_what_is_no_text(folder: Path) -> None:
+    end = END | {"key": "done", "tags": {"reason": "no file \udcff"}}
+    Ledger(folder / LEDGER).append(end)
+    assert read_history(folder).reason == "no file \udcff"
+
+
+def test_an_event_may_say_more_than_is_asked() -> None:
+    check_event(END | {"mood": "good"})
