@@ -12,8 +12,9 @@ from urllib.parse import unquote, urlsplit
 
 from mlflow.environment_variables import MLFLOW_S3_IGNORE_TLS
 
+from dtsinn.core.causes import brief
 from dtsinn.core.errors import InputError
-from dtsinn.registry.names import brief, without_secrets
+from dtsinn.registry.names import without_secrets
 
 CONNECT_LIMIT_s = 5
 ANSWER_LIMIT_s = 15
