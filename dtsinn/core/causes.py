@@ -28,6 +28,7 @@ _CURE_OF_NUMBER: Mapping[int, str] = {
     errno.ELOOP: "a path without the circle of links",
     errno.ENOTDIR: "a path of folders: one part of it is a file",
     errno.EISDIR: "the path of a file: it is a folder",
+    errno.EEXIST: "another path: that one is taken",
     errno.ENOENT: "a path that exists",
     errno.EMFILE: "ulimit -n 8192",
     errno.ENFILE: "fewer programs at a time: the machine's table of open files is full",
@@ -52,7 +53,7 @@ _CURE_OF_TEXT: tuple[tuple[str, str], ...] = (
     # SQLite and other databases
     (r"database is locked", "it again when no other process writes there"),
     (r"readonly database|unable to open database file", "a workspace that you may write"),
-    (r"disk is full", _CURE_OF_NUMBER[errno.ENOSPC]),
+    (r"disk is full|No space left|[Qq]uota exceeded", _CURE_OF_NUMBER[errno.ENOSPC]),
     (r"disk I/O error", _CURE_OF_NUMBER[errno.EIO]),
     (r"not a database|disk image is malformed", "a backup of it, or another --workspace"),
     (r"out-of-date database schema|Can't locate revision",
@@ -85,31 +86,39 @@ _PASSWORD_IN_QUERY = re.compile(r"(?<=[?&])(\w*password|passwd|secret|token)=[^&
 _NOISE = re.compile(r"\[SQL: .*|\(Background on this error.*")
 
 
-def in_our_words(error: BaseException, doing: str = "") -> DtsinnError:
+def in_our_words(
+    error: BaseException, doing: str = "", kind: type[DtsinnError] | None = None
+) -> DtsinnError:
     """An error of ours for whatever was raised.
 
     Args:
         error: As it was raised; one of ours is returned as it is.
-        doing: What was being done, as ``opening x.zarr``; else the file, where the error has one.
+        doing: What was being done, or what could not be; else the file that the error names.
+        kind: Of our errors, where the caller knows what is to blame; without it, what is neither
+            the machine's nor a library's is called a bug.
     """
     if isinstance(error, DtsinnError):
         return error
     if isinstance(error, RecursionError):
-        return InputError(doing or "the input", got="too many levels inside each other")
+        what = doing or "the input"
+        return (kind or InputError)(what, got="too many levels inside each other")
     if isinstance(error, UnicodeDecodeError):
-        return InputError(
+        return (kind or InputError)(
             doing or "a text cannot be read",
             got=f"byte {error.object[error.start]:#04x} at position {error.start}",
             wanted=f"text in {error.encoding.upper()}",
         )
-    if isinstance(error, MemoryError):
-        return RunError(doing or "memory is not enough", got=brief(error), hint=cure_of(error))
-    if isinstance(error, OSError | ImportError) or _is_of_a_library(error):
-        what = doing or _file_of(error) or _library_of(error)
-        return RunError(what, got=_reason(error), hint=cure_of(error))
-    return RunError(
+    machine = isinstance(error, OSError | ImportError | MemoryError)
+    if machine or _is_of_a_library(error) or kind is not None:
+        told = isinstance(error, OSError) and error.strerror and not doing
+        return (kind or RunError)(
+            doing or _place_of(error),
+            got=str(error.strerror) if told else brief(error),  # type: ignore[attr-defined]
+            hint=cure_of(error),
+        )
+    return (kind or RunError)(
         f"a bug of dtsinn{f', while {doing}' * bool(doing)}",
-        got=f"{type(error).__name__}: {brief(error)}{_place_of(error)}",
+        got=f"{type(error).__name__}: {brief(error)}{_line_of(error)}",
         hint="the command again with --debug, and report what it prints",
     )
 
@@ -129,7 +138,10 @@ def cure_of(error: BaseException) -> str:
 
 def brief(error: BaseException) -> str:
     """What an error says, on one line, not too long and without passwords."""
-    text = without_passwords(_NOISE.sub("", " ".join(str(error).split()))).strip(" .")
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:  # without its number
+        text = ": ".join(filter(None, [str(error.strerror), _file_of(error)]))
+    text = without_passwords(_NOISE.sub("", " ".join(text.split()))).strip(" .")
     text = text or type(error).__name__
     return text if len(text) <= LENGTH else text[: LENGTH - 3] + "..."
 
@@ -139,24 +151,20 @@ def without_passwords(text: str) -> str:
     return _PASSWORD_IN_QUERY.sub(r"\1=(hidden)", _USER_IN_URL.sub("", text))
 
 
-def _reason(error: BaseException) -> str:
-    """What an error says, without the file that is named beside it."""
-    if isinstance(error, OSError) and error.strerror:
-        return str(error.strerror)
-    return brief(error)
-
-
-def _file_of(error: BaseException) -> str:
-    """The file that an error of the operating system names."""
-    names = [getattr(error, part, None) for part in ("filename2", "filename")]
+def _file_of(error: OSError) -> str:
+    """The file that an error of the operating system names; where it is to go, if there are two."""
+    names = (error.filename2, error.filename)
     return next((os.fsdecode(name) for name in names if isinstance(name, str | bytes)), "")
 
 
-def _library_of(error: BaseException) -> str:
+def _place_of(error: BaseException) -> str:
+    """What failed, where nobody says what was being done."""
+    if isinstance(error, MemoryError):
+        return "memory is not enough"
     if isinstance(error, ImportError):
         return f"{error.name or 'a package'} is not installed here, or damaged"
     if isinstance(error, OSError) and error.errno:
-        return "the operating system refuses"
+        return _file_of(error) or "the operating system refuses"
     return f"{type(error).__module__.partition('.')[0]} fails"
 
 
@@ -177,7 +185,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         seen = seen.__cause__ or seen.__context__
 
 
-def _place_of(error: BaseException) -> str:
+def _line_of(error: BaseException) -> str:
     """Where in our code it was raised, for whoever mends it."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if "dtsinn" in Path(frame.filename).parts]

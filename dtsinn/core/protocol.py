@@ -12,7 +12,7 @@ import yaml
 
 from dtsinn.core.checks import short_name
 from dtsinn.core.config import STRICT, config_names, find_config, from_mapping, read_yaml
-from dtsinn.core.errors import InputError
+from dtsinn.core.errors import InputError, naming
 
 MOST_FRAMES = 10_000
 """Frames of one length, at most: list mode at a second a frame for three hours (uncited)."""
@@ -98,14 +98,15 @@ def load_protocol(name_or_path: str) -> Protocol:
             raise InputError(f"{path}: frames: count", got=count, wanted=f"1 to {MOST_FRAMES}")
     durations = [seconds for count, seconds in file.frames for _ in range(count)]
     starts = [0.0, *itertools.accumulate(durations)][:-1]
-    return Protocol(
-        name=file.name,
-        description=file.description,
-        source=file.source,
-        frame_start=tuple(starts),
-        frame_duration=tuple(float(seconds) for seconds in durations),
-        injection_time=file.injections,
-    )
+    with naming(path):
+        return Protocol(
+            name=file.name,
+            description=file.description,
+            source=file.source,
+            frame_start=tuple(starts),
+            frame_duration=tuple(float(seconds) for seconds in durations),
+            injection_time=file.injections,
+        )
 
 
 def protocol_text(protocol: Protocol) -> str:

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from dtsinn.core.causes import brief, cure_of
 from dtsinn.core.config import STRICT, flatten, from_mapping, to_mapping
 from dtsinn.core.errors import InputError
 from dtsinn.networks.build import build_network
@@ -197,7 +198,7 @@ class TrainingState:
         except (RuntimeError, ValueError) as error:
             raise InputError(
                 f"checkpoint {checkpoint} does not hold the model that it names",
-                got=" ".join(str(error).split())[:120],
+                got=brief(error),
                 hint="a new run; an older dtsinn may have written it",
             ) from None
         self.progress = from_mapping(Progress, plain["progress"], f"{checkpoint}/state.json")
@@ -216,7 +217,8 @@ def _read_plain(checkpoint: Path) -> dict[str, Any]:
         config = from_mapping(RunConfig, plain["config"], f"{checkpoint}/state.json")
         missing = flatten(to_mapping(config)).keys() - flatten(plain["config"]).keys()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"checkpoint {checkpoint} cannot be read", got=str(error)) from None
+        what = f"checkpoint {checkpoint} cannot be read"
+        raise InputError(what, got=brief(error), hint=cure_of(error)) from None
     if missing:  # a default in its place would make another run of it
         raise InputError(
             f"checkpoint {checkpoint} does not say {', '.join(sorted(missing))}",
@@ -229,7 +231,8 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"checkpoint {path.parent} cannot be read", got=str(error)) from None
+        what = f"checkpoint {path.parent} cannot be read"
+        raise InputError(what, got=brief(error), hint=cure_of(error)) from None
 
 
 def _copy(network: SeparatorNetwork) -> dict[str, Tensor]:

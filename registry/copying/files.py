@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+from dtsinn.core.causes import brief
 from dtsinn.core.errors import RunError
 from dtsinn.registry.copying.ids import Ids
 from dtsinn.registry.copying.place import Place
@@ -97,4 +98,4 @@ def _read(path: Path) -> Any:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} cannot be read", got=error) from None
+        raise RunError(f"{path} cannot be read", got=brief(error)) from None
