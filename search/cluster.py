@@ -109,7 +109,7 @@ def _alone_here() -> Iterator[dict[str, Any]]:
     for a socket's path.
     """
     make_token()
-    folder = Path(tempfile.mkdtemp(prefix="ray-", dir=_short_folder()))  # of mode 700
+    folder = Path(tempfile.mkdtemp(prefix="ray-", dir=short_folder()))  # of mode 700
     anywhere = ray_constants.ENABLE_RAY_CLUSTER
     # Ray takes an address of 127.0.0.1 for a slip and puts the machine's own in its place, unless
     # it is told that there are no clusters: it is for systems that it knows no clusters of.
@@ -119,11 +119,11 @@ def _alone_here() -> Iterator[dict[str, Any]]:
         yield {"include_dashboard": False, "_temp_dir": f"{folder}/r"}
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = anywhere
-        _end_processes_of(folder)  # left by a start that failed
+        end_processes_of(folder)  # left by a start that failed
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _short_folder() -> str:
+def short_folder() -> str:
     """A folder for Ray's own, short enough for the sockets in it.
 
     Raises:
@@ -142,7 +142,7 @@ def _short_folder() -> str:
     )
 
 
-def _end_processes_of(folder: Path) -> None:
+def end_processes_of(folder: Path) -> None:
     """End what was started for a session, also what would not listen to an order."""
     for process in psutil.Process().children():
         with suppress(psutil.Error):

@@ -1,4 +1,6 @@
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -46,8 +48,13 @@ def test_a_configuration_survives_the_round_trip(blocks: int, width: float, name
     ("overrides", "message"),
     [
         (["model.blokcs=3"], "unknown key; got model.blokcs; try model.blocks"),
-        (["model.blocks=three"], "model.blocks: Input should be a valid integer; got 'three'"),
-        (["model.blocks=1.5"], "model.blocks"),
+        (["model.blocks=three"], "model.blocks; got 'three'; wanted a whole number"),
+        (["model.blocks=1.5"], "model.blocks; got 1.5; wanted a whole number"),
+        (["model.blocks=[1]"], "model.blocks; got [1]; wanted a whole number"),
+        (["model.width=wide"], "model.width; got 'wide'; wanted a number"),
+        (["model=3"], "--set: model; got 3; wanted a group of settings"),
+        (["name=3"], "name; got 3; wanted a text; try quotes around it"),
+        (["name=null"], "name; got None; wanted a text"),
         (["model.blocks"], "has no value"),
         (["name.deeper=1"], "'name' is a value"),
     ],
@@ -63,6 +70,50 @@ def test_a_wrong_override_is_one_clear_line(overrides: list[str], message: str) 
         overridden()
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Many:
+    __pydantic_config__ = STRICT
+
+    plane: Literal["axial", "coronal"] = "axial"
+    sizes: tuple[int, ...] = ()
+    pair: tuple[str, str] = ("a", "b")
+    by_name: Mapping[str, float] = field(default_factory=dict)
+    either: int | str = 0
+    switch: bool = False
+    some: int | None = None
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("plane", "Axial", "got 'Axial'; wanted one of axial, coronal; try axial"),
+        ("plane", 3, "got 3; wanted one of axial, coronal"),
+        ("sizes", 3, "got 3; wanted a list"),
+        ("sizes", {"a": 1}, "got {'a': 1}; wanted a list"),
+        ("pair", "ab", "got 'ab'; wanted a list"),
+        ("by_name", [1], "got [1]; wanted a group of settings"),
+        ("either", [1], "got [1]; wanted a whole number or a text"),
+        ("switch", 1, "got 1; wanted true or false"),
+        ("some", "x", "got 'x'; wanted a whole number"),
+    ],
+)
+def test_what_a_setting_takes_is_said_in_our_words(key: str, value: Any, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        from_mapping(Many, {key: value}, "x.yaml")
+    assert str(caught.value) == f"x.yaml: {key}; {message}"
+
+
+def test_a_wrong_value_inside_a_list_is_named_and_long_ones_are_cut() -> None:
+    with pytest.raises(InputError, match=r"x.yaml: sizes\.1; got 'b'; wanted a whole number"):
+        from_mapping(Many, {"sizes": [1, "b"]}, "x.yaml")
+    for pair in (["a"], ["a", "b", "c"]):
+        with pytest.raises(InputError, match=r"x.yaml: pair"):
+            from_mapping(Many, {"pair": pair}, "x.yaml")
+    with pytest.raises(InputError) as caught:
+        from_mapping(Many, {"switch": "no " * 500}, "x.yaml")
+    assert len(str(caught.value)) < 200
 
 
 def test_overrides_are_read_as_yaml() -> None:
