@@ -126,9 +126,8 @@ def in_our_words(
 def cure_of(error: BaseException) -> str:
     """What to try after an error, or after what caused it; nothing where that is not known."""
     for one in _causes(error):
-        number = getattr(one, "errno", None)
-        if isinstance(one, OSError) and number in _CURE_OF_NUMBER:
-            return _CURE_OF_NUMBER[number]
+        if isinstance(one, OSError) and one.errno in _CURE_OF_NUMBER:
+            return _CURE_OF_NUMBER[one.errno or 0]
         text = f"{' '.join(_names_of(one))} {one}"
         for pattern, cure in _CURE_OF_TEXT:
             if re.search(pattern, text):
