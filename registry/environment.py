@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from typing import Any
 from urllib.parse import urlsplit
 
 from dtsinn.core.causes import without_passwords
@@ -112,7 +113,7 @@ def _check_values() -> None:
     except ValueError as error:
         raise InputError("a variable of MLflow", got=error) from None
     for name, value in given.items():
-        variable = getattr(known, name, None)
+        variable: Any = getattr(known, name, None)
         try:
             if variable is not None:
                 variable.get()
