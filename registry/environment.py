@@ -77,21 +77,23 @@ def check_uri(what: str, uri: str) -> None:
         InputError: It is none.
     """
     scheme, found, rest = uri.partition("://")
-    kind = scheme.partition("+")[0]
-    try:
-        place = urlsplit(uri)
-        named = place.port != 0 and bool(place.hostname or not kind.startswith("http"))
-    except ValueError:  # a port that is no number, or half an address of IPv6
-        named = False
-    if kind == "sqlite":
-        named = rest.startswith("/") and ":memory:" not in rest
-    plain = uri.isprintable() and " " not in uri
-    if not (found and kind in (*SCHEMES, "postgres") and rest.strip("/") and named and plain):
+    kind, reason = scheme.partition("+")[0], ""
+    if kind == "sqlite" and ":memory:" in rest:
+        raise InputError(what, got=uri, wanted="a file, as memory is gone with each command")
+    named = bool(rest.strip("/")) and (kind != "sqlite" or rest.startswith("/"))
+    if kind in ("http", "https"):
+        try:
+            place = urlsplit(uri)
+            named = bool(place.hostname) and place.port != 0 and " " not in uri
+        except ValueError as error:  # a port that is no number, or half an address of IPv6
+            named, reason = False, f": {error}"
+    plain = uri.isprintable() and uri == uri.strip()
+    if not (found and kind in (*SCHEMES, "postgres") and named and plain):
         bare = re.fullmatch(r"[\w-]+(\.[\w-]+)*:\d+/?", uri)
         hints = {"sqlite": "sqlite:////FOLDER/mlflow.db", "http": "http://HOST:PORT"}
         raise InputError(
             what,
-            got=without_passwords(uri if plain else repr(uri)),
+            got=without_passwords(uri if plain else repr(uri)) + reason,
             wanted=f"a URI that begins with {', '.join(SCHEMES)}",
             hint=f"http://{uri}" if bare else hints.get(re.split("s?:", uri)[0].lower(), ""),
         )
