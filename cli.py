@@ -8,12 +8,13 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 import dtsinn
 from dtsinn import terminal
 from dtsinn.commands import data, models, registry, report, search, show, train, upkeep
 from dtsinn.commands.options import read_arguments
-from dtsinn.core.errors import DtsinnError
+from dtsinn.core.causes import in_our_words
 
 
 class _Commands(TyperGroup):
@@ -25,11 +26,14 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (DtsinnError, OSError, MemoryError) as error:
+        except (TyperException, typer.Exit, typer.Abort, BrokenPipeError):  # typer's to end with
+            raise
+        except Exception as error:
             if ctx.meta.get("debug"):
                 traceback.print_exc()
-            terminal.complain(_words(error))
-            raise typer.Exit(getattr(error, "exit_code", 1)) from None
+            ours = in_our_words(error)
+            terminal.complain(str(ours))
+            raise typer.Exit(ours.exit_code) from None
         except KeyboardInterrupt:
             terminal.complain("interrupted")
             raise typer.Exit(130) from None
@@ -61,15 +65,10 @@ def _root(
     pass
 
 
-def _words(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror}"
-    return str(error) or type(error).__name__
-
-
 def main() -> None:
     """Entry point of the ``dtsinn`` command; SIGTERM ends it as tidily as Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    terminal.prepare()
     app()
 
 

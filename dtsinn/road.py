@@ -25,7 +25,7 @@ from dtsinn.evaluation.evaluate import evaluate
 from dtsinn.evaluation.results import Evaluation
 from dtsinn.evaluation.spectral import subject_inputs
 from dtsinn.evaluation.suite import Suite
-from dtsinn.registry.embedded import check_uri
+from dtsinn.registry.embedded import tracking_uri
 from dtsinn.registry.gate.config import GateConfig, load_gate
 from dtsinn.registry.gate.report import GateReport
 from dtsinn.registry.lineage import EVALUATED, note_evaluated, note_export, note_found
@@ -98,7 +98,7 @@ def search_and_promote(
     if plan.space.base["model"]["kind"] == "spectral":
         subject_inputs(store)
     limits = load_gate(plan.gate)
-    check_uri(workspace)
+    tracking_uri(workspace)  # which refuses what can never answer
     points, events = beginnings(warm_start, plan, store, workspace)
     result = run_search(
         plan,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -25,10 +27,29 @@ if TYPE_CHECKING:
 
 PIPE_WIDTH = 1000
 """Columns where nobody looks at a terminal: a row of a table is a line."""
-out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+_IS_SEEN = sys.stdout is not None and sys.stdout.isatty()
+out = Console(soft_wrap=True, highlight=False, width=None if _IS_SEEN else PIPE_WIDTH)
 """Results: what a command was asked for."""
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 """Progress and errors."""
+
+
+def prepare() -> None:
+    """Make this process's streams take every text, and keep libraries' warnings from them.
+
+    What a terminal cannot show (``±`` in ASCII, a file's name in another encoding) is escaped.
+    Streams that the caller has closed go nowhere: else the next file that is opened would get
+    their number, and all that is printed. Warnings are for developers: ``--debug`` shows them.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, os.fdopen(number, mode))
+        elif mode == "w":
+            getattr(sys, name).reconfigure(errors="backslashreplace")
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+        os.environ["PYTHONWARNINGS"] = "ignore"  # in processes that are started later
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+from dtsinn.core.causes import in_our_words
 from dtsinn.core.errors import InputError
 from dtsinn.registry.serving import authority
 
@@ -138,7 +139,7 @@ def _read_password(path: Path) -> str:
                 raise InputError(f"others can read {path}", hint=f"chmod 600 {path}")
             text = file.read(10_000).decode("utf-8", errors="replace")
     except OSError as error:
-        raise InputError(f"{path} cannot be read", got=error.strerror) from None
+        raise in_our_words(error, f"{path} cannot be read", InputError) from None
     return _checked_password(text.removesuffix("\n").removesuffix("\r"), str(path))
 
 

@@ -12,8 +12,9 @@ from urllib.parse import unquote, urlsplit
 
 from mlflow.environment_variables import MLFLOW_S3_IGNORE_TLS
 
+from dtsinn.core.causes import brief, in_our_words
 from dtsinn.core.errors import InputError
-from dtsinn.registry.names import brief, without_secrets
+from dtsinn.registry.names import without_secrets
 
 CONNECT_LIMIT_s = 5
 ANSWER_LIMIT_s = 15
@@ -54,7 +55,7 @@ def _try_folder(folder: Path) -> str:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"dtsinn")
     except OSError as error:
-        raise InputError(f"{folder} cannot be written", got=error.strerror) from None
+        raise in_our_words(error, f"{folder} cannot be written", InputError) from None
     return folder.as_uri()
 
 

@@ -11,20 +11,24 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from dtsinn.core.errors import InputError
 from dtsinn.core.paths import home_path
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.names import told_as, without_secrets
+from dtsinn.registry import environment
+from dtsinn.registry.names import told_as
 from dtsinn.registry.postgres import with_driver
 
 LOCK_WAIT_s = 300
 """Longest wait for another process that makes the database or begins a run."""
-SCHEMES = ("sqlite", "postgresql", "mysql", "http", "https")
-"""Of tracking URIs; MLflow refuses files."""
 
 
 def tracking_uri(workspace: Workspace) -> str:
-    """Where runs are recorded: ``MLFLOW_TRACKING_URI`` when set, else the workspace's SQLite."""
-    return with_driver(home_uri(os.environ.get("MLFLOW_TRACKING_URI", ""))) or embedded_uri(
-        workspace
-    )
+    """Where runs are recorded: ``MLFLOW_TRACKING_URI`` when set, else the workspace's SQLite.
+
+    Raises:
+        InputError: A variable of MLflow can never work, or the workspace's path cannot stand in
+            a URI.
+    """
+    environment.check()
+    uri = with_driver(home_uri(os.environ.get("MLFLOW_TRACKING_URI", "")))
+    return uri or embedded_uri(workspace)
 
 
 def home_uri(uri: str) -> str:
@@ -43,34 +47,6 @@ def embedded_uri(workspace: Workspace) -> str:
     if any(c in "?#%" or not c.isprintable() for c in path):
         raise InputError("the workspace's path", got=repr(path), wanted="none of ? # % in it")
     return f"sqlite:///{path}"
-
-
-def check_uri(workspace: Workspace) -> None:
-    """Refuse a tracking URI that can never answer, without asking it.
-
-    Raises:
-        InputError: No such kind of URI, or the workspace's path cannot stand in one.
-    """
-    check_scheme("MLFLOW_TRACKING_URI", tracking_uri(workspace))
-
-
-def check_scheme(what: str, uri: str) -> None:
-    """Refuse a URI of a kind that MLflow does not take.
-
-    Args:
-        what: Where it was given.
-        uri: As it was given.
-
-    Raises:
-        InputError: It is none.
-    """
-    scheme, found, rest = uri.partition("://")
-    if scheme.partition("+")[0] not in SCHEMES or not found or not rest.strip("/"):
-        raise InputError(
-            what,
-            got=without_secrets("uri", uri),
-            wanted=f"a URI that begins with {', '.join(SCHEMES)}",
-        )
 
 
 def is_served(uri: str) -> bool:
@@ -117,10 +93,17 @@ def make_tables(database: Path, artifacts: str) -> None:
 
 
 def require_workspace(workspace: Workspace) -> None:
-    """Refuse a workspace in which nothing was recorded yet, instead of making one.
+    """Refuse a place in which nothing was recorded yet, instead of making one.
 
     Raises:
-        InputError: There is no database and no ``MLFLOW_TRACKING_URI``.
+        InputError: There is no database: neither the workspace's, nor the file that
+            ``MLFLOW_TRACKING_URI`` names.
     """
-    if not os.environ.get("MLFLOW_TRACKING_URI") and not workspace.database.is_file():
-        raise InputError(f"no workspace at {workspace.root}", hint="dtsinn search STORE")
+    uri = tracking_uri(workspace)
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        if not workspace.database.is_file():
+            raise InputError(f"no workspace at {workspace.root}", hint="dtsinn search STORE")
+    elif uri.startswith("sqlite:"):
+        file = Path(uri.partition(":///")[2].partition("?")[0])
+        if not file.is_file():
+            raise InputError("MLFLOW_TRACKING_URI", got=uri, wanted="a file that exists")

@@ -9,19 +9,15 @@ from contextlib import contextmanager
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
+from dtsinn.core.causes import brief, cure_of, without_passwords
 from dtsinn.core.errors import InputError, RunError
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/@+=:-]{0,199}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,49}")
 _WORD = re.compile(r"[a-z0-9]+([._][a-z0-9]+)*")
-_USER_IN_URL = re.compile(r"(?<=://)(?:[^/@:\s]+:(?!\d+/)[^\s'\"]*|[^/?#\s]*)@")
-_PASSWORD_IN_QUERY = re.compile(r"(?<=[?&])(\w*password|passwd|secret|token)=[^&#\s]*", re.I)
 _SECRET = re.compile(r"(password|passwd|secret|credential|api_?key|access_?key|token)$", re.I)
 _RESERVED_ALIAS = re.compile(r"latest|v\d+", re.I)
-
-MESSAGE_LENGTH = 300
-"""Characters of a message of MLflow that are passed on: some carry a whole response."""
 
 
 def checked_key(key: str) -> str:
@@ -101,11 +97,6 @@ def without_secrets(key: str, value: object) -> str:
     return without_passwords(str(value))
 
 
-def without_passwords(text: str) -> str:
-    """A text without the users and passwords of the URLs in it."""
-    return _PASSWORD_IN_QUERY.sub(r"\1=(hidden)", _USER_IN_URL.sub("", text))
-
-
 @contextmanager
 def told_as(doing: str) -> Iterator[None]:
     """Turn what MLflow raises while ``doing`` something into one line.
@@ -115,11 +106,6 @@ def told_as(doing: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise RunError(f"MLflow failed while {doing}", got=brief(error)) from error
-
-
-def brief(error: Exception) -> str:
-    """What an error says, on one line, not too long and without passwords."""
-    text = without_passwords(" ".join(str(error).split()))
-    return text if len(text) <= MESSAGE_LENGTH else text[: MESSAGE_LENGTH - 3] + "..."
+    except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
+        what = f"MLflow failed while {doing}"
+        raise RunError(what, got=brief(error), hint=cure_of(error)) from error

@@ -14,8 +14,9 @@ from sqlalchemy import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from dtsinn.core.causes import brief
 from dtsinn.core.errors import InputError, RunError
-from dtsinn.registry.names import brief, without_secrets
+from dtsinn.registry.names import without_secrets
 
 DRIVER = "postgresql+psycopg"
 SCHEMES = ("postgresql", "postgres", DRIVER)

@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from dtsinn.core.causes import without_passwords
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.registry.app import announced
 from dtsinn.registry.environment import SAFE, TELEMETRY_OFF
-from dtsinn.registry.names import without_passwords
 
 START_LIMIT_s = 120
 STOP_LIMIT_s = 10

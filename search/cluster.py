@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
+import shutil
 import socket
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
 
+import psutil
 import ray
+from ray._private import ray_constants
 
+from dtsinn.core.causes import brief, cure_of
 from dtsinn.core.errors import InputError
 
 KNOCK_s = 10
@@ -17,6 +25,14 @@ KNOCK_s = 10
 STOP_s = 90
 """Longest wait for a stopped trial to end its workers and leave its process to the next, s
 (uncited; Ray's own 2 s are less than workers take to end)."""
+
+SOCKET_PATH_bytes = 107
+"""Longest path of a socket on Linux (unix(7), ``sun_path`` of 108 with its end)."""
+INSIDE_bytes = 80
+"""Of it, what the names of a session's own two folders (``/ray-<random>/r``, 15) and Ray's in it
+take (``/session_<date>_<time>_<pid>/sockets/plasma_store``, with a pid of 7 digits, 65)."""
+SHORT_FOLDERS = "/tmp", "/var/tmp", "/dev/shm"  # noqa: S108 (what is made in them is private)
+"""For temporary files, where the usual one has too long a path."""
 
 
 def check_cluster(address: str | None) -> None:
@@ -35,7 +51,7 @@ def check_cluster(address: str | None) -> None:
     except (OSError, OverflowError) as error:
         raise InputError(
             f"no Ray cluster at {address}",
-            got=str(error),
+            got=brief(error),
             hint="--cluster HOST:PORT as `ray start --head` printed it",
         ) from None
 
@@ -56,22 +72,120 @@ def ray_session(address: str | None) -> Iterator[None]:
         yield
         return
     _quiet()
+    with _cluster() if address else _alone_here() as settings:
+        try:
+            try:
+                ray.init(
+                    address=address or "local",
+                    log_to_driver=False,
+                    logging_level="ERROR",
+                    **settings,
+                )
+            except Exception as error:  # some of Ray's share no base but Exception
+                raise InputError(
+                    f"Ray at {address} refuses" if address else "Ray does not start here",
+                    got=brief(error),
+                    hint=cure_of(error) or "it again, or with --debug",
+                ) from error
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _cluster() -> Iterator[dict[str, Any]]:
+    """Settings for joining a cluster: none; its token is closed to others."""
+    with suppress(OSError, RuntimeError):  # of another user, or of a user without a home
+        close_token()
+    yield {}
+
+
+@contextmanager
+def _alone_here() -> Iterator[dict[str, Any]]:
+    """Settings of a Ray for this machine alone, of which nothing is left at the end.
+
+    It listens on 127.0.0.1 only, asks for a token, and keeps its sockets and logs in a folder of
+    its own: below ``RAY_TMPDIR`` or the usual one for temporary files, unless that is too long
+    for a socket's path.
+    """
+    make_token()
+    folder = Path(tempfile.mkdtemp(prefix="ray-", dir=short_folder()))  # of mode 700
+    anywhere = ray_constants.ENABLE_RAY_CLUSTER
+    # Ray takes an address of 127.0.0.1 for a slip and puts the machine's own in its place, unless
+    # it is told that there are no clusters: it is for systems that it knows no clusters of.
+    ray_constants.ENABLE_RAY_CLUSTER = False
     try:
-        ray.init(
-            address=address or "local",
-            include_dashboard=None if address else False,
-            log_to_driver=False,
-            logging_level="ERROR",
-        )
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"Ray at {address} refuses" if address else "Ray does not start here",
-            got=" ".join(str(error).split())[:200],
-        ) from error
-    try:
-        yield
+        # One inside it, as Ray opens the folder that it is given to everybody.
+        yield {"include_dashboard": False, "_temp_dir": f"{folder}/r"}
     finally:
-        ray.shutdown()
+        ray_constants.ENABLE_RAY_CLUSTER = anywhere
+        end_processes_of(folder)  # left by a start that failed
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def short_folder() -> str:
+    """A folder for Ray's own, short enough for the sockets in it.
+
+    Raises:
+        InputError: ``RAY_TMPDIR`` is not, or no folder for temporary files can be written.
+    """
+    longest = SOCKET_PATH_bytes - INSIDE_bytes
+    chosen = os.environ.get("RAY_TMPDIR")
+    for folder in [chosen] if chosen else [tempfile.gettempdir(), *SHORT_FOLDERS]:
+        if len(os.fsencode(folder)) <= longest and os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    raise InputError(
+        "RAY_TMPDIR" if chosen else "TMPDIR",
+        got=chosen or tempfile.gettempdir(),
+        wanted=f"a folder that can be written, of at most {longest} characters",
+        hint="RAY_TMPDIR=/tmp",
+    )
+
+
+def end_processes_of(folder: Path) -> None:
+    """End what was started for a session, also what would not listen to an order."""
+    for process in psutil.Process().children():
+        with suppress(psutil.Error):
+            if str(folder) in " ".join(process.cmdline()):
+                for one in (*process.children(recursive=True), process):
+                    one.kill()
+
+
+def make_token() -> None:
+    """Make the token that guards a Ray of this user, unless there is one that nobody else knows.
+
+    Ray itself would make it for everybody to read, and takes it as it is: so it is made before
+    anything listens. Where no folder of the user's can be written, only this process knows it.
+    """
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return
+    try:
+        path = _token_file()
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        if not close_token() and path.exists():
+            return
+        made, name = tempfile.mkstemp(dir=path.parent)  # of mode 600
+        with os.fdopen(made, "w") as file:
+            file.write(secrets.token_hex(32))
+        Path(name).replace(path)
+    except (OSError, RuntimeError):  # pathlib's word for a user without a home
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def close_token() -> bool:
+    """Close the token, and Ray's folder, to others than the user; whether they could read it."""
+    path = _token_file()
+    if path.parent.name == ".ray" and path.parent.exists():
+        path.parent.chmod(0o700)
+    if not path.exists() or not path.stat().st_mode & 0o077:
+        return False
+    path.chmod(0o600)
+    return True
+
+
+def _token_file() -> Path:
+    """Where Ray looks for the token."""
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
 
 
 def trials_that_fit(cpus: float, gpus: float, workers: int = 1) -> int:

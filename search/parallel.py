@@ -24,6 +24,7 @@ import torch
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.util.queue import Empty, Queue
 
+from dtsinn.core.causes import brief, cure_of
 from dtsinn.core.errors import DivergedError, DtsinnError, InputError, RunError
 from dtsinn.data.layout import is_url
 from dtsinn.data.store import Store, open_store
@@ -254,10 +255,8 @@ def _reports(line: _Line, fit: Future[Any]) -> Iterator[Report]:
     try:
         fit.result()
     except Exception as error:  # Ray's own kinds, and whatever killed a worker
-        reason = " ".join(str(error).split())[:200]
-        raise RunError(
-            "the workers failed for good", got=reason, hint="--resume with the run's name"
-        ) from error
+        hint = f"{cure_of(error) or 'to mend that'}, then --resume with the run's name"
+        raise RunError("the workers failed for good", got=brief(error), hint=hint) from error
 
 
 def _check_room(workers: Workers) -> None:

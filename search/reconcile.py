@@ -16,6 +16,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from dtsinn.core.causes import brief
 from dtsinn.core.errors import DtsinnError
 from dtsinn.core.tracker import Tracker
 from dtsinn.search.best import best_trial
@@ -83,7 +84,7 @@ def standing(folder: Path, connect: Callable[[], Tracker]) -> Standing:
                 told = spool.deliver()
                 repaired.append(f"{told} events delivered")
             except Exception as error:  # whatever a tracking server fails with
-                repaired.append(f"not delivered: {' '.join(str(error).split())[:200]}")
+                repaired.append(f"not delivered: {brief(error)}")
         if not spool.waiting():
             repaired += end_again(ledger, name, connect)
     return _told(folder, "", repaired)

@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from dtsinn.core.causes import brief
 from dtsinn.core.errors import DtsinnError, InputError, RunError
 from dtsinn.core.tracker import Tracker
 from dtsinn.core.workspace import Workspace
@@ -137,7 +138,7 @@ def _sat(driver: Driver, store: Store, share: GpuShare | None) -> Path | None:
         with interruptible(driver):
             return _kept(driver, store)
     except BaseException as error:
-        driver.interrupt(" ".join(str(error).split())[:200] or type(error).__name__)
+        driver.interrupt(brief(error))
         driver.close()
         driver.end("killed", driver.outcome.over)
         driver.tools.spool.close(PATIENCE_s / 10)

@@ -39,7 +39,7 @@ from dtsinn.core.config import (
     to_mapping,
     unknown_key,
 )
-from dtsinn.core.errors import InputError
+from dtsinn.core.errors import InputError, naming
 from dtsinn.search.limits import read_limit
 from dtsinn.search.space import Parameter, SearchSpace, Value
 from dtsinn.training.config import RunConfig, changed, load_run_config
@@ -95,17 +95,19 @@ def load_space(name_or_path: str) -> SearchSpace:
     where = f"space {path.stem}"
     content = from_mapping(SpaceFile, read_yaml(path), str(path))
     keys = known_keys(RunConfig)
-    for key in content.fixed:
-        if key not in keys:
-            raise unknown_key(key, RunConfig, where)
-    twice = set(content.fixed) & set(content.parameters)
-    if twice:
-        raise InputError(f"{where}: {sorted(twice)[0]} is both fixed and a parameter")
-    _check_meant(content, where)
-    # Another kind of model brings its own defaults with it.
-    base = to_mapping(load_run_config(content.base))
-    base = to_mapping(from_mapping(RunConfig, changed(base, content.fixed), where))
-    return _checked(path.stem, content, base)
+    with naming(path):
+        for key in content.fixed:
+            if key not in keys:
+                raise unknown_key(key, RunConfig, where)
+        twice = set(content.fixed) & set(content.parameters)
+        if twice:
+            raise InputError(f"{where}: {sorted(twice)[0]} is both fixed and a parameter")
+        _check_meant(content, where)
+        # Another kind of model brings its own defaults with it.
+        with naming("base"):
+            base = to_mapping(load_run_config(content.base))
+        base = to_mapping(from_mapping(RunConfig, changed(base, content.fixed), where))
+        return _checked(path.stem, content, base)
 
 
 def _check_meant(content: SpaceFile, where: str) -> None:
@@ -207,10 +209,10 @@ def _in_order(where: str, given: Sequence[Parameter]) -> tuple[Parameter, ...]:
     for parameter in given:
         for key, named in parameter.when.items():
             what = f"{where}: {parameter.key}: when {key}"
-            if key not in known:
-                raise InputError(what, got="no parameter of this space", hint="fixed, or no when")
             if not named:
                 raise InputError(what, got="no value", wanted="at least one")
+            if key not in known:
+                raise InputError(what, got="no parameter of this space", hint="fixed, or no when")
             distribution = known[key].distribution
             if isinstance(distribution, FloatDistribution):
                 raise InputError(what, got="a continuous range", wanted="a choice or whole numbers")

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from dtsinn.core.causes import brief
 from dtsinn.core.errors import InputError
 from dtsinn.core.tracker import Point, RunStart, Tracker
 from dtsinn.search.ledger import Ledger
@@ -122,7 +123,7 @@ class Spool:
             except Exception as error:  # whatever a tracking server, or the disk, fails with
                 if not self.error:
                     log.warning("tracking failed, kept for later: %s", error)
-                self.error = " ".join(str(error).split())[:200] or type(error).__name__
+                self.error = brief(error)
                 wait = min(2 * wait, LONGEST_WAIT_s) if not closing else REST_s
             if self._given_up:
                 return

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from scipy.io import savemat
 from typer.testing import CliRunner
 
 from dtsinn.cli import app
+from dtsinn.commands.options import Debug
 from dtsinn.core.config import from_mapping
 from dtsinn.core.protocol import protocol_names
 from dtsinn.core.tracer import Tracer, load_tracer, tracer_names
@@ -58,6 +62,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.delenv("DTSINN_WORKSPACE", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
 
 
 def test_the_commands_are_these() -> None:
@@ -374,6 +379,126 @@ def test_debug_shows_the_traceback() -> None:
     assert code == 2
     assert "Traceback" in err
     assert "dtsinn: no store at nowhere.zarr" in err
+
+
+WITH_MLFLOW = [
+    ["models"], ["train", "STORE"], ["search", "STORE"], ["evaluate"], ["export", "--out", "out"],
+    ["promote", "a/1"], ["rollback", "a"], ["status"], ["ui"], ["demo"],
+    ["registry", "copy", "--to", "http://h:1"], ["registry", "prune"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", WITH_MLFLOW, ids=" ".join)
+def test_each_command_says_the_same_of_a_tracking_uri_that_can_never_work(
+    small_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:./mlruns")
+    words = [str(small_path) if word == "STORE" else word for word in command]
+    assert refused(*words) == (
+        "dtsinn: MLFLOW_TRACKING_URI; got file:./mlruns; wanted a URI that begins with "
+        "sqlite, postgresql, mysql, http, https\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("uri", "got"),
+    [
+        ("databricks", "got databricks; wanted a URI that begins with sqlite, "),
+        (" ", "got ' '; wanted"),
+        ("http://h:5000 ", "got 'http://h:5000 ': Port could not"),
+        ("sqlite:", "try sqlite:////FOLDER/mlflow.db"),
+        ("sqlite://x.db", "try sqlite:////FOLDER/mlflow.db"),
+        ("sqlite:///:memory:", "wanted a file, as memory is gone"),
+        ("http://", "try http://HOST:PORT"),
+        ("http://:5000", "try http://HOST:PORT"),
+        ("http://me:secret@h:port", "got http://h:port: Port could not be"),
+        ("http://h:99999", "try http://HOST:PORT"),
+        ("http://[::1", "try http://HOST:PORT"),
+        ("HTTP//h", "wanted a URI that begins with"),
+        ("localhost:5000", "try http://localhost:5000"),
+        ("./mlruns", "got ./mlruns; wanted"),
+        ("sqlite:////nowhere/of/x.db", "got sqlite:////nowhere/of/x.db; wanted a file that exists"),
+    ],
+)
+def test_a_tracking_uri_that_can_never_work_is_refused(
+    monkeypatch: pytest.MonkeyPatch, uri: str, got: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    told = refused("models")
+    assert told.startswith("dtsinn: MLFLOW_TRACKING_URI; got ")
+    assert got in told
+    assert "secret" not in told
+    assert not Path("/nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("MLFLOW_REGISTRY_URI", "http://other", "wanted none: models are registered where"),
+        ("MLFLOW_HTTP_REQUEST_TIMEOUT", "soon", "got 'soon'; wanted a whole number"),
+        ("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "much", "got 'much'; wanted a number"),
+        ("MLFLOW_TRACKING_INSECURE_TLS", "maybe", "got 'maybe'; wanted true or false"),
+        ("MLFLOW_LOGGING_LEVEL", "loud", "got 'loud'; wanted CRITICAL or"),
+    ],
+)
+def test_other_variables_of_mlflow_that_can_never_work_are_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, wanted: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    told = refused("models")
+    assert told.startswith(f"dtsinn: {name}; got ")
+    assert wanted in told
+
+
+def test_a_search_can_be_stopped_whatever_mlflow_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "databricks")
+    for command in ("stop", "report"):
+        assert "no search 'first'" in refused(command, "first")
+
+
+FAILURES = {
+    "bug": (KeyError("x"), 1, "dtsinn: a bug of dtsinn; got KeyError: 'x'"),
+    "machine": (PermissionError(13, "Permission denied", "f"), 1, "dtsinn: f; got Permission"),
+    "deep": (RecursionError("deep"), 2, "dtsinn: the input; got too many levels"),
+    "ctrl-c": (KeyboardInterrupt(), 130, "dtsinn: interrupted"),
+}
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_whatever_is_raised_is_one_line_and_a_traceback_with_debug(kind: str) -> None:
+    error, wanted, line = FAILURES[kind]
+    failing = typer.Typer(cls=type(typer.main.get_command(app)))
+
+    @failing.command()
+    def fail(debug: Debug = False) -> None:
+        raise error
+
+    @failing.command()
+    def other() -> None: ...
+
+    result = CliRunner().invoke(failing, ["fail"])
+    assert result.exit_code == wanted
+    assert result.stderr.startswith(line)
+    assert result.stderr.count("\n") == 1
+    if isinstance(error, Exception):
+        with warnings.catch_warnings():
+            told = CliRunner().invoke(failing, ["fail", "--debug"]).stderr
+        assert "Traceback" in told
+        assert line in told
+
+
+def test_streams_that_are_closed_or_know_little_are_no_reason_to_fail(tmp_path: Path) -> None:
+    """A pipe that nobody reads, ASCII, and standard output closed, in one process each."""
+    dtsinn = [sys.executable, "-c", "from dtsinn.cli import main; main()"]
+    ascii_only = os.environ | {"PYTHONIOENCODING": "ascii", "COLUMNS": "3"}
+    done = subprocess.run([*dtsinn, "info", "±.zarr"], env=ascii_only, capture_output=True)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"dtsinn: no store at \\xb1.zarr; try")
+    for ending in ("| true", ">&-", ">&- 2>&-"):
+        done = subprocess.run(
+            f"{shlex.join([*dtsinn, 'protocols'])} {ending}", shell=True, capture_output=True
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def test_help_does_not_wait_for_torch() -> None:

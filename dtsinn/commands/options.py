@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,19 +47,32 @@ def finite(value: float | None) -> float | None:
 
 def _debug(ctx: typer.Context, value: bool) -> None:
     ctx.meta["debug"] = value
+    if value:
+        warnings.simplefilter("default")
 
 
-Debug = Annotated[bool, typer.Option("--debug", callback=_debug, help="Show tracebacks.")]
+def _workspace(value: Path) -> Path:
+    """Refuse variables of MLflow that can never work, before anything is done."""
+    from dtsinn.registry import environment
+
+    environment.check()
+    return value
+
+
+Debug = Annotated[
+    bool, typer.Option("--debug", callback=_debug, is_eager=True, help="Show tracebacks.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Pictures = Annotated[
     Path | None, typer.Option("--pictures", metavar="DIR", help="Draw into this folder too.")
 ]
-Root = Annotated[
-    Path,
-    typer.Option(
-        "--workspace", envvar="DTSINN_WORKSPACE", help="Folder of runs, searches and models."
-    ),
-]
+_NAMES: Any = {
+    "envvar": "DTSINN_WORKSPACE",
+    "help": "Folder of runs, searches and models.",
+}
+Root = Annotated[Path, typer.Option("--workspace", callback=_workspace, **_NAMES)]
+Folder = Annotated[Path, typer.Option("--workspace", **_NAMES)]
+"""As :data:`Root`, of commands that do without MLflow."""
 StorePath = Annotated[str, typer.Argument(metavar="STORE", help="A zarr store: path or URL.")]
 ROOT = DEFAULT

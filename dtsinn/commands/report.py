@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dtsinn import terminal
-from dtsinn.commands.options import ROOT, AsJson, Debug, Quiet, Root
+from dtsinn.commands.options import ROOT, AsJson, Debug, Folder, Quiet
 from dtsinn.core.workspace import Workspace
 
 app = typer.Typer()
@@ -22,7 +22,7 @@ def report(
         typer.Option(help="Folder of the report; by default WORKSPACE/searches/NAME/report."),
     ] = None,
     as_json: AsJson = False,
-    workspace: Root = ROOT,
+    workspace: Folder = ROOT,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:

@@ -10,7 +10,17 @@ from typing import Annotated, Any
 import typer
 
 from dtsinn import terminal
-from dtsinn.commands.options import MOST, ROOT, AsJson, Debug, Quiet, Root, StorePath, finite
+from dtsinn.commands.options import (
+    MOST,
+    ROOT,
+    AsJson,
+    Debug,
+    Folder,
+    Quiet,
+    Root,
+    StorePath,
+    finite,
+)
 from dtsinn.commands.train import name_of
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
@@ -234,7 +244,7 @@ def status(
 @app.command(epilog="Example: dtsinn stop first")
 def stop(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The search.")],
-    workspace: Root = ROOT,
+    workspace: Folder = ROOT,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:

@@ -7,6 +7,7 @@ import difflib
 import json
 import math
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -14,8 +15,9 @@ from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
-from dtsinn.core.errors import InputError
+from dtsinn.core.errors import InputError, naming
 from dtsinn.core.paths import home_path, is_file
 from dtsinn.core.yaml_text import parse_yaml, read_yaml_text
 
@@ -27,6 +29,8 @@ STRICT = ConfigDict(extra="forbid")
 A file may be older than a field: what it does not say is the default. So the default of a new field
 means what was done before there was the field (:mod:`dtsinn.core.formats`).
 """
+SHOWN = 100
+"""Characters of a wrong value that an error repeats."""
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -88,15 +92,13 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
     except (TypeError, ValueError) as error:
         raise InputError(f"{where} holds a value that no setting takes", got=str(error)) from None
     try:
-        made: T = _adapter(cls).validate_json(text, strict=True)
+        with naming(where):  # a check of the class knows no file
+            made: T = _adapter(cls).validate_json(text, strict=True)
     except ValidationError as error:
         meant = _as_meant(cls, json.loads(text), error)
         if meant is None:
             raise _located(cls, error, where) from None
         return from_mapping(cls, meant, where)
-    except InputError as error:  # from a check of the class, which knows no file
-        what = f"{where}: {error.what}"
-        raise InputError(what, got=error.got, wanted=error.wanted, hint=error.hint) from None
     return made
 
 
@@ -272,18 +274,60 @@ def _located(cls: type[Any], error: ValidationError, where: str) -> InputError:
         return InputError(f"{where}: {key}.kind is missing")
     if problem["type"] in {"missing_argument", "missing_keyword_only_argument", "missing"}:
         return InputError(f"{where}: {key} is missing")
-    message = problem["msg"].removeprefix("Value error, ")
-    got = repr(problem["input"])
+    same = [p for p in problems if _place(cls, p["loc"])[0] == place]  # of a choice of types
+    wanted = list(dict.fromkeys(map(_wanted, same)))
     return InputError(
-        f"{where}: {key}: {message}",
-        got=got if len(got) <= _SHOWN else f"{got[:_SHOWN]}...",
-        hint=_number_hint(problem["input"]) if problem["type"] in _NUMBERS else "",
+        f"{where}: {key}" if key else where,
+        got=textwrap.shorten(repr(problem["input"]), SHOWN, placeholder=" ..."),
+        wanted=" or ".join(wanted),
+        hint=_hint(problem),
     )
 
 
+def _wanted(problem: ErrorDetails) -> str:
+    """What a setting takes, for a problem that pydantic found with it."""
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind == "json_invalid":
+        return "fewer levels inside each other"
+    if kind in {"literal_error", "enum"}:
+        return f"one of {', '.join(_choices(problem))}"
+    if kind in {"too_short", "too_long"}:
+        few = kind == "too_short"
+        number = context["min_length" if few else "max_length"]
+        return f"at {'least' if few else 'most'} {number}, not {context['actual_length']}"
+    for start, words in _WANTED.items():
+        if kind.startswith(start):
+            return words
+    return problem["msg"]
+
+
+_WANTED = {
+    "int_": "a whole number",
+    "float_": "a number",
+    "bool_": "true or false",
+    "string_": "a text",
+    "none_": "null",
+    **dict.fromkeys(("list_", "tuple_", "set_", "frozen_set_"), "a list"),
+    **dict.fromkeys(("dict_", "mapping_", "dataclass_"), "a group of settings"),
+}
+"""By the beginning of pydantic's kinds of problems."""
 _NUMBERS = {"int_type", "int_from_float", "float_type"}
-_SHOWN = 80
-"""Characters of a wrong value that a message repeats."""
+
+
+def _hint(problem: ErrorDetails) -> str:
+    if problem["type"] in {"literal_error", "enum"}:
+        close = difflib.get_close_matches(str(problem["input"]).lower(), _choices(problem), n=1)
+        return close[0] if close else ""
+    if problem["type"] in _NUMBERS:
+        return _number_hint(problem["input"])
+    quotable = isinstance(problem["input"], int | float)
+    return "quotes around it" if problem["type"] == "string_type" and quotable else ""
+
+
+def _choices(problem: ErrorDetails) -> list[str]:
+    """What a setting takes that takes one of a few words."""
+    *most, last = problem["ctx"]["expected"].split(" or ")
+    return [word.strip("'") for word in [*", ".join(most).split(", "), last] if word]
 
 
 def _number_hint(given: Any) -> str:
@@ -298,8 +342,11 @@ def _number_hint(given: Any) -> str:
 def _place(cls: type[Any], location: Sequence[int | str]) -> tuple[list[int | str], str]:
     """The keys of pydantic's ``location``, and the kind chosen on the way, if any.
 
-    pydantic puts the tag of a choice between a field and the key inside it.
+    pydantic puts the tag of a choice between a field and the key inside it, and the name of a
+    type behind a field that takes several.
     """
+    if location and _TYPE.fullmatch(str(location[-1])):
+        location = location[:-1]
     parts: list[int | str] = []
     kind, inside = "", [cls]
     for part in location:
@@ -311,6 +358,9 @@ def _place(cls: type[Any], location: Sequence[int | str]) -> tuple[list[int | st
         fields = get_type_hints(inside[0]) if inside else {}
         inside = _kinds(fields.get(str(part)))
     return parts, kind
+
+
+_TYPE = re.compile(r"int|float|str|bool|none|(tuple|list|dict|literal|nullable|constrained)[\[-].*")
 
 
 def _tag(cls: type[Any]) -> str:

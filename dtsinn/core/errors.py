@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class DtsinnError(Exception):
     """Anything that dtsinn refuses or fails at, worded for the person at the terminal.
@@ -52,3 +55,15 @@ class RunError(DtsinnError):
 
 class DivergedError(RunError):
     """A training that left the numbers that make sense: NaN, or an inverse that is lost."""
+
+
+@contextmanager
+def naming(where: object) -> Iterator[None]:
+    """Say of a refusal where its cause lies, such as in which file, unless it says so itself."""
+    try:
+        yield
+    except InputError as error:
+        if str(where) in error.what:
+            raise
+        what = f"{where}: {error.what}"
+        raise type(error)(what, got=error.got, wanted=error.wanted, hint=error.hint) from None

@@ -22,7 +22,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
-from dtsinn.core.errors import RunError
+from dtsinn.core.causes import in_our_words
 
 INK, FAINT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
@@ -53,7 +53,7 @@ def write_figure(figure: Figure, path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png(figure))
     except OSError as error:
-        raise RunError(f"{path} cannot be written", got=error.strerror) from None
+        raise in_our_words(error, f"{path} cannot be written") from None
     return path
 
 

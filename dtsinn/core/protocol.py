@@ -11,7 +11,7 @@ from typing import Any
 
 from dtsinn.core.checks import short_name
 from dtsinn.core.config import STRICT, config_names, find_config, from_mapping, read_yaml
-from dtsinn.core.errors import InputError
+from dtsinn.core.errors import InputError, naming
 from dtsinn.core.plausibility import DAY_S, Answer, check_times, is_yes
 from dtsinn.core.yaml_text import format_yaml
 
@@ -108,14 +108,15 @@ def load_protocol(name_or_path: str) -> Protocol:
             raise InputError(f"{path}: frames: count", got=count, wanted=f"1 to {MOST_FRAMES}")
     durations = [seconds for count, seconds in file.frames for _ in range(count)]
     starts = [0.0, *itertools.accumulate(durations)][:-1]
-    protocol = Protocol(
-        name=file.name,
-        description=file.description,
-        source=file.source,
-        frame_start=tuple(starts),
-        frame_duration=tuple(float(seconds) for seconds in durations),
-        injection_time=file.injections,
-    )
+    with naming(path):
+        protocol = Protocol(
+            name=file.name,
+            description=file.description,
+            source=file.source,
+            frame_start=tuple(starts),
+            frame_duration=tuple(float(seconds) for seconds in durations),
+            injection_time=file.injections,
+        )
     if not is_yes(file.unusual_times):
         _check_unit(protocol, str(path))
     return protocol

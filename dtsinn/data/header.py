@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from dtsinn.core.causes import brief
 from dtsinn.core.errors import StoreError
 from dtsinn.core.formats import STORE
 from dtsinn.core.protocol import Protocol, protocol_of_frames
 from dtsinn.data.layout import COORDINATES, DTYPES, IMAGES, KINETICS
-from dtsinn.data.storage import cause
 
 StrArray = npt.NDArray[np.object_]
 AGAIN = "to make the store again"
@@ -126,7 +126,7 @@ def coordinate(path: str, name: str, array: zarr.Array) -> npt.NDArray[Any]:
     try:
         values = np.asarray(array[...])
     except Exception as error:  # zarr and its codecs raise many kinds
-        raise StoreError(f"{path}: {name} is damaged", got=cause(error), hint=AGAIN) from error
+        raise StoreError(f"{path}: {name} is damaged", got=brief(error), hint=AGAIN) from error
     if values.dtype.kind in TEXT_KINDS:
         values = np.array([str(value) for value in values], dtype=object)
         damaged = any(not value for value in values)

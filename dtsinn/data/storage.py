@@ -9,6 +9,7 @@ import zarr
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore
 
+from dtsinn.core.causes import brief, cure_of
 from dtsinn.core.errors import DtsinnError, RunError, StoreError
 from dtsinn.data.layout import is_url
 
@@ -39,11 +40,11 @@ def zarr_store(path: str, *, read_only: bool) -> LocalStore | FsspecStore:
     except ImportError as error:
         raise StoreError(
             f"{path} cannot be opened",
-            got=" ".join(str(error).split()),
+            got=brief(error),
             hint="pip install 'dtsinn[s3]'" if is_s3 else "to install that package",
         ) from None
     except ValueError as error:
-        raise StoreError(f"{path} cannot be opened", got=" ".join(str(error).split())) from None
+        raise StoreError(f"{path} cannot be opened", got=brief(error)) from None
 
 
 def open_for_writing(path: str) -> zarr.Group:
@@ -59,12 +60,6 @@ def stored_keys(path: str) -> set[str]:
     return keys
 
 
-def cause(error: BaseException) -> str:
-    """What went wrong, as a few words on one line."""
-    text = " ".join(str(error).split())
-    return (text or type(error).__name__)[:200]
-
-
 def is_outage(error: BaseException) -> bool:
     """Whether the storage refused or could not be reached, rather than gave bad content."""
     network = {"botocore", "aiobotocore", "aiohttp"}
@@ -75,10 +70,12 @@ def cannot_write(path: str, error: Exception) -> DtsinnError:
     """The error for a write that storage refused; nothing is lost by it."""
     if isinstance(error, DtsinnError):
         return error
+    cure = cure_of(error)
+    mended = f"when that is mended{f' ({cure})' * bool(cure)}"
     return RunError(
         f"{path} cannot be written",
-        got=cause(error),
-        hint="the same command again when that is mended: it goes on where it stopped",
+        got=brief(error),
+        hint=f"the same command again {mended}: it goes on where it stopped",
     )
 
 

@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from dtsinn.core.causes import brief, cure_of
 from dtsinn.core.errors import DtsinnError, RunError, StoreError
 from dtsinn.data.header import AGAIN, StrArray, coordinate, read_attributes, read_header
 from dtsinn.data.header import StoreHeader as StoreHeader
 from dtsinn.data.layout import IMAGES, MISSING_LABEL, SPLITS, is_url
-from dtsinn.data.storage import cause, is_outage, zarr_store
+from dtsinn.data.storage import is_outage, zarr_store
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -130,7 +131,7 @@ class Store:
                 except Exception as trouble:
                     if is_outage(trouble):
                         return self._unreachable(trouble)
-                    return self._broken(name, int(sample), cause(trouble))
+                    return self._broken(name, int(sample), brief(trouble))
         return self._unreachable(error)
 
     def _read_array(self, name: str, index: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
@@ -150,7 +151,7 @@ class Store:
         )
 
     def _unreachable(self, error: Exception) -> RunError:
-        return RunError(f"{self.header.path} cannot be read", got=cause(error))
+        return RunError(f"{self.header.path} cannot be read", got=brief(error), hint=cure_of(error))
 
 
 def open_store(path: str, *, need_truth: bool = False) -> Store:
@@ -176,7 +177,7 @@ def open_store(path: str, *, need_truth: bool = False) -> Store:
         raise StoreError(f"{path}: {error}", hint=AGAIN) from error
     except Exception as error:  # whatever hostile metadata make zarr trip over
         raise StoreError(
-            f"{path}: its metadata cannot be read", got=cause(error), hint=AGAIN
+            f"{path}: its metadata cannot be read", got=brief(error), hint=AGAIN
         ) from error
     if need_truth and not store.header.has_truth:
         raise StoreError(
@@ -201,14 +202,15 @@ def _open_group(path: str) -> zarr.Group:
         raise _no_group(path, error) from error
     except Exception as error:  # storage backends raise many kinds
         if is_outage(error):
-            raise StoreError(f"{path} cannot be read", got=cause(error)) from error
+            what = f"{path} cannot be read"
+            raise StoreError(what, got=brief(error), hint=cure_of(error)) from error
         raise _no_group(path, error) from error
 
 
 def _no_group(path: str, error: Exception) -> StoreError:
     return StoreError(
         f"{path} is no zarr group",
-        got=cause(error),
+        got=brief(error),
         wanted="a store as dtsinn simulate writes it",
         hint="another path, or to make the store again",
     )

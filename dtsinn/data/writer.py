@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from dtsinn.core.causes import brief
 from dtsinn.core.config import flatten
 from dtsinn.core.errors import StoreError
 from dtsinn.core.formats import STORE
@@ -34,7 +35,6 @@ from dtsinn.data.layout import (
 from dtsinn.data.plan import StorePlan, subjects_per_block
 from dtsinn.data.storage import (
     cannot_write,
-    cause,
     is_outage,
     open_for_writing,
     stored_keys,
@@ -116,7 +116,7 @@ class StoreWriter:
                 raise cannot_write(self.out, error) from error
             raise StoreError(
                 f"{self.path} cannot be read back",
-                got=cause(error),
+                got=brief(error),
                 hint="to remove it, then the same command again",
             ) from error
         try:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from onnxruntime import InferenceSession, SessionOptions
 
+from dtsinn.core.causes import brief
 from dtsinn.core.errors import RunError
 from dtsinn.core.seeds import generator
 from dtsinn.deploy.folders import fresh_folder
@@ -181,14 +182,14 @@ def open_session(path: Path) -> InferenceSession:
     try:
         return InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no base but Exception
-        raise RunError(f"ONNX Runtime refuses {path.name}", got=str(error)) from error
+        raise RunError(f"ONNX Runtime refuses {path.name}", got=brief(error)) from error
 
 
 def _run(session: InferenceSession, inputs: dict[str, Float32Array]) -> list[npt.NDArray[Any]]:
     try:
         outputs: list[npt.NDArray[Any]] = session.run(None, inputs)
     except Exception as error:  # its exceptions share no base but Exception
-        raise RunError("ONNX Runtime fails", got=str(error)) from error
+        raise RunError("ONNX Runtime fails", got=brief(error)) from error
     return outputs
 
 

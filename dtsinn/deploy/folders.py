@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dtsinn.core.causes import in_our_words
 from dtsinn.core.errors import PackageError
 
 
@@ -28,7 +29,7 @@ def fresh_folder(folder: Path) -> Iterator[Path]:
     try:
         partial.mkdir(parents=True)
     except OSError as error:
-        raise PackageError(f"{folder} cannot be made", got=error.strerror) from None
+        raise in_our_words(error, f"{folder} cannot be made", PackageError) from None
     try:
         yield partial
         for path in (*partial.iterdir(), partial):
@@ -50,4 +51,4 @@ def _take_name(partial: Path, folder: Path) -> None:
     try:
         partial.rename(folder)
     except OSError as error:
-        raise PackageError(f"{folder} cannot be put in place", got=error.strerror) from None
+        raise in_our_words(error, f"{folder} cannot be put in place", PackageError) from None

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal, TypeVar
 
+from dtsinn.core.causes import in_our_words
 from dtsinn.core.config import STRICT, from_mapping, to_mapping
 from dtsinn.core.errors import InputError, PackageError
 from dtsinn.core.formats import SEPARATOR
@@ -123,7 +124,7 @@ def read_json(path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise PackageError(f"{path} cannot be read as JSON", got=str(error)) from None
+        raise in_our_words(error, f"{path} cannot be read as JSON", PackageError) from None
     if not isinstance(content, dict):
         raise PackageError(f"{path}", got=type(content).__name__, wanted="a JSON object")
     return content

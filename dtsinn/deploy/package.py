@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from dtsinn.core.causes import brief
 from dtsinn.core.config import to_mapping
 from dtsinn.core.errors import PackageError
 from dtsinn.deploy.card import card_text
@@ -192,7 +193,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load(path.read_bytes())
     except (OSError, SafetensorError) as error:
-        raise PackageError(f"{path} cannot be read as safetensors", got=str(error)) from None
+        raise PackageError(f"{path} cannot be read as safetensors", got=brief(error)) from None
 
 
 def _network_of(weights: Mapping[str, Tensor], info: SeparatorInfo, where: str) -> SeparatorNetwork:

@@ -56,7 +56,8 @@ def draw_gallery(
                 split = evaluation.split if cell.source == "store" else SPLIT
                 separate = separators[scores.model].for_protocol(store.header).separate
                 drawn += _of_model(cell, scores, store, split, separate)
-        if cell.applicable and any(s.regional_bias for m in cell.models for s in m.subjects):
+        subjects = [subject for scores in cell.models for subject in scores.subjects]
+        if cell.applicable and any(any(s.regional_bias.values()) for s in subjects):
             drawn.append(
                 Picture(
                     file=f"{cell.key}-bias.png",

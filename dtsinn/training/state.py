@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from dtsinn.core.causes import brief, cure_of
 from dtsinn.core.config import STRICT, from_mapping, to_mapping
 from dtsinn.core.errors import InputError
 from dtsinn.core.formats import CHECKPOINT
@@ -209,7 +210,7 @@ class TrainingState:
         except (RuntimeError, ValueError) as error:
             raise InputError(
                 f"checkpoint {checkpoint} does not hold the model that it names",
-                got=" ".join(str(error).split())[:120],
+                got=brief(error),
                 hint="a new run; an older dtsinn may have written it",
             ) from None
         self.progress = progress
@@ -226,7 +227,8 @@ def _read_stored(checkpoint: Path) -> _Stored:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"checkpoint {checkpoint} cannot be read", got=str(error)) from None
+        what = f"checkpoint {checkpoint} cannot be read"
+        raise InputError(what, got=brief(error), hint=cure_of(error)) from None
     if not isinstance(content, dict):
         raise InputError(f"checkpoint {checkpoint} cannot be read", got=type(content).__name__)
     return from_mapping(_Stored, CHECKPOINT.read(content, str(path)), str(path))
@@ -236,7 +238,8 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"checkpoint {path.parent} cannot be read", got=str(error)) from None
+        what = f"checkpoint {path.parent} cannot be read"
+        raise InputError(what, got=brief(error), hint=cure_of(error)) from None
 
 
 def _copy(network: SeparatorNetwork) -> dict[str, Tensor]:

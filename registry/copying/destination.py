@@ -14,7 +14,8 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.copying.place import Place
-from dtsinn.registry.embedded import check_scheme, home_uri, is_served, make_tables
+from dtsinn.registry.embedded import home_uri, is_served, make_tables
+from dtsinn.registry.environment import check_uri
 from dtsinn.registry.names import told_as, without_secrets
 from dtsinn.registry.postgres import DRIVER, backend_of, held, with_driver
 from dtsinn.registry.remote import ask
@@ -46,7 +47,7 @@ def open_destination(uri: str, workspace: Workspace) -> Place:
 
 def _checked(uri: str) -> str:
     """The URI, with a driver that is installed where it names none."""
-    check_scheme("--to", uri)
+    check_uri("--to", uri)
     uri = with_driver(home_uri(uri))
     shown = without_secrets("uri", uri)
     try:

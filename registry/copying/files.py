@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+from dtsinn.core.causes import brief
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.yaml_text import parse_yaml, read_yaml_text
 from dtsinn.registry.copying.ids import Ids
@@ -100,4 +101,4 @@ def _read(path: Path) -> Any:
         parse_yaml(text, str(path))  # whoever wrote it: no tags, and of a bounded size
         return yaml.safe_load(text)  # MLflow's numbers are those of YAML 1.1
     except (InputError, yaml.YAMLError, ValueError) as error:  # such as 30 February
-        raise RunError(f"{path} cannot be read", got=error) from None
+        raise RunError(f"{path} cannot be read", got=brief(error)) from None

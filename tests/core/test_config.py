@@ -1,5 +1,6 @@
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -51,27 +52,32 @@ def test_a_configuration_survives_the_round_trip(blocks: int, width: float, name
     ("overrides", "message"),
     [
         (["model.blokcs=3"], "unknown key; got model.blokcs; try model.blocks"),
-        (["model.blocks=three"], "model.blocks: Input should be a valid integer; got 'three'"),
-        (["model.blocks=1.5"], "model.blocks"),
+        (["model.blocks=three"], "model.blocks; got 'three'; wanted a whole number"),
+        (["model.blocks=1.5"], "model.blocks; got 1.5; wanted a whole number"),
+        (["model.blocks=[1]"], "model.blocks; got [1]; wanted a whole number"),
+        (["model.width=wide"], "model.width; got 'wide'; wanted a number"),
+        (["model=3"], "--set: model; got 3; wanted a group of settings"),
+        (["name=3"], "name; got 3; wanted a text; try quotes around it"),
+        (["name=null"], "name; got None; wanted a text"),
         (["model.blocks"], "has no value"),
         (["name.deeper=1"], "'name' is a value"),
-        (["model.width=10:30"], "got '10:30'; try seconds as one number, without colons"),
-        (["model.width=1_000"], "got '1_000'; try a plain number, such as 1200 or 0.5"),
-        (["model.width=70,5"], "got '70,5'; try a plain number"),
-        (["model.width=70 kg"], "got '70 kg'; try a plain number"),
-        (["model.width=yes"], "model.width: Input should be a valid number; got 'yes'"),
+        (["model.width=10:30"], "got '10:30'; wanted a number; try seconds as one number, without colons"),
+        (["model.width=1_000"], "got '1_000'; wanted a number; try a plain number, such as 1200 or 0.5"),
+        (["model.width=70,5"], "got '70,5'; wanted a number; try a plain number"),
+        (["model.width=70 kg"], "got '70 kg'; wanted a number; try a plain number"),
+        (["model.width=yes"], "model.width; got 'yes'; wanted a number"),
         (["model.blocks=0o8"], "got '0o8'"),
         (
             ["model.blocks=!!int 3"],
             "--set model.blocks cannot be read as YAML",
         ),
         (["model.blocks=yes"], "got 'yes'"),
-        (["name=070"], "name: Input should be a valid string; got 70"),
+        (["name=070"], "name; got 70; wanted a text; try quotes around it"),
         (["model.width=.nan"], "model.width; got nan; wanted a finite number"),
         (["model.width=1e400"], "model.width; got inf; wanted a finite number"),
         (["name={1: a}"], "name.1 is no text; try quotes around the key"),
         (["name=" + "x" * 500 + ": 1"], "..."),
-        (["model.mode=loud"], "model.mode: Input should be 'Fast' or 'slow'; got 'loud'"),
+        (["model.mode=loud"], "model.mode; got 'loud'; wanted one of Fast, slow"),
     ],
 )
 def test_a_wrong_override_is_one_clear_line(overrides: list[str], message: str) -> None:
@@ -85,6 +91,50 @@ def test_a_wrong_override_is_one_clear_line(overrides: list[str], message: str) 
         overridden()
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Many:
+    __pydantic_config__ = STRICT
+
+    plane: Literal["axial", "coronal"] = "axial"
+    sizes: tuple[int, ...] = ()
+    pair: tuple[str, str] = ("a", "b")
+    by_name: Mapping[str, float] = field(default_factory=dict)
+    either: int | str = 0
+    switch: bool = False
+    some: int | None = None
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("plane", "Axiel", "got 'Axiel'; wanted one of axial, coronal; try axial"),
+        ("plane", 3, "got 3; wanted one of axial, coronal"),
+        ("sizes", 3, "got 3; wanted a list"),
+        ("sizes", {"a": 1}, "got {'a': 1}; wanted a list"),
+        ("pair", "ab", "got 'ab'; wanted a list"),
+        ("by_name", [1], "got [1]; wanted a group of settings"),
+        ("either", [1], "got [1]; wanted a whole number or a text"),
+        ("switch", 1, "got 1; wanted true or false"),
+        ("some", "x", "got 'x'; wanted a whole number"),
+    ],
+)
+def test_what_a_setting_takes_is_said_in_our_words(key: str, value: Any, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        from_mapping(Many, {key: value}, "x.yaml")
+    assert str(caught.value) == f"x.yaml: {key}; {message}"
+
+
+def test_a_wrong_value_inside_a_list_is_named_and_long_ones_are_cut() -> None:
+    with pytest.raises(InputError, match=r"x.yaml: sizes\.1; got 'b'; wanted a whole number"):
+        from_mapping(Many, {"sizes": [1, "b"]}, "x.yaml")
+    for pair in (["a"], ["a", "b", "c"]):
+        with pytest.raises(InputError, match=r"x.yaml: pair"):
+            from_mapping(Many, {"pair": pair}, "x.yaml")
+    with pytest.raises(InputError) as caught:
+        from_mapping(Many, {"switch": "no " * 500}, "x.yaml")
+    assert len(str(caught.value)) < 200
 
 
 def test_overrides_are_read_as_yaml() -> None:

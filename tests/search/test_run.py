@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import ray
 from rich.console import Console
@@ -43,6 +44,20 @@ def session() -> Iterator[None]:
     """Ray, which every sitting wants, whether there is anything to train or not."""
     with ray_session(None):
         yield
+
+
+def test_ray_listens_to_this_machine_only_and_to_whom_has_its_token() -> None:
+    ours = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    open_to = [place for one in ours for place in one.net_connections("tcp")]
+    listening = {place.laddr.ip for place in open_to if place.status == psutil.CONN_LISTEN}
+    assert {process.name() for process in ours} >= {"gcs_server", "raylet"}
+    assert listening
+    assert listening <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    token = Path.home() / ".ray" / "auth_token"
+    assert token.stat().st_mode & 0o777 == 0o600
+    folder = Path(ray._private.worker._global_node.get_temp_dir_path()).parent
+    assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_as_many_trials_run_as_nodes_have_room_for() -> None:

@@ -123,7 +123,7 @@ def test_the_base_is_the_first_suggestion_where_the_space_holds_it(write) -> Non
         ("{parameters: {model.blocks: {}}}", "no range"),
         ("{parameters: {model.blocks: {int: [1, 2], choice: [1]}}}", "one of choice, int"),
         ("{parameters: {model.blocks: {int: [0, 2]}}}", "model.blocks; got 0; wanted at least 1"),
-        ("{parameters: {model.blocks: {choice: [two]}}}", "valid integer; got 'two'"),
+        ("{parameters: {model.blocks: {choice: [two]}}}", "got 'two'; wanted a whole number"),
         ("{parameters: {optimizer.learning_rate: {log: [0, 1e-2]}}}", "above 0"),
         ("{parameters: {loss.backward: {float: [0, 1], step: 2}}}", "of an int range"),
         ("{base: nothing, parameters: {model.blocks: {int: [1, 2]}}}", "no such run"),

@@ -201,7 +201,7 @@ def read_settings(cls: type[T], value: Any, where: str) -> T:
         settings = from_mapping(cls, value | dict.fromkeys(raw), where)
     except InputError as error:
         hint = error.hint
-        if f"{where}: id:" in error.what or "no setting takes" in error.what:
+        if error.what == f"{where}: id" or "no setting takes" in error.what:
             hint = 'quotes around it, as in id: "17" or "1980-02-03"'
         raise InputError(error.what, wanted=error.wanted, hint=hint) from None
     return dataclasses.replace(settings, **raw)  # type: ignore[type-var]

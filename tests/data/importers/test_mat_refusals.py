@@ -259,7 +259,7 @@ PLANS: dict[str, tuple[Mapping[str, Any] | str, str]] = {
     "unit and scale": (plain(units="Bq/mL"), "the plan: units and scale; got both; wanted one"),
     "another unit": (
         plain(scale=None, units="MBq/mL"),
-        "the plan: units: Input should be",
+        "the plan: units; wanted one of kBq/mL",
     ),
     "a scale of 0": (plain(scale=0.0), "the plan: scale; got 0.0; wanted above 0 kBq/mL"),
     "one tracer": (plain(tracers=["fmz"]), "the plan: tracers; got 1 of them"),
@@ -288,7 +288,7 @@ PLANS: dict[str, tuple[Mapping[str, Any] | str, str]] = {
         "folders, key number 1 is unknown; wanted one of mixture, fmz, fdg",
     ),
     "folders as text": (plain(folders=PEOPLE[0]), "the plan: folders; wanted a mapping of mixture"),
-    "an unknown orientation": (plain(rows="up"), "the plan: rows: Input should be 'front_to_back'"),
+    "an unknown orientation": (plain(rows="up"), "the plan: rows; wanted one of front_to_back"),
     "no expression": (plain(subjects="(?P<subject>"), "is no regular expression; got a mistake at"),
     "an expression without groups": (
         plain(subjects=f"{PEOPLE[0]}.*"),

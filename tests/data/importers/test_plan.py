@@ -153,8 +153,11 @@ def edited(plan: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         (edited(PAIR, "subjects.0", NAME), r"subjects\.0; got no settings, str; wanted keys id"),
         (edited(PAIR, "subjects.0.id", ...), r"subjects\.0: id is missing"),
         (edited(PAIR, "subjects.0.id", " "), r"subjects\.0\.id; got an empty word"),
-        (edited(PAIR, "subjects.0.id", 17), r'subjects\.0: id: .*try quotes .* id: "17"'),
-        (edited(PAIR, "subjects.0.split", "training"), r"subjects\.0: split: .*'train'"),
+        (edited(PAIR, "subjects.0.id", 17), r'subjects\.0: id; .*try quotes .* id: "17"'),
+        (
+            edited(PAIR, "subjects.0.split", "training"),
+            r"subjects\.0: split; wanted one of train, .*; try train",
+        ),
         (edited(PAIR, "subjects.0.second", ...), r"subjects\.0: scans; got first; wanted first an"),
         (
             edited(PAIR, "subjects.0.mixture", {"image": "m.nii"}),
@@ -162,12 +165,15 @@ def edited(plan: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ),
         (edited(MIXTURE, "subjects.0.mixture", ...), r"subjects\.0: scans; got none"),
         (edited(PAIR, "subjects.0.first.image", ...), r"subjects\.0\.first: image is missing"),
-        (edited(PAIR, "subjects.0.first.image", 5), r"subjects\.0\.first: image: "),
+        (edited(PAIR, "subjects.0.first.image", 5), r"subjects\.0\.first: image; wanted a text"),
         (
             edited(PAIR, "subjects.0.first.injection_times", 5),
             r"subjects\.0\.first: key number 2 is unknown; try injection_time",
         ),
-        (edited(PAIR, "subjects.0.first.half_life", "1 h"), r"subjects\.0\.first: half_life: "),
+        (
+            edited(PAIR, "subjects.0.first.half_life", "1 h"),
+            r"subjects\.0\.first: half_life; wanted a number",
+        ),
         (
             edited(PAIR, "subjects.0.first.half_life", float("nan")),
             r"subjects\.0\.first: half_life; wanted a finite number",
@@ -175,11 +181,11 @@ def edited(plan: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         (edited(PAIR, f"subjects.0.first.{NAME}", float("nan")), "key number 2 is unknown; wanted"),
         (
             edited(PAIR, "subjects.0.first.injection_time", [0, 5]),
-            r"subjects\.0\.first: injection_time: ",
+            r"subjects\.0\.first: injection_time; wanted ",
         ),
         (
             edited(MIXTURE, "subjects.0.mixture.injection_time", 5),
-            r"subjects\.0\.mixture: injection_time: ",
+            r"subjects\.0\.mixture: injection_time; wanted a list",
         ),
         (
             edited(PAIR, "subjects", [*PAIR["subjects"], *MIXTURE["subjects"]]),
@@ -204,7 +210,7 @@ def test_a_wrong_plan_is_refused_by_its_place_alone(archive, plan, message: str)
         (f"{NAME}: 1980-02-03\n", "key number 1 is unknown"),
         (
             "tracers: [fmz, fdg]\nsubjects:\n- id: 0170\n",
-            r"subjects\.0: id: Input should be a valid string; try quotes around it",
+            r"subjects\.0: id; wanted a text; try quotes around it",
         ),
         ("", "the plan; got no settings, NoneType"),
         (
