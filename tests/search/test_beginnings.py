@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from dtsinn.beginnings import BEST, beginnings
+from dtsinn.beginnings import BEST, _is_same, beginnings
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store
+from dtsinn.registry.trials import RecordedTrial
 from dtsinn.search.objective import read_objectives
 from tests.search.conftest import SPACE
 
@@ -172,3 +173,19 @@ def test_several_beginnings_are_put_together(
     path.write_text("points: [{model.blocks: 2}]")
     points, known = beginnings([str(path), "earlier"], make_plan(), small_store, workspace)
     assert (len(points), len(known)) == (1, 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [({}, True), ({"optimizer.beta2": 0.5}, False), ({"optimizer.gone": 1}, False)],
+)
+def test_a_setting_that_an_older_trial_does_not_name_had_its_default(
+    make_plan, change: dict[str, Any], same: bool
+) -> None:
+    plan, point = make_plan(), {"model.blocks": 1, "optimizer.learning_rate": 2e-3}
+    settings = plan.space.settings(point)
+    del settings["optimizer.beta2"]
+    ran = RecordedTrial(
+        name="trial-000", settings=settings | change, metrics={}, step=90, finished=True
+    )
+    assert _is_same(ran, point, plan) == same
