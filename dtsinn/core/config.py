@@ -16,6 +16,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from dtsinn.core.bounds import read_text
 from dtsinn.core.errors import InputError
 
 T = TypeVar("T")
@@ -99,7 +100,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         InputError: The file is missing, unreadable, no YAML or no mapping.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read", got=str(error)) from None
     content = parse_yaml(text, str(path))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dtsinn.core.config import to_mapping
+from dtsinn.core.bounds import read_json
 from dtsinn.core.errors import InputError
 from dtsinn.evaluation.gallery import Picture
 from dtsinn.evaluation.metrics import Interval
@@ -190,7 +191,7 @@ def _summary_record(summary: Summary) -> dict[str, Any]:
 
 def _is_evaluation(folder: Path) -> bool:
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = read_json(folder / RECORD)
     except (OSError, ValueError):
         return False
     return isinstance(record, dict) and record.get("format") == FORMAT

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar, get_type_hints
 import yaml
 
 from dtsinn.core.checks import SHORT_NAME
+from dtsinn.core.bounds import read_text
 from dtsinn.core.config import STRICT, config_names, from_mapping, parse_yaml
 from dtsinn.core.errors import InputError
 from dtsinn.core.protocol import Protocol, load_protocol
@@ -138,7 +139,7 @@ def parse_plan(path: Path) -> Any:
             at most.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         got = getattr(error, "strerror", None) or type(error).__name__
         raise InputError("the plan cannot be read", got=got, wanted="a YAML file") from None

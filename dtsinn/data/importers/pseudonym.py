@@ -21,6 +21,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from dtsinn.core.bounds import read_bytes, read_json
 from dtsinn.core.errors import InputError
 
 FORMAT = "dtsinn-identity-map"
@@ -121,7 +122,7 @@ def enrol(identities: Sequence[str], identity_map: Path) -> Enrolment:
 
 
 def _extend(identities: Sequence[str], path: Path) -> Enrolment:
-    before = path.read_bytes() if path.exists() else None
+    before = read_bytes(path) if path.exists() else None
     known = _read(path)
     if known is None:
         known = _IdentityMap(salt=secrets.token_bytes(SALT_BYTES), subjects={})
@@ -153,7 +154,7 @@ def _read(path: Path) -> _IdentityMap | None:
             hint=f"chmod 600 {path}",
         )
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path)
         if (content["format"], content["format_version"]) != (FORMAT, FORMAT_VERSION):
             raise ValueError
         read = _IdentityMap(salt=bytes.fromhex(content["salt"]), subjects=content["subjects"])

@@ -6,6 +6,7 @@ text or file name of a header enters them, or the scan.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dtsinn.core.bounds import open_file, refuse_more
 from dtsinn.core.errors import InputError
 from dtsinn.data.importers.dicom.activity import Injected, Quantity, is_corrected, scaling
 from dtsinn.data.importers.dicom.clock import header_half_life, injection_on, series_clock
-from dtsinn.data.importers.dicom.header import read_pet_headers, silent_pydicom
+from dtsinn.data.importers.dicom.header import (
+    ImageHeader,
+    read_pet_headers,
+    read_tags,
+    silent_pydicom,
+)
 from dtsinn.data.importers.dicom.series import Series, arrange, image_name, series_grid, shared
-from dtsinn.data.importers.files import refuse_passing, stamps
+from dtsinn.data.importers.files import BYTES_OF_NUMBER, refuse_passing, stamps
 from dtsinn.data.importers.grid import Grid
 from dtsinn.data.importers.scan import Scan
 
@@ -58,6 +65,9 @@ def open_dicom(
     series = arrange(read_pet_headers(folder, where), where)
     _check_decoder(series)
     grid = series_grid(series)
+    files = stamps((header.path for header in series.all), where)
+    voxels = math.prod(grid.size) * grid.frames
+    refuse_more(where, voxels * BYTES_OF_NUMBER, sum(size for size, _ in files))
     used = header_half_life(series) if half_life is None else half_life
     if used is not None and used <= 0:
         raise InputError(f"{where}: half-life", got=f"{used:g}", wanted="seconds above 0")
@@ -79,7 +89,7 @@ def open_dicom(
         axes=grid.axes,
         decay_corrected=is_corrected(series),
         read_slices=_Reader(series, grid, slope_TZ, intercept_TZ),
-        stamps=stamps((header.path for header in series.all), where),
+        stamps=files,
     )
 
 
@@ -109,23 +119,32 @@ class _Reader:
         return images_STYX
 
     def _stored(self, frame: int, z: int) -> npt.NDArray[Any]:
-        from pydicom import dcmread
-
         header = self.series.images[frame][z]
         what = f"{self.series.where}: {image_name(frame, z)}"
         with silent_pydicom():
             try:
-                stored = dcmread(header.path, specific_tags=_PIXEL_TAGS).pixel_array
+                with open_file(header.path) as file:
+                    data = read_tags(file, _PIXEL_TAGS, what, pixels=True)
+                _check_pixels(data, header, what)
+                stored = data.pixel_array
+            except InputError:
+                raise
             except Exception as error:  # foreign bytes: whatever the reader trips over
                 refuse_passing(what, error)
                 raise InputError(f"{what} is damaged", hint="copy it again") from None
-        if stored.shape != (header.rows, header.columns):
-            raise InputError(
-                f"{what}: pixels",
-                got=" x ".join(map(str, stored.shape)),
-                wanted=f"{header.rows} x {header.columns}",
-            )
         return np.asarray(stored, dtype=np.float64)
+
+
+def _check_pixels(data: Any, header: ImageHeader, what: str) -> None:
+    """Refuse pixels of another size than the header said when it was opened, before they are made."""
+    size = [data.get("NumberOfFrames") or 1, data.get("Rows"), data.get("Columns")]
+    size.append(data.get("SamplesPerPixel") or 1)
+    if size != [1, header.rows, header.columns, 1]:
+        raise InputError(
+            f"{what}: pixels",
+            got=" x ".join(str(number) for number in size if number != 1),
+            wanted=f"{header.rows} x {header.columns}",
+        )
 
 
 def _check_decoder(series: Series) -> None:
