@@ -105,20 +105,23 @@ def most_memory(held: int) -> int:
     return max(MOST_MEMORY, min(MOST_GROWTH * held, int(MEMORY_SHARE * machine)))
 
 
-def refuse_more(what: str, needed: int, held: int = 0) -> None:
+def refuse_more(
+    what: str, needed: int, held: int = 0, error: type[InputError] = InputError
+) -> None:
     """Refuse a content that would take more memory than its file may.
 
     Args:
         what: The file, and what of it, for the message.
         needed: Bytes that it would take.
         held: Bytes of the file.
+        error: What is raised.
 
     Raises:
         InputError: It would.
     """
     most = most_memory(held)
     if needed > most:
-        raise InputError(
+        raise error(
             f"{what} needs more memory than is allowed",
             got=in_words(needed) + (f" from a file of {in_words(held)}" if held else ""),
             wanted=f"at most {in_words(most)}",

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import zarr
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore
 
+from dtsinn.core.bounds import MOST_TEXT, UnfitFileError, in_words, most_memory
 from dtsinn.core.errors import DtsinnError, RunError, StoreError
+from dtsinn.data.codecs import limit_codecs
 from dtsinn.data.layout import is_url
+
+if TYPE_CHECKING:
+    from zarr.abc.store import ByteRequest
+    from zarr.core.buffer import Buffer, BufferPrototype
 
 S3_OPTIONS: dict[str, Any] = {
     # s3fs tries five times, botocore twice inside each of them. An endpoint that takes
@@ -22,14 +30,58 @@ S3_OPTIONS: dict[str, Any] = {
 """How s3fs is set up; endpoint and keys come from ``AWS_*`` in the environment."""
 
 
+class LocalFiles(LocalStore):
+    """A local folder of which only regular files are read, none of them outside it."""
+
+    async def get(
+        self,
+        key: str,
+        prototype: BufferPrototype | None = None,
+        byte_range: ByteRequest | None = None,
+    ) -> Buffer | None:
+        """As zarr's own.
+
+        Raises:
+            UnfitFileError: There is no regular file, a link out of the folder, or too large a file.
+        """
+        self._check(key)
+        return await super().get(key, prototype, byte_range)
+
+    def get_sync(
+        self,
+        key: str,
+        *,
+        prototype: BufferPrototype | None = None,
+        byte_range: ByteRequest | None = None,
+    ) -> Buffer | None:
+        """As :meth:`get`."""
+        self._check(key)
+        return super().get_sync(key, prototype=prototype, byte_range=byte_range)
+
+    def _check(self, key: str) -> None:
+        path = self.root / key
+        try:
+            found = path.stat()
+        except OSError:  # a chunk that was not written; else reading tells
+            return
+        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+            raise UnfitFileError(f"{key}: no regular file")
+        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.root)):
+            raise UnfitFileError(f"{key}: a link that leaves the store")
+        most = MOST_TEXT if path.name == "zarr.json" else most_memory(found.st_size)
+        if found.st_size > most:
+            raise UnfitFileError(f"{key}: more than {in_words(most)}")
+
+
 def zarr_store(path: str, *, read_only: bool) -> LocalStore | FsspecStore:
     """The storage behind a local path or an fsspec URL.
 
     Raises:
         StoreError: The package for this kind of URL is not installed, or there is none.
     """
+    limit_codecs()
     if not is_url(path):
-        return LocalStore(path, read_only=read_only)
+        return LocalFiles(path, read_only=read_only)
     scheme = path.partition("://")[0]
     is_s3 = scheme in {"s3", "s3a"}
     try:
@@ -68,6 +120,8 @@ def cause(error: BaseException) -> str:
 def is_outage(error: BaseException) -> bool:
     """Whether the storage refused or could not be reached, rather than gave bad content."""
     network = {"botocore", "aiobotocore", "aiohttp"}
+    if isinstance(error, UnfitFileError):
+        return False
     return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in network
 
 
