@@ -86,8 +86,19 @@ def read_json(path: Path) -> Any:
         OSError: As :func:`read_bytes`.
         ValueError: It is no JSON, or is nested too deep.
     """
+    return parse_json(read_bytes(path))
+
+
+def parse_json(content: bytes) -> Any:
+    """What the bytes of a JSON file say.
+
+    Raises:
+        ValueError: They are no JSON in UTF-8, too many, or nested too deep.
+    """
+    if len(content) > MOST_TEXT:
+        raise ValueError(f"more than {in_words(MOST_TEXT)}")
     try:
-        return json.loads(read_bytes(path))
+        return json.loads(content.decode("utf-8"))
     except RecursionError:
         raise ValueError("too many levels") from None
 

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from dtsinn.core.config import to_mapping
-from dtsinn.core.errors import PackageError
+from dtsinn.core.errors import InputError, PackageError
 from dtsinn.deploy.card import card_text
 from dtsinn.deploy.folders import fresh_folder
 from dtsinn.deploy.info import INFO_NAME, Lineage, SeparatorInfo, info_text, portable, read_info
@@ -29,16 +29,18 @@ from dtsinn.deploy.manifest import (
     WEIGHTS_NAME,
     Manifest,
     ManifestFile,
+    VerifiedFiles,
     verify_files,
     write_manifest,
 )
+from dtsinn.deploy.onnx_check import check_graph
 from dtsinn.deploy.onnx_graphs import (
     InferenceGraph,
     InverseGraph,
     write_inference_graph,
     write_inverse_graph,
 )
-from dtsinn.networks.build import NETWORKS, build_network
+from dtsinn.networks.build import NETWORKS, build_network, build_outline
 from dtsinn.networks.conditioning import protocol_features
 from dtsinn.networks.invertible import InvertibleSeparator
 from dtsinn.networks.separator import SeparatorNetwork
@@ -50,7 +52,9 @@ __all__ = [
     "SeparatorInfo",
     "load_network",
     "package_digest",
+    "copy_package",
     "read_info",
+    "read_package",
     "separator_digest",
     "verify_package",
     "write_package",
@@ -103,26 +107,48 @@ def write_package(folder: Path, network: SeparatorNetwork, info: SeparatorInfo) 
 
 
 def verify_package(folder: Path) -> Manifest:
-    """Check every file of the package ``folder`` against its manifest.
+    """Check every file of the package ``folder``, as :func:`read_package`.
 
     Raises:
-        PackageError: A file is missing, extra, linked or changed, or ``separator.json`` says
-            something unknown; one line that names the file.
+        PackageError: Likewise.
     """
-    manifest = verify_files(folder)
-    kind = read_info(folder).model.kind
+    return read_package(folder)[0].manifest
+
+
+def read_package(folder: Path) -> tuple[VerifiedFiles, SeparatorInfo]:
+    """The files of the package ``folder``, verified: what is used afterwards is what was read here.
+
+    Raises:
+        PackageError: A file is missing, extra, linked or changed, ``separator.json`` says
+            something unknown, or a graph is none of dtsinn's; one line that names the file.
+    """
+    files = verify_files(folder)
+    info = read_info(folder, files.contents[INFO_NAME])
+    kind = info.model.kind
     if kind not in NETWORKS:
         raise PackageError(
             f"{folder / INFO_NAME}: model.kind", got=kind, wanted=f"one of {', '.join(NETWORKS)}"
         )
-    exact, found = NETWORKS[kind].exact, INVERSE_NAME in {file.path for file in manifest.files}
+    exact, found = NETWORKS[kind].exact, INVERSE_NAME in files.contents
     if exact and not found:
         raise PackageError(
             f"{folder / INVERSE_NAME} is missing", wanted="it beside an exact network"
         )
     if found and not exact:
         raise PackageError(f"{folder / INVERSE_NAME}", got=f"one beside a {kind}", wanted="none")
-    return manifest
+    for name in (MODEL_NAME, INVERSE_NAME) if exact else (MODEL_NAME,):
+        check_graph(files.contents[name], folder / name)
+    return files, info
+
+
+def copy_package(folder: Path, copy: Path) -> None:
+    """Write the verified files of the package ``folder`` into the empty folder ``copy``.
+
+    Raises:
+        PackageError: The package does not verify.
+    """
+    for name, content in read_package(folder)[0].contents.items():
+        (copy / name).write_bytes(content)
 
 
 def load_network(folder: Path) -> tuple[SeparatorNetwork, SeparatorInfo]:
@@ -131,9 +157,8 @@ def load_network(folder: Path) -> tuple[SeparatorNetwork, SeparatorInfo]:
     Raises:
         PackageError: The package does not verify, or its weights are not those of its model.
     """
-    verify_package(folder)
-    info = read_info(folder)
-    weights = _read_weights(folder)
+    files, info = read_package(folder)
+    weights = _weights_of(files, folder)
     return _network_of(weights, info, str(folder / WEIGHTS_NAME)), info
 
 
@@ -145,8 +170,8 @@ def package_digest(folder: Path) -> str:
     Raises:
         PackageError: The package does not verify.
     """
-    verify_package(folder)
-    return separator_digest(_read_weights(folder), read_info(folder))
+    files, info = read_package(folder)
+    return separator_digest(_weights_of(files, folder), info)
 
 
 def separator_digest(weights: Mapping[str, Tensor], info: SeparatorInfo) -> str:
@@ -170,31 +195,39 @@ def features_of(info: SeparatorInfo) -> Tensor:
     )
 
 
-def _read_weights(folder: Path) -> dict[str, Tensor]:
-    path = folder / WEIGHTS_NAME
+def _weights_of(files: VerifiedFiles, folder: Path) -> dict[str, Tensor]:
     try:
-        return safetensors.torch.load(path.read_bytes())
-    except (OSError, SafetensorError) as error:
-        raise PackageError(f"{path} cannot be read as safetensors", got=str(error)) from None
+        return safetensors.torch.load(files.contents[WEIGHTS_NAME])
+    except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
+        raise PackageError(
+            f"{folder / WEIGHTS_NAME} cannot be read as safetensors",
+            got=" ".join(str(error).split())[:120],
+        ) from None
 
 
 def _network_of(weights: Mapping[str, Tensor], info: SeparatorInfo, where: str) -> SeparatorNetwork:
     """The network of ``info`` with exactly ``weights``: nothing of its random start is left."""
-    network = build_network(info.model, info.frames)
-    expected = network.state_dict()
+    try:
+        expected = build_outline(info.model, info.frames, weights)
+    except InputError as error:
+        raise PackageError(
+            f"{where}: {error.what}", got=error.got, wanted=error.wanted, hint=error.hint
+        ) from None
     for name in sorted(expected.keys() | weights.keys()):
         if name not in weights:
             raise PackageError(f"{where}: tensor {name} is missing")
         if name not in expected:
             raise PackageError(f"{where}: tensor {name} is none of the model's")
-        got, wanted = _kind_of(weights[name]), _kind_of(expected[name])
+        got = _kind_of(tuple(weights[name].shape), weights[name].dtype)
+        wanted = _kind_of(*expected[name])
         if got != wanted:
             raise PackageError(f"{where}: tensor {name}", got=got, wanted=wanted)
         if not bool(torch.isfinite(weights[name]).all()):
             raise PackageError(f"{where}: tensor {name}", got="NaN or inf", wanted="finite weights")
+    network = build_network(info.model, info.frames)
     network.load_state_dict(dict(weights), strict=True)
     return network
 
 
-def _kind_of(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+def _kind_of(shape: tuple[int, ...], dtype: torch.dtype) -> str:
+    return f"{str(dtype).removeprefix('torch.')} {list(shape)}"

@@ -13,12 +13,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 
+from dtsinn.core.bounds import most_memory, read_bytes, read_json
 from dtsinn.core.config import STRICT, flatten, from_mapping, to_mapping
 from dtsinn.core.errors import InputError
-from dtsinn.networks.build import build_network
+from dtsinn.networks.build import Shapes, build_network, build_outline
 from dtsinn.networks.invertible import InvertibleSeparator
 from dtsinn.networks.separator import SeparatorNetwork
 from dtsinn.training import ema
@@ -177,6 +178,7 @@ class TrainingState:
         """
         plain = _read_plain(checkpoint)
         config = from_mapping(RunConfig, plain["config"], f"{checkpoint}/state.json")
+        _check_model(checkpoint, config, plain["frames"])
         state = cls(config, plain["frames"], device)
         state.restore(checkpoint)
         return state
@@ -190,7 +192,10 @@ class TrainingState:
         plain = _read_plain(checkpoint)
         self.best = _read_tensors(checkpoint / _BEST)
         try:
-            self.network.load_state_dict(_read_tensors(checkpoint / _NETWORK))
+            weights = _read_tensors(checkpoint / _NETWORK)
+            if _kinds(self.best) != _kinds(weights):
+                raise ValueError("best weights of another model")
+            self.network.load_state_dict(weights)
             _load_optimizer(self.optimizer, _read_tensors(checkpoint / _OPTIMIZER))
             if self.average is not None:
                 self.average.load_state_dict(_read_tensors(checkpoint / _AVERAGE))
@@ -211,7 +216,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 def _read_plain(checkpoint: Path) -> dict[str, Any]:
     try:
-        content = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+        content = read_json(checkpoint / "state.json")
         plain = {key: content[key] for key in ("progress", "config", "frames")}
         config = from_mapping(RunConfig, plain["config"], f"{checkpoint}/state.json")
         missing = flatten(to_mapping(config)).keys() - flatten(plain["config"]).keys()
@@ -227,9 +232,30 @@ def _read_plain(checkpoint: Path) -> dict[str, Any]:
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"checkpoint {path.parent} cannot be read", got=str(error)) from None
+        return load(read_bytes(path, most_memory(path.stat().st_size)))
+    except (OSError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
+        got = " ".join(str(error).split())[:120]
+        raise InputError(f"checkpoint {path.parent} cannot be read", got=got) from None
+
+
+def _check_model(checkpoint: Path, config: RunConfig, frames: Any) -> None:
+    """Refuse a model that the checkpoint's weights are not of, before it is built."""
+    weights = _read_tensors(checkpoint / _NETWORK)
+    try:
+        if type(frames) is not int or frames < 1:
+            raise InputError("frames", got=repr(frames)[:40], wanted="a whole number above 0")
+        if build_outline(config.model, frames, weights) != _kinds(weights):
+            raise InputError("weights of another model")
+    except InputError as error:
+        raise InputError(
+            f"checkpoint {checkpoint} does not hold the model that it names",
+            got=str(error),
+            hint="a new run; an older dtsinn may have written it",
+        ) from None
+
+
+def _kinds(weights: Mapping[str, Tensor]) -> Shapes:
+    return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in weights.items()}
 
 
 def _copy(network: SeparatorNetwork) -> dict[str, Tensor]:
