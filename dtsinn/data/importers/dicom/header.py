@@ -180,7 +180,7 @@ def read_tags(file: BinaryIO, tags: list[str], where: str, *, pixels: bool) -> A
     read_preamble(file, force=False)
     if _read_file_meta_info(file).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
         held = os.fstat(file.fileno()).st_size
-        size = inflated_size(file, most_memory(held), -zlib.MAX_WBITS)
+        size = inflated_size(file, most_memory(held) // _INFLATED_COPIES, -zlib.MAX_WBITS)
         refuse_more(where, _INFLATED_COPIES * size, held)
     file.seek(0)
     return dcmread(file, stop_before_pixels=not pixels, specific_tags=list(tags))
