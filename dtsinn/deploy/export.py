@@ -179,7 +179,9 @@ def open_session(path: Path, graph: bytes | None = None) -> InferenceSession:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors only: the warnings are about its own optimisations
     try:
-        return InferenceSession(path if graph is None else graph, options, providers=["CPUExecutionProvider"])
+        return InferenceSession(
+            path if graph is None else graph, options, providers=["CPUExecutionProvider"]
+        )
     except Exception as error:  # its exceptions share no base but Exception
         raise RunError(f"ONNX Runtime refuses {path.name}", got=str(error)) from error
 

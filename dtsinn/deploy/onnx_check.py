@@ -26,9 +26,12 @@ ENDS: dict[str, tuple[Ends, Ends]] = {
 DOMAINS = ("", "ai.onnx")
 """Where operators come from: two names of the standard's own set."""
 _FLOAT, _FLOAT_BYTES = onnx.TensorProto.FLOAT, 4
-_TENSOR, _NESTED = onnx.AttributeProto.TENSOR, (
-    *(onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS),
-    *(onnx.AttributeProto.SPARSE_TENSOR, onnx.AttributeProto.SPARSE_TENSORS),
+_TENSOR, _NESTED = (
+    onnx.AttributeProto.TENSOR,
+    (
+        *(onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS),
+        *(onnx.AttributeProto.SPARSE_TENSOR, onnx.AttributeProto.SPARSE_TENSORS),
+    ),
 )
 
 
@@ -50,7 +53,10 @@ def check_graph(content: bytes, path: Path) -> None:
     graph = model.graph
     _check_ends(graph, path)
     _check_nodes(model, path)
-    tensors = [*graph.initializer, *(a.t for n in graph.node for a in n.attribute if a.HasField("t"))]
+    tensors = [
+        *graph.initializer,
+        *(a.t for n in graph.node for a in n.attribute if a.HasField("t")),
+    ]
     for tensor in tensors:
         if tensor.data_location != onnx.TensorProto.DEFAULT or tensor.external_data:
             raise _wrong(path, "a tensor in another file", "all tensors in it")

@@ -93,9 +93,7 @@ def test_a_mat_that_holds_more_than_its_array_is_never_inflated(tmp_path: Path) 
     assert "here is cut short or damaged" in refused(lambda: read_mat(path, "data", "here"))
 
 
-def test_a_bound_can_be_raised_and_lowered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bound_can_be_raised_and_lowered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.mat"
     mat5_file(path, (20_000, 20_000, 1), 390)
     monkeypatch.setenv("DTSINN_MAX_MEMORY", "4GB")
@@ -317,7 +315,11 @@ def test_pipes_and_devices_are_no_files_of_an_import(tmp_path: Path) -> None:
     assert "here.image: no such file" in refused(call)
 
 
-@pytest.mark.parametrize("content", [b"[" * 100_000, b"{" * 17_000_000, b"1" * 10_000])
+@pytest.mark.parametrize(
+    "content",
+    [b"[" * 100_000, b"{" * 17_000_000, b"1" * 10_000],
+    ids=["deep", "long", "digits"],
+)
 def test_a_sidecar_that_is_endless_is_refused(tmp_path: Path, content: bytes) -> None:
     call = nifti(tmp_path)
     (tmp_path / "scan.json").write_bytes(content)
