@@ -104,7 +104,7 @@ def parse_json(content: bytes) -> Any:
 
 
 def most_memory(held: int) -> int:
-    """Bytes that the content of a file of ``held`` bytes may take: what the user allows, or a bound.
+    """Bytes that the content of a file of ``held`` bytes may take, by the user's word or by ours.
 
     Raises:
         InputError: :data:`OPTION` is no size.

@@ -34,7 +34,7 @@ BLOSC_LENGTH = slice(4, 8)
 """Where a blosc chunk says how many bytes it holds (c-blosc, README_CHUNK_FORMAT)."""
 
 
-class LimitedBlosc(BloscCodec):
+class LimitedBlosc(BloscCodec):  # type: ignore[misc]
     """Blosc, whose chunks say their length first."""
 
     def _decode_sync(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer:
@@ -43,7 +43,7 @@ class LimitedBlosc(BloscCodec):
         return super()._decode_sync(chunk_bytes, chunk_spec)
 
 
-class LimitedGzip(GzipCodec):
+class LimitedGzip(GzipCodec):  # type: ignore[misc]
     """Gzip, inflated as far as the array goes."""
 
     def _decode_sync(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer:
@@ -53,7 +53,7 @@ class LimitedGzip(GzipCodec):
         return chunk_spec.prototype.buffer.from_bytes(content)
 
 
-class LimitedZstd(ZstdCodec):
+class LimitedZstd(ZstdCodec):  # type: ignore[misc]
     """Zstandard, whose frames must say their length, as those of zarr do."""
 
     def _decode_sync(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer:
@@ -61,7 +61,7 @@ class LimitedZstd(ZstdCodec):
         return super()._decode_sync(chunk_bytes, chunk_spec)
 
 
-class VLenUTF8Codec(TextCodec):
+class VLenUTF8Codec(TextCodec):  # type: ignore[misc]
     """Texts, whose number stands first; zarr wants a class of this very name."""
 
     def _decode_sync(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
@@ -103,7 +103,8 @@ def foreign_codec(codecs: Iterable[Any]) -> str:
 
 def _most_bytes(chunk: ArraySpec) -> int:
     """What a chunk may inflate to: its numbers, and room for checksums and texts."""
-    return math.prod(chunk.shape) * chunk.dtype.to_native_dtype().itemsize + MOST_TEXT
+    size: int = chunk.dtype.to_native_dtype().itemsize
+    return math.prod(chunk.shape) * size + MOST_TEXT
 
 
 def _refuse_above(length: int, chunk: ArraySpec) -> None:

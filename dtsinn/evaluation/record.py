@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dtsinn.core.config import to_mapping
 from dtsinn.core.bounds import read_json
+from dtsinn.core.config import to_mapping
 from dtsinn.core.errors import InputError
 from dtsinn.evaluation.gallery import Picture
 from dtsinn.evaluation.metrics import Interval

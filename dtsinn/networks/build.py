@@ -33,7 +33,7 @@ NETWORKS: dict[str, type[SeparatorNetwork]] = {
 
 
 MOST_REDRAWN = 4
-"""Parameters that are made for each that stays: some parts replace those of their base (uncited)."""
+"""Parameters made for each that stays: some parts replace those of their base (uncited)."""
 
 Shapes = dict[str, tuple[tuple[int, ...], torch.dtype]]
 

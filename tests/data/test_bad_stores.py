@@ -244,8 +244,11 @@ ZSTD = {"name": "zstd", "configuration": {"level": 0, "checksum": False}}
 BLOSC = {
     "name": "blosc",
     "configuration": {
-        **{"cname": "lz4", "clevel": 5, "shuffle": "shuffle"},
-        **{"typesize": 8, "blocksize": 0},
+        "cname": "lz4",
+        "clevel": 5,
+        "shuffle": "shuffle",
+        "typesize": 8,
+        "blocksize": 0,
     },
 }
 NUMBERS = np.arange(8.0)

@@ -1,4 +1,4 @@
-"""Packages from strangers: no model beyond its weights, no graph but dtsinn's, no second reading."""
+"""Packages of strangers: no model beyond its weights, no graph but dtsinn's, read only once."""
 
 from __future__ import annotations
 
@@ -212,8 +212,15 @@ def checkpoint(tmp_path: Path, config: InvertibleConfig) -> Path:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("blocks", 10**9), ("blocks", 400), ("width", 30_000), ("depth", 10**6), ("frames", 10**9)]
-    + [("frames", "4"), ("frames", 0)],
+    [
+        ("blocks", 10**9),
+        ("blocks", 400),
+        ("width", 30_000),
+        ("depth", 10**6),
+        ("frames", 10**9),
+        ("frames", "4"),
+        ("frames", 0),
+    ],
 )
 def test_a_checkpoint_of_a_model_beyond_its_weights_is_refused(
     checkpoint: Path, key: str, value: Any

@@ -15,8 +15,8 @@ from typing import Any, Literal, TypeVar, get_type_hints
 
 import yaml
 
-from dtsinn.core.checks import SHORT_NAME
 from dtsinn.core.bounds import read_text
+from dtsinn.core.checks import SHORT_NAME
 from dtsinn.core.config import STRICT, config_names, from_mapping, parse_yaml
 from dtsinn.core.errors import InputError
 from dtsinn.core.protocol import Protocol, load_protocol

@@ -16,7 +16,7 @@ from scipy.io.matlab import matfile_version
 from dtsinn.core.bounds import open_file
 from dtsinn.core.errors import InputError
 from dtsinn.data.importers.files import refuse_absurd, refuse_passing, stamps
-from dtsinn.data.importers.mat.mat5 import DamagedError, Mat5Array, mat5_arrays, read_mat5
+from dtsinn.data.importers.mat.mat5 import Mat5Array, mat5_arrays, read_mat5
 from dtsinn.data.importers.mat.mat73 import Elsewhere, find_mat73, read_mat73
 
 NUMERIC = frozenset(

@@ -33,7 +33,7 @@ FloatArray = npt.NDArray[np.float64]
 MOST_HEADER = 4 * 2**20
 """Bytes before the first voxel: header and extensions, such as AFNI's XML (uncited)."""
 LEAST_EXTENSION = 16
-"""Bytes of an extension, whose size is a multiple of them (NIfTI-1, nifti1.h, "Extended header")."""
+"""Bytes of an extension, or a multiple of them (NIfTI-1, nifti1.h, "Extended header")."""
 
 
 def open_nifti(
