@@ -104,7 +104,7 @@ def foreign_codec(codecs: Iterable[Any]) -> str:
 def _most_bytes(chunk: ArraySpec) -> int:
     """What a chunk may inflate to: its numbers, and room for checksums and texts."""
     size: int = chunk.dtype.to_native_dtype().itemsize
-    return math.prod(chunk.shape) * size + MOST_TEXT
+    return int(math.prod(chunk.shape)) * size + MOST_TEXT
 
 
 def _refuse_above(length: int, chunk: ArraySpec) -> None:

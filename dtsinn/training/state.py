@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from dtsinn.core.bounds import most_memory, read_bytes, read_json
+from dtsinn.core.bounds import MOST_TEXT, UnfitFileError, most_memory, parse_json, read_bytes
 from dtsinn.core.config import STRICT, flatten, from_mapping, to_mapping
 from dtsinn.core.errors import InputError
 from dtsinn.networks.build import Shapes, build_network, build_outline
@@ -216,7 +216,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 def _read_plain(checkpoint: Path) -> dict[str, Any]:
     try:
-        content = read_json(checkpoint / "state.json")
+        content = parse_json(_read(checkpoint / "state.json", MOST_TEXT))
         plain = {key: content[key] for key in ("progress", "config", "frames")}
         config = from_mapping(RunConfig, plain["config"], f"{checkpoint}/state.json")
         missing = flatten(to_mapping(config)).keys() - flatten(plain["config"]).keys()
@@ -230,9 +230,15 @@ def _read_plain(checkpoint: Path) -> dict[str, Any]:
     return plain
 
 
+def _read(path: Path, most: int) -> bytes:
+    if path.is_symlink():
+        raise UnfitFileError(f"{path.name}: a link")
+    return read_bytes(path, most)
+
+
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
-        return load(read_bytes(path, most_memory(path.stat().st_size)))
+        return load(_read(path, most_memory(path.stat().st_size)))
     except (OSError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
         got = " ".join(str(error).split())[:120]
         raise InputError(f"checkpoint {path.parent} cannot be read", got=got) from None

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+from dtsinn.core.bounds import read_text
 from dtsinn.core.errors import RunError
 from dtsinn.registry.copying.ids import Ids
 from dtsinn.registry.copying.place import Place
@@ -95,6 +96,6 @@ def _reworded(content: Any, was: str, now: str, reword: Any) -> Any:
 
 def _read(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        return yaml.safe_load(read_text(path))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise RunError(f"{path} cannot be read", got=error) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -230,6 +231,18 @@ def test_a_checkpoint_of_a_model_beyond_its_weights_is_refused(
     (checkpoint / "state.json").write_text(json.dumps(content))
     line = refused(lambda: TrainingState.load(checkpoint))
     assert "does not hold the model that it names" in line
+
+
+@pytest.mark.parametrize("name", ["state.json", "network.safetensors", "optimizer.safetensors"])
+def test_links_and_pipes_are_no_files_of_a_checkpoint(checkpoint: Path, name: str) -> None:
+    path = checkpoint / name
+    path.rename(checkpoint.parent / name)
+    path.symlink_to(checkpoint.parent / name)
+    assert f"cannot be read; got {name}: a link" in refused(lambda: TrainingState.load(checkpoint))
+    path.unlink()
+    os.mkfifo(path)
+    line = refused(lambda: TrainingState.load(checkpoint))
+    assert "cannot be read; got a pipe, no regular file" in line
 
 
 def test_best_weights_of_another_model_are_refused(checkpoint: Path) -> None:

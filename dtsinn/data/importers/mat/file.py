@@ -86,7 +86,7 @@ def _is_hdf5(path: Path, where: str) -> bool:
         with open_file(path) as file:
             if h5py.is_hdf5(path):
                 return True
-            major, _ = matfile_version(file, appendmat=False)
+            major, _ = matfile_version(file, appendmat=False)  # type: ignore[arg-type]
     except OSError as error:
         raise InputError(f"{where} cannot be read", got=error.strerror or "no bytes") from None
     except Exception:  # foreign bytes: whatever the reader trips over
