@@ -68,7 +68,7 @@ def check_graph(content: bytes, path: Path) -> None:
     except Exception as error:  # its exceptions share no base but Exception
         got = " ".join(str(error).split())[:120]
         raise PackageError(f"{path} is no valid ONNX model", got=got) from None
-    for value in inferred.graph.value_info:
+    for value in (*inferred.graph.value_info, *inferred.graph.output):
         # Axes without a length follow from the slices, which the user chooses.
         known = (max(1, axis.dim_value) for axis in value.type.tensor_type.shape.dim)
         refuse_more(str(path), math.prod(known) * _FLOAT_BYTES, len(content), PackageError)
