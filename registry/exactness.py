@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dtsinn.deploy.export import invertible_part, open_session
+from dtsinn.deploy.export import invertible_part, open_session, run_session
+from dtsinn.deploy.manifest import MODEL_NAME
+from dtsinn.deploy.package import read_package
 from dtsinn.deploy.separator import Separator
 
 ONNX_SAMPLES = 4
@@ -41,9 +43,10 @@ def onnx_difference(
     Raises:
         RunError: ONNX Runtime refuses the graph.
     """
-    session = open_session(package / "model.onnx")
-    (answer_NKTYX,) = session.run(["tracers"], {"mixture": mixture_NTYX[:ONNX_SAMPLES]})
-    return relative_difference(np.asarray(answer_NKTYX), tracers_NKTYX[:ONNX_SAMPLES])
+    session = open_session(package / MODEL_NAME, read_package(package)[0].contents[MODEL_NAME])
+    wanted_NKTYX = tracers_NKTYX[:ONNX_SAMPLES]
+    answers = run_session(session, {"mixture": mixture_NTYX[:ONNX_SAMPLES]}, wanted_NKTYX)
+    return relative_difference(answers[0], wanted_NKTYX)
 
 
 def relative_difference(got: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -16,7 +15,14 @@ from mlflow.entities import LoggedModel, LoggedModelOutput
 from mlflow.exceptions import MlflowException
 
 import dtsinn
-from dtsinn.deploy.package import Manifest, SeparatorInfo, package_digest, read_info, verify_package
+from dtsinn.core.errors import PackageError
+from dtsinn.deploy.package import (
+    Manifest,
+    SeparatorInfo,
+    copy_package,
+    package_digest,
+    read_package,
+)
 from dtsinn.registry.embedded import lock
 from dtsinn.registry.names import checked_name, model_name, told_as
 from dtsinn.registry.tracking import MlflowTracker
@@ -69,8 +75,7 @@ def register(
         PackageError: The package is damaged.
         RunError: The run is unknown, or MLflow failed.
     """
-    manifest = verify_package(package)
-    info = read_info(package)
+    files, info = read_package(package)
     digest = package_digest(package)
     own = name if name is not None else model_name(info.tracers, info.protocol)
     chosen = checked_name(own)
@@ -81,7 +86,7 @@ def register(
     with told_as(f"registering {package.name} as {chosen}"), registering(tracker):
         model = _logged_model(tracker, run_id, package, info, digest)
         _make_model(tracker, chosen, info)
-        described = _version_tags(info, manifest, digest, run_key) | dict(tags or {})
+        described = _version_tags(info, files.manifest, digest, run_key) | dict(tags or {})
         # The location, not models:/ID: that one MLflow looks up at its global tracking URI.
         made = tracker.client.create_model_version(
             chosen,
@@ -117,7 +122,10 @@ def _logged_model(
     )
     with TemporaryDirectory(prefix="dtsinn-") as folder:
         copied = Path(folder) / FOLDER
-        shutil.copytree(package, copied)
+        copied.mkdir()
+        copy_package(package, copied)
+        if package_digest(copied) != digest:
+            raise PackageError(f"{package} was changed while it was registered")
         made = Path(folder) / "model"
         _save(
             path=str(made),

@@ -381,3 +381,5 @@ def _refuse_links_out(path: Path) -> None:
     for inner in sorted(path.rglob("*")) if path.is_dir() else ():
         if inner.is_symlink() and not inner.resolve().is_relative_to(root):
             raise InputError("an artifact holds a link that leaves it", got=inner)
+        if not (inner.is_file() or inner.is_dir()):
+            raise InputError("an artifact holds a pipe, a device or a broken link", got=inner)

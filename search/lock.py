@@ -11,6 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from dtsinn.core.bounds import read_json
 from dtsinn.core.errors import InputError
 
 LOCK, HOLDER = "driver.lock", "driver.json"
@@ -79,7 +80,7 @@ def _acquire(lock: FileLock) -> bool:
 def holder(folder: Path) -> str:
     """Who drives it, in words."""
     try:
-        told = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
+        told = read_json(folder / HOLDER)
         return f"process {int(told['pid'])} on {told['host']}"
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return "another process"

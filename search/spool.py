@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from dtsinn.core.bounds import read_json
 from dtsinn.core.causes import brief
 from dtsinn.core.errors import InputError
 from dtsinn.core.tracker import Point, RunStart, Tracker
@@ -184,7 +185,7 @@ def place_told(folder: Path) -> str:
 def _remembered(memory: Path) -> tuple[str, int]:
     """Who was told, and how far; nothing where that is not known, as telling again is free."""
     try:
-        known = json.loads(memory.read_text(encoding="utf-8"))
+        known = read_json(memory)
         return str(known["place"]), int(known["offset"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return "", 0

@@ -98,6 +98,12 @@ def import_(
             "--map", metavar="FILE", help="Whose pseudonym is whose; yours to keep. Beside OUT."
         ),
     ] = None,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="What a file may take at most, such as 8GB; or DTSINN_MAX_MEMORY."
+        ),
+    ] = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -105,6 +111,7 @@ def import_(
 
     Subjects get pseudonyms; only the map file, which nobody else may read, knows their names.
     """
+    from dtsinn.core.bounds import allowing
     from dtsinn.data.importers.run import import_study
     from dtsinn.data.layout import is_url
     from dtsinn.data.writer import refuse_existing
@@ -122,7 +129,7 @@ def import_(
     if identities is None and is_url(out):
         raise InputError("--map", got="none", wanted="a local file, as OUT is a URL")
     refuse_existing(out)  # before the headers of all scans are read
-    with terminal.progress(quiet) as progress:
+    with allowing(max_memory), terminal.progress(quiet) as progress:
         header = import_study(
             _source(kind, source, plan),
             out,

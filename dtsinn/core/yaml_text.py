@@ -16,10 +16,9 @@ from typing import Any
 
 import yaml
 
+from dtsinn.core.bounds import read_text
 from dtsinn.core.errors import InputError
 
-MOST_BYTES = 10_000_000
-"""Size of a file (uncited)."""
 LARGEST = 100_000
 """Values and keys that a document may hold, aliases written out (uncited)."""
 DEEPEST = 100
@@ -42,14 +41,11 @@ def read_yaml_text(path: Path) -> str:
     """The text of a YAML file.
 
     Raises:
-        InputError: It is missing, larger than :data:`MOST_BYTES`, or no text in UTF-8.
+        InputError: It is missing, no regular file, too large, or no text in UTF-8.
     """
     what = f"{path} cannot be read"
     try:
-        size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise InputError(what, got=f"{size:,} bytes", wanted=f"at most {MOST_BYTES:,}")
-        return path.read_text(encoding="utf-8-sig")
+        return read_text(path, "utf-8-sig")
     except OSError as error:
         raise InputError(what, got=error.strerror, wanted="a YAML file") from None
     except UnicodeDecodeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from dtsinn.core.bounds import refuse_more
 from dtsinn.core.causes import brief
 from dtsinn.core.errors import StoreError
 from dtsinn.core.formats import STORE
 from dtsinn.core.protocol import Protocol, protocol_of_frames
+from dtsinn.data.codecs import foreign_codec
 from dtsinn.data.layout import COORDINATES, DTYPES, IMAGES, KINETICS
 
 StrArray = npt.NDArray[np.object_]
@@ -195,6 +198,7 @@ def _check_arrays(path: str, members: Mapping[str, Any]) -> dict[str, int]:
                 hint=AGAIN,
             )
         _check_type(path, name, spec.dtype, array.dtype)
+        _check_memory(path, name, array)
         for dim, length in zip(dims, array.shape, strict=True):
             if sizes.setdefault(dim, length) != length:
                 raise StoreError(
@@ -219,6 +223,19 @@ def _check_type(path: str, name: str, wanted: Any, got: np.dtype[Any]) -> None:
         right, words = got == np.dtype(wanted), wanted
     if not right:
         raise StoreError(f"{path}: type of {name}", got=got, wanted=words, hint=AGAIN)
+
+
+def _check_memory(path: str, name: str, array: zarr.Array) -> None:
+    """Refuse what needs too much memory at once: a shard of images, or all of a small array."""
+    foreign = foreign_codec(array.metadata.codecs)
+    if foreign:
+        raise StoreError(
+            f"{path}: codec of {name}", got=foreign, wanted="blosc, gzip or zstd", hint=AGAIN
+        )
+    numbers = math.prod(array.shards or array.chunks)
+    if name not in IMAGES:
+        numbers = max(numbers, array.size)
+    refuse_more(f"{path}: {name}", numbers * array.dtype.itemsize, error=StoreError)
 
 
 def _noise_in_words(noise: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ are zarr's and those of its packages; arrays of any other layout are read by zar
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import google_crc32c
@@ -22,9 +23,9 @@ import zarr
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec
 from zarr.core.sync import sync
 
+from dtsinn.data.codecs import BLOSC_LENGTH
+
 CHECKSUM_BYTES = 4
-BLOSC_LENGTH = slice(4, 8)
-"""Where a blosc chunk says how many bytes it holds (c-blosc, README_CHUNK_FORMAT)."""
 NOT_WRITTEN = 2**64 - 1
 """Offset and length of a chunk that is not there (zarr specification)."""
 
@@ -40,11 +41,15 @@ def is_plain(array: zarr.Array) -> bool:
         sys.byteorder == "little"
         and tuple(sharding.chunk_shape) == (1, *array.shape[1:])
         and tuple(array.shards[1:]) == tuple(array.shape[1:])
-        and [type(codec) for codec in inner] == [BytesCodec, BloscCodec, Crc32cCodec]
-        and [type(codec) for codec in index] == [BytesCodec, Crc32cCodec]
+        and _are(inner, BytesCodec, BloscCodec, Crc32cCodec)
+        and _are(index, BytesCodec, Crc32cCodec)
         and all(codec.endian.value == "little" for codec in (inner[0], index[0]))
         and sharding.index_location.value == "end"
     )
+
+
+def _are(codecs: Sequence[Any], *kinds: type) -> bool:
+    return len(codecs) == len(kinds) and all(map(isinstance, codecs, kinds))
 
 
 def read_shard(array: zarr.Array, shard: int, out_NX: npt.NDArray[Any]) -> None:

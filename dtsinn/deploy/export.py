@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -17,8 +16,8 @@ from dtsinn.core.causes import brief
 from dtsinn.core.errors import RunError
 from dtsinn.core.seeds import generator
 from dtsinn.deploy.folders import fresh_folder
-from dtsinn.deploy.manifest import INVERSE_NAME, MANIFEST_NAME, MODEL_NAME
-from dtsinn.deploy.package import verify_package
+from dtsinn.deploy.manifest import INVERSE_NAME, MODEL_NAME
+from dtsinn.deploy.package import copy_package, load_network, read_package
 from dtsinn.deploy.separator import Separator
 from dtsinn.networks.separator import SeparatorNetwork
 
@@ -77,10 +76,9 @@ def export_package(package: Path, out: Path) -> ParityReport:
         PackageError: The package does not verify, or ``out`` exists.
         RunError: ONNX Runtime refuses a graph, or an error exceeds the limit.
     """
-    manifest = verify_package(package)
+    load_network(package)  # what is wrong with it is told of its own path, not of the copy's
     with fresh_folder(out) as partial:
-        for name in (*(file.path for file in manifest.files), MANIFEST_NAME):
-            shutil.copyfile(package / name, partial / name)
+        copy_package(package, partial)
         report = check_parity(partial)
         if report.failure:
             raise RunError(
@@ -101,10 +99,11 @@ def check_parity(package: Path) -> ParityReport:
         parity_mixture(batch, separator.info.frames, *size)
         for batch, size in product(PARITY_BATCHES, PARITY_SIZES)
     ]
-    model = open_session(package / MODEL_NAME)
+    graphs = read_package(package)[0].contents
+    model = open_session(package / MODEL_NAME, graphs[MODEL_NAME])
     inverse_error = round_trip_error = None
     if separator.network.exact:
-        inverse = open_session(package / INVERSE_NAME)
+        inverse = open_session(package / INVERSE_NAME, graphs[INVERSE_NAME])
         whole = [invertible_part(m, separator.network) for m in mixtures]
         inverse_error = _worst([_inverse_error(inverse, separator, m) for m in whole])
         round_trip_error = _worst([_round_trip(model, inverse, m) for m in whole])
@@ -117,24 +116,21 @@ def check_parity(package: Path) -> ParityReport:
 
 
 def _model_error(session: InferenceSession, separator: Separator, mixture: Float32Array) -> float:
-    tracers, scale = _run(session, {"mixture": mixture})
-    return _worst(
-        [
-            relative_error(tracers, separator.separate(mixture)),
-            relative_error(scale, separator.scale(mixture)),
-        ]
-    )
+    wanted = separator.separate(mixture), separator.scale(mixture)
+    answers = run_session(session, {"mixture": mixture}, *wanted)
+    return _worst([relative_error(*pair) for pair in zip(answers, wanted, strict=True)])
 
 
 def _inverse_error(session: InferenceSession, separator: Separator, mixture: Float32Array) -> float:
     tracers, scale = separator.separate(mixture), separator.scale(mixture)
-    (mixed,) = _run(session, {"tracers": tracers, "scale": scale})
-    return relative_error(mixed, separator.mix(tracers, scale))
+    wanted = separator.mix(tracers, scale)
+    (mixed,) = run_session(session, {"tracers": tracers, "scale": scale}, wanted)
+    return relative_error(mixed, wanted)
 
 
 def _round_trip(model: InferenceSession, inverse: InferenceSession, mixture: Float32Array) -> float:
-    tracers, scale = _run(model, {"mixture": mixture})
-    (again,) = _run(inverse, {"tracers": tracers, "scale": scale})
+    tracers, scale = run_session(model, {"mixture": mixture})
+    (again,) = run_session(inverse, {"tracers": tracers, "scale": scale}, mixture)
     return relative_error(again, mixture)
 
 
@@ -168,8 +164,12 @@ def relative_error(got: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> float:
     return float((np.linalg.norm(difference, axis=1) / norms).max())
 
 
-def open_session(path: Path) -> InferenceSession:
+def open_session(path: Path, graph: bytes | None = None) -> InferenceSession:
     """ONNX Runtime on the CPU, with as many threads as torch would use.
+
+    Args:
+        path: An ONNX file.
+        graph: Its content, where it was read and verified already.
 
     Raises:
         RunError: It refuses the graph.
@@ -180,16 +180,30 @@ def open_session(path: Path) -> InferenceSession:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors only: the warnings are about its own optimisations
     try:
-        return InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return InferenceSession(
+            path if graph is None else graph, options, providers=["CPUExecutionProvider"]
+        )
     except Exception as error:  # its exceptions share no base but Exception
         raise RunError(f"ONNX Runtime refuses {path.name}", got=brief(error)) from error
 
 
-def _run(session: InferenceSession, inputs: dict[str, Float32Array]) -> list[npt.NDArray[Any]]:
+def run_session(
+    session: InferenceSession, inputs: dict[str, Float32Array], *wanted: Float32Array
+) -> list[npt.NDArray[Any]]:
+    """The outputs of a graph, each of the shape of ``wanted``, where such are given.
+
+    Raises:
+        RunError: ONNX Runtime fails, or an output has another shape.
+    """
     try:
         outputs: list[npt.NDArray[Any]] = session.run(None, inputs)
     except Exception as error:  # its exceptions share no base but Exception
         raise RunError("ONNX Runtime fails", got=brief(error)) from error
+    for output, like in zip(outputs, wanted, strict=False):
+        if output.shape != like.shape:
+            raise RunError(
+                "ONNX Runtime's answer has another shape", got=output.shape, wanted=like.shape
+            )
     return outputs
 
 

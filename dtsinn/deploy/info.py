@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal, TypeVar
 
+from dtsinn.core.bounds import parse_json, read_bytes
 from dtsinn.core.causes import in_our_words
 from dtsinn.core.config import STRICT, from_mapping, to_mapping
 from dtsinn.core.errors import InputError, PackageError
@@ -105,25 +106,30 @@ def info_text(info: SeparatorInfo) -> str:
     return json.dumps(plain, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def read_info(folder: Path) -> SeparatorInfo:
+def read_info(folder: Path, text: bytes | None = None) -> SeparatorInfo:
     """Read ``separator.json`` of the package ``folder``, strictly.
+
+    Args:
+        folder: The package.
+        text: The file's content, where it was read and verified already.
 
     Raises:
         PackageError: It is missing, no JSON, of a newer format, or holds anything unknown.
     """
     path = folder / INFO_NAME
-    return strictly(SeparatorInfo, SEPARATOR.read(read_json(path), str(path), PackageError), path)
+    content = SEPARATOR.read(read_json(path, text), str(path), PackageError)
+    return strictly(SeparatorInfo, content, path)
 
 
-def read_json(path: Path) -> Mapping[str, Any]:
-    """The mapping that the JSON file ``path`` holds.
+def read_json(path: Path, text: bytes | None = None) -> Mapping[str, Any]:
+    """The mapping that the JSON file ``path`` holds, whose content may be at hand as ``text``.
 
     Raises:
         PackageError: It is missing, no JSON, or no mapping.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(read_bytes(path) if text is None else text)
+    except (OSError, ValueError) as error:
         raise in_our_words(error, f"{path} cannot be read as JSON", PackageError) from None
     if not isinstance(content, dict):
         raise PackageError(f"{path}", got=type(content).__name__, wanted="a JSON object")

@@ -6,9 +6,11 @@ import hashlib
 import json
 import os
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dtsinn.core.bounds import open_file, read_bytes, refuse_more
 from dtsinn.core.config import STRICT, to_mapping
 from dtsinn.core.errors import InputError, PackageError
 from dtsinn.core.formats import MANIFEST
@@ -76,8 +78,17 @@ def write_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def verify_files(folder: Path) -> Manifest:
-    """Check that ``folder`` holds exactly what its manifest says.
+@dataclass(frozen=True, kw_only=True, repr=False)
+class VerifiedFiles:
+    """The files of a package as they were when they were verified."""
+
+    manifest: Manifest
+    contents: Mapping[str, bytes]
+    """Of every file by name, the manifest among them: who uses these is not told of a change."""
+
+
+def verify_files(folder: Path) -> VerifiedFiles:
+    """Read ``folder``, which must hold exactly what its manifest says.
 
     Raises:
         PackageError: No package, or a file is missing, extra, linked, or not as listed; the
@@ -94,31 +105,44 @@ def verify_files(folder: Path) -> Manifest:
         if not stat.S_ISREG((folder / name).lstat().st_mode):
             raise PackageError(f"{folder / name}", got="a link or folder", wanted="a plain file")
     path = folder / MANIFEST_NAME
-    manifest = strictly(Manifest, MANIFEST.read(read_json(path), str(path), PackageError), path)
+    try:
+        text = read_bytes(path)
+    except OSError as error:
+        raise PackageError(f"{path} cannot be read", got=error.strerror) from None
+    content = MANIFEST.read(read_json(path, text), str(path), PackageError)
+    manifest = strictly(Manifest, content, path)
     listed = {file.path for file in manifest.files}
     for name in present:
         if name not in {*listed, MANIFEST_NAME}:
             raise PackageError(f"{folder / name} is not in {MANIFEST_NAME}", hint="to remove it")
-    for file in manifest.files:
-        _verify_file(folder, file)
-    return manifest
+    contents = {file.path: _verified(folder, file) for file in manifest.files}
+    return VerifiedFiles(manifest=manifest, contents=contents | {MANIFEST_NAME: text})
 
 
-def _verify_file(folder: Path, listed: ManifestFile) -> None:
+def _verified(folder: Path, listed: ManifestFile) -> bytes:
     path = folder / listed.path
-    if not path.is_file():
-        raise PackageError(f"{path} is missing", wanted=f"{listed.size} bytes")
-    found = _measure(folder, listed.path)
-    if found.size != listed.size:
+    try:
+        with open_file(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size == listed.size:
+                refuse_more(str(path), size, size, PackageError)
+                content = file.read(size)
+    except FileNotFoundError:
+        raise PackageError(f"{path} is missing", wanted=f"{listed.size} bytes") from None
+    except OSError as error:
+        raise PackageError(f"{path} cannot be read", got=error.strerror) from None
+    if size != listed.size:
         raise PackageError(
-            f"{path} was changed", got=f"{found.size} bytes", wanted=f"{listed.size} bytes"
+            f"{path} was changed", got=f"{size} bytes", wanted=f"{listed.size} bytes"
         )
-    if found.sha256 != listed.sha256:
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 != listed.sha256:
         raise PackageError(
             f"{path} was changed",
-            got=f"SHA-256 {found.sha256[:12]}...",
+            got=f"SHA-256 {sha256[:12]}...",
             wanted=f"{listed.sha256[:12]}...",
         )
+    return content
 
 
 def _measure(folder: Path, name: str) -> ManifestFile:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dtsinn.core.causes import brief
 from dtsinn.core.config import to_mapping
-from dtsinn.core.errors import PackageError
+from dtsinn.core.errors import InputError, PackageError
 from dtsinn.deploy.card import card_text
 from dtsinn.deploy.folders import fresh_folder
 from dtsinn.deploy.info import (
@@ -39,16 +39,18 @@ from dtsinn.deploy.manifest import (
     WEIGHTS_NAME,
     Manifest,
     ManifestFile,
+    VerifiedFiles,
     verify_files,
     write_manifest,
 )
+from dtsinn.deploy.onnx_check import check_graph
 from dtsinn.deploy.onnx_graphs import (
     InferenceGraph,
     InverseGraph,
     write_inference_graph,
     write_inverse_graph,
 )
-from dtsinn.networks.build import NETWORKS, build_network
+from dtsinn.networks.build import NETWORKS, build_network, build_outline
 from dtsinn.networks.conditioning import protocol_features
 from dtsinn.networks.invertible import InvertibleSeparator
 from dtsinn.networks.separator import SeparatorNetwork
@@ -58,9 +60,11 @@ __all__ = [
     "Manifest",
     "ManifestFile",
     "SeparatorInfo",
+    "copy_package",
     "load_network",
     "package_digest",
     "read_info",
+    "read_package",
     "separator_digest",
     "verify_package",
     "write_package",
@@ -113,38 +117,63 @@ def write_package(folder: Path, network: SeparatorNetwork, info: SeparatorInfo) 
 
 
 def verify_package(folder: Path) -> Manifest:
-    """Check every file of the package ``folder`` against its manifest.
+    """Check every file of the package ``folder``, as :func:`read_package`.
 
     Raises:
-        PackageError: A file is missing, extra, linked or changed, or ``separator.json`` says
-            something unknown; one line that names the file.
+        PackageError: Likewise.
     """
-    manifest = verify_files(folder)
-    kind = read_info(folder).model.kind
+    return read_package(folder)[0].manifest
+
+
+def read_package(folder: Path) -> tuple[VerifiedFiles, SeparatorInfo]:
+    """The files of the package ``folder``, verified: what is used afterwards is what was read here.
+
+    Raises:
+        PackageError: A file is missing, extra, linked or changed, ``separator.json`` says
+            something unknown, or a graph is none of dtsinn's; one line that names the file.
+    """
+    files = verify_files(folder)
+    info = read_info(folder, files.contents[INFO_NAME])
+    kind = info.model.kind
     if kind not in NETWORKS:
         raise PackageError(
             f"{folder / INFO_NAME}: model.kind", got=kind, wanted=f"one of {', '.join(NETWORKS)}"
         )
-    exact, found = NETWORKS[kind].exact, INVERSE_NAME in {file.path for file in manifest.files}
+    exact, found = NETWORKS[kind].exact, INVERSE_NAME in files.contents
     if exact and not found:
         raise PackageError(
             f"{folder / INVERSE_NAME} is missing", wanted="it beside an exact network"
         )
     if found and not exact:
         raise PackageError(f"{folder / INVERSE_NAME}", got=f"one beside a {kind}", wanted="none")
-    return manifest
+    for name in (MODEL_NAME, INVERSE_NAME) if exact else (MODEL_NAME,):
+        check_graph(files.contents[name], folder / name)
+    return files, info
 
 
-def load_network(folder: Path) -> tuple[SeparatorNetwork, SeparatorInfo]:
+def copy_package(folder: Path, copy: Path) -> None:
+    """Write the verified files of the package ``folder`` into the empty folder ``copy``.
+
+    Raises:
+        PackageError: The package does not verify.
+    """
+    for name, content in read_package(folder)[0].contents.items():
+        (copy / name).write_bytes(content)
+
+
+def load_network(folder: Path) -> tuple[SeparatorNetwork, SeparatorInfo, str]:
     """The network of the package ``folder``, trainable as it was, after verification.
+
+    Returns:
+        The network, what it is, and its digest, all of the same bytes.
 
     Raises:
         PackageError: The package does not verify, or its weights are not those of its model.
     """
-    verify_package(folder)
-    info = read_info(folder)
-    weights = _read_weights(folder)
-    return _network_of(weights, info, str(folder / WEIGHTS_NAME)), info
+    files, info = read_package(folder)
+    weights = _weights_of(files, folder)
+    network = _network_of(weights, info, str(folder / WEIGHTS_NAME))
+    return network, info, _digest_of(files, weights, folder)
 
 
 def package_digest(folder: Path) -> str:
@@ -155,9 +184,12 @@ def package_digest(folder: Path) -> str:
     Raises:
         PackageError: The package does not verify.
     """
-    verify_package(folder)
-    read_info(folder)
-    return separator_digest(_read_weights(folder), read_json(folder / INFO_NAME))
+    files, _ = read_package(folder)
+    return _digest_of(files, _weights_of(files, folder), folder)
+
+
+def _digest_of(files: VerifiedFiles, weights: Mapping[str, Tensor], folder: Path) -> str:
+    return separator_digest(weights, read_json(folder / INFO_NAME, files.contents[INFO_NAME]))
 
 
 def separator_digest(weights: Mapping[str, Tensor], info: SeparatorInfo | Mapping[str, Any]) -> str:
@@ -188,31 +220,37 @@ def features_of(info: SeparatorInfo) -> Tensor:
     )
 
 
-def _read_weights(folder: Path) -> dict[str, Tensor]:
-    path = folder / WEIGHTS_NAME
+def _weights_of(files: VerifiedFiles, folder: Path) -> dict[str, Tensor]:
     try:
-        return safetensors.torch.load(path.read_bytes())
-    except (OSError, SafetensorError) as error:
+        return safetensors.torch.load(files.contents[WEIGHTS_NAME])
+    except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
+        path = folder / WEIGHTS_NAME
         raise PackageError(f"{path} cannot be read as safetensors", got=brief(error)) from None
 
 
 def _network_of(weights: Mapping[str, Tensor], info: SeparatorInfo, where: str) -> SeparatorNetwork:
     """The network of ``info`` with exactly ``weights``: nothing of its random start is left."""
-    network = build_network(info.model, info.frames)
-    expected = network.state_dict()
+    try:
+        expected = build_outline(info.model, info.frames, weights)
+    except InputError as error:
+        raise PackageError(
+            f"{where}: {error.what}", got=error.got, wanted=error.wanted, hint=error.hint
+        ) from None
     for name in sorted(expected.keys() | weights.keys()):
         if name not in weights:
             raise PackageError(f"{where}: tensor {name} is missing")
         if name not in expected:
             raise PackageError(f"{where}: tensor {name} is none of the model's")
-        got, wanted = _kind_of(weights[name]), _kind_of(expected[name])
+        got = _kind_of(tuple(weights[name].shape), weights[name].dtype)
+        wanted = _kind_of(*expected[name])
         if got != wanted:
             raise PackageError(f"{where}: tensor {name}", got=got, wanted=wanted)
         if not bool(torch.isfinite(weights[name]).all()):
             raise PackageError(f"{where}: tensor {name}", got="NaN or inf", wanted="finite weights")
+    network = build_network(info.model, info.frames)
     network.load_state_dict(dict(weights), strict=True)
     return network
 
 
-def _kind_of(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+def _kind_of(shape: tuple[int, ...], dtype: torch.dtype) -> str:
+    return f"{str(dtype).removeprefix('torch.')} {list(shape)}"

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from dtsinn.core.errors import InputError, StoreError
-from dtsinn.deploy.info import INFO_NAME, read_json
 from dtsinn.deploy.onnx_graphs import InferenceGraph, InverseGraph
 from dtsinn.deploy.package import SeparatorInfo, features_of, load_network, separator_digest
 from dtsinn.networks.conditioning import protocol_features
@@ -58,9 +57,7 @@ class Separator:
         Raises:
             PackageError: The package is damaged, incomplete or not what it says.
         """
-        network, info = load_network(folder)
-        stored = read_json(folder / INFO_NAME)
-        return cls(network, info, separator_digest(network.state_dict(), stored))
+        return cls(*load_network(folder))
 
     def for_protocol(self, header: StoreHeader) -> Separator:
         """This separator for the scans of a store.

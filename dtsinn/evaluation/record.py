@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dtsinn.core.bounds import read_json
 from dtsinn.core.config import to_mapping
 from dtsinn.core.errors import InputError
 from dtsinn.core.formats import EVALUATION
@@ -188,8 +189,8 @@ def _summary_record(summary: Summary) -> dict[str, Any]:
 
 def _is_evaluation(folder: Path) -> bool:
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        record = read_json(folder / RECORD)
+    except (OSError, ValueError):
         return False
     if not isinstance(record, dict) or record.get("format") != EVALUATION.name:
         return False

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 
 import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from dtsinn.core.errors import InputError
 from dtsinn.networks.config import ModelConfig
@@ -29,6 +32,12 @@ NETWORKS: dict[str, type[SeparatorNetwork]] = {
 """Kinds of networks by the name that ``model.kind`` takes; called with (frames, config, seed)."""
 
 
+MOST_REDRAWN = 4
+"""Parameters made for each that stays: some parts replace those of their base (uncited)."""
+
+Shapes = dict[str, tuple[tuple[int, ...], torch.dtype]]
+
+
 def build_network(config: ModelConfig, frames: int, seed: int = 0) -> SeparatorNetwork:
     """A fresh network for sequences of ``frames`` frames, its weights drawn from ``seed``.
 
@@ -46,6 +55,45 @@ def build_network(config: ModelConfig, frames: int, seed: int = 0) -> SeparatorN
     # torch's layers draw weights from the global generator before ours replaces them.
     with torch.random.fork_rng(devices=[]):
         return make(frames, config, seed)
+
+
+def build_outline(config: ModelConfig, frames: int, weights: Mapping[str, Tensor]) -> Shapes:
+    """Names, shapes and types of what the network of ``config`` is made of; it takes no memory.
+
+    A configuration of a few bytes may ask for any network, so it is held against ``weights``, those
+    that came with it, while it is built, and given up once it has far more tensors.
+
+    Raises:
+        InputError: It asks for a network that ``weights`` cannot be of, or that is none at all.
+    """
+    numbers = sum(tensor.numel() for tensor in weights.values())
+    for name, value in vars(config).items():
+        if type(value) is int and value > numbers:
+            raise InputError(f"model.{name}", got=value, wanted=f"at most {numbers}, its weights")
+    here, made = threading.get_ident(), 0
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal made
+        made += threading.get_ident() == here
+        if made > MOST_REDRAWN * len(weights):
+            raise InputError(
+                "the model has more parts than its weights", wanted=f"{len(weights)} tensors"
+            )
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        with torch.device("meta"):
+            return {
+                name: (tuple(tensor.shape), tensor.dtype)
+                for name, tensor in build_network(config, frames).state_dict().items()
+            }
+    except InputError:
+        raise
+    except Exception as error:  # sizes beyond what torch can count raise many kinds
+        got = " ".join(str(error).split())[:120]
+        raise InputError("the model cannot be built", got=got) from None
+    finally:
+        hook.remove()
 
 
 def parameter_count(network: SeparatorNetwork) -> int:

@@ -13,8 +13,7 @@ from torch import Tensor
 from dtsinn.core.config import flatten, to_mapping
 from dtsinn.core.errors import InputError
 from dtsinn.data.store import Store
-from dtsinn.deploy.info import INFO_NAME, read_json
-from dtsinn.deploy.package import SeparatorInfo, load_network, separator_digest
+from dtsinn.deploy.package import SeparatorInfo, load_network
 from dtsinn.training.config import RunConfig
 from dtsinn.training.state import TrainingState
 
@@ -35,10 +34,8 @@ def read_parent(package: Path) -> Parent:
     Raises:
         PackageError: The package is damaged, incomplete or not what it says.
     """
-    network, info = load_network(package)
-    weights = network.state_dict()
-    digest = separator_digest(weights, read_json(package / INFO_NAME))
-    return Parent(info=info, weights=weights, digest=digest)
+    network, info, digest = load_network(package)
+    return Parent(info=info, weights=network.state_dict(), digest=digest)
 
 
 def config_of_child(config: RunConfig, asked: Mapping[str, Any], parent: Parent) -> RunConfig:

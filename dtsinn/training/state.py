@@ -12,14 +12,15 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 
+from dtsinn.core.bounds import MOST_TEXT, UnfitFileError, most_memory, parse_json, read_bytes
 from dtsinn.core.causes import brief, cure_of
 from dtsinn.core.config import STRICT, from_mapping, to_mapping
 from dtsinn.core.errors import InputError
 from dtsinn.core.formats import CHECKPOINT
-from dtsinn.networks.build import build_network
+from dtsinn.networks.build import Shapes, build_network, build_outline
 from dtsinn.networks.invertible import InvertibleSeparator
 from dtsinn.networks.separator import SeparatorNetwork
 from dtsinn.training import ema
@@ -190,6 +191,7 @@ class TrainingState:
             InputError: A file of the checkpoint is missing or damaged.
         """
         stored = _read_stored(checkpoint)
+        _check_model(checkpoint, stored)
         state = cls(stored.config, stored.frames, device)
         state.restore(checkpoint)
         return state
@@ -203,7 +205,10 @@ class TrainingState:
         progress = _read_stored(checkpoint).progress
         self.best = _read_tensors(checkpoint / _BEST)
         try:
-            self.network.load_state_dict(_read_tensors(checkpoint / _NETWORK))
+            weights = _read_tensors(checkpoint / _NETWORK)
+            if _kinds(self.best) != _kinds(weights):
+                raise ValueError("best weights of another model")
+            self.network.load_state_dict(weights)
             _load_optimizer(self.optimizer, _read_tensors(checkpoint / _OPTIMIZER))
             if self.average is not None:
                 self.average.load_state_dict(_read_tensors(checkpoint / _AVERAGE))
@@ -225,8 +230,8 @@ def latest_checkpoint(folder: Path) -> Path | None:
 def _read_stored(checkpoint: Path) -> _Stored:
     path = checkpoint / "state.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(_read(path, MOST_TEXT))
+    except (OSError, ValueError) as error:
         what = f"checkpoint {checkpoint} cannot be read"
         raise InputError(what, got=brief(error), hint=cure_of(error)) from None
     if not isinstance(content, dict):
@@ -234,12 +239,38 @@ def _read_stored(checkpoint: Path) -> _Stored:
     return from_mapping(_Stored, CHECKPOINT.read(content, str(path)), str(path))
 
 
+def _read(path: Path, most: int) -> bytes:
+    if path.is_symlink():
+        raise UnfitFileError(f"{path.name}: a link")
+    return read_bytes(path, most)
+
+
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
+        return load(_read(path, most_memory(path.stat().st_size)))
+    except (OSError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
         what = f"checkpoint {path.parent} cannot be read"
         raise InputError(what, got=brief(error), hint=cure_of(error)) from None
+
+
+def _check_model(checkpoint: Path, stored: _Stored) -> None:
+    """Refuse a model that the checkpoint's weights are not of, before it is built."""
+    weights = _read_tensors(checkpoint / _NETWORK)
+    try:
+        if stored.frames < 1:
+            raise InputError("frames", got=stored.frames, wanted="a whole number above 0")
+        if build_outline(stored.config.model, stored.frames, weights) != _kinds(weights):
+            raise InputError("weights of another model")
+    except InputError as error:
+        raise InputError(
+            f"checkpoint {checkpoint} does not hold the model that it names",
+            got=str(error),
+            hint="a new run; an older dtsinn may have written it",
+        ) from None
+
+
+def _kinds(weights: Mapping[str, Tensor]) -> Shapes:
+    return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in weights.items()}
 
 
 def _copy(network: SeparatorNetwork) -> dict[str, Tensor]:

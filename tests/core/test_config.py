@@ -61,8 +61,14 @@ def test_a_configuration_survives_the_round_trip(blocks: int, width: float, name
         (["name=null"], "name; got None; wanted a text"),
         (["model.blocks"], "has no value"),
         (["name.deeper=1"], "'name' is a value"),
-        (["model.width=10:30"], "got '10:30'; wanted a number; try seconds as one number, without colons"),
-        (["model.width=1_000"], "got '1_000'; wanted a number; try a plain number, such as 1200 or 0.5"),
+        (
+            ["model.width=10:30"],
+            "wanted a number; try seconds as one number, without colons",
+        ),
+        (
+            ["model.width=1_000"],
+            "'1_000'; wanted a number; try a plain number, such as 1200 or 0.5",
+        ),
         (["model.width=70,5"], "got '70,5'; wanted a number; try a plain number"),
         (["model.width=70 kg"], "got '70 kg'; wanted a number; try a plain number"),
         (["model.width=yes"], "model.width; got 'yes'; wanted a number"),

@@ -9,11 +9,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dtsinn.core.bounds import MOST_TEXT
 from dtsinn.core.errors import InputError
 from dtsinn.core.yaml_text import (
     DEEPEST,
     LARGEST,
-    MOST_BYTES,
     format_yaml,
     parse_yaml,
     read_yaml_text,
@@ -172,7 +172,7 @@ def test_files_are_read_within_bounds(tmp_path) -> None:
     with pytest.raises(InputError, match=r"a\.yaml cannot be read; got bytes that are no text"):
         read_yaml_text(path)
     with path.open("wb") as file:
-        file.truncate(MOST_BYTES + 1)  # a hole, which takes no room
+        file.truncate(MOST_TEXT + 1)  # a hole, which takes no room
     with pytest.raises(InputError, match=r"got 10,000,001 bytes; wanted at most 10,000,000"):
         read_yaml_text(path)
     for missing in (tmp_path / "none.yaml", tmp_path):

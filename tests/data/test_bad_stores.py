@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 import os
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
+import numcodecs
 import numpy as np
 import pytest
 import torch
@@ -226,6 +230,138 @@ def test_another_format_version_is_refused(store: Path, version: object) -> None
 def test_garbage_in_place_of_the_metadata_is_refused(store: Path, content: bytes) -> None:
     (store / "zarr.json").write_bytes(content)
     assert "is no zarr group; got" in refusal(open_store, store)
+
+
+def coded(store: Path, codec: dict[str, Any], chunk: bytes) -> None:
+    """Store ``slice`` with another codec, and bytes of one's own as its only chunk."""
+    codecs = [{"name": "bytes", "configuration": {"endian": "little"}}, codec]
+    change_metadata(
+        store, lambda c: c["consolidated_metadata"]["metadata"]["slice"].update(codecs=codecs)
+    )
+    (store / "slice" / "c" / "0").write_bytes(chunk)
+
+
+GZIP = {"name": "gzip", "configuration": {"level": 5}}
+ZSTD = {"name": "zstd", "configuration": {"level": 0, "checksum": False}}
+BLOSC = {
+    "name": "blosc",
+    "configuration": {
+        "cname": "lz4",
+        "clevel": 5,
+        "shuffle": "shuffle",
+        "typesize": 8,
+        "blocksize": 0,
+    },
+}
+NUMBERS = np.arange(8.0)
+FRAME = bytes.fromhex("28b52ffd")
+"""How a Zstandard frame begins."""
+
+
+@pytest.mark.parametrize(
+    ("codec", "chunk"),
+    [
+        (GZIP, gzip.compress(NUMBERS.tobytes(), mtime=0)),
+        (ZSTD, numcodecs.Zstd().encode(NUMBERS)),
+        (BLOSC, numcodecs.Blosc().encode(NUMBERS)),
+    ],
+    ids=["gzip", "zstd", "blosc"],
+)
+def test_other_codecs_are_read(store: Path, codec: dict[str, Any], chunk: bytes) -> None:
+    coded(store, codec, chunk)
+    assert np.array_equal(open_store(str(store)).slice_N, NUMBERS)
+
+
+@pytest.mark.parametrize(
+    ("codec", "chunk", "message"),
+    [
+        # Three members of 8 MiB each, as gzip puts them one after the other.
+        (GZIP, gzip.compress(bytes(2**23), mtime=0) * 3, "a chunk of 16777281 bytes or more"),
+        (ZSTD, FRAME + b"\xe0" + (2**40).to_bytes(8, "little"), "a chunk of 1099511627776 bytes"),
+        (ZSTD, FRAME + b"\x00\x58" + bytes(8), "a chunk that does not say its length"),
+        (ZSTD, numcodecs.Zstd().encode(bytes(2**25)), "a chunk of 33554432 bytes"),
+        (BLOSC, b"\x02\x01\x21\x08\xff\xff\xff\x7f" + bytes(24), "a chunk of 2147483647 bytes"),
+        (
+            {"name": "numcodecs.zlib", "configuration": {"level": 1}},
+            b"",
+            "codec of slice; got Zlib",
+        ),
+    ],
+    ids=["gzip", "zstd claims", "zstd silent", "zstd holds", "blosc", "foreign"],
+)
+@pytest.mark.filterwarnings("ignore:Numcodecs codecs are not in the Zarr version 3 specification")
+def test_a_chunk_that_holds_more_than_its_array_is_never_inflated(
+    store: Path, codec: dict[str, Any], chunk: bytes, message: str
+) -> None:
+    coded(store, codec, chunk)
+    tracemalloc.start()
+    try:
+        assert message in refusal(open_store, store)
+        assert tracemalloc.get_traced_memory()[1] < 60 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_chunk_of_more_texts_than_its_array_is_refused(store: Path) -> None:
+    path = store / "subject" / "c" / "0"
+    content = (2**32 - 1).to_bytes(4, "little") + path.read_bytes()[4:-4]
+    path.write_bytes(content + google_crc32c.value(content).to_bytes(4, "little"))
+    assert "subject is damaged; got a chunk of 4294967295 texts" in refusal(open_store, store)
+
+
+def longer(content: dict[str, Any], dim: str, length: int) -> None:
+    """Let every array be ``length`` along ``dim``."""
+    for array in content["consolidated_metadata"]["metadata"].values():
+        for axis, name in enumerate(array.get("dimension_names") or ()):
+            if name == dim:
+                array["shape"][axis] = length
+
+
+@pytest.mark.parametrize("dim", ["sample", "frame", "x", "subject"])
+def test_an_array_that_promises_terabytes_is_refused(store: Path, dim: str) -> None:
+    change_metadata(store, lambda content: longer(content, dim, 10**12))
+    line = refusal(open_store if dim != "subject" else check_store, store)
+    assert "needs more memory than is allowed; got" in line
+
+
+def test_a_shard_that_promises_terabytes_is_refused(store: Path) -> None:
+    change_metadata(
+        store,
+        lambda content: content["consolidated_metadata"]["metadata"]["mixture"]["chunk_grid"][
+            "configuration"
+        ].update(chunk_shape=[10**12, 3, 4, 5]),
+    )
+    assert "mixture needs more memory than is allowed; got" in refusal(open_store, store)
+
+
+@pytest.mark.parametrize("name", ["slice/c/0", "zarr.json", "mixture/c/1/0/0/0"])
+def test_pipes_and_links_out_of_the_store_are_no_files_of_it(
+    store: Path, tmp_path: Path, name: str
+) -> None:
+    path = store / name
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    assert "a link that leaves the store" in refusal(check_store, store)
+    path.unlink()
+    os.mkfifo(path)
+    assert "no regular file" in refusal(check_store, store)
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    assert "no regular file" in refusal(check_store, store)
+    path.unlink()
+    (tmp_path / "elsewhere").rename(store / "inside")
+    path.symlink_to(os.path.relpath(store / "inside", path.parent))
+    check_store(str(store))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[" * 10**5, b'{"a":' * 10**5, b" " * 17 * 2**20],
+    ids=["lists", "mappings", "spaces"],
+)
+def test_metadata_without_end_are_refused(store: Path, content: bytes) -> None:
+    (store / "zarr.json").write_bytes(content)
+    assert "bad.zarr" in refusal(open_store, store)
 
 
 def test_a_zarr_group_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ EXPORTER = "torch.onnx._internal.exporter._registration"
 def test_the_network_and_its_info_survive(
     package: Path, network: InvertibleSeparator, info: SeparatorInfo
 ) -> None:
-    loaded, read = load_network(package)
+    loaded, read, _ = load_network(package)
     expected = network.state_dict()
     assert loaded.state_dict().keys() == expected.keys()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in loaded.state_dict().items())
@@ -155,7 +155,7 @@ def test_writing_leaves_the_network_as_it_is(
     write_package(tmp_path / "out", network, info)  # from float64, written as float32
     assert network.training
     assert all(torch.equal(before[name], now) for name, now in network.state_dict().items())
-    loaded, _ = load_network(tmp_path / "out")
+    loaded, *_ = load_network(tmp_path / "out")
     assert all(torch.equal(before[name].float(), now) for name, now in loaded.state_dict().items())
 
 

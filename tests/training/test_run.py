@@ -264,8 +264,8 @@ def test_what_a_checkpoint_does_not_say_is_the_default(config: RunConfig, tmp_pa
     [
         ({"format_version": 2}, "was written by a newer dtsinn; got format_version 2; wanted 1 or"),
         ({"format": "other"}, "is no dtsinn checkpoint; got 'other'"),
-        ({"frames": "six"}, "frames: Input should be a valid integer"),
-        ({"progress": []}, "progress: "),
+        ({"frames": "six"}, "frames; got 'six'; wanted a whole number"),
+        ({"progress": []}, "progress; got "),
         ({"colour": 1}, "unknown key; got colour"),
     ],
 )

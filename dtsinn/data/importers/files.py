@@ -8,12 +8,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from dtsinn.core.bounds import refuse_more
 from dtsinn.core.errors import InputError, RunError
 
 MOST_VOXELS = 2**31
 """Of a frame (uncited): a header that claims more is damaged."""
 MOST_PACKED = 1032
 """How often deflate makes data smaller at most (zlib, "Maximum Compression Factor")."""
+
+BYTES_OF_NUMBER = 8
+"""Of a voxel while it is read: double precision, whatever the file keeps."""
 
 Stamp = tuple[int, int]
 
@@ -37,14 +41,15 @@ def fingerprint(*parts: Any) -> str:
 
 
 def refuse_absurd(
-    where: str, frame: Sequence[int], promised: int, held: int, *, packed: bool
+    where: str, frame: Sequence[int], frames: int, promised: int, held: int, *, packed: bool
 ) -> None:
-    """Refuse a header that promises more than a frame, or its file, can hold.
+    """Refuse a header that promises more than a frame, its file or memory can hold.
 
     Args:
         where: Place in the plan, for messages.
         frame: Lengths of the axes of one frame.
-        promised: Bytes of voxels by the header.
+        frames: How many of them are read together.
+        promised: Bytes of the file that the header counts on, once it is decompressed.
         held: Bytes of the file.
         packed: Whether the file may be compressed.
 
@@ -63,6 +68,7 @@ def refuse_absurd(
             got=f"a file of {held} bytes, whose header promises {promised} bytes of voxels",
             hint="copy it again",
         )
+    refuse_more(where, math.prod(frame) * frames * BYTES_OF_NUMBER, held)
 
 
 def refuse_passing(where: str, error: Exception) -> None:

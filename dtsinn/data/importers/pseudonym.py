@@ -21,6 +21,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from dtsinn.core.bounds import read_bytes, read_json
 from dtsinn.core.errors import InputError
 from dtsinn.core.formats import IDENTITY_MAP
 
@@ -120,7 +121,7 @@ def enrol(identities: Sequence[str], identity_map: Path) -> Enrolment:
 
 
 def _extend(identities: Sequence[str], path: Path) -> Enrolment:
-    before = path.read_bytes() if path.exists() else None
+    before = read_bytes(path) if path.exists() else None
     known = _read(path)
     if known is None:
         known = _IdentityMap(salt=secrets.token_bytes(SALT_BYTES), subjects={})
@@ -152,7 +153,7 @@ def _read(path: Path) -> _IdentityMap | None:
             hint=f"chmod 600 {path}",
         )
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path)
         if content["format"] != IDENTITY_MAP.name:
             raise ValueError
         content = IDENTITY_MAP.read(content, f"the identity map {path}")

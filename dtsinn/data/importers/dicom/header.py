@@ -12,11 +12,13 @@ import math
 import os
 import re
 import warnings
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from dtsinn.core.bounds import inflated_size, most_memory, open_file, refuse_more
 from dtsinn.core.errors import InputError
 from dtsinn.core.isotopes import isotope_half_life
 from dtsinn.data.importers.dicom.moment import Moment, day_of, seconds_of, zone_of
@@ -36,6 +38,10 @@ _TAGS = [
     "RadiopharmaceuticalInformationSequence",
 ]
 _START = "RadiopharmaceuticalStartDateTime"
+
+
+_INFLATED_COPIES = 3
+"""Of a deflated data set in memory while pydicom reads it (measured)."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -159,11 +165,38 @@ def silent_pydicom() -> Iterator[None]:
             logger.removeFilter(drop)
 
 
+def read_tags(file: BinaryIO, tags: list[str], where: str, *, pixels: bool) -> Any:
+    """Those tags of a DICOM file, as a pydicom data set.
+
+    pydicom inflates a deflated data set whole, whatever comes of it: its size is counted first.
+
+    Args:
+        file: At its start; afterwards behind what was read.
+        tags: What is parsed.
+        where: What the file is, for messages.
+        pixels: Whether reading goes on to the pixels.
+
+    Raises:
+        InputError: The file would need more memory than is allowed.
+        Exception: What pydicom raises on foreign bytes.
+    """
+    from pydicom.filereader import _read_file_meta_info, dcmread, read_preamble
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    read_preamble(file, force=False)
+    if _read_file_meta_info(file).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        held = os.fstat(file.fileno()).st_size
+        size = inflated_size(file, most_memory(held) // _INFLATED_COPIES, -zlib.MAX_WBITS)
+        refuse_more(where, _INFLATED_COPIES * size, held)
+    file.seek(0)
+    return dcmread(file, stop_before_pixels=not pixels, specific_tags=list(tags))
+
+
 def _is_dicom(path: Path, where: str) -> bool:
     if path.name.upper() == "DICOMDIR":
         return False
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return file.read(132)[128:] == b"DICM"
     except OSError as error:
         raise InputError(f"{where} cannot be read", got=error.strerror) from None
@@ -171,17 +204,17 @@ def _is_dicom(path: Path, where: str) -> bool:
 
 def _read_header(path: Path, where: str) -> ImageHeader | None:
     """The header of a PET image, or None of another object."""
-    from pydicom import dcmread
-
     with silent_pydicom():
         try:
-            with path.open("rb") as file:
-                data = dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
+            with open_file(path) as file:
+                data = read_tags(file, _TAGS, where, pixels=False)
                 rest = os.fstat(file.fileno()).st_size - file.tell()
             promised = str(data.file_meta.get("MediaStorageSOPClassUID", ""))
             is_pet = _text(data, "Modality") == "PT"
             sop_class = _text(data, "SOPClassUID")
             is_short = rest < _least_pixel_bytes(data)
+        except InputError:
+            raise
         except Exception:  # foreign bytes: whatever the reader trips over
             raise _damaged(where) from None
         # pydicom takes a file that ends inside its header for one that says no more.

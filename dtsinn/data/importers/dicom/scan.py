@@ -6,6 +6,7 @@ text or file name of a header enters them, or the scan.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dtsinn.core.bounds import open_file, refuse_more
 from dtsinn.core.errors import InputError
 from dtsinn.core.plausibility import check_half_life, check_times, check_voxels, usable_dose
 from dtsinn.data.importers.activity import given
@@ -30,9 +32,14 @@ from dtsinn.data.importers.dicom.clock import (
     injection_on,
     series_clock,
 )
-from dtsinn.data.importers.dicom.header import read_pet_headers, silent_pydicom
+from dtsinn.data.importers.dicom.header import (
+    ImageHeader,
+    read_pet_headers,
+    read_tags,
+    silent_pydicom,
+)
 from dtsinn.data.importers.dicom.series import Series, arrange, image_name, series_grid, shared
-from dtsinn.data.importers.files import refuse_passing, stamps
+from dtsinn.data.importers.files import BYTES_OF_NUMBER, refuse_passing, stamps
 from dtsinn.data.importers.grid import Grid
 from dtsinn.data.importers.scan import Scan
 
@@ -75,6 +82,9 @@ def open_dicom(
     _check_decoder(series)
     grid = series_grid(series)
     check_voxels(f"{where}: voxel size", grid.voxel_size, accepted)
+    files = stamps((header.path for header in series.all), where)
+    voxels = math.prod(grid.size) * grid.frames
+    refuse_more(where, voxels * BYTES_OF_NUMBER, sum(size for size, _ in files))
     used = header_half_life(series) if half_life is None else half_life
     if used is not None:
         check_half_life(f"{where}: half-life", used, accepted)
@@ -109,7 +119,7 @@ def open_dicom(
         axes=grid.axes,
         decay_corrected=is_corrected(series),
         read_slices=_Reader(series, grid, slope_TZ, intercept_TZ),
-        stamps=stamps((header.path for header in series.all), where),
+        stamps=files,
         given=usable_dose(weight_kg, dose_MBq, accepted),
         administered=administered(series, clock),
     )
@@ -148,23 +158,32 @@ class _Reader:
         return images_STYX
 
     def _stored(self, frame: int, z: int) -> npt.NDArray[Any]:
-        from pydicom import dcmread
-
         header = self.series.images[frame][z]
         what = f"{self.series.where}: {image_name(frame, z)}"
         with silent_pydicom():
             try:
-                stored = dcmread(header.path, specific_tags=_PIXEL_TAGS).pixel_array
+                with open_file(header.path) as file:
+                    data = read_tags(file, _PIXEL_TAGS, what, pixels=True)
+                _check_pixels(data, header, what)
+                stored = data.pixel_array
+            except InputError:
+                raise
             except Exception as error:  # foreign bytes: whatever the reader trips over
                 refuse_passing(what, error)
                 raise InputError(f"{what} is damaged", hint="copy it again") from None
-        if stored.shape != (header.rows, header.columns):
-            raise InputError(
-                f"{what}: pixels",
-                got=" x ".join(map(str, stored.shape)),
-                wanted=f"{header.rows} x {header.columns}",
-            )
         return np.asarray(stored, dtype=np.float64)
+
+
+def _check_pixels(data: Any, header: ImageHeader, what: str) -> None:
+    """Refuse pixels of another size than the header told at first, before they are made."""
+    size = [data.get("NumberOfFrames") or 1, data.get("Rows"), data.get("Columns")]
+    size.append(data.get("SamplesPerPixel") or 1)
+    if size != [1, header.rows, header.columns, 1]:
+        raise InputError(
+            f"{what}: pixels",
+            got=" x ".join(str(number) for number in size if number != 1),
+            wanted=f"{header.rows} x {header.columns}",
+        )
 
 
 def _check_decoder(series: Series) -> None:

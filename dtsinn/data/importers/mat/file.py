@@ -13,9 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.io.matlab import matfile_version
 
+from dtsinn.core.bounds import open_file
 from dtsinn.core.errors import InputError
 from dtsinn.data.importers.files import refuse_absurd, refuse_passing, stamps
-from dtsinn.data.importers.mat.mat5 import DamagedError, Mat5Array, mat5_arrays, read_mat5
+from dtsinn.data.importers.mat.mat5 import Mat5Array, mat5_arrays, read_mat5
+from dtsinn.data.importers.mat.mat73 import Elsewhere, find_mat73, read_mat73
 
 NUMERIC = frozenset(
     ["double", "single"] + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
@@ -41,11 +43,7 @@ def mat_shape(path: Path, key: str, where: str) -> tuple[int, int, int]:
     Raises:
         InputError: The file is no such file, is damaged, or holds no such array of numbers.
     """
-    if _is_hdf5(path, where):
-        kind, shape = _hdf5_header(path, key, where)
-    else:
-        array = _find_mat5(path, key, where)
-        kind, shape = array.kind, array.shape
+    kind, shape = _header(path, key, where)
     if kind not in NUMERIC:
         raise InputError(
             f"{where}: {THE_KEY} holds no real numbers", got=kind, wanted="double, single or intN"
@@ -58,7 +56,8 @@ def mat_shape(path: Path, key: str, where: str) -> tuple[int, int, int]:
         )
     rows, columns, frames = (*shape, 1)[:3]
     (state,) = stamps([path], where)  # MATLAB keeps a number in one byte at least
-    refuse_absurd(where, (rows, columns), rows * columns * frames, state[0], packed=True)
+    promised = rows * columns * frames
+    refuse_absurd(where, (rows, columns), frames, promised, state[0], packed=True)
     return rows, columns, frames
 
 
@@ -70,11 +69,11 @@ def read_mat(path: Path, key: str, where: str) -> npt.NDArray[np.floating[Any]]:
         RunError: The file cannot be read for now.
     """
     try:
-        path.open("rb").close()
+        open_file(path).close()
     except OSError as error:
         refuse_passing(where, error)
     shape = mat_shape(path, key, where)  # the file may have changed since it was opened
-    stored = _read_hdf5(path, key, where) if _is_hdf5(path, where) else _read_mat5(path, key, where)
+    stored = _read(path, key, where)
     array_YXT = stored.reshape(shape).astype(np.float64)
     if not np.isfinite(array_YXT).all():
         raise InputError(f"{where}: {THE_KEY} holds NaN or infinity")
@@ -84,9 +83,10 @@ def read_mat(path: Path, key: str, where: str) -> npt.NDArray[np.floating[Any]]:
 def _is_hdf5(path: Path, where: str) -> bool:
     """Whether the file is of version 7.3; anything but that and version 5 and 7 is refused."""
     try:
-        if path.is_file() and h5py.is_hdf5(path):
-            return True
-        major, _ = matfile_version(str(path), appendmat=False)
+        with open_file(path) as file:
+            if h5py.is_hdf5(path):
+                return True
+            major, _ = matfile_version(file, appendmat=False)  # type: ignore[arg-type]
     except OSError as error:
         raise InputError(f"{where} cannot be read", got=error.strerror or "no bytes") from None
     except Exception:  # foreign bytes: whatever the reader trips over
@@ -101,14 +101,44 @@ def _is_hdf5(path: Path, where: str) -> bool:
     return False
 
 
-def _find_mat5(path: Path, key: str, where: str) -> Mat5Array:
+def _header(path: Path, key: str, where: str) -> tuple[str, tuple[int, ...]]:
+    """Class and shape, in MATLAB's order, of the one array ``key``."""
     try:
-        arrays = mat5_arrays(path)
-    except (DamagedError, OSError):
+        if not _is_hdf5(path, where):
+            array = _find_mat5(path, key, where)
+            return array.kind, array.shape
+        with h5py.File(path, "r") as file:
+            return find_mat73(file, key)
+    except InputError:
+        raise
+    except KeyError as error:
+        raise _no_key(where, error.args[0]) from None
+    except Elsewhere as error:
+        raise _elsewhere(where, error) from None
+    except Exception:  # foreign bytes: whatever the readers trip over
         raise _damaged(where) from None
+
+
+def _read(path: Path, key: str, where: str) -> npt.NDArray[Any]:
+    try:
+        if not _is_hdf5(path, where):
+            return read_mat5(path, _find_mat5(path, key, where))
+        with h5py.File(path, "r") as file:
+            return read_mat73(file, key)
+    except InputError:
+        raise
+    except Elsewhere as error:
+        raise _elsewhere(where, error) from None
+    except Exception as error:
+        refuse_passing(where, error)
+        raise _damaged(where) from None
+
+
+def _find_mat5(path: Path, key: str, where: str) -> Mat5Array:
+    arrays = mat5_arrays(path)
     found = [array for array in arrays if array.name == key]
     if not found:
-        raise _no_key(where, len(arrays))
+        raise KeyError(len(arrays))
     if len(found) > 1:
         raise InputError(
             f"{where} has more than one array of the plan's key", got=len(found), wanted="one"
@@ -116,49 +146,18 @@ def _find_mat5(path: Path, key: str, where: str) -> Mat5Array:
     return found[0]
 
 
-def _read_mat5(path: Path, key: str, where: str) -> npt.NDArray[Any]:
-    try:
-        return read_mat5(path, _find_mat5(path, key, where))
-    except (DamagedError, OSError, MemoryError) as error:
-        refuse_passing(where, error)
-        raise _damaged(where) from None
-
-
-def _hdf5_header(path: Path, key: str, where: str) -> tuple[str, tuple[int, ...]]:
-    try:
-        with h5py.File(path, "r") as file:
-            if key not in file:
-                raise _no_key(where, len([name for name in file if name[0] != "#"]))
-            item = file[key]
-            kind = item.attrs.get("MATLAB_class", b"")
-            kind = kind.decode() if isinstance(kind, bytes) else str(kind)
-            if not isinstance(item, h5py.Dataset):
-                return kind or "struct", ()
-            if item.attrs.get("MATLAB_empty", 0):
-                return "double", (0,)
-            if item.dtype.names:  # MATLAB keeps a complex number as its two parts
-                return "complex", ()
-            numbers = {"f": "double", "i": "int64", "u": "uint64"}
-            stored = numbers.get(item.dtype.kind, item.dtype.name)
-            return (kind or stored) if stored in NUMERIC else stored, item.shape[::-1]
-    except InputError:
-        raise
-    except Exception:
-        raise _damaged(where) from None
-
-
-def _read_hdf5(path: Path, key: str, where: str) -> npt.NDArray[Any]:
-    try:
-        with h5py.File(path, "r") as file:
-            return np.asarray(file[key][()]).T
-    except Exception as error:
-        refuse_passing(where, error)
-        raise _damaged(where) from None
-
-
 def _damaged(where: str) -> InputError:
     return InputError(
         f"{where} is cut short or damaged", hint="copy it again, or save it again in MATLAB"
+    )
+
+
+def _elsewhere(where: str, error: Elsewhere) -> InputError:
+    return InputError(
+        f"{where}: {THE_KEY} lies outside the file",
+        got=str(error),
+        wanted="numbers in the file itself",
+        hint="save -v7 in MATLAB",
     )
 
 

@@ -9,6 +9,7 @@ size and content; the content of a compressed one is an element again.
 from __future__ import annotations
 
 import math
+import os
 import struct
 import zlib
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from dtsinn.core.bounds import open_file
 
 _INTEGERS = [f"{sign}int{bits}" for bits in (8, 16, 32, 64) for sign in ("", "u")]
 _CLASSES = ["cell", "struct", "object", "char", "sparse", "double", "single", *_INTEGERS]
@@ -30,6 +33,8 @@ _STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8
 }
 """How numbers are stored, whatever their class: MATLAB keeps whole doubles in few bytes."""
 _COMPLEX, _LOGICAL = 0x800, 0x200
+_LARGEST = 8
+"""Bytes of the largest of them."""
 _FILE_HEADER, _TAG = 128, 8
 _HEAD = 4096
 """Bytes in which the head of an array ends: flags, dimensions and a name of at most 63 letters."""
@@ -68,9 +73,9 @@ def mat5_arrays(path: Path) -> list[Mat5Array]:
     Raises:
         DamagedError: The file is cut short or damaged.
     """
-    end = path.stat().st_size
     arrays = []
-    with path.open("rb") as file:
+    with open_file(path) as file:
+        end = os.fstat(file.fileno()).st_size
         order = _byte_order(file)
         position = _FILE_HEADER
         while position < end:
@@ -91,15 +96,20 @@ def read_mat5(path: Path, array: Mat5Array) -> npt.NDArray[Any]:
     Raises:
         DamagedError: They do not fit what its head says.
     """
-    with path.open("rb") as file:
+    with open_file(path) as file:
         order = _byte_order(file)
         file.seek(array.start)
         content = file.read(array.size)
     if array.compressed:
+        # Numbers of eight bytes behind their head, and no more: what follows is never made.
+        most = _TAG + array.numbers + 2 * _TAG + _LARGEST * math.prod(array.shape)
+        inflater = zlib.decompressobj()
         try:
-            content = zlib.decompress(content)[_TAG:]
+            content = inflater.decompress(content, most)[_TAG:]
         except zlib.error:
             raise DamagedError from None
+        if not inflater.eof:
+            raise DamagedError
     kind, numbers, _ = _part(content, array.numbers, order)
     if kind not in _STORED:
         raise DamagedError

@@ -6,15 +6,19 @@ the front, z to the head; the store has [S, T, Y, X] with rows from front to bac
 
 from __future__ import annotations
 
+import gzip
+import io
 import math
+import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import nibabel
 import numpy as np
 import numpy.typing as npt
 from nibabel.orientations import apply_orientation
 
+from dtsinn.core.bounds import in_words, open_file
 from dtsinn.core.errors import InputError
 from dtsinn.core.paths import home_path, is_file
 from dtsinn.core.plausibility import check_times, check_voxels, usable_dose
@@ -26,6 +30,11 @@ from dtsinn.data.importers.plan import MixturePlan, SinglePlan
 from dtsinn.data.importers.scan import Scan
 
 FloatArray = npt.NDArray[np.float64]
+
+MOST_HEADER = 4 * 2**20
+"""Bytes before the first voxel: header and extensions, such as AFNI's XML (uncited)."""
+LEAST_EXTENSION = 16
+"""Bytes of an extension, or a multiple of them (NIfTI-1, nifti1.h, "Extended header")."""
 
 
 def open_nifti(
@@ -92,13 +101,58 @@ def _open(path: Path, where: str) -> Any:
     if not path.name.endswith((".nii", ".nii.gz")):
         raise foreign
     try:
+        with open_file(path) as file, gzip.GzipFile(fileobj=file) as unpacked:
+            packed = path.name.endswith(".gz")
+            _check_header(io.BufferedReader(unpacked) if packed else file, where)
         image = nibabel.load(path, mmap=False)
+    except InputError:
+        raise
     except Exception as error:  # readers raise many kinds, and their text holds the path
         got = type(error).__name__
         raise InputError(f"{where} cannot be read as NIfTI", got=got, wanted=wanted) from None
     if not isinstance(image, nibabel.Nifti1Image):  # CIFTI-2 has the same suffix
         raise foreign
     return image
+
+
+def _check_header(file: BinaryIO, where: str) -> None:
+    """Refuse extensions that nibabel would read whole, as large as they say they are.
+
+    It also takes a scale that is no number for none, which makes other images of the scan.
+    """
+    head = file.read(4)
+    order = next((o for o in "<>" if struct.unpack(f"{o}i", head)[0] in (348, 540)), None)
+    if order is None:
+        return  # no NIfTI file: nibabel tells
+    (size,) = struct.unpack(f"{order}i", head)
+    head += file.read(size)
+    # vox_offset, scl_slope and scl_inter: floats in NIfTI-1, a long and doubles in NIfTI-2.
+    fields = ("fff", 108) if size == 348 else ("qdd", 168)
+    start, slope, intercept = struct.unpack_from(order + fields[0], head, fields[1])
+    if not (math.isfinite(slope) and math.isfinite(intercept)):
+        raise InputError(
+            f"{where}: scl_slope and scl_inter",
+            got=f"{slope:g} and {intercept:g}",
+            wanted="numbers, or 0 and 0 for none",
+        )
+    position = size + 4  # behind four bytes that say whether extensions follow
+    if not 0 <= start <= MOST_HEADER:
+        raise InputError(
+            f"{where}: vox_offset", got=f"{start:g}", wanted=f"at most {in_words(MOST_HEADER)}"
+        )
+    head += file.read(max(0, int(start) - len(head)))
+    if not any(head[size : size + 1]):
+        return
+    while position + LEAST_EXTENSION <= start or start < position:
+        (length,) = struct.unpack_from(f"{order}i", head, position)
+        if not LEAST_EXTENSION <= length <= start - position:
+            raise InputError(
+                f"{where}: an extension of its header",
+                got=f"{length} bytes",
+                wanted=f"{LEAST_EXTENSION} to {max(0, int(start) - position)}, all before the "
+                "voxels",
+            )
+        position += length
 
 
 def _beside(path: Path) -> Path:
@@ -113,9 +167,10 @@ def _grid(image: Any, path: Path, where: str) -> Grid:
     if header.get_data_dtype().kind not in "iuf":
         raise InputError(f"{where}: type of the voxels", got=header.get_data_dtype(), wanted="real")
     (state,) = stamps([path], where)
-    promised = math.prod(image.shape) * header.get_data_dtype().itemsize
+    voxels = math.prod(image.shape) * header.get_data_dtype().itemsize
+    promised = image.dataobj.offset + voxels
     packed = path.name.endswith(".gz")
-    refuse_absurd(where, image.shape[:3], promised, state[0], packed=packed)
+    refuse_absurd(where, image.shape[:3], image.shape[3], promised, state[0], packed=packed)
     if int(header["sform_code"]) <= 0 and int(header["qform_code"]) <= 0:
         raise InputError(
             f"{where} does not say how it is oriented",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dtsinn.core.bounds import read_text
 from dtsinn.core.errors import InputError
 from dtsinn.core.isotopes import isotope_half_life
 
@@ -170,7 +171,7 @@ def _is_number(value: Any) -> bool:
 
 def _read_json(path: Path, where: str) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(read_text(path, "utf-8-sig"))
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise InputError(f"{where} is no JSON", got=f"a mistake at {place}") from None
