@@ -69,6 +69,12 @@ def is_served(uri: str) -> bool:
     return uri.startswith(("http:", "https:"))
 
 
+def file_of(uri: str) -> Path | None:
+    """File of an SQLite URI, however it is spelled; None of all others."""
+    path = uri.removeprefix("sqlite:///")
+    return Path(path).resolve() if path != uri else None
+
+
 def lock(workspace: Workspace, name: str) -> FileLock:
     """A lock between processes that share the workspace; its folder must exist."""
     return FileLock(workspace.root / f".{name}.lock", timeout=LOCK_WAIT_s)
@@ -90,7 +96,7 @@ def make_database(workspace: Workspace) -> None:
         with lock(workspace, "database"):
             if workspace.database.is_file():
                 return
-            make_tables(workspace.database, workspace.artifacts.absolute().as_uri())
+            make_tables(workspace.database, workspace.artifacts_here.as_uri())
 
 
 def make_tables(database: Path, artifacts: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import PurePosixPath
 
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,6 +21,10 @@ _PASSWORD_IN_QUERY = re.compile(r"(?<=[?&])(\w*password|passwd|secret|token)=[^&
 _SECRET = re.compile(r"(password|passwd|secret|credential|api_?key|access_?key|token)$", re.I)
 _RESERVED_ALIAS = re.compile(r"latest|v\d+", re.I)
 
+_ENDS_A_PATH = re.compile(r"[\n:;,]")
+_FOLDERS = re.compile(r"(?<![\w.:/~-])(?:file://)?/(?:[^\s/'\"]+/)+(?=[^\s/])")
+DIGITS = 6
+"""Significant digits of settings that are shown; the whole numbers are in package and event log."""
 MESSAGE_LENGTH = 300
 """Characters of a message of MLflow that are passed on: some carry a whole response."""
 
@@ -90,6 +95,11 @@ def model_name(tracers: tuple[str, str], protocol: str) -> str:
     return checked_name("-".join(["dtsinn", *parts]))
 
 
+def rounded(value: float) -> float:
+    """A number as people read it."""
+    return float(f"{value:.{DIGITS}g}")
+
+
 def without_secrets(key: str, value: object) -> str:
     """A setting as text, in the words of a YAML file, without passwords."""
     if _SECRET.search(key):
@@ -98,7 +108,19 @@ def without_secrets(key: str, value: object) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float):
+        return str(rounded(value))
     return without_passwords(str(value))
+
+
+def without_folders(text: str) -> str:
+    """A text that names none of this machine's folders: of absolute paths the last part is left.
+
+    Folders carry names of users, and may carry those of patients.
+    """
+    if text.startswith("/") and not _ENDS_A_PATH.search(text):
+        return PurePosixPath(text).name
+    return _FOLDERS.sub("", text)
 
 
 def without_passwords(text: str) -> str:

@@ -15,11 +15,13 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from dtsinn.core.errors import InputError, RunError
-from dtsinn.core.tracker import Point, RunStart, RunStatus
+from dtsinn.core.tracker import OWN_PLACE, Point, RunStart, RunStatus
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.embedded import (
+    file_of,
     is_served,
     lock,
     make_database,
@@ -28,6 +30,7 @@ from dtsinn.registry.embedded import (
 )
 from dtsinn.registry.names import checked_folder, checked_key, told_as, without_secrets
 from dtsinn.registry.postgres import DRIVER, backend_of, held
+from dtsinn.registry.relocation import mend_locations
 from dtsinn.registry.remote import ask
 from dtsinn.registry.rows import (
     BEGUN,
@@ -67,7 +70,7 @@ def connect(workspace: Workspace) -> MlflowTracker:
         RunError: The database cannot be made, or the server does not answer this user.
     """
     uri = tracking_uri(workspace)
-    embedded = uri.startswith("sqlite:") and uri.endswith(str(workspace.database.absolute()))
+    embedded = file_of(uri) == workspace.database.resolve()
     if embedded:
         make_database(workspace)
     served = is_served(uri)
@@ -80,11 +83,12 @@ def connect(workspace: Workspace) -> MlflowTracker:
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         if not served:
             client.search_experiments(max_results=1)  # an outdated schema says so now
+            mend_locations(uri, workspace)
     return MlflowTracker(
         client,
         uri,
         # A server knows where artifacts go; MLflow's default is ./mlruns of the caller.
-        artifacts=None if served else workspace.artifacts.absolute(),
+        artifacts=None if served else workspace.artifacts_here,
         workspace=workspace if embedded else None,
     )
 
@@ -130,8 +134,8 @@ class MlflowTracker:
 
     @property
     def place(self) -> str:
-        """The tracking URI, without what is secret in it."""
-        return without_secrets("uri", self.uri)
+        """The tracking URI, without what is secret in it; of a workspace's own no path."""
+        return OWN_PLACE if self.workspace else without_secrets("uri", self.uri)
 
     def begin(self, run: RunStart) -> None:
         """Record that a run began; a known key is continued, and reopened when it had ended.
@@ -183,10 +187,12 @@ class MlflowTracker:
         if _is_deleted(run):
             return
         with told_as(f"attaching {path.name} to {key}"):
+            # MLflow's client remembers where a run's files went, also when its workspace moved.
+            files = get_artifact_repository(run.info.artifact_uri, tracking_uri=self.uri)
             if path.is_dir():
-                self.client.log_artifacts(run.info.run_id, str(path), target)
+                files.log_artifacts(str(path), target)  # type: ignore[no-untyped-call]
             else:
-                self.client.log_artifact(run.info.run_id, str(path), target)
+                files.log_artifact(str(path), target)  # type: ignore[no-untyped-call]
 
     def end(
         self,

@@ -74,7 +74,7 @@ def start_ui(workspace: Workspace, port: int = 0) -> serving.Served:
     port = serving.free_port(HOST, port)
     options = {
         "--backend-store-uri": embedded_uri(workspace),
-        "--default-artifact-root": workspace.artifacts.absolute().as_uri(),
+        "--default-artifact-root": workspace.artifacts_here.as_uri(),
         "--allowed-hosts": f"localhost:{port},{HOST}:{port}",
         "--app-name": app.OPEN,
     }

@@ -32,6 +32,11 @@ class Workspace:
         return self.root / "artifacts"
 
     @property
+    def artifacts_here(self) -> Path:
+        """The same as MLflow is told: absolute, and without links, which may change."""
+        return self.root.resolve() / self.artifacts.name
+
+    @property
     def runs(self) -> Path:
         """One folder per training: configuration, checkpoints, package."""
         return self.root / "runs"
@@ -45,6 +50,11 @@ class Workspace:
     def suites(self) -> Path:
         """Stores that evaluation suites simulated, by the digest of their request."""
         return self.root / "suites"
+
+    @property
+    def stores(self) -> Path:
+        """Where the stores that were trained on lie, by their digest."""
+        return self.root / "stores"
 
     @property
     def evaluations(self) -> Path:
