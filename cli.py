@@ -24,11 +24,26 @@ class _Commands(TyperGroup):
         except (DtsinnError, OSError, MemoryError) as error:
             if ctx.meta.get("debug"):
                 traceback.print_exc()
-            terminal.complain(_words(error))
+            terminal.complain(self._advise(_words(error), ctx))
             raise typer.Exit(getattr(error, "exit_code", 1)) from None
         except KeyboardInterrupt:
             terminal.complain("interrupted")
             raise typer.Exit(130) from None
+
+    def _advise(self, words: str, ctx: Any) -> str:
+        """An error's words, whose advised command finds the workspace of the one that failed."""
+        told, found, advice = words.rpartition("; try dtsinn ")
+        option = ctx.meta["workspace"].option if "workspace" in ctx.meta else ""
+        name = advice.split(" ")[0].rstrip(",")
+        known = (
+            [parameter.name for parameter in self.commands[name].params]
+            if found and (name in self.commands)
+            else []
+        )
+        if "workspace" not in known or "--workspace" in advice:
+            return words
+        typed, comma, rest = advice.partition(", ")
+        return f"{told}{found}{typed}{option}{comma}{rest}"
 
 
 app = typer.Typer(

@@ -30,7 +30,7 @@ def embedded_uri(workspace: Workspace) -> str:
     Raises:
         InputError: The path holds a character that ends a path inside a URI.
     """
-    path = str(workspace.database.absolute())
+    path = str(workspace.database.resolve())  # MLflow keeps one connection to each spelling
     if any(c in "?#%" or not c.isprintable() for c in path):
         raise InputError("the workspace's path", got=repr(path), wanted="none of ? # % in it")
     return f"sqlite:///{path}"

@@ -23,8 +23,9 @@ from pathlib import Path
 from types import FrameType
 
 from dtsinn.core.errors import InputError, RunError
+from dtsinn.core.telemetry import TELEMETRY_OFF
 from dtsinn.registry.app import announced
-from dtsinn.registry.environment import SAFE, TELEMETRY_OFF
+from dtsinn.registry.environment import SAFE
 from dtsinn.registry.names import without_passwords
 
 START_LIMIT_s = 120

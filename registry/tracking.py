@@ -45,10 +45,7 @@ from dtsinn.registry.rows import (
     tag_rows,
     tags_of,
 )
-from dtsinn.registry.view import EXPERIMENT_TAGS, run_page
-
-UI_PORT = 5000
-"""Port of ``dtsinn ui`` unless told otherwise."""
+from dtsinn.registry.view import EXPERIMENT_TAGS, page_of, run_page
 
 ENTRIES_PER_BATCH = 100
 METRICS_PER_BATCH = 1000
@@ -271,11 +268,16 @@ class MlflowTracker:
             )
 
     def run_url(self, key: str) -> str:
-        """Page of a run: on the tracking server, or where ``dtsinn ui`` shows it."""
+        """Page of a run: on the tracking server, or where ``dtsinn ui`` shows it now.
+
+        While it shows it nowhere, the path of the page alone.
+        """
         with told_as(f"looking for {key}"):
             run = self.client.get_run(self.run_id(key)).info
-        base = self.place if is_served(self.uri) else f"http://127.0.0.1:{UI_PORT}"
-        return base.rstrip("/") + run_page(run.experiment_id, run.run_id)
+        base = self.place.rstrip("/") if is_served(self.uri) else ""
+        if self.workspace:
+            base = page_of(self.workspace)
+        return base + run_page(run.experiment_id, run.run_id)
 
     # ------------------------------------------------------------- inside
 

@@ -133,7 +133,7 @@ class Spool:
 _TOLD = {"begin", "report", "artifact", "end", "tag"}
 
 
-def tell(tracker: Tracker, events: Sequence[dict[str, Any]], folder: Path) -> int:
+def tell(tracker: Tracker, events: Sequence[dict[str, Any]], folder: Path = Path()) -> int:
     """Tell a tracker of events, in order, with the reports of each run gathered.
 
     A run's reports are told before anything else is told of it, and before the events end.

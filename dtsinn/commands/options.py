@@ -7,11 +7,16 @@ from typing import Annotated
 
 import typer
 
-from dtsinn.core.workspace import DEFAULT
+from dtsinn.core.workspace import DEFAULT, VARIABLE, Workspace
 
 
 def _debug(ctx: typer.Context, value: bool) -> None:
     ctx.meta["debug"] = value
+
+
+def _note_workspace(ctx: typer.Context, value: Path) -> Path:
+    ctx.meta["workspace"] = Workspace(value)  # for the commands that an error advises
+    return value
 
 
 Debug = Annotated[bool, typer.Option("--debug", callback=_debug, help="Show tracebacks.")]
@@ -23,7 +28,10 @@ Pictures = Annotated[
 Root = Annotated[
     Path,
     typer.Option(
-        "--workspace", envvar="DTSINN_WORKSPACE", help="Folder of runs, searches and models."
+        "--workspace",
+        envvar=VARIABLE,
+        callback=_note_workspace,
+        help="Folder of runs, searches and models.",
     ),
 ]
 StorePath = Annotated[str, typer.Argument(metavar="STORE", help="A zarr store: path or URL.")]

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 DEFAULT = Path("dtsinn-workspace")
 """Root of the workspace where none is given."""
+VARIABLE = "DTSINN_WORKSPACE"
+"""Of the environment, which gives another one."""
+
+
+def command(*words: str) -> str:
+    """What a person is to type into a shell, of ``dtsinn`` and these words."""
+    return shlex.join(["dtsinn", *words])
 
 
 @dataclass(frozen=True)
@@ -19,7 +27,13 @@ class Workspace:
     @property
     def option(self) -> str:
         """What a command that is to be typed needs at its end, to find this workspace."""
-        return "" if self.root == DEFAULT else f" --workspace {shlex.quote(str(self.root))}"
+        if self.root == DEFAULT and not os.environ.get(VARIABLE):
+            return ""
+        return f" --workspace {shlex.quote(str(self.root))}"
+
+    def command(self, *words: str) -> str:
+        """What a person is to type to go on in this workspace."""
+        return command(*words) + self.option
 
     @property
     def database(self) -> Path:
