@@ -4,11 +4,12 @@ MLflow resolves a location when an experiment, run or model is made, and knows n
 So where a workspace was renamed, mounted elsewhere or copied, its tables are brought in line
 when it is opened: the truth is where the database lies. Everything under a former place is
 rewritten in one transaction; what was written to the former place meanwhile (by dtsinn 0.1.0) is
-brought along first.
+brought along first. Paths of stores that 0.1.0 told MLflow become names.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -22,17 +23,23 @@ from urllib.request import url2pathname
 import sqlalchemy
 from mlflow.store.model_registry.dbmodels.models import SqlModelVersion
 from mlflow.store.tracking.dbmodels.models import (
+    SqlDataset,
     SqlExperiment,
     SqlLoggedModel,
     SqlRun,
+    SqlTag,
     SqlTraceTag,
 )
 from sqlalchemy import func
+from sqlalchemy.orm import aliased
 
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
+from dtsinn.data.known_stores import note_store
+from dtsinn.data.layout import name_of_store
 from dtsinn.registry.embedded import file_of, lock
 from dtsinn.registry.names import told_as, without_secrets
+from dtsinn.registry.rows import STORE_SOURCE
 
 log = logging.getLogger(__name__)
 
@@ -75,11 +82,21 @@ def mend_locations(uri: str, workspace: Workspace) -> None:
         InputError: The workspace moved, and cannot be written.
     """
     engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
+    is_own = file_of(uri) == workspace.database.resolve()
     with told_as(f"opening {without_secrets('uri', uri)}"):
         with engine.connect() as connection:
-            if not _moves(connection, uri, workspace):
+            moves = _moves(connection, uri, workspace)
+            if not moves and not (is_own and _paths_of_stores(connection)):
                 return
-        _check_writable(uri, workspace)
+        read_only = _read_only(uri, workspace)
+        if read_only and moves:
+            raise InputError(
+                f"the workspace {workspace.root} was moved, and its records cannot be changed",
+                got=f"{read_only[0]} is read-only",
+                hint="opening it once where it can be written, or a copy of it",
+            )
+        if read_only:
+            return
         workspace.root.mkdir(parents=True, exist_ok=True)
         with lock(workspace, "database"), engine.begin() as connection:
             for move in _moves(connection, uri, workspace):  # another process may have been here
@@ -92,6 +109,8 @@ def mend_locations(uri: str, workspace: Workspace) -> None:
                     count,
                     f", {brought} folders brought from there" if brought else "",
                 )
+            if is_own:
+                _name_stores(connection, workspace)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,13 +211,33 @@ def _links(folder: str, names: list[str]) -> list[str]:
     return [name for name in names if Path(folder, name).is_symlink()]
 
 
-def _check_writable(uri: str, workspace: Workspace) -> None:
+def _paths_of_stores(connection: Any) -> dict[str, str]:
+    """Whole paths of stores, as dtsinn 0.1.0 told MLflow, and their digests."""
+    path, digest = aliased(SqlTag), aliased(SqlTag)
+    question = (
+        sqlalchemy.select(path.value, digest.value)
+        .join(digest, path.run_uuid == digest.run_uuid)
+        .where(path.key == "store.path", digest.key == "store.digest")
+        .where(func.substr(path.value, 1, 1) == "/")
+    )
+    return dict(connection.execute(question.distinct()).all())
+
+
+def _name_stores(connection: Any, workspace: Workspace) -> None:
+    """Leave the names of stores in MLflow; the workspace remembers the folders."""
+    for path, digest in _paths_of_stores(connection).items():
+        note_store(workspace, digest, path)
+        name, source = name_of_store(path), SqlDataset.dataset_source
+        told = func.replace(source, json.dumps(path), json.dumps(name))
+        for table, values, where in (
+            (SqlTag, {SqlTag.value: name}, (SqlTag.key == "store.path", SqlTag.value == path)),
+            (SqlDataset, {source: told}, (SqlDataset.dataset_source_type == STORE_SOURCE,)),
+        ):
+            connection.execute(sqlalchemy.update(table).where(*where).values(values))
+
+
+def _read_only(uri: str, workspace: Workspace) -> list[Path]:
+    """Of the files and folders that mending writes those that cannot be written."""
     file = file_of(uri)
     places = [workspace.root, *([file, file.parent] if file else [])]
-    for place in places:
-        if place.exists() and not os.access(place, os.W_OK):
-            raise InputError(
-                f"the workspace {workspace.root} was moved, and its records cannot be changed",
-                got=f"{place} is read-only",
-                hint="opening it once where it can be written, or a copy of it",
-            )
+    return [place for place in places if place.exists() and not os.access(place, os.W_OK)]

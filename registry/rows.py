@@ -23,6 +23,8 @@ ENDED = "dtsinn.ended"
 DESCRIPTION = "mlflow.note.content"
 """Tag that MLflow shows as a description."""
 
+STORE_SOURCE = "dtsinn-store"
+"""Kind of the data that our runs read, as MLflow calls it."""
 PARAMETER_LENGTH = 6000
 TAG_LENGTH = 8000
 DIGEST_LENGTH = 36
@@ -86,7 +88,7 @@ def dataset_rows(run: RunStart) -> list[DatasetInput]:
     dataset = Dataset(
         name=PurePath(_store(run)).name,
         digest=digest[:DIGEST_LENGTH],
-        source_type="dtsinn-store",
+        source_type=STORE_SOURCE,
         source=json.dumps({"path": _store(run), "digest": digest}),
     )
     return [DatasetInput(dataset, [InputTag("mlflow.data.context", run.kind)])]

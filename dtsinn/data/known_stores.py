@@ -19,13 +19,19 @@ FORMAT, FORMAT_VERSION = "dtsinn-known-store", 1
 
 
 def remember_store(workspace: Workspace, store: Store) -> None:
-    """Write down where a store lies, as a path from the workspace too: both may move together."""
-    path = store.header.path
+    """Write down where a store lies."""
+    note_store(workspace, store.header.digest, store.header.path)
+
+
+def note_store(workspace: Workspace, digest: str, path: str) -> None:
+    """:func:`remember_store` by its digest; a path from the workspace too: both may move."""
+    if not digest.isalnum():  # anybody may have edited the tag that held it
+        return
     known = {"format": FORMAT, "format_version": FORMAT_VERSION, "path": path}
     if not is_url(path):
         real = Path(path).resolve()
         known |= {"path": str(real), "relative": os.path.relpath(real, workspace.root.resolve())}
-    file = _file(workspace, store.header.digest)
+    file = _file(workspace, digest)
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(f".{os.getpid()}.partial")
     partial.write_text(json.dumps(known), encoding="utf-8")
@@ -56,14 +62,21 @@ def _places(workspace: Workspace, digest: str, named: str) -> list[str]:
         try:
             known = json.loads(_file(workspace, digest).read_text(encoding="utf-8"))
             if "relative" in known:
-                found.append(str(workspace.root / known["relative"]))
-            found.append(str(known["path"]))
+                moved_along = os.path.normpath(workspace.root.resolve() / known["relative"])
+                found.append(_as_typed(moved_along))
+            found.append(_as_typed(str(known["path"])))
         except (OSError, ValueError, KeyError, TypeError):
             pass  # never written down, or edited since
     if named:
         beside = [] if is_url(named) else [workspace.root, workspace.root.resolve().parent]
         found += [named, *(str(folder / Path(named).name) for folder in beside)]
     return found
+
+
+def _as_typed(path: str) -> str:
+    """A path as a person here would type it: below this folder without what leads to it."""
+    inner = "" if is_url(path) else os.path.relpath(path)
+    return path if inner.startswith("..") or not inner else inner
 
 
 def _file(workspace: Workspace, digest: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import sqlite3
@@ -14,6 +15,7 @@ import pytest
 from dtsinn.core.errors import InputError
 from dtsinn.core.tracker import RunStart
 from dtsinn.core.workspace import Workspace
+from dtsinn.data.known_stores import find_store
 from dtsinn.deploy.package import package_digest
 from dtsinn.registry import relocation
 from dtsinn.registry.pruning import delete_orphans
@@ -216,6 +218,29 @@ def test_artifacts_of_another_database_move_with_their_folder(
     # Files that are where the database says belong to whoever keeps them there.
     stranger = Workspace(tmp_path / "stranger")
     assert resolve(f"{NAME}/1", stranger).path.is_relative_to(new)
+
+
+def test_paths_of_stores_that_an_older_dtsinn_told_mlflow_become_names(
+    workspace, store, tmp_path, caplog
+) -> None:
+    path = Path(shutil.copytree(store.header.path, tmp_path / "Hans Mueller" / "brain.zarr"))
+    tags = {"store.path": "brain.zarr", "store.digest": store.header.digest}
+    run = {"key": "a", "name": "a", "kind": "training", "experiment": "e", "time_ms": 1_000}
+    tracker = connect(workspace)
+    tracker.begin(RunStart(**run, tags=tags))
+    with sqlite3.connect(workspace.database) as connection:
+        connection.execute("UPDATE tags SET value = ? WHERE key = 'store.path'", (str(path),))
+        source = json.dumps({"path": str(path), "digest": store.header.digest})
+        connection.execute("UPDATE datasets SET dataset_source = ?", (source,))
+    connection.close()
+    caplog.clear()
+    known = connect(workspace).find_run("a")
+    assert known.data.tags["store.path"] == "brain.zarr"
+    assert json.loads(known.inputs.dataset_inputs[0].dataset.source)["path"] == "brain.zarr"
+    assert not [text for text in texts(workspace.database) if "Mueller" in text]
+    found = find_store(workspace, store.header.digest)
+    assert Path(found.header.path).samefile(path)
+    assert [one for one in caplog.records if one.levelno >= logging.WARNING] == []
 
 
 def test_a_place_that_was_never_the_workspaces_is_left_alone(
