@@ -33,16 +33,12 @@ class _Commands(TyperGroup):
     def _advise(self, words: str, ctx: Any) -> str:
         """An error's words, whose advised command finds the workspace of the one that failed."""
         told, found, advice = words.rpartition("; try dtsinn ")
-        option = ctx.meta["workspace"].option if "workspace" in ctx.meta else ""
-        name = advice.split(" ")[0].rstrip(",")
-        known = (
-            [parameter.name for parameter in self.commands[name].params]
-            if found and (name in self.commands)
-            else []
-        )
-        if "workspace" not in known or "--workspace" in advice:
-            return words
         typed, comma, rest = advice.partition(", ")
+        command = self.commands.get(typed.partition(" ")[0]) if found else None
+        if command is None or "--workspace" in typed or "workspace" not in ctx.meta:
+            return words
+        takes_it = any(parameter.name == "workspace" for parameter in command.params)
+        option = ctx.meta["workspace"].option if takes_it else ""
         return f"{told}{found}{typed}{option}{comma}{rest}"
 
 

@@ -91,6 +91,34 @@ def test_a_known_key_is_continued_and_reopened(tracker):
     assert run_of(tracker, "search/a").info.status == "FINISHED"
 
 
+def test_mlflow_is_told_no_folders_and_no_sixteen_digits(tracker, workspace):
+    path = "/home/hans/Mueller, Grete/brain.zarr"
+    tags = {"store.path": path, "store.digest": "ab" * 32, "space": "/home/hans/space.yaml"}
+    rate = 0.00345678901234567
+    tracker.begin(
+        start(
+            tags=tags,
+            parameters={"lr": rate, "ema": 0.99995, "suite": "/home/hans/own suite.yaml"},
+            description="On brain.zarr.",
+        )
+    )
+    why = "/home/hans/x.zarr: sample 3, got 5 kBq/mL; try file:///home/hans/y.zarr or s3://b/c.zarr"
+    tracker.report("search/a", [Point(step=1, metrics={"psnr": 100 / 3}, time_ms=2_000)])
+    tracker.end("search/a", "failed", 3_000, {"reason": why})
+    run = run_of(tracker, "search/a")
+    assert run.data.tags["store.path"] == "brain.zarr"
+    assert run.data.tags["space"] == "space.yaml"
+    assert run.data.tags["reason"] == (
+        "x.zarr: sample 3, got 5 kBq/mL; try y.zarr or s3://b/c.zarr"
+    )
+    assert run.data.params == {"lr": "0.00345679", "ema": "0.99995", "suite": "own suite.yaml"}
+    assert run.data.metrics["psnr"] == 100 / 3  # what is measured is kept whole
+    experiment = tracker.client.get_experiment(run.info.experiment_id)
+    told = [*run.data.tags.values(), *experiment.tags.values()]
+    told += [one.dataset.source for one in run.inputs.dataset_inputs]
+    assert not [text for text in told if "hans" in text or "Mueller" in text]
+
+
 @pytest.mark.parametrize(
     ("status", "wanted"),
     [("finished", "FINISHED"), ("pruned", "FINISHED"), ("failed", "FAILED"), ("killed", "KILLED")],
