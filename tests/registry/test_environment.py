@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mlflow.telemetry import client as mlflows
@@ -32,9 +34,13 @@ def test_no_telemetry_is_sent_from_here() -> None:
 
 
 def test_telemetry_of_an_mlflow_that_was_imported_first_ends(
-    wanted: None, monkeypatch: pytest.MonkeyPatch
+    wanted: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(mlflows.TelemetryClient, "_fetch_config", lambda self: None)
+    def fetched(client: mlflows.TelemetryClient) -> None:  # as from the network
+        client.config, client._is_config_fetched = SimpleNamespace(), True
+
+    monkeypatch.setattr(mlflows.TelemetryClient, "_fetch_config", fetched)
+    monkeypatch.setenv("HOME", str(tmp_path))
     begun = mlflows.TelemetryClient()
     mlflows._set_telemetry_client(begun)
     begun.activate()
