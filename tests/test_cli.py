@@ -109,6 +109,13 @@ def test_printed_commands_are_understood(line: str, wanted: dict[str, Any]) -> N
         assert found.get(key) in (None, STORE, [STORE])
 
 
+@pytest.mark.parametrize("command", COMMANDS[:-1])
+def test_the_example_of_each_command_is_understood(command: str) -> None:
+    group = typer.main.get_command(app)
+    example = str(group.commands[command].epilog).removeprefix("Example: ")  # type: ignore[attr-defined]
+    assert parsed(example)["command"] == command
+
+
 @pytest.mark.parametrize("variable", ["", "elsewhere"])
 def test_the_workspace_is_named_unless_it_is_found_without(
     monkeypatch: pytest.MonkeyPatch, variable: str
