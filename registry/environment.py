@@ -46,6 +46,6 @@ def _end_telemetry() -> None:
     from mlflow.telemetry import get_telemetry_client, set_telemetry_client
 
     begun = get_telemetry_client()
-    set_telemetry_client()
+    set_telemetry_client()  # type: ignore[no-untyped-call]
     if begun is not None:
-        begun.flush(terminate=True)  # type: ignore[no-untyped-call]
+        begun.flush(terminate=True)

@@ -214,7 +214,7 @@ def _links(folder: str, names: list[str]) -> list[str]:
 def _paths_of_stores(connection: Any) -> dict[str, str]:
     """Whole paths of stores, as dtsinn 0.1.0 told MLflow, and their digests."""
     path, digest = aliased(SqlTag), aliased(SqlTag)
-    question = (
+    question: Any = (
         sqlalchemy.select(path.value, digest.value)
         .join(digest, path.run_uuid == digest.run_uuid)
         .where(path.key == "store.path", digest.key == "store.digest")
@@ -227,7 +227,8 @@ def _name_stores(connection: Any, workspace: Workspace) -> None:
     """Leave the names of stores in MLflow; the workspace remembers the folders."""
     for path, digest in _paths_of_stores(connection).items():
         note_store(workspace, digest, path)
-        name, source = name_of_store(path), SqlDataset.dataset_source
+        name = name_of_store(path)
+        source: Any = SqlDataset.dataset_source
         told = func.replace(source, json.dumps(path), json.dumps(name))
         for table, values, where in (
             (SqlTag, {SqlTag.value: name}, (SqlTag.key == "store.path", SqlTag.value == path)),
