@@ -32,11 +32,22 @@ class _Commands(TyperGroup):
             if ctx.meta.get("debug"):
                 traceback.print_exc()
             ours = in_our_words(error)
-            terminal.complain(str(ours))
+            terminal.complain(self._advise(str(ours), ctx))
             raise typer.Exit(ours.exit_code) from None
         except KeyboardInterrupt:
             terminal.complain("interrupted")
             raise typer.Exit(130) from None
+
+    def _advise(self, words: str, ctx: Any) -> str:
+        """An error's words, whose advised command finds the workspace of the one that failed."""
+        told, found, advice = words.rpartition("; try dtsinn ")
+        typed, comma, rest = advice.partition(", ")
+        command = self.commands.get(typed.partition(" ")[0]) if found else None
+        if command is None or "--workspace" in typed or "workspace" not in ctx.meta:
+            return words
+        takes_it = any(parameter.name == "workspace" for parameter in command.params)
+        option = ctx.meta["workspace"].option if takes_it else ""
+        return f"{told}{found}{typed}{option}{comma}{rest}"
 
 
 app = typer.Typer(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import time
 from pathlib import Path
-from shlex import quote
 
 from dtsinn import terminal
 from dtsinn.core.errors import RunError
-from dtsinn.core.workspace import Workspace
+from dtsinn.core.workspace import Workspace, command
 from dtsinn.data.store import open_store
 from dtsinn.evaluation.suite import load_suite
+from dtsinn.registry.view import where_shown
 from dtsinn.road import Found, evaluate_models, export_model, search_and_promote
 from dtsinn.search.plan import SearchPlan, resume_command
 from dtsinn.search.space_file import load_space
@@ -35,9 +35,8 @@ def walk(workspace: Workspace, *, quiet: bool) -> None:
     name = _name(number)
     store = str(workspace.root / "demo.zarr")
     export = workspace.root / f"{name}-export"
-    option = workspace.option
 
-    _head(1, "simulate", f"dtsinn simulate {quote(store)}", quiet)
+    _head(1, "simulate", command("simulate", store), quiet)
     if not Path(store).exists():
         with terminal.progress(quiet) as progress:
             simulate(REQUEST, store, progress=progress)
@@ -47,11 +46,9 @@ def walk(workspace: Workspace, *, quiet: bool) -> None:
         f"{' then '.join(header.tracers)}, protocol {header.protocol.name}, noise {header.noise}"
     )
 
-    command = (
-        f"dtsinn search {quote(store)} --space quick --trials {TRIALS}"
-        f" --time-budget {TIME_BUDGET_S}s --name {name} --seed {number - 1}{option}"
-    )
-    _head(2, "search and promote", command, quiet)
+    budget = ["--trials", str(TRIALS), "--time-budget", f"{TIME_BUDGET_S}s"]
+    own = ["--space", "quick", *budget, "--name", name, "--seed", str(number - 1)]
+    _head(2, "search and promote", workspace.command("search", store, *own), quiet)
     plan = SearchPlan(
         name=name,
         store=store,
@@ -69,17 +66,16 @@ def walk(workspace: Workspace, *, quiet: bool) -> None:
     for line in found.gate.lines():
         terminal.say(f"  {line}")
 
-    _head(3, "evaluate", f"dtsinn evaluate --model {found.version.ref}{option}", quiet)
+    ref = found.version.ref
+    _head(3, "evaluate", workspace.command("evaluate", "--model", ref), quiet)
     with terminal.progress(quiet) as progress:
         evaluation, report = evaluate_models(
-            [found.version.ref], load_suite("quick"), store, None, workspace, progress
+            [ref], load_suite("quick"), store, None, workspace, progress
         )
     terminal.say_evaluation(evaluation)
 
-    _head(
-        4, "export", f"dtsinn export {found.version.ref} --out {quote(str(export))}{option}", quiet
-    )
-    _, proof = export_model(found.version.ref, export, workspace)
+    _head(4, "export", workspace.command("export", ref, "--out", str(export)), quiet)
+    _, proof = export_model(ref, export, workspace)
     terminal.say(f"ONNX Runtime against torch: relative error {proof.model_error:.1e}")
     terminal.say(f"inverse of forward through ONNX: relative error {proof.round_trip_error:.1e}")
 
@@ -90,20 +86,33 @@ def walk(workspace: Workspace, *, quiet: bool) -> None:
         ["what", "where"],
         [
             ["the data", store],
-            [model, f"{found.version.ref}, in dtsinn models{option}"],
+            [model, f"{ref}, in {workspace.command('models')}"],
             ["the report", str(report / "report.html")],
             ["the package with its ONNX graphs", str(export)],
-            ["every run, with curves and pictures", f"dtsinn ui{option}"],
+            ["every run, with curves and pictures", where_shown(workspace)],
         ],
     )
     terminal.say("\nNext, type:")
-    for line in (
-        f"dtsinn ui{option}",
-        f"dtsinn models show {found.version.ref}{option}",
-        f"dtsinn train {quote(store)} --set steps=8000{option}",
-        f"dtsinn search {quote(store)} --trials 50 --time-budget 2h --name long{option}",
-    ):
+    for line in further_commands(workspace, store, ref, f"long-{name}"):
         terminal.say(f"  {line}")
+
+
+def further_commands(workspace: Workspace, store: str, ref: str, name: str) -> list[str]:
+    """What to type after the demo.
+
+    Args:
+        workspace: Of the demo.
+        store: That it simulated.
+        ref: Of the model that it made.
+        name: Of a longer search.
+    """
+    budget = ["--trials", "50", "--time-budget", "2h"]
+    return [
+        workspace.command("ui"),
+        workspace.command("models", "show", ref),
+        workspace.command("train", store, "--set", "steps=8000"),
+        workspace.command("search", store, *budget, "--name", name),
+    ]
 
 
 def _name(number: int) -> str:
@@ -115,5 +124,5 @@ def _taken(workspace: Workspace, number: int) -> bool:
     return (workspace.searches / name).exists() or (workspace.root / f"{name}-export").exists()
 
 
-def _head(step: int, title: str, command: str, quiet: bool) -> None:
-    terminal.say(f"\n{step}. {title}   ({command})", quiet=quiet)
+def _head(step: int, title: str, typed: str, quiet: bool) -> None:
+    terminal.say(f"\n{step}. {title}   ({typed})", quiet=quiet)

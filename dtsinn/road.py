@@ -13,10 +13,12 @@ from typing import Any
 from rich.console import Console
 
 from dtsinn.beginnings import beginnings
-from dtsinn.core.errors import DtsinnError, InputError
+from dtsinn.core.errors import InputError
 from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.tracker import Point, RunStart
 from dtsinn.core.workspace import Workspace
+from dtsinn.data.known_stores import find_store, remember_store
+from dtsinn.data.layout import name_of_store
 from dtsinn.data.store import Store, open_store
 from dtsinn.deploy.export import ParityReport, export_package
 from dtsinn.deploy.separator import Separator
@@ -170,6 +172,7 @@ def train_and_register(
         check_cluster(request.workers.cluster)
         trainer = partial(train_in_parallel, workers=request.workers)
     tracker = connect(workspace)
+    remember_store(workspace, stores[0])
     run = run_training(stores, state, folder, tracker, on_report, trainer)
     return run, register(tracker, run.package, run_key=run.key)
 
@@ -255,7 +258,7 @@ def promote_model(
     """
     tracker = connect_existing(workspace)
     version = find_version(ref, tracker)
-    store = open_store(data, need_truth=True) if data else _own_store(version, tracker)
+    store = open_store(data, need_truth=True) if data else _own_store(version, tracker, workspace)
     return promote(
         tracker, workspace, version, store, limits, dry_run=dry_run, name=name, progress=progress
     )
@@ -282,18 +285,15 @@ def _store_of(model: ResolvedModel, workspace: Workspace) -> Store | None:
     if model.version is None:
         return None
     tracker = connect_existing(workspace)
-    return _own_store(get_version(tracker, model.name, model.version), tracker)
+    return _own_store(get_version(tracker, model.name, model.version), tracker, workspace)
 
 
-def _own_store(version: ModelVersion, tracker: MlflowTracker) -> Store | None:
+def _own_store(version: ModelVersion, tracker: MlflowTracker, workspace: Workspace) -> Store | None:
     """The store that a version was trained on, if it is still what it was."""
     run = tracker.find_run(version.run_id) if version.run_id else None
-    tags = run.data.tags if run else {}  # the version's own name no folder of this machine
-    try:
-        store = open_store(tags.get("store.path", ""), need_truth=True)
-    except DtsinnError:
-        return None
-    return store if store.header.digest == tags.get("store.digest") else None
+    tags = run.data.tags if run else {}  # of dtsinn 0.1.0 its path: the version's own have a name
+    store = find_store(workspace, tags.get("store.digest", ""), tags.get("store.path", ""))
+    return store if store is not None and store.header.has_truth else None
 
 
 def _label(model: ResolvedModel) -> str:
@@ -303,7 +303,7 @@ def _label(model: ResolvedModel) -> str:
 def _described(evaluation: Evaluation, models: Sequence[ResolvedModel], store: Store | None) -> str:
     """An evaluation in a sentence."""
     where = [f"suite {evaluation.suite}"] if evaluation.suite else []
-    where += [f"the test subjects of {Path(store.header.path).name}"] if store else []
+    where += [f"the test subjects of {name_of_store(store.header.path)}"] if store else []
     names = " and ".join(map(_label, models))
     return f"{names} on {' and '.join(where)}; the report is under Artifacts, evaluation."
 

@@ -43,7 +43,7 @@ def embedded_uri(workspace: Workspace) -> str:
     Raises:
         InputError: The path holds a character that ends a path inside a URI.
     """
-    path = str(workspace.database.absolute())
+    path = str(workspace.database.resolve())  # MLflow keeps one connection to each spelling
     if any(c in "?#%" or not c.isprintable() for c in path):
         raise InputError("the workspace's path", got=repr(path), wanted="none of ? # % in it")
     return f"sqlite:///{path}"
@@ -52,6 +52,12 @@ def embedded_uri(workspace: Workspace) -> str:
 def is_served(uri: str) -> bool:
     """Whether a tracking URI is that of a server."""
     return uri.startswith(("http:", "https:"))
+
+
+def file_of(uri: str) -> Path | None:
+    """File of an SQLite URI, however it is spelled; None of all others."""
+    path = uri.removeprefix("sqlite:///")
+    return Path(path).resolve() if path != uri else None
 
 
 def lock(workspace: Workspace, name: str) -> FileLock:
@@ -75,7 +81,7 @@ def make_database(workspace: Workspace) -> None:
         with lock(workspace, "database"):
             if workspace.database.is_file():
                 return
-            make_tables(workspace.database, workspace.artifacts.absolute().as_uri())
+            make_tables(workspace.database, workspace.artifacts_here.as_uri())
 
 
 def make_tables(database: Path, artifacts: str) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 from typing import Any
 from urllib.parse import urlsplit
 
 from dtsinn.core.causes import without_passwords
 from dtsinn.core.errors import InputError
-
-TELEMETRY_OFF = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-"""Nothing about the user's work leaves the machine by itself."""
+from dtsinn.core.telemetry import TELEMETRY_OFF, switch_telemetry_off
 
 SAFE = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
 """A model that is a pickle runs its author's code on load (MLflow's default allows it)."""
@@ -38,8 +37,10 @@ SCHEMES = ("sqlite", "postgresql", "mysql", "http", "https")
 
 
 def apply() -> None:
-    """Set what the user has not set, and quieten loggers that exist already."""
-    for key, value in (TELEMETRY_OFF | SAFE | QUIET | PLAIN).items():
+    """Set what the user has not set, end telemetry, and quieten loggers that exist already."""
+    switch_telemetry_off()
+    _end_telemetry()
+    for key, value in (SAFE | QUIET | PLAIN).items():
         os.environ.setdefault(key, value)
     level = logging.getLevelNamesMapping().get(os.environ["MLFLOW_LOGGING_LEVEL"].upper())
     for name in ("mlflow", "alembic"):
@@ -124,3 +125,15 @@ def _check_values() -> None:
 
 
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _end_telemetry() -> None:
+    """End the telemetry of an MLflow that was imported first, as a user's own script does."""
+    if "mlflow.telemetry" not in sys.modules:
+        return
+    from mlflow.telemetry import get_telemetry_client, set_telemetry_client
+
+    begun = get_telemetry_client()
+    set_telemetry_client()  # type: ignore[no-untyped-call]
+    if begun is not None:
+        begun.flush(terminate=True)

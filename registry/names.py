@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import PurePosixPath
 
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,6 +19,11 @@ _ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,49}")
 _WORD = re.compile(r"[a-z0-9]+([._][a-z0-9]+)*")
 _SECRET = re.compile(r"(password|passwd|secret|credential|api_?key|access_?key|token)$", re.I)
 _RESERVED_ALIAS = re.compile(r"latest|v\d+", re.I)
+
+_ENDS_A_PATH = re.compile(r"[\n:;,]")
+_FOLDERS = re.compile(r"(?<![\w.:/~-])(?:file://)?/(?:[^\s/'\"]+/)+(?=[^\s/])")
+DIGITS = 6
+"""Significant digits of settings that are shown; the whole numbers are in package and event log."""
 
 
 def checked_key(key: str) -> str:
@@ -86,6 +92,11 @@ def model_name(tracers: tuple[str, str], protocol: str) -> str:
     return checked_name("-".join(["dtsinn", *parts]))
 
 
+def rounded(value: float) -> float:
+    """A number as people read it."""
+    return float(f"{value:.{DIGITS}g}")
+
+
 def without_secrets(key: str, value: object) -> str:
     """A setting as text, in the words of a YAML file, without passwords."""
     if _SECRET.search(key):
@@ -94,7 +105,19 @@ def without_secrets(key: str, value: object) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float):
+        return str(rounded(value))
     return without_passwords(str(value))
+
+
+def without_folders(text: str) -> str:
+    """A text that names none of this machine's folders: of absolute paths the last part is left.
+
+    Folders carry names of users, and may carry those of patients.
+    """
+    if text.startswith("/") and not _ENDS_A_PATH.search(text):
+        return PurePosixPath(text).name
+    return _FOLDERS.sub("", text)
 
 
 @contextmanager

@@ -17,11 +17,12 @@ from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 
 from dtsinn.core.disposal import bytes_of, dispose
+from dtsinn.core.tracker import OWN_PLACE
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.embedded import embedded_uri
+from dtsinn.registry.embedded import embedded_uri, file_of
 from dtsinn.registry.names import told_as
-from dtsinn.registry.references import local_path
 from dtsinn.registry.registration import registering
+from dtsinn.registry.relocation import local_path
 from dtsinn.registry.rows import KEY
 from dtsinn.registry.tracking import MlflowTracker
 from dtsinn.registry.versions import DIGEST, LOGGED_MODEL, RUN_KEY
@@ -47,21 +48,21 @@ def registries(tracker: MlflowTracker, workspace: Workspace) -> list[MlflowTrack
     if tracker.workspace is not None or not workspace.database.is_file():
         return [tracker]
     uri = embedded_uri(workspace)
-    return [tracker, MlflowTracker(MlflowClient(tracking_uri=uri, registry_uri=uri), uri)]
+    return [tracker, MlflowTracker(MlflowClient(uri, uri), uri, workspace=workspace)]
 
 
 def is_unasked(place: str, asked: Sequence[MlflowTracker]) -> bool:
     """Whether a search was recorded where nobody asked for versions, and something is there.
 
     Args:
-        place: URI that it was recorded at; empty where it was at none.
+        place: Of the tracker that it was recorded with; empty where there was none.
         asked: The registries that say what is in use.
     """
-    file = _file_of(place)
-    if not place or (file and not file.is_file()):
+    file = file_of(place)
+    if place in ("", OWN_PLACE) or (file and not file.is_file()):
         return False
     return all(
-        _file_of(one.place) != file if file else one.place.rstrip("/") != place.rstrip("/")
+        file_of(one.uri) != file if file else one.place.rstrip("/") != place.rstrip("/")
         for one in asked
     )
 
@@ -80,12 +81,6 @@ def runs_in_use(asked: Sequence[MlflowTracker]) -> dict[str, list[str]]:
                     refs, ref = found.setdefault(key, []), f"{version.name}/{version.version}"
                     refs += [ref] if ref not in refs else []
     return found
-
-
-def _file_of(uri: str) -> Path | None:
-    """File of an SQLite URI, however it is spelled; None of all others."""
-    path = uri.removeprefix("sqlite:///")
-    return Path(path).resolve() if path != uri else None
 
 
 def _key_of(tracker: MlflowTracker, run_id: str | None) -> str:

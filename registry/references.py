@@ -11,8 +11,6 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlparse
-from urllib.request import url2pathname
 
 import mlflow.artifacts
 
@@ -21,6 +19,7 @@ from dtsinn.core.workspace import Workspace
 from dtsinn.deploy.package import package_digest, verify_package
 from dtsinn.registry.names import checked_alias, checked_key, checked_name, told_as
 from dtsinn.registry.registration import FOLDER
+from dtsinn.registry.relocation import local_path
 from dtsinn.registry.tracking import MlflowTracker, connect_existing
 from dtsinn.registry.versions import (
     CHAMPION,
@@ -194,14 +193,6 @@ def _best(tracker: MlflowTracker) -> ModelVersion:
         got=", ".join(v.ref for v in versions),
         hint=f"{newest.ref} in its place",
     )
-
-
-def local_path(uri: str) -> Path | None:
-    """The folder that a location of artifacts is on this machine, if it is."""
-    parsed = urlparse(uri)
-    if parsed.scheme == "file":
-        return Path(url2pathname(unquote(parsed.path) if os.name == "nt" else parsed.path))
-    return Path(uri) if not parsed.scheme else None
 
 
 def _verified(folder: Path, version: ModelVersion) -> Path:

@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 
 import dtsinn
 from dtsinn.core.errors import PackageError
+from dtsinn.data.layout import name_of_store
 from dtsinn.deploy.package import (
     Manifest,
     SeparatorInfo,
@@ -24,7 +25,7 @@ from dtsinn.deploy.package import (
     read_package,
 )
 from dtsinn.registry.embedded import lock
-from dtsinn.registry.names import checked_name, model_name, told_as
+from dtsinn.registry.names import checked_name, model_name, rounded, told_as
 from dtsinn.registry.tracking import MlflowTracker
 from dtsinn.registry.versions import (
     DIGEST,
@@ -132,7 +133,7 @@ def _logged_model(
             loader_module=LOADER,
             data_path=str(copied),
             mlflow_model=Model(
-                artifact_path=model.artifact_location,
+                artifact_path=FOLDER,  # MLflow's own is a path of this machine
                 run_id=run_id,
                 model_id=model.model_id,
                 model_uuid=model.model_id,
@@ -168,7 +169,7 @@ def _described(info: SeparatorInfo, run_key: str) -> str:
     of = f"trial {run_key} of search {lineage.search}" if lineage.search else f"run {run_key}"
     return (
         f"Separator {info.model.kind} for {' then '.join(t.upper() for t in info.tracers)}, "
-        f"protocol {info.protocol}: {of}, trained on {Path(lineage.store_path).name}"
+        f"protocol {info.protocol}: {of}, trained on {name_of_store(lineage.store_path)}"
         + (f"; {psnr:.2f} dB on its val subjects" if psnr is not None else "")
         + ". The gate's verdict is in the tags gate.*."
     )
@@ -194,8 +195,8 @@ def _version_tags(
     tags = {
         DIGEST: digest,
         RUN_KEY: run_key,
-        METRICS: json.dumps(info.metrics, sort_keys=True),
-        "store.path": lineage.store_path,
+        METRICS: json.dumps({k: rounded(v) for k, v in sorted(info.metrics.items())}),
+        "store.path": name_of_store(lineage.store_path),
         "store.digest": lineage.store_digest,
         "code.version": lineage.code_version,
         "seed": str(lineage.seed),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import PurePath
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
 from dtsinn.core.tracker import Point, RunStart
-from dtsinn.registry.names import without_secrets
+from dtsinn.data.layout import name_of_store
+from dtsinn.registry.names import without_folders, without_secrets
 
 KEY = "dtsinn.key"
 KIND = "dtsinn.kind"
@@ -22,6 +23,8 @@ ENDED = "dtsinn.ended"
 DESCRIPTION = "mlflow.note.content"
 """Tag that MLflow shows as a description."""
 
+STORE_SOURCE = "dtsinn-store"
+"""Kind of the data that our runs read, as MLflow calls it."""
 PARAMETER_LENGTH = 6000
 TAG_LENGTH = 8000
 DIGEST_LENGTH = 36
@@ -29,8 +32,8 @@ DIGEST_LENGTH = 36
 
 
 def tags_of(run: RunStart) -> dict[str, str]:
-    """Tags of a run, whole."""
-    tags = {name: without_secrets(name, value) for name, value in run.tags.items()}
+    """Tags of a run, whole; :func:`short` makes them fit for MLflow."""
+    tags = dict(run.tags) | ({"store.path": _store(run)} if "store.path" in run.tags else {})
     tags |= {KEY: run.key, KIND: run.kind, "mlflow.source.name": "dtsinn"}
     if run.description:
         tags[DESCRIPTION] = run.description
@@ -42,15 +45,13 @@ def about(run: RunStart) -> dict[str, str]:
     if "store.digest" not in run.tags:
         return {}
     pair = run.tags.get("tracers", "").upper().replace(",", " then ")
-    text = (
-        f"{pair}, protocol {run.tags.get('protocol', '')}; store {Path(_store(run)).name}, digest "
-    )
+    text = f"{pair}, protocol {run.tags.get('protocol', '')}; store {_store(run)}, digest "
     return {DESCRIPTION: text + run.tags["store.digest"][:12]}
 
 
 def short(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags as long as MLflow takes them."""
-    return {name: _shortened(str(value), TAG_LENGTH) for name, value in tags.items()}
+    """Tags as long as MLflow takes them, without what is not for others."""
+    return {name: _shortened(_told(name, value), TAG_LENGTH) for name, value in tags.items()}
 
 
 def tag_rows(tags: Mapping[str, str]) -> list[RunTag]:
@@ -61,7 +62,7 @@ def tag_rows(tags: Mapping[str, str]) -> list[RunTag]:
 def parameter_rows(parameters: Mapping[str, object]) -> list[Param]:
     """Parameters without what is secret."""
     return [
-        Param(name, _shortened(without_secrets(name, value), PARAMETER_LENGTH))
+        Param(name, _shortened(_told(name, value), PARAMETER_LENGTH))
         for name, value in parameters.items()
     ]
 
@@ -85,17 +86,22 @@ def dataset_rows(run: RunStart) -> list[DatasetInput]:
     if not digest:
         return []
     dataset = Dataset(
-        name=Path(_store(run)).name or "store",
+        name=PurePath(_store(run)).name,
         digest=digest[:DIGEST_LENGTH],
-        source_type="dtsinn-store",
+        source_type=STORE_SOURCE,
         source=json.dumps({"path": _store(run), "digest": digest}),
     )
     return [DatasetInput(dataset, [InputTag("mlflow.data.context", run.kind)])]
 
 
 def _store(run: RunStart) -> str:
-    """Path or URL."""
-    return without_secrets("path", run.tags.get("store.path", ""))
+    """Name or URL: a workspace knows where it is (:mod:`dtsinn.data.known_stores`)."""
+    return name_of_store(without_secrets("path", run.tags.get("store.path", "")))
+
+
+def _told(name: str, value: object) -> str:
+    """A setting without what is secret in it, and without this machine's folders."""
+    return without_folders(without_secrets(name, value))
 
 
 def _shortened(text: str, length: int) -> str:

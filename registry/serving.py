@@ -24,8 +24,9 @@ from types import FrameType
 
 from dtsinn.core.causes import without_passwords
 from dtsinn.core.errors import InputError, RunError
+from dtsinn.core.telemetry import TELEMETRY_OFF
 from dtsinn.registry.app import announced
-from dtsinn.registry.environment import SAFE, TELEMETRY_OFF
+from dtsinn.registry.environment import SAFE
 
 START_LIMIT_s = 120
 STOP_LIMIT_s = 10

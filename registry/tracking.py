@@ -15,11 +15,13 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from dtsinn.core.errors import InputError, RunError
-from dtsinn.core.tracker import Point, RunStart, RunStatus
+from dtsinn.core.tracker import OWN_PLACE, Point, RunStart, RunStatus
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.embedded import (
+    file_of,
     is_served,
     lock,
     make_database,
@@ -28,6 +30,7 @@ from dtsinn.registry.embedded import (
 )
 from dtsinn.registry.names import checked_folder, checked_key, told_as, without_secrets
 from dtsinn.registry.postgres import DRIVER, backend_of, held
+from dtsinn.registry.relocation import mend_locations
 from dtsinn.registry.remote import ask
 from dtsinn.registry.rows import (
     BEGUN,
@@ -42,10 +45,7 @@ from dtsinn.registry.rows import (
     tag_rows,
     tags_of,
 )
-from dtsinn.registry.view import EXPERIMENT_TAGS, run_page
-
-UI_PORT = 5000
-"""Port of ``dtsinn ui`` unless told otherwise."""
+from dtsinn.registry.view import EXPERIMENT_TAGS, page_of, run_page
 
 ENTRIES_PER_BATCH = 100
 METRICS_PER_BATCH = 1000
@@ -67,7 +67,7 @@ def connect(workspace: Workspace) -> MlflowTracker:
         RunError: The database cannot be made, or the server does not answer this user.
     """
     uri = tracking_uri(workspace)
-    embedded = uri.startswith("sqlite:") and uri.endswith(str(workspace.database.absolute()))
+    embedded = file_of(uri) == workspace.database.resolve()
     if embedded:
         make_database(workspace)
     served = is_served(uri)
@@ -80,11 +80,12 @@ def connect(workspace: Workspace) -> MlflowTracker:
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         if not served:
             client.search_experiments(max_results=1)  # an outdated schema says so now
+            mend_locations(uri, workspace)
     return MlflowTracker(
         client,
         uri,
         # A server knows where artifacts go; MLflow's default is ./mlruns of the caller.
-        artifacts=None if served else workspace.artifacts.absolute(),
+        artifacts=None if served else workspace.artifacts_here,
         workspace=workspace if embedded else None,
     )
 
@@ -130,8 +131,8 @@ class MlflowTracker:
 
     @property
     def place(self) -> str:
-        """The tracking URI, without what is secret in it."""
-        return without_secrets("uri", self.uri)
+        """The tracking URI, without what is secret in it; of a workspace's own no path."""
+        return OWN_PLACE if self.workspace else without_secrets("uri", self.uri)
 
     def begin(self, run: RunStart) -> None:
         """Record that a run began; a known key is continued, and reopened when it had ended.
@@ -183,10 +184,12 @@ class MlflowTracker:
         if _is_deleted(run):
             return
         with told_as(f"attaching {path.name} to {key}"):
+            # MLflow's client remembers where a run's files went, also when its workspace moved.
+            files = get_artifact_repository(run.info.artifact_uri, tracking_uri=self.uri)
             if path.is_dir():
-                self.client.log_artifacts(run.info.run_id, str(path), target)
+                files.log_artifacts(str(path), target)  # type: ignore[no-untyped-call]
             else:
-                self.client.log_artifact(run.info.run_id, str(path), target)
+                files.log_artifact(str(path), target)  # type: ignore[no-untyped-call]
 
     def end(
         self,
@@ -265,11 +268,16 @@ class MlflowTracker:
             )
 
     def run_url(self, key: str) -> str:
-        """Page of a run: on the tracking server, or where ``dtsinn ui`` shows it."""
+        """Page of a run: on the tracking server, or where ``dtsinn ui`` shows it now.
+
+        While it shows it nowhere, the path of the page alone.
+        """
         with told_as(f"looking for {key}"):
             run = self.client.get_run(self.run_id(key)).info
-        base = self.place if is_served(self.uri) else f"http://127.0.0.1:{UI_PORT}"
-        return base.rstrip("/") + run_page(run.experiment_id, run.run_id)
+        base = self.place.rstrip("/") if is_served(self.uri) else ""
+        if self.workspace:
+            base = page_of(self.workspace)
+        return base + run_page(run.experiment_id, run.run_id)
 
     # ------------------------------------------------------------- inside
 

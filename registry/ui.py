@@ -16,15 +16,17 @@ from dtsinn.core.workspace import Workspace
 from dtsinn.registry import app, serving
 from dtsinn.registry.embedded import embedded_uri, is_served, require_workspace
 from dtsinn.registry.names import without_secrets
-from dtsinn.registry.tracking import UI_PORT, connect
-from dtsinn.registry.view import front_page
+from dtsinn.registry.tracking import connect
+from dtsinn.registry.view import HOME, front_page, shown_at
 
 HOST = "127.0.0.1"
+PORT = 5000
+"""Unless told otherwise."""
 
 
 def ui(
     workspace: Workspace,
-    port: int = UI_PORT,
+    port: int = PORT,
     *,
     announce: Callable[[str], None],
     open_browser: bool = False,
@@ -45,10 +47,11 @@ def ui(
         page = start_ui(workspace, port)
         try:
             front = page.url + front_page(connect(workspace).client)
-            announce(front)
-            if open_browser:
-                webbrowser.open(front)
-            page.run()
+            with shown_at(workspace, page.url):
+                announce(front)
+                if open_browser:
+                    webbrowser.open(front)
+                page.run()
         finally:
             page.stop()
 
@@ -62,7 +65,7 @@ def start_ui(workspace: Workspace, port: int = 0) -> serving.Served:
     """
     elsewhere = os.environ.get("MLFLOW_TRACKING_URI", "")
     if is_served(elsewhere):
-        url = without_secrets("uri", elsewhere)
+        url = without_secrets("uri", elsewhere).rstrip("/") + HOME
         raise InputError("MLFLOW_TRACKING_URI names a server that has its own page", hint=url)
     if elsewhere:
         raise InputError(
@@ -74,7 +77,7 @@ def start_ui(workspace: Workspace, port: int = 0) -> serving.Served:
     port = serving.free_port(HOST, port)
     options = {
         "--backend-store-uri": embedded_uri(workspace),
-        "--default-artifact-root": workspace.artifacts.absolute().as_uri(),
+        "--default-artifact-root": workspace.artifacts_here.as_uri(),
         "--allowed-hosts": f"localhost:{port},{HOST}:{port}",
         "--app-name": app.OPEN,
     }

@@ -8,9 +8,22 @@ view that an experiment keeps in a tag (as MLflow's own "Share view" writes it).
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from filelock import Timeout
 from mlflow import MlflowClient
 
+from dtsinn.core.workspace import Workspace
+from dtsinn.registry.embedded import file_of, is_served, lock, tracking_uri
+from dtsinn.registry.names import without_secrets
+
+TRAININGS = "workflowType=machine_learning"
+"""What tells MLflow's page to show its view for trainings."""
+HOME = f"/#/experiments?{TRAININGS}"
+"""Path of the list of experiments, in that view."""
+PAGE = "ui"
+"""File in the workspace that holds the address of its page, and name of the lock on it."""
 KIND_TAG = {"mlflow.experimentKind": "custom_model_development"}
 NAME = "dtsinn"
 """Of the view."""
@@ -46,16 +59,54 @@ def front_page(client: MlflowClient) -> str:
     for experiment in client.search_experiments(max_results=LOOK_AT, order_by=newest):
         if VIEW_TAG in experiment.tags:
             return runs_page(experiment.experiment_id)
-    return "/"
+    return HOME
 
 
 def runs_page(experiment: str) -> str:
     """Path of an experiment's table of runs, in that view."""
-    return (
-        f"/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={NAME}"
-    )
+    return f"/#/experiments/{experiment}/runs?{TRAININGS}&viewStateShareKey={NAME}"
 
 
 def run_page(experiment: str, run: str) -> str:
     """Path of a run's page."""
-    return f"/#/experiments/{experiment}/runs/{run}?workflowType=machine_learning"
+    return f"/#/experiments/{experiment}/runs/{run}?{TRAININGS}"
+
+
+def where_shown(workspace: Workspace) -> str:
+    """Where people see the runs: a link to a server's page, or what to type for one."""
+    uri = tracking_uri(workspace)
+    if is_served(uri):
+        return without_secrets("uri", uri).rstrip("/") + HOME
+    if file_of(uri) == workspace.database.resolve():
+        return workspace.command("ui")
+    return f"MLflow at {without_secrets('uri', uri)}"
+
+
+@contextmanager
+def shown_at(workspace: Workspace, url: str) -> Iterator[None]:
+    """Let others know, while it is shown, at which address; a kill tells them too."""
+    held = lock(workspace, PAGE)
+    try:
+        held.acquire(timeout=0)
+        (workspace.root / PAGE).write_text(url, encoding="utf-8")
+    except OSError:  # shown already, or nothing can be written there
+        yield
+        return
+    try:
+        yield
+    finally:
+        (workspace.root / PAGE).unlink(missing_ok=True)
+        held.release()
+
+
+def page_of(workspace: Workspace) -> str:
+    """Address at which the workspace is shown now; nothing where it is not."""
+    if not (workspace.root / PAGE).is_file():
+        return ""
+    try:
+        with lock(workspace, PAGE).acquire(timeout=0):
+            return ""  # whoever showed it was killed
+    except Timeout:
+        return (workspace.root / PAGE).read_text(encoding="utf-8")
+    except OSError:
+        return ""

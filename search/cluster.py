@@ -19,6 +19,7 @@ from ray._private import ray_constants
 
 from dtsinn.core.causes import brief, cure_of
 from dtsinn.core.errors import InputError
+from dtsinn.core.telemetry import switch_telemetry_off
 
 KNOCK_s = 10
 """Longest wait for a cluster's address to answer, s (uncited)."""
@@ -237,7 +238,7 @@ def has_nodes() -> bool:
 
 def _quiet() -> None:
     """Settings that Ray reads from the environment; what the user has set stays."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    switch_telemetry_off()
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     # The driver handles Ctrl-C, and needs no snapshots to go on from.

@@ -128,8 +128,9 @@ class Driver:
             self.tools.study.close(reason)
 
     def attach(self, key: str, path: Path, folder: str) -> None:
-        """Attach files to a run."""
-        self._record("artifact", now_ms(), key=key, path=str(path), folder=folder)
+        """Attach files to a run; they lie in the search's folder."""
+        inner = path.relative_to(self.tools.folder).as_posix()
+        self._record("artifact", now_ms(), key=key, path=inner, folder=folder)
 
     def end(self, status: str, reason: str = "") -> None:
         """End the search's own run."""

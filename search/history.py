@@ -202,7 +202,7 @@ def search_folder(workspace: Workspace, name: str) -> Path:
         raise InputError(
             f"no search {name!r} in {workspace.searches}",
             wanted=f"one of {', '.join(known)}" if known else "",
-            hint="" if known else "dtsinn search",
+            hint="" if known else "dtsinn search STORE",
         )
     return workspace.searches / name
 
@@ -231,7 +231,7 @@ def read_history(folder: Path) -> History:
         raise InputError(
             f"search {folder.name} never began",
             got="a driver that died before",
-            hint="dtsinn search with this --name, without --resume",
+            hint="the command that began it, without --resume",
         )
     return history
 

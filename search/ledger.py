@@ -15,7 +15,7 @@ Each line is one JSON object with ``event``, ``time_ms`` and the ``format_versio
 ``report``  a run reported: ``key``, ``step``, ``metrics``
 ``restart`` a worker died and its trial began again: ``trial``, ``step``, ``lost_seconds``
 ``repeat``  a report that came again and was not counted: ``trial``, ``step``
-``artifact``  files of a run: ``key``, ``path``, ``folder``
+``artifact``  files of a run: ``key``, ``path`` from the search's folder, ``folder``
 ``end``     a run ended: ``key``, ``status``, ``tags`` (``reason``, ``spoiled``)
 ``tag``     more tags of a run, after the search's end: ``key``, ``tags``
 =========== ==================================================================================

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -211,8 +210,8 @@ def read_plan(folder: Path, history: History) -> SearchPlan:
 
 def resume_command(store: str, name: str, workspace: Workspace, trials: int | None = None) -> str:
     """What to type to go on with a search; up to so many ``trials``, or as many as it has."""
-    up_to = "" if trials is None else f" --trials {trials}"
-    return f"dtsinn search {shlex.quote(store)} --name {name} --resume{up_to}{workspace.option}"
+    up_to = [] if trials is None else ["--trials", str(trials)]
+    return workspace.command("search", store, "--name", name, "--resume", *up_to)
 
 
 def changed_plan(plan: SearchPlan, given: Mapping[str, Any]) -> SearchPlan:

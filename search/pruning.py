@@ -187,7 +187,7 @@ def _is_own(trials: Path, name: str) -> bool:
 
 def _why_left_alone(history: History, policy: Policy) -> str:
     if history.state == "running":
-        return "its driver died: dtsinn status"
+        return "its driver died, as dtsinn status mends"
     if history.state == "killed" or any(trial.is_open for trial in history.trials.values()):
         return "it can be resumed"
     age = (now_ms() - history.sittings[-1].last_ms) / DAY_ms

@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 from dtsinn.core.causes import brief
 from dtsinn.core.errors import DtsinnError
 from dtsinn.core.tracker import Tracker
+from dtsinn.data.known_stores import find_store
 from dtsinn.search.best import best_trial
 from dtsinn.search.history import DIED, History, ends_of_died, history_of, workspace_of
 from dtsinn.search.ledger import LEDGER, Ledger
@@ -96,7 +97,7 @@ def end_again(ledger: Ledger, name: str, connect: Callable[[], Tracker]) -> list
         tracker = connect()
         running = set(tracker.running(name))
         ends = {e["key"]: e for e in ledger if e["event"] == "end" and e["key"] in running}
-        tell(tracker, list(ends.values()))
+        tell(tracker, list(ends.values()), ledger.path.parent)
     except DtsinnError as error:
         return [f"runs not compared: {error.what}"]
     return [f"{key} ended again" for key in ends]
@@ -170,7 +171,11 @@ def _told(folder: Path, driver: str, repaired: list[str]) -> Standing:
         if best is not None:
             told.best_trial, told.best = best.name, objectives[0].value(best.metrics)
     if plan and not driver and history.state == "killed":
-        told.resume = resume_command(plan.store, folder.name, workspace_of(folder))
+        workspace = workspace_of(folder)
+        lineage = history.run.get("tags", {})
+        store = find_store(workspace, lineage.get("store.digest", ""), plan.store)
+        path = store.header.path if store else plan.store
+        told.resume = resume_command(path, folder.name, workspace)
     return told
 
 

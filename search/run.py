@@ -16,6 +16,7 @@ from dtsinn.core.causes import brief
 from dtsinn.core.errors import DtsinnError, InputError, RunError
 from dtsinn.core.tracker import Tracker
 from dtsinn.core.workspace import Workspace
+from dtsinn.data.known_stores import remember_store
 from dtsinn.data.store import Store, open_store
 from dtsinn.search.best import best_trial, front_of, ranked
 from dtsinn.search.cluster import ray_session, trials_that_fit
@@ -106,6 +107,7 @@ def run_search(
         )
         with driving(folder):
             _check_name(folder, resume)
+            remember_store(workspace, store)
             if not resume:  # what a driver left that died before it sat down
                 (folder / LEDGER).unlink(missing_ok=True)
             spool = Spool(Ledger(folder / LEDGER), connect)

@@ -19,7 +19,8 @@ from typing import Any
 from dtsinn.core.bounds import read_json
 from dtsinn.core.causes import brief
 from dtsinn.core.errors import InputError
-from dtsinn.core.tracker import Point, RunStart, Tracker
+from dtsinn.core.tracker import OWN_PLACE, Point, RunStart, Tracker
+from dtsinn.core.workspace import Workspace
 from dtsinn.search.ledger import Ledger
 
 log = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ class Spool:
             tracker = self._connected()  # it may have to be told from the beginning
             events, offset = self.ledger.read(self._offset, ROUND)
             self.ledger.sync()  # no tracker knows what the ledger might lose
-            told += tell(tracker, events)
+            told += tell(tracker, events, self.ledger.path.parent)
             self._remember(offset)
 
     def _connected(self) -> Tracker:
@@ -136,10 +137,15 @@ class Spool:
 _TOLD = {"begin", "report", "artifact", "end", "tag"}
 
 
-def tell(tracker: Tracker, events: Sequence[dict[str, Any]]) -> int:
+def tell(tracker: Tracker, events: Sequence[dict[str, Any]], folder: Path = Path()) -> int:
     """Tell a tracker of events, in order, with the reports of each run gathered.
 
     A run's reports are told before anything else is told of it, and before the events end.
+
+    Args:
+        tracker: Who is told.
+        events: Of a search.
+        folder: Of the search, where its files are.
 
     Returns:
         Number of events that concern a tracker.
@@ -164,7 +170,7 @@ def tell(tracker: Tracker, events: Sequence[dict[str, Any]]) -> int:
         elif kind == "artifact":
             flush(event["key"])
             try:
-                tracker.artifact(event["key"], Path(event["path"]), event["folder"])
+                tracker.artifact(event["key"], _here(event["path"], folder), event["folder"])
             except InputError as error:  # it is gone, and will not come back
                 log.warning("not attached: %s", error)
         elif kind == "end":
@@ -177,6 +183,16 @@ def tell(tracker: Tracker, events: Sequence[dict[str, Any]]) -> int:
     return told
 
 
+def _here(path: str, folder: Path) -> Path:
+    """A file of a search, whose event names it from the search's folder.
+
+    dtsinn 0.1.0 named it from where the command ran, or from the root: where that was, is gone
+    with a workspace that moved.
+    """
+    _, found, inner = f"/{path}".rpartition(f"/{folder.parent.name}/{folder.name}/")
+    return folder / (inner if found else path)
+
+
 def place_told(folder: Path) -> str:
     """Place of the tracker that was told last of the search in ``folder``; nothing without one."""
     return _remembered(folder / TOLD)[0]
@@ -186,6 +202,19 @@ def _remembered(memory: Path) -> tuple[str, int]:
     """Who was told, and how far; nothing where that is not known, as telling again is free."""
     try:
         known = read_json(memory)
-        return str(known["place"]), int(known["offset"])
+        place, offset = str(known["place"]), int(known["offset"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return "", 0
+    return (OWN_PLACE if _is_own(place, memory.parent) else place), offset
+
+
+def _is_own(place: str, folder: Path) -> bool:
+    """Whether a place is this workspace's own database, as dtsinn 0.1.0 named it.
+
+    It is here, or where the workspace was before it moved, or where the original of this copy is,
+    which has the search too.
+    """
+    own = Workspace(Path(place.removeprefix("sqlite:///")).parent)
+    if place != f"sqlite:///{own.database}":
+        return False
+    return not own.database.exists() or (own.searches / folder.name).is_dir()

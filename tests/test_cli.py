@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -21,6 +22,10 @@ from dtsinn.commands.options import Debug
 from dtsinn.core.config import from_mapping
 from dtsinn.core.protocol import protocol_names
 from dtsinn.core.tracer import Tracer, load_tracer, tracer_names
+from dtsinn.core.workspace import Workspace
+from dtsinn.demo import further_commands
+from dtsinn.search.lock import driving
+from dtsinn.search.plan import resume_command
 from dtsinn.simulation.images import render_subject
 from dtsinn.simulation.request import StudyRequest
 
@@ -76,6 +81,78 @@ def test_every_command_has_help_with_an_example_and_stands_in_the_docs(command: 
     assert code == 0
     assert f"Example: dtsinn {command}" in out
     assert f"dtsinn {command}" in (ROOT / "docs" / "commands.md").read_text()
+
+
+def parsed(line: str) -> dict[str, Any]:
+    """What a shell and the command line make of a line that was printed, and run nothing."""
+    words = shlex.split(line)
+    assert words[0] == "dtsinn"
+    group = typer.main.get_command(app)
+    context = group.make_context("dtsinn", words[1:], resilient_parsing=True)
+    name, command, rest = group.resolve_command(context, words[1:])  # type: ignore[attr-defined]
+    return {"command": name} | command.make_context(name, list(rest), parent=context).params
+
+
+ELSEWHERE = Workspace(Path("my ws"))
+STORE = "it's my.zarr"
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        (resume_command(STORE, "first", ELSEWHERE, 5), {"name": "first", "trials": 5}),
+        (resume_command(STORE, "first", ELSEWHERE), {"store": STORE, "resume": True}),
+        (ELSEWHERE.command("evaluate", "--model", "best"), {"model": ["best"]}),
+        *((line, {}) for line in further_commands(ELSEWHERE, STORE, "mine@champion", "long")),
+    ],
+)
+def test_printed_commands_are_understood(line: str, wanted: dict[str, Any]) -> None:
+    found = parsed(line)
+    assert (wanted | {"workspace": Path("my ws")}).items() <= found.items()
+    for key in ("store", "stores"):
+        assert found.get(key) in (None, STORE, [STORE])
+
+
+@pytest.mark.parametrize("command", COMMANDS[:-1])
+def test_the_example_of_each_command_is_understood(command: str) -> None:
+    group = typer.main.get_command(app)
+    example = str(group.commands[command].epilog).removeprefix("Example: ")  # type: ignore[attr-defined]
+    assert parsed(example)["command"] == command
+
+
+@pytest.mark.parametrize("variable", ["", "elsewhere"])
+def test_the_workspace_is_named_unless_it_is_found_without(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv("DTSINN_WORKSPACE", variable)
+    for workspace in (ELSEWHERE, Workspace(Path("dtsinn-workspace"))):
+        assert parsed(workspace.command("models"))["workspace"] == workspace.root
+    monkeypatch.delenv("DTSINN_WORKSPACE")
+    assert Workspace(Path("dtsinn-workspace")).command("models") == "dtsinn models"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["models"], ["models", "show", "best"], ["report", "first"], ["status", "first"],
+     ["stop", "first"], ["promote", "a/1"], ["rollback", "a"], ["export", "--out", "o"], ["ui"],
+     ["evaluate"], ["train", "none.zarr"], ["registry", "prune"]],
+)  # fmt: skip
+def test_commands_that_an_error_advises_are_understood(arguments: list[str]) -> None:
+    advised = refused(*arguments, "--workspace", "my ws").partition("; try ")[2].strip()
+    found = parsed(advised)
+    if arguments[0] != "train":  # it lacks a store, which is made without a workspace
+        assert found["workspace"] == Path("my ws")
+
+
+def test_an_advised_command_may_have_an_alternative(small_path: Path) -> None:
+    folder = Path("my ws/searches/first")
+    with driving(folder):
+        (folder / "ledger.jsonl").touch()
+        code, _, said = run("search", small_path, "--name", "first", "--workspace", "my ws")
+    assert code == 2
+    advised, _, rest = said.partition("; try ")[2].strip().partition(", ")
+    assert (parsed(advised)["name"], parsed(advised)["workspace"]) == ("first", Path("my ws"))
+    assert rest == "or another --name"
 
 
 def test_the_version_is_printed() -> None:

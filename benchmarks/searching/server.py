@@ -13,9 +13,10 @@ import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
+from dtsinn.core.telemetry import TELEMETRY_OFF
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.embedded import embedded_uri, make_database
-from dtsinn.registry.environment import SAFE, TELEMETRY_OFF
+from dtsinn.registry.environment import SAFE
 
 START_LIMIT_s = 180.0
 HOST = "127.0.0.1"

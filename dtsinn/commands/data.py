@@ -11,6 +11,7 @@ import typer
 from dtsinn import terminal
 from dtsinn.commands.options import MOST, AsJson, Debug, Pictures, Quiet, StorePath
 from dtsinn.core.errors import InputError
+from dtsinn.core.workspace import command
 from dtsinn.data.device import check_device
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def simulate(
         result = run(request, out, workers=workers, progress=progress, dtype=dtype, device=device)
     terminal.say(f"{out}: {result.samples} samples, digest {result.digest[:12]}", quiet=quiet)
     terminal.say(result.cost(), quiet=quiet)
-    terminal.say(f"try: dtsinn info {out} --pictures pictures", quiet=quiet)
+    terminal.say(f"try: {command('info', out, '--pictures', 'pictures')}", quiet=quiet)
 
 
 @app.command("import", epilog="Example: dtsinn import plan.yaml brain.zarr --from nifti")
@@ -140,7 +141,7 @@ def import_(
     terminal.say(
         f"{out}: {header.samples} samples, checked, digest {header.digest[:12]}", quiet=quiet
     )
-    terminal.say(f"try: dtsinn info {out} --pictures pictures", quiet=quiet)
+    terminal.say(f"try: {command('info', out, '--pictures', 'pictures')}", quiet=quiet)
 
 
 @app.command(epilog="Example: dtsinn info brain.zarr --json")

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from dtsinn.core.paths import home_path
-from dtsinn.core.workspace import DEFAULT
+from dtsinn.core.workspace import DEFAULT, VARIABLE, Workspace
 
 MOST = 10_000
 """Cores, processes or trials at a time (uncited): more stand in no cluster of this field."""
@@ -51,12 +51,17 @@ def _debug(ctx: typer.Context, value: bool) -> None:
         warnings.simplefilter("default")
 
 
-def _workspace(value: Path) -> Path:
+def _note_workspace(ctx: typer.Context, value: Path) -> Path:
+    ctx.meta["workspace"] = Workspace(value)  # for the commands that an error advises
+    return value
+
+
+def _tracked_workspace(ctx: typer.Context, value: Path) -> Path:
     """Refuse variables of MLflow that can never work, before anything is done."""
     from dtsinn.registry import environment
 
     environment.check()
-    return value
+    return _note_workspace(ctx, value)
 
 
 Debug = Annotated[
@@ -67,12 +72,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Pictures = Annotated[
     Path | None, typer.Option("--pictures", metavar="DIR", help="Draw into this folder too.")
 ]
-_NAMES: Any = {
-    "envvar": "DTSINN_WORKSPACE",
-    "help": "Folder of runs, searches and models.",
-}
-Root = Annotated[Path, typer.Option("--workspace", callback=_workspace, **_NAMES)]
-Folder = Annotated[Path, typer.Option("--workspace", **_NAMES)]
+_NAMES: Any = {"envvar": VARIABLE, "help": "Folder of runs, searches and models."}
+Root = Annotated[Path, typer.Option("--workspace", callback=_tracked_workspace, **_NAMES)]
+Folder = Annotated[Path, typer.Option("--workspace", callback=_note_workspace, **_NAMES)]
 """As :data:`Root`, of commands that do without MLflow."""
 StorePath = Annotated[str, typer.Argument(metavar="STORE", help="A zarr store: path or URL.")]
 ROOT = DEFAULT

@@ -23,7 +23,7 @@ from dtsinn.commands.options import (
 )
 from dtsinn.commands.train import name_of
 from dtsinn.core.errors import InputError
-from dtsinn.core.workspace import Workspace
+from dtsinn.core.workspace import Workspace, command
 
 app = typer.Typer()
 
@@ -166,7 +166,8 @@ def search(
         terminal.say(f"registered as {found.version.ref}")
         for line in found.gate.lines():
             terminal.say(line)
-        terminal.say(f"try: dtsinn evaluate --model {found.version.ref}{at.option}", quiet=quiet)
+        further = at.command("evaluate", "--model", found.version.ref)
+        terminal.say(f"try: {further}", quiet=quiet)
         return
     # What ended early would be taken up again; it is only to be delivered and registered.
     enough = sum(result.states.values()) if result.over and not result.interrupted else None
@@ -255,7 +256,7 @@ def stop(
 
     folder = search_folder(Workspace(workspace), name)
     if not is_driven(folder):
-        raise InputError(f"search {name} is not running", hint=f"dtsinn status {name}")
+        raise InputError(f"search {name} is not running", hint=command("status", name))
     (folder / STOP).touch()
     terminal.say(
         f"search {name}, driven by {holder(folder)}, ends its trials within seconds "

@@ -81,13 +81,20 @@ def train(
         device=device,
         workers=team if workers > 1 or cluster else None,
     )
-    with TrainingLine(quiet) as line:
-        run, version = train_and_register(
-            opened, request, Workspace(workspace), on_report=line.report, pulse=line.step
-        )
+    at = Workspace(workspace)
+    try:
+        with TrainingLine(quiet) as line:
+            run, version = train_and_register(
+                opened, request, at, on_report=line.report, pulse=line.step
+            )
+    except KeyboardInterrupt:
+        again = at.command("train", *stores, "--resume", request.name)
+        kept = (at.runs / request.name).exists()
+        terminal.complain("interrupted" + f"; what was trained is kept; try {again}" * kept)
+        raise typer.Exit(130) from None
     terminal.say(f"run {run.key}: {run.best_psnr:.2f} dB on val, registered as {version.ref}")
     terminal.say(f"package: {run.package}")
-    terminal.say(f"try: dtsinn evaluate --model {version.ref}", quiet=quiet)
+    terminal.say(f"try: {at.command('evaluate', '--model', version.ref)}", quiet=quiet)
 
 
 def name_of(given: str | None, kind: str) -> str:

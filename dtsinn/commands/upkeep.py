@@ -88,10 +88,10 @@ def prune(
     if as_json:
         terminal.say_json(report.to_json())
     else:
-        _say_pruned(report)
+        _say_pruned(report, Workspace(workspace).command("status"))
 
 
-def _say_pruned(report: PruneReport) -> None:
+def _say_pruned(report: PruneReport, status: str) -> None:
     goes, would = ("goes", "would free") if report.dry_run else ("deleted", "freed")
     for one in report.searches:
         if one.left_alone:
@@ -107,7 +107,7 @@ def _say_pruned(report: PruneReport) -> None:
             rows.append([f"{len(one.gone)} others", "", size, f"{goes}: beaten"])
         terminal.say_table([one.search, one.objective, "MB", ""], rows)
         if one.untold:
-            terminal.note(f"{one.search}: MLflow has not heard of it yet; try dtsinn status")
+            terminal.note(f"{one.search}: MLflow has not heard of it yet; try {status}")
     if report.packages:
         size = _mb(sum(package.bytes for package in report.packages))
         terminal.say(f"{len(report.packages)} packages, {size} MB, {goes}: no version uses them")

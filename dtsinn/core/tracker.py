@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+OWN_PLACE = "workspace"
+"""Place of a tracker that records in the workspace's own database, wherever that lies."""
 RunKind = Literal["training", "search", "trial", "evaluation"]
 RunStatus = Literal["finished", "pruned", "failed", "killed"]
 """How a run ended: to its budget; stopped early as an answer for the sampler (also what a

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,13 @@ from dtsinn.core.paths import home_path
 
 DEFAULT = Path("dtsinn-workspace")
 """Root of the workspace where none is given."""
+VARIABLE = "DTSINN_WORKSPACE"
+"""Of the environment, which gives another one."""
+
+
+def command(*words: str) -> str:
+    """What a person is to type into a shell, of ``dtsinn`` and these words."""
+    return shlex.join(["dtsinn", *words])
 
 
 @dataclass(frozen=True)
@@ -24,7 +32,13 @@ class Workspace:
     @property
     def option(self) -> str:
         """What a command that is to be typed needs at its end, to find this workspace."""
-        return "" if self.root == DEFAULT else f" --workspace {shlex.quote(str(self.root))}"
+        if self.root == DEFAULT and not os.environ.get(VARIABLE):
+            return ""
+        return f" --workspace {shlex.quote(str(self.root))}"
+
+    def command(self, *words: str) -> str:
+        """What a person is to type to go on in this workspace."""
+        return command(*words) + self.option
 
     @property
     def database(self) -> Path:
@@ -35,6 +49,11 @@ class Workspace:
     def artifacts(self) -> Path:
         """Artifacts of the embedded MLflow."""
         return self.root / "artifacts"
+
+    @property
+    def artifacts_here(self) -> Path:
+        """The same as MLflow is told: absolute, and without links, which may change."""
+        return self.root.resolve() / self.artifacts.name
 
     @property
     def runs(self) -> Path:
@@ -50,6 +69,11 @@ class Workspace:
     def suites(self) -> Path:
         """Stores that evaluation suites simulated, by the digest of their request."""
         return self.root / "suites"
+
+    @property
+    def stores(self) -> Path:
+        """Where the stores that were trained on lie, by their digest."""
+        return self.root / "stores"
 
     @property
     def evaluations(self) -> Path:

@@ -8,6 +8,7 @@ labels with 255, and all-zero chunks are written, so that a missing chunk cannot
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,11 @@ FLOAT16_LIMIT = float(np.finfo(np.float16).max)
 def is_url(path: str) -> bool:
     """Whether ``path`` is an fsspec URL such as ``s3://bucket/store.zarr``."""
     return "://" in path
+
+
+def name_of_store(path: str) -> str:
+    """What a store is called where others read it: a URL whole, of a path no folder."""
+    return path if is_url(path) else PurePath(path).name or "store"
 
 
 def create_images(

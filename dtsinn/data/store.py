@@ -16,6 +16,7 @@ import zarr
 
 from dtsinn.core.causes import brief, cure_of
 from dtsinn.core.errors import DtsinnError, RunError, StoreError
+from dtsinn.core.workspace import command
 from dtsinn.data.header import AGAIN, StrArray, coordinate, read_attributes, read_header
 from dtsinn.data.header import StoreHeader as StoreHeader
 from dtsinn.data.layout import IMAGES, MISSING_LABEL, SPLITS, is_url
@@ -147,7 +148,7 @@ class Store:
         return StoreError(
             f"{self.header.path}: {name}, sample {sample} is damaged",
             got=got,
-            hint="dtsinn check, then make the store again",
+            hint=f"{command('check', self.header.path)}, then make the store again",
         )
 
     def _unreachable(self, error: Exception) -> RunError:
@@ -189,7 +190,8 @@ def open_store(path: str, *, need_truth: bool = False) -> Store:
 def _open_group(path: str) -> zarr.Group:
     if not is_url(path) and not Path(path).exists():
         partial = Path(f"{path}.partial")
-        hint = "the same command again, to finish it" if partial.exists() else "dtsinn simulate"
+        again = "the same command again, to finish it"
+        hint = again if partial.exists() else command("simulate", path)
         raise StoreError(f"no store at {path}", hint=hint)
     storage = zarr_store(path, read_only=True)
     try:
@@ -197,7 +199,7 @@ def _open_group(path: str) -> zarr.Group:
     except FileNotFoundError as error:
         if is_url(path):
             raise StoreError(
-                f"no store at {path}", got="no zarr.json there", hint="dtsinn simulate"
+                f"no store at {path}", got="no zarr.json there", hint=command("simulate", path)
             ) from error
         raise _no_group(path, error) from error
     except Exception as error:  # storage backends raise many kinds

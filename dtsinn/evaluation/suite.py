@@ -184,7 +184,9 @@ def _cell(suite: Suite, combination: Combination, noise: str) -> Cell:
     )
     names = [first.name, second.name, protocol.name, noise]
     key = "-".join(names if phantom == suite.phantom else [*names, phantom])
-    made_of = [to_mapping(part) for part in (request, protocol, parts.scanner, first, second)]
+    # By name, not by the path of a file, which a workspace that moves takes along.
+    asked = to_mapping(request) | {"tracers": [first.name, second.name], "protocol": protocol.name}
+    made_of = [asked, *map(to_mapping, (protocol, parts.scanner, first, second))]
     text = json.dumps([made_of, code_version()], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:24]
     return Cell(key=key, digest=digest, request=request, planned=planned)

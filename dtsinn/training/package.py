@@ -7,6 +7,7 @@ from pathlib import Path
 from dtsinn.core.config import to_mapping
 from dtsinn.core.figures import write_figure
 from dtsinn.core.version import code_version
+from dtsinn.data.layout import name_of_store
 from dtsinn.data.store import Store, StoreHeader
 from dtsinn.deploy.package import Lineage, SeparatorInfo, write_package
 from dtsinn.deploy.separator import Separator
@@ -46,7 +47,7 @@ def separator_info(
         lineage=Lineage(
             run=run,
             config=to_mapping(config),
-            store_path=header.path,
+            store_path=name_of_store(header.path),
             store_digest=header.digest,
             code_version=code_version(),
             seed=config.seed,

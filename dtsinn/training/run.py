@@ -12,7 +12,7 @@ from dtsinn.core.config import flatten, to_mapping
 from dtsinn.core.errors import InputError
 from dtsinn.core.tracker import Point, RunStart, RunStatus, Tracker
 from dtsinn.core.version import code_version
-from dtsinn.data.layout import is_url
+from dtsinn.data.layout import is_url, name_of_store
 from dtsinn.data.store import Store
 from dtsinn.training.config import RunConfig
 from dtsinn.training.finetune import Parent, start_from
@@ -152,13 +152,21 @@ def run_training(
             shutil.rmtree(folder)  # what was asked for was wrong, and nothing has begun
         status: RunStatus = "killed" if isinstance(error, KeyboardInterrupt) else "failed"
         try:
-            tracker.end(key, status, _now_ms(), {"reason": str(error) or type(error).__name__})
+            tracker.end(key, status, _now_ms(), {"reason": _reason(error, stores)})
         except Exception as failure:
             error.add_note(f"and the tracker was not told: {failure}")
         raise
     early = state.progress.step < state.config.steps
     tracker.end(key, "finished", _now_ms(), {"ended": state.ended} if early else {})
     return FinishedRun(key=key, folder=folder, package=package, best_psnr=state.progress.best_psnr)
+
+
+def _reason(error: BaseException, stores: Sequence[Store]) -> str:
+    """Why a run ended, without the folders that lead to its stores."""
+    reason = str(error) or type(error).__name__
+    for path in (store.header.path for store in stores):
+        reason = reason.replace(path, name_of_store(path))
+    return reason
 
 
 def _is_pictured(before: int, step: int, steps: int) -> bool:
@@ -204,7 +212,7 @@ def _described(state: TrainingState, store: Store) -> str:
     parameters = sum(weights.numel() for weights in state.network.parameters())
     return (
         f"Separator {config.model.kind} of {parameters:,} parameters for {pair}, protocol "
-        f"{header.protocol.name}: {config.steps:,} steps on {Path(header.path).name}, "
+        f"{header.protocol.name}: {config.steps:,} steps on {name_of_store(header.path)}, "
         f"seed {config.seed}."
     )
 

@@ -18,6 +18,7 @@ from dtsinn.registry.embedded import home_uri, is_served, make_tables
 from dtsinn.registry.environment import check_uri
 from dtsinn.registry.names import told_as, without_secrets
 from dtsinn.registry.postgres import DRIVER, backend_of, held, with_driver
+from dtsinn.registry.relocation import mend_locations
 from dtsinn.registry.remote import ask
 
 
@@ -73,8 +74,8 @@ def _prepared(uri: str, workspace: Workspace) -> str:
         raise InputError("--to", got=without_secrets("uri", uri), wanted="a file, without options")
     if file is not None and not file.parent.is_dir():
         raise InputError("--to", got=f"no folder {file.parent}", wanted="one to write into")
-    folder = workspace.artifacts if file is None else file.parent / workspace.artifacts.name
-    artifacts = folder.absolute().as_uri()
+    here = workspace.artifacts_here
+    artifacts = (here if file is None else file.parent.resolve() / here.name).as_uri()
     alone: AbstractContextManager[Any] = nullcontext()
     if uri.startswith(f"{DRIVER}:"):
         alone = held(backend_of(uri))
@@ -86,4 +87,5 @@ def _prepared(uri: str, workspace: Workspace) -> str:
             pass
         engine.dispose()
         SqlAlchemyStore(uri, artifacts).engine.dispose()  # type: ignore[no-untyped-call]
+        mend_locations(uri, workspace)
     return artifacts

@@ -19,7 +19,7 @@ from dtsinn.core.yaml_text import parse_yaml, read_yaml_text
 from dtsinn.registry.copying.ids import Ids
 from dtsinn.registry.copying.place import Place
 from dtsinn.registry.names import told_as
-from dtsinn.registry.references import local_path
+from dtsinn.registry.relocation import local_path
 
 MLMODEL = "MLmodel"
 """The file of a logged model that names run, model and location."""

@@ -86,7 +86,7 @@ def test_a_missing_shard_is_named_by_array_and_sample(store: Path) -> None:
     shard(store, "tracers", 1).unlink()
     line = refusal(check_store, store)
     assert "tracers, sample 4 is damaged; got a missing chunk" in line
-    assert "try dtsinn check, then make the store again" in line
+    assert f"try dtsinn check {store}, then make the store again" in line
 
 
 def test_a_wrong_checksum_is_named_by_array_and_sample(store: Path) -> None:

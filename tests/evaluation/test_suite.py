@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
 
-from dtsinn.core.config import config_names, from_mapping, to_mapping
+from dtsinn.core.config import config_names, find_config, from_mapping, to_mapping
 from dtsinn.core.errors import InputError
 from dtsinn.core.progress import no_progress
 from dtsinn.core.workspace import Workspace
@@ -97,3 +98,14 @@ def test_a_store_is_made_as_planned_kept_and_mended(tiny_suite, tmp_path):
     assert mended.header.digest == header.digest
     first, second = (next(iter(s.subjects("test"))).mixture_NTYX for s in (store, mended))
     np.testing.assert_array_equal(first, second)
+
+
+def test_a_protocol_file_may_move(tmp_path):
+    """As one does that the gate wrote into a workspace."""
+    suite, digests = load_suite("quick"), set()
+    for place in ("one", "other"):
+        (tmp_path / place).mkdir()
+        own = shutil.copy(find_config("protocols", "p2"), tmp_path / place / "mine.yaml")
+        cell = Combination(tracers=("fmz", "fdg"), protocol=str(own))
+        digests.add(cells_of(dataclasses.replace(suite, combinations=(cell,)))[0].digest)
+    assert len(digests) == 1

@@ -159,10 +159,12 @@ def test_a_store_of_other_frames_is_refused(done, tmp_path: Path) -> None:
 
 
 def test_a_training_is_registered_resumed_and_compared(done, suite: Path, tmp_path: Path) -> None:
-    root = Path(shutil.copytree(done.workspace.root, tmp_path / "workspace"))
+    root = Path(shutil.copytree(done.workspace.root, tmp_path / "my workspace"))
+    original = sorted(done.workspace.artifacts.rglob("*"))
     settings = ["--set", "steps=40", "--set", "validate_every=20", "--set", "model.width=8"]
     text = run("train", done.plan.store, *settings, "--name", "mine", "--workspace", root)
     assert "registered as dtsinn-fmz-fdg-p1/2" in text
+    assert f"try: dtsinn evaluate --model dtsinn-fmz-fdg-p1/2 --workspace '{root}'" in text
     text = run("train", done.plan.store, "--resume", "mine", "--workspace", root)
     assert "registered as dtsinn-fmz-fdg-p1/2" in text
     text = run(
@@ -176,6 +178,9 @@ def test_a_training_is_registered_resumed_and_compared(done, suite: Path, tmp_pa
         {d["first"], d["second"]} == {"dtsinn-fmz-fdg-p1-2", "dtsinn-fmz-fdg-p1-1"}
         for d in record["cells"][0]["differences"]
     )
+    assert record["cells"][0]["store_digest"] == open_store(done.plan.store).header.digest
+    assert "left alone" not in run("registry", "prune", "--workspace", root)
+    assert sorted(done.workspace.artifacts.rglob("*")) == original  # the copy has its own
 
 
 def test_the_page_shows_the_search_with_its_pictures(done) -> None:

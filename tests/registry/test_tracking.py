@@ -47,7 +47,7 @@ def test_records_a_run(tracker, workspace, tmp_path):
     assert (run.info.status, run.info.start_time, run.info.end_time) == ("FINISHED", 1_000, 3_000)
     assert run.data.params == {"model.blocks": "2", "loss.structure": "null", "data.flip": "true"}
     assert run.data.metrics == {"psnr": 30.25, "loss": 0.5}
-    assert tags.items() <= run.data.tags.items()
+    assert (tags | {"store.path": "gate.zarr"}).items() <= run.data.tags.items()
     assert run.data.tags["mlflow.note.content"] == "What it is."
     assert run.data.tags["dtsinn.kind"] == "trial"
     assert run.data.tags["reason"] == "budget"
@@ -90,6 +90,34 @@ def test_a_known_key_is_continued_and_reopened(tracker):
     tracker.end("search/a", "finished", 4_000)
     tracker.begin(start())  # the first begin, sent again
     assert run_of(tracker, "search/a").info.status == "FINISHED"
+
+
+def test_mlflow_is_told_no_folders_and_no_sixteen_digits(tracker, workspace):
+    path = "/home/hans/Mueller, Grete/brain.zarr"
+    tags = {"store.path": path, "store.digest": "ab" * 32, "space": "/home/hans/space.yaml"}
+    rate = 0.00345678901234567
+    tracker.begin(
+        start(
+            tags=tags,
+            parameters={"lr": rate, "ema": 0.99995, "suite": "/home/hans/own suite.yaml"},
+            description="On brain.zarr.",
+        )
+    )
+    why = "/home/hans/x.zarr: sample 3, got 5 kBq/mL; try file:///home/hans/y.zarr or s3://b/c.zarr"
+    tracker.report("search/a", [Point(step=1, metrics={"psnr": 100 / 3}, time_ms=2_000)])
+    tracker.end("search/a", "failed", 3_000, {"reason": why})
+    run = run_of(tracker, "search/a")
+    assert run.data.tags["store.path"] == "brain.zarr"
+    assert run.data.tags["space"] == "space.yaml"
+    assert run.data.tags["reason"] == (
+        "x.zarr: sample 3, got 5 kBq/mL; try y.zarr or s3://b/c.zarr"
+    )
+    assert run.data.params == {"lr": "0.00345679", "ema": "0.99995", "suite": "own suite.yaml"}
+    assert run.data.metrics["psnr"] == 100 / 3  # what is measured is kept whole
+    experiment = tracker.client.get_experiment(run.info.experiment_id)
+    told = [*run.data.tags.values(), *experiment.tags.values()]
+    told += [one.dataset.source for one in run.inputs.dataset_inputs]
+    assert not [text for text in told if "hans" in text or "Mueller" in text]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The page of a workspace: on this machine only, for this machine only, and it ends whole."""
 
+import json
 import re
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.ui import start_ui, ui
+from dtsinn.registry.view import page_of, shown_at, where_shown
 
 
 def status(url, host=None):
@@ -56,6 +58,10 @@ def test_serves_this_machine_only_until_sigterm(begin, tracker, workspace, page,
     url = f"http://127.0.0.1:{port}"
     assert told.startswith(f"{url}/#/experiments/1/runs?workflowType=machine_")
 
+    assert tracker.run_url("search/a").startswith(f"{url}/#/experiments/1/runs/{run}?workflowType=")
+    asked = status(f"{url}/ajax-api/3.0/mlflow/ui-telemetry")
+    assert json.loads(asked[1])["disable_ui_telemetry"] is True
+
     assert status(f"{url}/")[0] == 200
     answer = status(f"{url}/api/2.0/mlflow/runs/get?run_id={run}")
     assert answer[0] == 200
@@ -82,6 +88,27 @@ def test_serves_this_machine_only_until_sigterm(begin, tracker, workspace, page,
     assert (job.returncode, out, err) == (0, b"", b"")
     with pytest.raises(OSError, match="refused"):
         status(f"{url}/health")
+    assert tracker.run_url("search/a").startswith(f"/#/experiments/1/runs/{run}?workflowType=mach")
+
+
+def test_a_page_that_was_killed_is_shown_no_longer(workspace):
+    with shown_at(workspace, "http://127.0.0.1:1234"):
+        assert page_of(workspace) == "http://127.0.0.1:1234"
+        with shown_at(workspace, "http://127.0.0.1:5678"):  # shown twice: the first one is told
+            assert page_of(workspace) == "http://127.0.0.1:1234"
+    assert page_of(workspace) == ""
+    (workspace.root / "ui").write_text("http://127.0.0.1:1234")
+    assert page_of(workspace) == ""
+
+
+def test_where_runs_are_shown(workspace, monkeypatch):
+    assert where_shown(workspace) == workspace.command("ui")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:pw@mlflow.lab/sub/")
+    assert where_shown(workspace) == (
+        "https://mlflow.lab/sub/#/experiments?workflowType=machine_learning"
+    )
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////elsewhere/all.db")
+    assert where_shown(workspace) == "MLflow at sqlite:////elsewhere/all.db"
 
 
 def test_refusals_are_one_line(tmp_path, workspace, monkeypatch):

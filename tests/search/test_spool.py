@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from dtsinn.core.errors import InputError, RunError
-from dtsinn.core.tracker import Tracker
+from dtsinn.core.tracker import OWN_PLACE, Tracker
 from dtsinn.search import spool as module
 from dtsinn.search.ledger import Ledger
 from dtsinn.search.spool import TOLD, Spool, tell
@@ -189,6 +190,52 @@ def test_an_artifact_that_is_gone_holds_up_nothing(ledger, recording, tmp_path: 
     spool.record(end("a"))
     assert spool.deliver() == 4
     assert tracker.calls[1:] == [("artifact", "a", "there"), ("end", "a", "finished")]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["report", "{ws}/searches/first/report", "ws/searches/first/report",
+     "/searches/first/before/ws/searches/first/report"],
+)  # fmt: skip
+def test_files_are_found_where_the_search_is_now(recording, tmp_path: Path, path: str) -> None:
+    """Also those that an older dtsinn named from elsewhere."""
+    old, seen = tmp_path / "ws", []
+
+    class Seeing(type(recording)):  # type: ignore[misc]
+        def artifact(self, key: str, path: Path, folder: str = "") -> None:
+            seen.append(path)
+
+    folder = tmp_path / "moved/searches/first"
+    spool = Spool(Ledger(folder / "ledger.jsonl"), Seeing)
+    attached = {"event": "artifact", "time_ms": 1, "key": "a", "folder": "report"}
+    spool.record(attached | {"path": path.format(ws=old)})
+    spool.deliver()
+    assert seen == [folder / "report"]
+
+
+@pytest.mark.parametrize("moved", ["nothing", "renamed", "copied", "another database"])
+def test_a_database_that_moved_along_is_told_nothing_again(
+    recording, tmp_path: Path, moved: str
+) -> None:
+    """An older dtsinn remembered it by its path."""
+    old, new = tmp_path / "ws", tmp_path / ("ws" if moved == "nothing" else "new")
+    for root in (old, new):
+        (root / "searches/first").mkdir(parents=True, exist_ok=True)
+        (root / "mlflow.db").touch()
+    if moved == "renamed":
+        shutil.rmtree(old)
+    if moved == "another database":
+        (old / "searches/first").rmdir()
+    ledger = Ledger(new / "searches/first/ledger.jsonl")
+    ledger.append(begin("a"))
+    memory = {"place": f"sqlite:///{old}/mlflow.db", "offset": ledger.path.stat().st_size}
+    ledger.path.with_name(TOLD).write_text(json.dumps(memory))
+    tracker = type(recording)(place=OWN_PLACE)
+    spool = Spool(ledger, lambda: tracker)
+    spool.record(begin("b"))
+    spool.deliver()
+    again = moved == "another database"
+    assert [call[1] for call in tracker.calls] == (["a", "b"] if again else ["b"])
 
 
 def test_events_told_twice_reach_the_same_runs(ledger, recording) -> None:
