@@ -25,6 +25,7 @@ from dtsinn.evaluation.evaluate import evaluate
 from dtsinn.evaluation.results import Evaluation
 from dtsinn.evaluation.spectral import subject_inputs
 from dtsinn.evaluation.suite import Suite
+from dtsinn.registry import tags as tagged
 from dtsinn.registry.embedded import check_uri
 from dtsinn.registry.gate.config import GateConfig, load_gate
 from dtsinn.registry.gate.report import GateReport
@@ -289,8 +290,11 @@ def _own_store(version: ModelVersion, tracker: MlflowTracker) -> Store | None:
     """The store that a version was trained on, if it is still what it was."""
     run = tracker.find_run(version.run_id) if version.run_id else None
     tags = run.data.tags if run else {}  # the version's own name no folder of this machine
+    path = tagged.store_path(tags, "store.path")
+    if not path:
+        return None
     try:
-        store = open_store(tags.get("store.path", ""), need_truth=True)
+        store = open_store(path, need_truth=True)
     except DtsinnError:
         return None
     return store if store.header.digest == tags.get("store.digest") else None

@@ -122,6 +122,8 @@ def fetch(tracker: MlflowTracker, workspace: Workspace, version: ModelVersion) -
     Raises:
         PackageError: The files are missing, damaged, or others than were registered.
     """
+    if not version.digest:
+        raise PackageError(f"{version.ref} says no digest", hint="another version: dtsinn models")
     with told_as(f"fetching {version.ref}"):
         uri = tracker.client.get_model_version_download_uri(version.name, str(version.version))
     local = local_path(uri)
@@ -198,7 +200,10 @@ def _best(tracker: MlflowTracker) -> ModelVersion:
 
 def local_path(uri: str) -> Path | None:
     """The folder that a location of artifacts is on this machine, if it is."""
-    parsed = urlparse(uri)
+    try:
+        parsed = urlparse(uri)
+    except ValueError:  # no URI at all
+        return None
     if parsed.scheme == "file":
         return Path(url2pathname(unquote(parsed.path) if os.name == "nt" else parsed.path))
     return Path(uri) if not parsed.scheme else None
