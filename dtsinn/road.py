@@ -27,6 +27,7 @@ from dtsinn.evaluation.evaluate import evaluate
 from dtsinn.evaluation.results import Evaluation
 from dtsinn.evaluation.spectral import subject_inputs
 from dtsinn.evaluation.suite import Suite
+from dtsinn.registry import tags as tagged
 from dtsinn.registry.embedded import tracking_uri
 from dtsinn.registry.gate.config import GateConfig, load_gate
 from dtsinn.registry.gate.report import GateReport
@@ -292,7 +293,8 @@ def _own_store(version: ModelVersion, tracker: MlflowTracker, workspace: Workspa
     """The store that a version was trained on, if it is still what it was."""
     run = tracker.find_run(version.run_id) if version.run_id else None
     tags = run.data.tags if run else {}  # of dtsinn 0.1.0 its path: the version's own have a name
-    store = find_store(workspace, tags.get("store.digest", ""), tags.get("store.path", ""))
+    path = tagged.store_path(tags, "store.path")
+    store = find_store(workspace, tagged.digest(tags, "store.digest"), path)
     return store if store is not None and store.header.has_truth else None
 
 

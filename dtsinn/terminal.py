@@ -19,6 +19,7 @@ from rich.tree import Tree
 
 from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.protocol import Protocol
+from dtsinn.core.text import printable
 from dtsinn.core.timeline import timeline_text
 from dtsinn.core.tracer import PARAMETERS, Tracer
 
@@ -83,7 +84,7 @@ def progress(quiet: bool) -> Iterator[Progress]:
 def say(text: str, *, quiet: bool = False) -> None:
     """One line of result, plain text."""
     if not quiet:
-        out.print(text, markup=False)
+        out.print(_plain(text), markup=False)
 
 
 def say_json(content: Any) -> None:
@@ -97,7 +98,7 @@ def say_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for title in titles:
         table.add_column(Text(title), overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     out.print(table)
 
 
@@ -188,14 +189,14 @@ def say_protocols(protocols: Sequence[Protocol]) -> None:
 
 def say_tree(title: str, content: Mapping[str, Any]) -> None:
     """Nested plain data as a tree; what is empty is left out."""
-    tree = Tree(Text(title))
+    tree = Tree(Text(printable(title)))
     _grow(tree, content)
     out.print(tree)
 
 
 def note(text: str) -> None:
     """One line beside the progress, on standard error."""
-    err.print(text, markup=False)
+    err.print(_plain(text), markup=False)
 
 
 def live(quiet: bool) -> Console:
@@ -205,16 +206,21 @@ def live(quiet: bool) -> Console:
 
 def complain(text: str) -> None:
     """An error, one line on standard error."""
-    err.print(f"dtsinn: {' '.join(text.split())}", markup=False)
+    err.print(f"dtsinn: {printable(text)}", markup=False)
+
+
+def _plain(text: str) -> str:
+    """Lines as they are, without what steers a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
 
 
 def _grow(tree: Tree, content: Mapping[str, Any]) -> None:
     for key, value in content.items():
         if isinstance(value, Mapping) and value:
-            _grow(tree.add(key), value)
+            _grow(tree.add(Text(printable(key))), value)
         elif isinstance(value, list) and value and isinstance(value[0], Mapping):
             branch = tree.add(key)
             for number, part in enumerate(value, 1):
                 _grow(branch.add(str(number)), part)
         elif value not in ("", None, [], {}):
-            tree.add(Text(f"{key}: {value}"))
+            tree.add(Text(printable(f"{key}: {value}")))

@@ -9,10 +9,14 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from dtsinn.registry.confinement import confine, is_below
+from dtsinn.registry.guard import PAGE, SERVED, App, Guard
+from dtsinn.registry.owners import Owners
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -22,20 +26,12 @@ if TYPE_CHECKING:
 OPEN, GUARDED = "dtsinn", "dtsinn-auth"
 """Names of the application, for everybody and for who has a password."""
 
-ASSISTANT = "/ajax-api/3.0/mlflow/assistant"
-"""Beginning of the paths of MLflow's assistant.
-
-It runs commands with the rights and the environment of the server for whoever seems to be on the
-same machine: with a password every client behind a proxy there, and without one every account.
-"""
+SOURCES = "mlflow-artifacts:", "models:", "runs:", "placeholder:"
+"""Where the files of a version may be said to lie: in the server's own artifacts, or at what names
+something there; the last stands for none."""
 
 KEPT_s = 28 * 24 * 3600
 """How long a browser keeps the page's scripts, as MLflow tells it."""
-
-_Scope = MutableMapping[str, Any]
-_Receive = Callable[[], Awaitable[_Scope]]
-_Send = Callable[[_Scope], Awaitable[None]]
-_App = Callable[[_Scope, _Receive, _Send], Awaitable[None]]
 
 
 @contextmanager
@@ -53,35 +49,35 @@ def announced() -> Iterator[dict[str, str]]:
         yield {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
-def for_all() -> _App:
+def for_all() -> App:
     """The application that asks nobody for a password."""
     from mlflow.server.fastapi_app import app
 
-    return _closed(app)
+    return _closed(app, None)
 
 
-def with_passwords() -> _App:
+def with_passwords() -> App:
     """The application that asks for one, as MLflow's ``basic-auth`` does."""
-    from mlflow.server.auth import create_app
-
-    return _closed(create_app())
-
-
-def _closed(app: FastAPI) -> _App:
     from mlflow.server import app as flask
+    from mlflow.server import auth
+
+    app, owners = auth.create_app(), Owners(auth.store.engine)
+    owners.guard(flask)
+    return _closed(app, owners)
+
+
+def _closed(app: FastAPI, owners: Owners | None) -> App:
+    from mlflow.server import app as flask
+    from mlflow.server.constants import ARTIFACTS_DESTINATION_ENV_VAR
+    from mlflow.server.handlers import _is_serving_proxied_artifacts
 
     app.router.routes.insert(0, _scripts())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     flask.before_request(_refuse_places)  # after MLflow's own, which asks for the password
-
-    async def closed(scope: _Scope, receive: _Receive, send: _Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(ASSISTANT):
-            await app(scope, receive, send)
-            return
-        await send({"type": "http.response.start", "status": 404, "headers": []})
-        await send({"type": "http.response.body", "body": b"dtsinn serves no assistant"})
-
-    return closed
+    if not _is_serving_proxied_artifacts():  # type: ignore[no-untyped-call]
+        return Guard(app, owners, PAGE)
+    confine(os.environ[ARTIFACTS_DESTINATION_ENV_VAR])
+    return Guard(app, owners, SERVED)
 
 
 def _scripts() -> Mount:
@@ -110,19 +106,26 @@ def _end_with_parent() -> None:
 
 
 def _refuse_places() -> tuple[dict[str, str], int] | None:
-    """Refuse experiments whose files the server would keep wherever the client says."""
+    """Refuse experiments and versions whose files would be kept wherever the client says."""
     from flask import request
     from mlflow.exceptions import MlflowException
+    from mlflow.protos.model_registry_pb2 import CreateModelVersion
     from mlflow.protos.service_pb2 import CreateExperiment
-    from mlflow.server.handlers import _get_request_message
+    from mlflow.server.handlers import _get_request_message, _is_serving_proxied_artifacts
 
-    if not request.path.endswith("/mlflow/experiments/create"):
-        return None
+    told = ""
     try:  # as MLflow reads it, which knows each field by two names
-        asked = _get_request_message(CreateExperiment())  # type: ignore[no-untyped-call]
+        if request.endpoint == "_create_experiment":
+            asked = _get_request_message(CreateExperiment())  # type: ignore[no-untyped-call]
+            if asked.artifact_location:
+                told = "an experiment takes no artifact_location"
+        elif request.endpoint == "_create_model_version" and _is_serving_proxied_artifacts():  # type: ignore[no-untyped-call]
+            asked = _get_request_message(CreateModelVersion())  # type: ignore[no-untyped-call]
+            if not any(is_below(asked.source, kind) for kind in SOURCES):
+                told = f"a version's source begins with one of {' '.join(SOURCES)}"
     except MlflowException:
         return None  # and says so itself
-    if not asked.artifact_location:
+    if not told:
         return None
-    told = "where files are kept is the server's matter: an experiment takes no artifact_location"
+    told = f"where files are kept is the server's matter: {told}"
     return {"error_code": "INVALID_PARAMETER_VALUE", "message": told}, 400

@@ -9,6 +9,7 @@ from typing import Any
 from mlflow.entities import LoggedModelInput, LoggedModelOutput, Run
 
 from dtsinn.deploy.export import ParityReport
+from dtsinn.registry import tags as tagged
 from dtsinn.registry.moves import history
 from dtsinn.registry.names import told_as
 from dtsinn.registry.references import find_version
@@ -32,7 +33,7 @@ def show_model(ref: str, tracker: MlflowTracker) -> dict[str, Any]:
     """
     version = find_version(ref, tracker)
     run = tracker.find_run(version.run_id) if version.run_id else None
-    parent_id = run.data.tags.get("mlflow.parentRunId") if run else None
+    parent_id = tagged.mlflow_id(run.data.tags, "mlflow.parentRunId") if run else ""
     parent = tracker.find_run(parent_id) if parent_id else None
     tags = version.tags
     return {
@@ -80,8 +81,9 @@ def note_found(version: ModelVersion, search: str, tracker: MlflowTracker) -> No
         tracker.client.set_tag(run_id, MODEL, version.ref)
         outputs = tracker.client.get_run(run_id).outputs
         made = {model.model_id for model in (outputs.model_outputs if outputs else ())}
-        if version.tags.get(LOGGED_MODEL, "") not in {*made, ""}:
-            output = LoggedModelOutput(version.tags[LOGGED_MODEL], step=0)
+        model = tagged.mlflow_id(version.tags, LOGGED_MODEL)
+        if model not in {*made, ""}:
+            output = LoggedModelOutput(model, step=0)
             tracker.client.log_outputs(run_id, [output])
 
 
@@ -89,17 +91,17 @@ def note_evaluated(
     versions: Sequence[ModelVersion], evaluation: str, tracker: MlflowTracker
 ) -> None:
     """Show on an evaluation's run which models it evaluated."""
-    known = [version.tags[LOGGED_MODEL] for version in versions if LOGGED_MODEL in version.tags]
-    if known:
+    known = [tagged.mlflow_id(version.tags, LOGGED_MODEL) for version in versions]
+    if any(known):
         with told_as(f"noting the models of {evaluation}"):
-            inputs = [LoggedModelInput(model) for model in dict.fromkeys(known)]
+            inputs = [LoggedModelInput(model) for model in dict.fromkeys(known) if model]
             tracker.client.log_inputs(tracker.run_id(evaluation), models=inputs)
 
 
 def _run(tracker: MlflowTracker, run: Run | None) -> dict[str, Any] | None:
     if run is None:
         return None
-    key = run.data.tags.get(KEY, "")
+    key = tagged.run_key(run.data.tags, KEY)
     return {
         "key": key,
         "id": run.info.run_id,
@@ -111,6 +113,8 @@ def _run(tracker: MlflowTracker, run: Run | None) -> dict[str, Any] | None:
 
 
 def _evaluations(tracker: MlflowTracker, version: ModelVersion) -> list[dict[str, Any]]:
+    if not version.digest:
+        return []
     runs = tracker.search(
         f"tags.`{KIND}` = 'evaluation' and tags.`{EVALUATED}` LIKE '%{version.digest}%'"
     )

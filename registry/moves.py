@@ -10,13 +10,16 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import re
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from mlflow.exceptions import MlflowException
+from pydantic import Field, TypeAdapter
 
 from dtsinn.core.errors import RunError
+from dtsinn.registry import tags as tagged
 from dtsinn.registry.names import told_as
 from dtsinn.registry.tracking import MlflowTracker
 from dtsinn.registry.turns import Turn, turn
@@ -27,6 +30,8 @@ MOVING = "dtsinn.moving"
 HISTORY = "dtsinn.history."
 """Begins the tags of its history, one a decision."""
 What = Literal["promoted", "refused", "rolled back"]
+Number = Annotated[int, Field(ge=0, le=10**9)]
+_HISTORY_KEY = re.compile(re.escape(HISTORY) + r"([0-9]{1,9})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +39,8 @@ class Decision:
     """A line of a model's history."""
 
     what: What
-    version: int
-    before: int | None
+    version: Number
+    before: Number | None
     """The champion when it was taken."""
     note: str
     """Why, in a line."""
@@ -45,6 +50,17 @@ class Decision:
     """Who typed it."""
     tags: dict[str, str] = field(default_factory=dict)
     """Of the version: what the gate said."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan(Decision):
+    """A decision that is being carried out."""
+
+    number: Number
+    """Of its line in the history."""
+
+
+_DECISION, _PLAN = TypeAdapter(Decision), TypeAdapter(_Plan)
 
 
 def decision(
@@ -65,12 +81,11 @@ def history(tracker: MlflowTracker, name: str) -> list[dict[str, Any]]:
     """What was decided about a model, oldest first; lines that cannot be read are left out."""
     tags = _model_tags(tracker, name)
     lines = []
-    for key in sorted(key for key in tags if key.startswith(HISTORY)):
-        try:
-            line = json.loads(tags[key])
-        except ValueError:
-            continue
-        if isinstance(line, dict) and "version" in line:
+    for key in sorted(filter(_HISTORY_KEY.fullmatch, tags), key=_number_of):
+        taken = tagged.read_as(_DECISION, tags[key])
+        if taken is not None:
+            line = asdict(taken)
+            del line["tags"]
             lines.append(line)
     return lines
 
@@ -82,10 +97,10 @@ def carry_out(held: Turn, taken: Decision) -> None:
         TurnLostError: Others went on meanwhile; nothing more was changed.
     """
     number = 1 + max((_number_of(key) for key in _model_tags(held.tracker, held.name)), default=0)
-    plan = {"number": number, **asdict(taken)}
+    plan = _Plan(number=number, **asdict(taken))
     held.check()
     with told_as(f"announcing what becomes of {held.name}/{taken.version}"):
-        held.tracker.client.set_registered_model_tag(held.name, MOVING, json.dumps(plan))
+        held.tracker.client.set_registered_model_tag(held.name, MOVING, json.dumps(asdict(plan)))
     _finish(held, plan)
 
 
@@ -94,18 +109,16 @@ def settle(held: Turn) -> str:
     text = _model_tags(held.tracker, held.name).get(MOVING)
     if text is None:
         return ""
-    try:
-        plan = json.loads(text)
-        words = f"{held.name}/{int(plan['version'])} was half {plan['what']}: "
-        if _is_outdated(held, plan):
-            _forget(held)
-            return f"{words}dropped, as it was against another champion"
-        _finish(held, plan)
-        words += "finished"
-    except (ValueError, TypeError, KeyError):  # anybody may have written there
-        words = f"{held.name}: a tag {MOVING} that cannot be read was removed"
+    plan = tagged.read_as(_PLAN, text)
+    if plan is None:  # anybody may have written there
         _forget(held)
-    return words
+        return f"{held.name}: a tag {MOVING} that cannot be read was removed"
+    words = f"{held.name}/{plan.version} was half {plan.what}: "
+    if _is_outdated(held, plan):
+        _forget(held)
+        return f"{words}dropped, as it was against another champion"
+    _finish(held, plan)
+    return f"{words}finished"
 
 
 def settle_left(tracker: MlflowTracker, name: str) -> str:
@@ -119,20 +132,21 @@ def settle_left(tracker: MlflowTracker, name: str) -> str:
         return ""
 
 
-def _finish(held: Turn, plan: dict[str, Any]) -> None:
-    client, name, version = held.tracker.client, held.name, int(plan["version"])
+def _finish(held: Turn, plan: _Plan) -> None:
+    client, name, version = held.tracker.client, held.name, plan.version
     try:
         with told_as(f"moving the aliases of {name}"):
-            if plan["what"] != "refused":
-                if plan["before"] is not None:
+            if plan.what != "refused":
+                if plan.before is not None:
                     held.check()
-                    client.set_registered_model_alias(name, PREVIOUS, str(int(plan["before"])))
+                    client.set_registered_model_alias(name, PREVIOUS, str(plan.before))
                 held.check()
                 client.set_registered_model_alias(name, CHAMPION, str(version))
-            for key, value in dict(plan["tags"]).items():
-                client.set_model_version_tag(name, str(version), str(key), str(value))
-            line = {key: value for key, value in plan.items() if key not in {"tags", "number"}}
-            key = f"{HISTORY}{int(plan['number']):04d}"
+            for key, value in plan.tags.items():
+                client.set_model_version_tag(name, str(version), key, value)
+            line = asdict(plan)
+            del line["tags"], line["number"]
+            key = f"{HISTORY}{plan.number:04d}"
             client.set_registered_model_tag(name, key, json.dumps(line))
     except RunError as error:
         if not _is_gone(held.tracker, name, version):
@@ -142,11 +156,11 @@ def _finish(held: Turn, plan: dict[str, Any]) -> None:
     _forget(held)
 
 
-def _is_outdated(held: Turn, plan: dict[str, Any]) -> bool:
+def _is_outdated(held: Turn, plan: _Plan) -> bool:
     """Whether the aliases moved on, so that it was announced too late, when the turn was lost."""
     champion = find_alias(held.tracker, held.name, CHAMPION)
     now = champion.version if champion else None
-    return plan["what"] != "refused" and now not in (plan["before"], int(plan["version"]))
+    return plan.what != "refused" and now not in (plan.before, plan.version)
 
 
 def _forget(held: Turn) -> None:
@@ -173,8 +187,8 @@ def _model_tags(tracker: MlflowTracker, name: str) -> dict[str, str]:
 
 
 def _number_of(key: str) -> int:
-    tail = key.removeprefix(HISTORY)
-    return int(tail) if key.startswith(HISTORY) and tail.isdigit() else 0
+    found = _HISTORY_KEY.fullmatch(key)
+    return int(found[1]) if found else 0
 
 
 def _user() -> str:

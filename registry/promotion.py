@@ -8,6 +8,7 @@ taken again.
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -219,7 +220,8 @@ def _attach(tracker: MlflowTracker, version: ModelVersion, report: GateReport) -
         return
     opponent = "floor" if report.against == FLOOR else report.against.replace("/", "-")
     with TemporaryDirectory(prefix="dtsinn-") as folder:
-        stem = f"{version.name}-{version.version}-against-{opponent}"
+        when = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")  # a server adds, and changes nothing
+        stem = f"{version.name}-{version.version}-against-{opponent}-{when}"
         data = json.dumps(report.to_json(), indent=1)
         (Path(folder) / f"{stem}.json").write_text(data, encoding="utf-8")
         (Path(folder) / f"{stem}.html").write_text(gate_page(report), encoding="utf-8")

@@ -121,6 +121,8 @@ def fetch(tracker: MlflowTracker, workspace: Workspace, version: ModelVersion) -
     Raises:
         PackageError: The files are missing, damaged, or others than were registered.
     """
+    if not version.digest:
+        raise PackageError(f"{version.ref} says no digest", hint="another version: dtsinn models")
     with told_as(f"fetching {version.ref}"):
         uri = tracker.client.get_model_version_download_uri(version.name, str(version.version))
     local = local_path(uri)

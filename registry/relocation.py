@@ -60,7 +60,10 @@ FIRST = 0
 
 def local_path(uri: str) -> Path | None:
     """The folder that a location of artifacts is on this machine, if it is."""
-    parsed = urlparse(uri)
+    try:
+        parsed = urlparse(uri)
+    except ValueError:  # no URI at all
+        return None
     if parsed.scheme == "file":
         return Path(url2pathname(parsed.path))
     return Path(uri) if not parsed.scheme else None

@@ -52,6 +52,11 @@ def ask(uri: str) -> None:
             + ("refuses this user or password" if named else "asks for a user and a password"),
             hint=CREDENTIALS,
         )
+    if answer.status_code == 429:
+        raise RunError(
+            f"the tracking server {place} has had too many wrong passwords",
+            hint=f"again in {answer.headers.get('Retry-After', 'a few hundred')} s",
+        )
     if answer.status_code == 403:
         raise RunError(
             f"the tracking server {place} refuses",

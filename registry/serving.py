@@ -32,6 +32,9 @@ START_LIMIT_s = 120
 STOP_LIMIT_s = 10
 POLL_s = 0.1
 
+PROTOCOL = "dtsinn.registry.patience:PatientProtocol"
+"""Named, as the server's process alone loads uvicorn."""
+
 _KEPT = ("MLFLOW_S3_", "MLFLOW_BOTO_", "MLFLOW_SQLALCHEMYSTORE_")
 """Beginnings of those settings of MLflow that the caller's environment may make for a server."""
 
@@ -104,6 +107,7 @@ def start(
         RunError: MLflow did not start; nothing of it is left.
     """
     places = ["--host", host, "--port", str(port), "--workers", "1", "--x-frame-options", "DENY"]
+    places += ["--uvicorn-opts", f"--http {PROTOCOL}"]
     served = None
     try:
         with announced() as found, contextlib.ExitStack() as stack:

@@ -20,6 +20,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.tracker import OWN_PLACE, Point, RunStart, RunStatus
 from dtsinn.core.workspace import Workspace
+from dtsinn.registry import tags as tagged
 from dtsinn.registry.embedded import (
     file_of,
     is_served,
@@ -148,7 +149,7 @@ class MlflowTracker:
                 known = self._create(run)
             elif not _is_deleted(found):
                 known = self._continue(found, run)
-            elif run.time_ms > int(found.data.tags.get(BEGUN, 0)):
+            elif run.time_ms > tagged.moment(found.data.tags, BEGUN):
                 known = self._create(run)
             else:  # sent again
                 return
@@ -201,7 +202,7 @@ class MlflowTracker:
         """Record how a run ended; an end older than what is known (sent again) is passed over."""
         run = self._begun(key)
         known = run.data.tags
-        late = time_ms < max(int(known.get(BEGUN, 0)), int(known.get(ENDED, 0)))
+        late = time_ms < max(tagged.moment(known, BEGUN), tagged.moment(known, ENDED))
         if late or _is_deleted(run):
             return
         with told_as(f"ending {key}"):
@@ -355,10 +356,10 @@ class MlflowTracker:
         """Add what is missing; reopen a run that had ended before this begin."""
         run_id, known = found.info.run_id, found.data.tags
         missing = {name: value for name, value in tags_of(run).items() if name not in known}
-        if run.time_ms > int(known.get(BEGUN, 0)):
+        if run.time_ms > tagged.moment(known, BEGUN):
             missing[BEGUN] = str(run.time_ms)
         self._set_tags(run_id, missing)
-        if STATUS in known and run.time_ms > int(known.get(ENDED, 0)):
+        if STATUS in known and run.time_ms > tagged.moment(known, ENDED):
             self.client.delete_tag(run_id, STATUS)
             self.client.update_run(run_id, "RUNNING")
         return found

@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mlflow.entities import Run
+
+from dtsinn.core.errors import InputError
 from dtsinn.core.yaml_text import parse_yaml
+from dtsinn.registry import tags as tagged
 from dtsinn.registry.names import told_as
 from dtsinn.registry.rows import KIND, STATUS
 from dtsinn.registry.tracking import MlflowTracker
@@ -44,22 +48,30 @@ def recorded_search(tracker: MlflowTracker, name: str) -> RecordedSearch | None:
         return None
     children = tracker.search(f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     children.sort(key=lambda child: str(child.info.run_name))
+    trials = [_trial(tracker, child) for child in children]
     return RecordedSearch(
-        store_digest=parent.data.tags.get("store.digest", ""),
+        store_digest=tagged.digest(parent.data.tags, "store.digest"),
         objectives=parent.data.params.get("objectives", ""),
-        trials=[
-            RecordedTrial(
-                name=child.info.run_name,
-                settings={key: parse_yaml(text, key) for key, text in child.data.params.items()},
-                metrics=child.data.metrics,
-                step=_last_step(tracker, child.info.run_id),
-                finished=child.data.tags[STATUS] == "finished",
-            )
-            for child in children
-            if child.data.tags.get(STATUS) in {"finished", "pruned"}
-            and "spoiled" not in child.data.tags  # what diverged late had been good before
-            and child.data.metrics
-        ],
+        trials=[trial for trial in trials if trial is not None],
+    )
+
+
+def _trial(tracker: MlflowTracker, run: Run) -> RecordedTrial | None:
+    """A trial that ended well; None of all others, and of one whose settings cannot be read."""
+    status = run.data.tags.get(STATUS)
+    # What diverged late had been good before.
+    if status not in {"finished", "pruned"} or "spoiled" in run.data.tags or not run.data.metrics:
+        return None
+    try:
+        settings = {key: parse_yaml(text, key) for key, text in run.data.params.items()}
+    except InputError:
+        return None
+    return RecordedTrial(
+        name=str(run.info.run_name),
+        settings=settings,
+        metrics=run.data.metrics,
+        step=_last_step(tracker, run.info.run_id),
+        finished=status == "finished",
     )
 
 

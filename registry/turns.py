@@ -16,13 +16,16 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Annotated
 
 from filelock import FileLock, Timeout
 from mlflow.exceptions import MlflowException
+from pydantic import Field, TypeAdapter
 
 from dtsinn.core.errors import RunError
 from dtsinn.core.workspace import Workspace
+from dtsinn.registry import tags as tagged
 from dtsinn.registry.names import told_as
 from dtsinn.registry.tracking import MlflowTracker
 
@@ -33,6 +36,20 @@ PATIENCE_s = 3600.0
 LEASE_s = 60.0
 """A tag that was not written for so long, as the others see it, is of a process that died."""
 POLL_s = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """What a process writes of itself."""
+
+    number: Annotated[int, Field(ge=0, le=10**9)]
+    host: str = ""
+    pid: int = 0
+    beat: str = ""
+    """Another one each time, so that the others see that it lives."""
+
+
+_PLACE = TypeAdapter(_Place)
 
 
 class TurnLostError(RunError):
@@ -155,14 +172,10 @@ def _tags(tracker: MlflowTracker, name: str) -> dict[str, str]:
 
 
 def _write(tracker: MlflowTracker, name: str, tag: str, number: int) -> None:
-    value = {
-        "number": number,
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "beat": uuid.uuid4().hex[:8],
-    }
+    beat = uuid.uuid4().hex[:8]
+    value = _Place(number=number, host=socket.gethostname(), pid=os.getpid(), beat=beat)
     with told_as(f"waiting for the turn to promote {name}"):
-        tracker.client.set_registered_model_tag(name, tag, json.dumps(value))
+        tracker.client.set_registered_model_tag(name, tag, json.dumps(asdict(value)))
 
 
 def _leave(tracker: MlflowTracker, name: str, tag: str) -> None:
@@ -176,15 +189,10 @@ def _leave(tracker: MlflowTracker, name: str, tag: str) -> None:
 
 def _number(value: str, key: str) -> tuple[int, str]:
     """Place in the queue; whoever cannot be read comes first, and is waited for."""
-    try:
-        return int(json.loads(value)["number"]), key
-    except (ValueError, TypeError, KeyError):
-        return 0, key
+    place = tagged.read_as(_PLACE, value)
+    return place.number if place else 0, key
 
 
 def _holder(value: str) -> str:
-    try:
-        plain = json.loads(value)
-        return f"process {plain['pid']} on {plain['host']}"
-    except (ValueError, TypeError, KeyError):
-        return value[:80]
+    place = tagged.read_as(_PLACE, value)
+    return f"process {place.pid} on {place.host}" if place else value[:80]

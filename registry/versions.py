@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 from mlflow.exceptions import MlflowException
 
 from dtsinn.core.errors import InputError
+from dtsinn.registry import tags as tagged
 from dtsinn.registry.names import checked_name, told_as
 from dtsinn.registry.tracking import MlflowTracker
 
@@ -35,7 +34,7 @@ class ModelVersion:
     """MLflow's id of the run that made it."""
     run_key: str
     digest: str
-    """Of weights and configuration."""
+    """Of weights and configuration; empty where its tag is none."""
     metrics: dict[str, float]
     """As the package carries them."""
     created: int
@@ -114,8 +113,7 @@ def find_alias(tracker: MlflowTracker, name: str, alias: str) -> ModelVersion | 
 
 def created_at(found: MlflowVersion) -> int:
     """When a version was registered, in ms since 1970 UTC; of a copy, when the first one was."""
-    text = found.tags.get(CREATED, "")
-    return int(text if text.isdigit() else found.creation_timestamp)
+    return tagged.moment(found.tags, CREATED, int(found.creation_timestamp))
 
 
 def _aliases(tracker: MlflowTracker) -> dict[str, dict[str, int]]:
@@ -132,24 +130,13 @@ def _version(found: MlflowVersion, aliases: dict[str, int]) -> ModelVersion:
         version=number,
         aliases=tuple(sorted(alias for alias, v in aliases.items() if v == number)),
         run_id=found.run_id or "",
-        run_key=tags.get(RUN_KEY, ""),
-        digest=tags.get(DIGEST, ""),
-        metrics=_metrics(tags.get(METRICS, "")),
+        run_key=tagged.run_key(tags, RUN_KEY),
+        digest=tagged.digest(tags, DIGEST),
+        metrics=tagged.numbers(tags, METRICS),
         created=created_at(found),
         source=found.source or "",
         tags=tags,
     )
-
-
-def _metrics(text: str) -> dict[str, float]:
-    """Metrics from a tag; anybody may have edited it."""
-    try:
-        plain: Any = json.loads(text)
-    except ValueError:
-        return {}
-    if not isinstance(plain, dict):
-        return {}
-    return {str(k): float(v) for k, v in plain.items() if isinstance(v, int | float)}
 
 
 def _unknown(tracker: MlflowTracker, name: str, what: str) -> InputError:

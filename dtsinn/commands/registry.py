@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -118,24 +117,21 @@ def rollback(
 
 
 def _row(version: Any) -> list[str]:
+    from dtsinn.registry import tags as tagged
+
     tags = version.tags
     return [
         version.ref,
         ", ".join(version.aliases),
-        _psnr(tags.get("gate.psnr", "")),
+        _psnr(tagged.interval(tags, "gate.psnr")),
         f"{version.metrics['val_psnr']:.2f}" if "val_psnr" in version.metrics else "",
-        tags.get("gate.verdict", ""),
-        tags.get("search", ""),
+        tagged.line(tags, "gate.verdict"),
+        tagged.line(tags, "search"),
         datetime.fromtimestamp(version.created / 1000).strftime("%Y-%m-%d %H:%M"),
-        tags.get("store.digest", "")[:8],
-        f"{int(tags['bytes']) / 1e6:.1f}" if tags.get("bytes", "").isdigit() else "",
+        tagged.line(tags, "store.digest")[:8],
+        f"{size / 1e6:.1f}" if (size := tagged.natural(tags, "bytes")) else "",
     ]
 
 
-def _psnr(text: str) -> str:
-    """Mean and interval from a tag; anybody may have edited it."""
-    try:
-        mean, low, high = json.loads(text)
-        return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
-    except (ValueError, TypeError):
-        return ""
+def _psnr(found: tuple[float, float, float] | None) -> str:
+    return "{:.2f} [{:.2f}, {:.2f}]".format(*found) if found else ""

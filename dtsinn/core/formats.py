@@ -91,6 +91,8 @@ EVALUATION = Format(name="dtsinn-evaluation")
 """``evaluation.json`` (:mod:`dtsinn.evaluation.record`)."""
 GATE_REPORT = Format(name="dtsinn-gate-report", version=2, oldest=2)
 """What the gate said, as JSON (:mod:`dtsinn.registry.gate.report`)."""
+KNOWN_STORE = Format(name="dtsinn-known-store")
+"""Where a store lies, in the workspace that used it (:mod:`dtsinn.data.known_stores`)."""
 
 FORMATS = (
     STORE,
@@ -103,4 +105,5 @@ FORMATS = (
     IDENTITY_MAP,
     EVALUATION,
     GATE_REPORT,
+    KNOWN_STORE,
 )

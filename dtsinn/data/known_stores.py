@@ -10,12 +10,12 @@ import json
 import os
 from pathlib import Path
 
-from dtsinn.core.errors import DtsinnError
+from dtsinn.core.bounds import read_json
+from dtsinn.core.errors import DtsinnError, InputError
+from dtsinn.core.formats import KNOWN_STORE
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.layout import is_url
 from dtsinn.data.store import Store, open_store
-
-FORMAT, FORMAT_VERSION = "dtsinn-known-store", 1
 
 
 def remember_store(workspace: Workspace, store: Store) -> None:
@@ -27,7 +27,7 @@ def note_store(workspace: Workspace, digest: str, path: str) -> None:
     """:func:`remember_store` by its digest; a path from the workspace too: both may move."""
     if not digest.isalnum():  # anybody may have edited the tag that held it
         return
-    known = {"format": FORMAT, "format_version": FORMAT_VERSION, "path": path}
+    known = KNOWN_STORE.mark | {"path": path}
     if not is_url(path):
         real = Path(path).resolve()
         known |= {"path": str(real), "relative": os.path.relpath(real, workspace.root.resolve())}
@@ -60,12 +60,13 @@ def _places(workspace: Workspace, digest: str, named: str) -> list[str]:
     found = []
     if digest.isalnum():
         try:
-            known = json.loads(_file(workspace, digest).read_text(encoding="utf-8"))
+            file = _file(workspace, digest)
+            known = KNOWN_STORE.read(read_json(file), str(file))
             if "relative" in known:
                 moved_along = os.path.normpath(workspace.root.resolve() / known["relative"])
                 found.append(_as_typed(moved_along))
             found.append(_as_typed(str(known["path"])))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError):
             pass  # never written down, or edited since
     if named:
         beside = [] if is_url(named) else [workspace.root, workspace.root.resolve().parent]

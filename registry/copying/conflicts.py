@@ -8,6 +8,7 @@ from mlflow.entities import Run, ViewType
 from mlflow.entities.model_registry import RegisteredModel
 
 from dtsinn.core.errors import InputError
+from dtsinn.registry import tags as tagged
 from dtsinn.registry.copying.place import Place
 from dtsinn.registry.copying.versions import mark_of
 from dtsinn.registry.moves import HISTORY, MOVING
@@ -74,7 +75,7 @@ def _begun_alike(run: Run, other: Run) -> bool:
 
 
 def _time(run: Run, tag: str) -> int:
-    return int(run.data.tags.get(tag, 0))
+    return tagged.moment(run.data.tags, tag)
 
 
 def _model(model: RegisteredModel, source: Place, there: Place) -> Iterator[str]:

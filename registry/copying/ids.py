@@ -13,6 +13,9 @@ from dtsinn.registry.versions import CREATED
 
 COPIED = "dtsinn.copied"
 """Tag of a copy: the origin. Of a version: what :func:`dtsinn.registry.copying.versions` says."""
+MOST = 10_000
+"""Versions of a model, at most: of a tag that says more, which would be as many calls, nothing is
+believed (uncited)."""
 MLFLOWS_OWN = "mlflow.modelVersions"
 """Tag that MLflow's server, and only the server, keeps on logged models."""
 

@@ -13,7 +13,8 @@ from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.store.model_registry.dbmodels.models import SqlModelVersion
 from mlflow.store.tracking.dbmodels.models import SqlMetric
 
-from dtsinn.registry.copying.ids import COPIED, Ids
+from dtsinn.registry import tags as tagged
+from dtsinn.registry.copying.ids import COPIED, MOST, Ids
 from dtsinn.registry.embedded import is_served
 from dtsinn.registry.names import told_as, without_secrets
 from dtsinn.registry.rows import KEY
@@ -120,7 +121,7 @@ class Place:
 
     def last_number(self, name: str) -> int:
         """Highest number of a model's versions, deleted ones too; a server tells none of those."""
-        told = [int(self.registered[name].tags.get(COPIED, 0)), *self.versions[name]]
+        told = [tagged.natural(self.registered[name].tags, COPIED, most=MOST), *self.versions[name]]
         if not self.served:
             question: Any = sqlalchemy.select(SqlModelVersion.version)
             told += [n for (n,) in self._rows(question.where(SqlModelVersion.name == name))]

@@ -49,15 +49,12 @@ def send_experiment(name: str, source: Place, there: Place) -> None:
 def parents_first(place: Place) -> Sequence[str]:
     """Origins of runs, oldest first, no child before its parent."""
     ordered: dict[str, None] = {}
-
-    def put(origin: str, above: tuple[str, ...] = ()) -> None:
-        parent = place.ids.origin(place.runs[origin].data.tags.get(PARENT, ""))
-        if parent in place.runs and parent not in ordered and parent not in above:
-            put(parent, (*above, origin))
-        ordered[origin] = None
-
     for origin in place.runs:
-        put(origin)
+        line: dict[str, None] = {}  # this run and those above it, as long as somebody nested them
+        while origin in place.runs and origin not in ordered and origin not in line:
+            line[origin] = None
+            origin = place.ids.origin(place.runs[origin].data.tags.get(PARENT, ""))
+        ordered |= dict.fromkeys(reversed(line))
     return list(ordered)
 
 

@@ -13,7 +13,8 @@ from typing import Any
 from mlflow.entities.model_registry import ModelVersion
 
 from dtsinn.core.errors import RunError
-from dtsinn.registry.copying.ids import COPIED, is_mark, neutral_tags, translated
+from dtsinn.registry import tags as tagged
+from dtsinn.registry.copying.ids import COPIED, MOST, is_mark, neutral_tags, translated
 from dtsinn.registry.copying.inventory import Inventory
 from dtsinn.registry.copying.place import Place
 from dtsinn.registry.moves import MOVING
@@ -130,7 +131,7 @@ def read_aliases(place: Place, name: str, source: Place) -> Inventory:
             held.note("placeholders", f"{name}/{number}", [number])
     last = place.last_number(name)
     if place is not source and place.served:  # what it does not remember is to be written down
-        last = int(place.registered[name].tags.get(COPIED, 0))
+        last = tagged.natural(place.registered[name].tags, COPIED, most=MOST)
     held.note("last numbers", name, [min(last, source.last_number(name))])
     return held
 

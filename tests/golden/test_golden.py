@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from dtsinn.cli import app
 from dtsinn.core.errors import InputError
-from dtsinn.core.formats import FORMATS, GATE_REPORT
+from dtsinn.core.formats import FORMATS, GATE_REPORT, KNOWN_STORE
 from dtsinn.core.tracker import NullTracker
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.check import check_store
@@ -258,7 +258,8 @@ READERS: dict[str, tuple[str, str, Any, Callable[[Path], Any]]] = {
 
 
 def test_every_format_that_is_read_is_here() -> None:
-    assert {one.name for one in FORMATS} - {GATE_REPORT.name} == set(READERS)
+    others = {GATE_REPORT.name, KNOWN_STORE.name}  # never read; passed over where it is newer
+    assert {one.name for one in FORMATS} - others == set(READERS)
 
 
 @pytest.mark.parametrize("name", sorted(READERS))
@@ -299,7 +300,8 @@ def test_an_older_version_is_upgraded_while_it_is_read(
         return apply
 
     versions = (known.version, known.version + 1)
-    later = replace(known, version=versions[-1] + 1, upgrades={v: upgrade(v) for v in versions})
+    upgrades = {**known.upgrades, **{v: upgrade(v) for v in versions}}
+    later = replace(known, version=versions[-1] + 1, upgrades=upgrades)
     monkeypatch.setattr(f"dtsinn.{place}", later)
     read(golden / file)
     assert seen[:2] == [(versions[0], False), (versions[1], True)]

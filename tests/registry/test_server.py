@@ -5,11 +5,14 @@ import json
 import os
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import sysconfig
+import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +32,7 @@ from benchmarks.s3 import BUCKET
 from benchmarks.writers import Load, flood
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.workspace import Workspace
+from dtsinn.registry import logins
 from dtsinn.registry.access import ADMIN, given_password, is_loopback
 from dtsinn.registry.gate.config import GateConfig
 from dtsinn.registry.postgres import backend_of, held
@@ -60,14 +64,18 @@ class Team:
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
 
-    def ask(self, path, user=ADMIN, password=PASSWORD, host=None, body=None):
+    def ask(
+        self, path, user=ADMIN, password=PASSWORD, host=None, body=None, method=None, data=None,
+        **more,
+    ):  # fmt: skip
         """Status and answer of one request; without a user, without a password."""
         headers = {"Host": host or f"127.0.0.1:{self.port}", "Content-Type": "application/json"}
+        headers |= {name.replace("_", "-"): value for name, value in more.items()}
         if user:
             login = base64.b64encode(f"{user}:{password}".encode()).decode()
             headers["Authorization"] = f"Basic {login}"
-        data = json.dumps(body).encode() if body else None
-        request = urllib.request.Request(f"{self.url}{path}", data, headers)
+        data = json.dumps(body).encode() if body else data
+        request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, answer.read()
@@ -128,8 +136,20 @@ def team(postgres_session, s3_session, secret, tmp_path_factory):
         stop(team, signal.SIGTERM)
 
 
+@pytest.fixture(scope="module")
+def anna(team):
+    """Asks the server as a member who is no admin."""
+    made = team.ask("/api/2.0/mlflow/users/create", body={"username": "anna", "password": ANNAS})
+    assert made[0] == 200
+
+    def ask(path, **more):
+        return team.ask(path, "anna", ANNAS, **more)
+
+    return ask
+
+
 @pytest.fixture
-def member(team, monkeypatch):
+def member(team, anna, monkeypatch):
     """Lets this process speak to the server as one of its users."""
 
     def let_in(user=ADMIN, password=PASSWORD):
@@ -156,8 +176,6 @@ def test_a_model_lives_on_the_server(
     assert list_models(tracker)[0].tags["gate.verdict"] == "promoted"
 
     # Anna owns none of it, and works on all of it.
-    made = team.ask("/api/2.0/mlflow/users/create", body={"username": "anna", "password": ANNAS})
-    assert made[0] == 200
     member("anna", ANNAS)
     champion = f"models:/{first.name}@champion"
     for ref in (champion, "best", f"run:{first.run_key}"):
@@ -260,6 +278,201 @@ def test_a_password_opens_neither_a_shell_nor_the_servers_files(team):
                 assert (status, b"takes no artifact_location" in told) == (400, True), place
     found = "/api/2.0/mlflow/experiments/get-by-name?experiment_name=elsewhere"
     assert team.ask(found)[0] == 404
+
+
+API = "/api/2.0/mlflow"
+FILES = "/api/2.0/mlflow-artifacts/artifacts"
+
+
+@pytest.fixture(scope="module")
+def admins(team):
+    """Run, experiment and version of the admin, with a file."""
+    number = json.loads(team.ask(f"{API}/experiments/create", body={"name": "admins"})[1])
+    run = json.loads(team.ask(f"{API}/runs/create", body=number)[1])["run"]["info"]
+    root = run["artifact_uri"].removeprefix("mlflow-artifacts:/")
+    assert team.ask(f"{FILES}/{root}/w.bin", method="PUT", data=b"GOOD")[0] == 200
+    assert team.ask(f"{API}/registered-models/create", body={"name": "m"})[0] == 200
+    source = {"name": "m", "source": run["artifact_uri"], "run_id": run["run_id"]}
+    assert team.ask(f"{API}/model-versions/create", body=source)[0] == 200
+    return number["experiment_id"], run["run_id"], root
+
+
+OUTSIDE = (
+    f"s3://{BUCKET}/private", f"s3://{BUCKET}/{PREFIX}/../../private", "file:///etc", "/etc", "etc",
+    f"s3://{BUCKET}/{PREFIX}-2", f"S3://{BUCKET}/private", "http://127.0.0.1:1/x", "ftp://h/x",
+    "dbfs:/x", "hdfs://h/x", "gs://b/x", "mlflow-artifacts:/../private", "mlflow-artifacts:/x",
+    "mlflow-artifacts:/%2e%2e/private", "mlflow-artifacts:/%252e%252e/private",
+    "mlflow-artifacts://h/x", f"http://h{FILES}/../private", "runs:/0/x", "models:/m-0", "",
+)  # fmt: skip
+"""Places that are not the server's own."""
+
+
+def test_what_members_name_lies_in_the_servers_own_place(team, anna, admins, s3_session):
+    """Whatever is asked for, and whatever stands in the database already."""
+    _, run, root = admins
+    s3_session.files().pipe(f"{BUCKET}/private/secret.txt", b"PRIVATE")
+    s3_session.files().pipe(f"{BUCKET}/private/attachments/secret.txt", b"PRIVATE")
+    for place in OUTSIDE:
+        for asked in ({"source": place}, {"source": place, "run_id": run}):
+            for prefix in (API, API.replace("api", "ajax-api")):
+                made = anna(f"{prefix}/model-versions/create", body={"name": "m", **asked})
+                assert made[0] in (400, 403), place
+    read = {
+        "file": f"/get-artifact?run_id={run}&path=",
+        "files": f"{API}/artifacts/list?run_id={run}&path=",
+        "version": "/model-versions/get-artifact?name=m&version=1&path=",
+    }
+    assert anna(f"{read['version']}w.bin") == (200, b"GOOD")
+    with psycopg.connect(team.database, autocommit=True) as database:
+        for place in OUTSIDE:
+            database.execute("UPDATE runs SET artifact_uri = %s WHERE run_uuid = %s", [place, run])
+            change = "UPDATE model_versions SET source = %s, storage_location = %s WHERE name = 'm'"
+            database.execute(change, [place, place])
+            for path in ("secret.txt", "private/secret.txt", "../private/secret.txt", "passwd"):
+                for what, asked in read.items():
+                    status, said = anna(f"{asked}{path}")
+                    assert b"PRIVATE" not in said, (what, place, path)
+                    assert b"root:" not in said, (what, place, path)
+                    assert status >= 400 or what == "files", (what, place, path)
+        own = f"mlflow-artifacts:/{root}"
+        database.execute("UPDATE runs SET artifact_uri = %s WHERE run_uuid = %s", [own, run])
+        database.execute(change, [own, own])
+    assert anna(f"{read['file']}w.bin") == (200, b"GOOD")
+
+
+def test_a_run_is_changed_by_whoever_made_it(team, anna, admins):
+    experiment, run, root = admins
+    mine = {"experiment_id": experiment, "user_id": ADMIN}
+    hers = json.loads(anna(f"{API}/runs/create", body=mine)[1])["run"]["info"]
+    place = hers["artifact_uri"].removeprefix("mlflow-artifacts:/")
+    assert anna(f"{FILES}/{place}/a.bin", method="PUT", data=b"A")[0] == 200
+    assert anna(f"{API}/runs/log-metric", body=_metric(hers["run_id"]))[0] == 200
+    other = root.partition("/")[2]
+    for path in (
+        f"{root}/w.bin", f"{root}/./w.bin", f"{root}//w.bin", f"{root}/x/%2e%2e/w.bin",
+        f"{root}/%252e/w.bin", f"{root}/new.bin", f"{place}/../../{other}/w.bin", "x.bin",
+        f"{experiment}/models/m-{32 * '0'}/artifacts/x", f"workspaces/default/{root}/w.bin",
+    ):  # fmt: skip
+        for files in (FILES, FILES.replace("api", "ajax-api", 1)):
+            assert anna(f"{files}/{path}", method="PUT", data=b"EVIL")[0] in (400, 403), path
+            assert anna(f"{files}/{path}", method="DELETE")[0] in (400, 403), path
+        for way in ("create", "complete", "abort"):
+            uploads = f"/api/2.0/mlflow-artifacts/mpu/{way}/{path}"
+            assert anna(uploads, body={"path": "w.bin", "num_parts": 1})[0] in (400, 403, 501), path
+    upload = f"/ajax-api/2.0/mlflow/upload-artifact?run_uuid={run}&path=w.bin"
+    assert anna(upload, data=b"EVIL")[0] == 403
+    assert team.ask(f"/get-artifact?run_id={run}&path=w.bin") == (200, b"GOOD")
+    # Whoever promotes leaves the gate's report there, once.
+    assert anna(f"{FILES}/{root}/gate/a.json", method="PUT", data=b"1")[0] == 200
+    assert anna(f"{FILES}/{root}/gate/a.json", method="PUT", data=b"2")[0] == 403
+
+    tag = {"run_id": run, "key": "dtsinn.key", "value": "x"}
+    changes = {
+        "log-metric": _metric(run), "log-batch": {"run_id": run, "tags": [tag]},
+        "log-parameter": tag, "set-tag": tag, "delete-tag": tag, "delete": tag,
+        "update": {"run_id": run, "status": "FAILED"}, "log-inputs": {"run_id": run},
+        "outputs": {"run_id": run}, "log-model": {"run_id": run, "model_json": "{}"},
+        "restore": tag,
+    }  # fmt: skip
+    for name, body in changes.items():
+        for prefix in (API, API.replace("api", "ajax-api")):
+            for field in ("run_id", "runId"):
+                named = {field if key == "run_id" else key: body[key] for key in body}
+                refused = (403,) if field == "run_id" else (400, 403)
+                assert anna(f"{prefix}/runs/{name}", body=named)[0] in refused, (name, field)
+    found = json.loads(team.ask(f"{API}/runs/get?run_id={run}")[1])["run"]
+    assert (found["info"]["status"], found["data"].get("metrics", [])) == ("RUNNING", [])
+    for path, body in {
+        "experiments/update": {"experiment_id": experiment, "new_name": "hers"},
+        "experiments/delete": {"experiment_id": experiment},
+        "registered-models/rename": {"name": "m", "new_name": "hers"},
+    }.items():
+        assert anna(f"{API}/{path}", body=body)[0] == 403, path
+    # Hers she may delete, in an experiment of somebody else too.
+    assert anna(f"{API}/runs/delete", body={"run_id": hers["run_id"]})[0] == 200
+
+    model = {"experiment_id": experiment, "source_run_id": run}
+    assert anna(f"{API}/logged-models", body=model)[0] == 403
+    made = json.loads(team.ask(f"{API}/logged-models", body=model)[1])["model"]["info"]["model_id"]
+    for method, path, body in (
+        ("PATCH", f"{API}/logged-models/{made}", {"model_id": made, "status": 2}),
+        ("PATCH", f"{API}/logged-models/{made}/tags", {"tags": [{"key": "a", "value": "b"}]}),
+        ("DELETE", f"{API}/logged-models/{made}", None),
+        ("PUT", f"{FILES}/{experiment}/models/{made}/artifacts/MLmodel", {"a": 1}),
+    ):
+        assert anna(path, method=method, body=body)[0] == 403, path
+
+
+def _metric(run):
+    return {"run_id": run, "key": "a", "value": 1.0, "timestamp": 1}
+
+
+def test_a_body_is_not_taken_before_the_password(team):
+    """Nor more of it than a request needs."""
+
+    def answer(headers, sent):
+        with socket.create_connection(("127.0.0.1", team.port), timeout=60) as client:
+            client.sendall(f"POST {API}/experiments/create HTTP/1.1\r\n{headers}\r\n".encode())
+            with suppress(ConnectionError):
+                client.sendall(sent)
+            with client.makefile("rb") as got:
+                return int(got.readline().split()[1])
+
+    login = base64.b64encode(f"{ADMIN}:{PASSWORD}".encode()).decode()
+    host = f"Host: 127.0.0.1:{team.port}\r\nContent-Type: application/json\r\n"
+    allowed = f"{host}Authorization: Basic {login}\r\n"
+    chunked = "Transfer-Encoding: chunked\r\n"
+    chunk = b"100000\r\n" + bytes(2**20) + b"\r\n"
+    # The first are answered while their bodies are still on the way.
+    assert answer(f"{host}Content-Length: 629145600\r\n", b"{") == 401
+    assert answer(f"{host}{chunked}", b"1\r\n{\r\n") == 401
+    assert answer(f"{allowed}Content-Length: 629145600\r\n", b"{") == 413
+    assert answer(f"{allowed}{chunked}", 17 * chunk) == 413
+    assert answer(f"{allowed}X: {'x' * 100_000}\r\n", b"") == 400
+    assert answer(f"{allowed}Content-Length: 2\r\n", b"{}") == 400  # MLflow's: no name
+
+
+def test_what_dtsinn_does_not_need_is_closed(team, anna):
+    for path in (
+        "/v1/traces", "/ajax-api/3.0/jobs/", "/api/3.0/mlflow/mcp-servers",
+        "/api/3.0/mlflow/traces",
+        f"{API}/webhooks", f"{API}/webhooks/1/test", "/api/3.0/mlflow/scorers/register",
+        "/ajax-api/3.0/mlflow/scorer/invoke", "/ajax-api/3.0/mlflow/genai/evaluate/invoke",
+        "/ajax-api/3.0/mlflow/issues/invoke", "/ajax-api/3.0/mlflow/demo/generate",
+        "/api/3.0/mlflow/prompt-optimization/jobs", "/ajax-api/2.0/mlflow/gateway-proxy",
+        "/ajax-api/2.0/mlflow/runs/create-promptlab-run", "/api/3.0/mlflow/datasets/create",
+        f"{API}/artifacts/presigned-upload-url", f"{API}/artifacts/presigned-download-url",
+        "/ajax-api/2.0/mlflow/get-trace-artifact?request_id=1", f"{API}/traces/link-to-run",
+    ):  # fmt: skip
+        for ask in (team.ask, anna):
+            assert ask(path, body={"url": "http://127.0.0.1:1"})[0] == 403, path
+        assert team.ask(path, user=None)[0] == 401, path
+    for path in ("gateway/secrets/create", "gateway/endpoints/create"):
+        assert anna(f"/api/3.0/mlflow/{path}", body={"name": "a"})[0] == 501
+    told = json.loads(anna("/api/3.0/mlflow/server-info")[1])
+    assert not told["multipart_uploads_enabled"]
+    assert not told["multipart_downloads_enabled"]
+
+
+def test_whoever_guesses_passwords_is_held_up_and_nobody_else(team, anna):
+    asked = f"{API}/experiments/search?max_results=1"
+
+    def guess(user, number, address="198.51.100.7"):
+        return team.ask(asked, user, f"guess {number} of many", X_Forwarded_For=address)[0]
+
+    assert [guess("anna", number) for number in range(logins.TRIES)] == [401] * logins.TRIES
+    assert guess("anna", "one more") == 429
+    assert team.ask(asked, "anna", f"{ANNAS}?", X_Forwarded_For="198.51.100.7")[0] == 429
+    assert team.ask(asked, "anna", f"{ANNAS}?", X_Forwarded_For="198.51.100.8")[0] == 401
+    assert anna(asked)[0] == 200
+    assert team.ask(asked)[0] == 200
+    seconds = {"anna": [], "nobody": []}
+    for number in range(5):
+        for user, times in seconds.items():
+            begun = time.perf_counter()
+            assert guess(user, number, "192.0.2.1") == 401
+            times.append(time.perf_counter() - begun)
+    assert statistics.median(seconds["nobody"]) > statistics.median(seconds["anna"]) / 3
 
 
 def test_who_is_not_let_in_reads_why_in_one_line(team, member, tmp_path, monkeypatch):

@@ -1,0 +1,244 @@
+"""Who made a run or a logged model, as the server saw it: only they, and admins, change it.
+
+What a run says of its user is what its client wrote. So the server itself notes who is logged in
+when one is made, in a table beside MLflow's own, which no request can write to.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flask import Flask, Response
+    from mlflow.server.auth.entities import User
+    from sqlalchemy import Engine
+
+SHARED = "gate"
+"""Folder of a run to which everybody may add files, and only the owner overwrites them: reports
+of the gate, by whoever promotes."""
+
+_PLACE = re.compile(
+    r"\d+/(?:models/(?P<model>m-[0-9a-f]{32})|(?P<run>[0-9a-f]{32}))/artifacts/(?P<file>.+)"
+)
+_MANAGED = {"_update_experiment", "_delete_experiment", "_rename_registered_model"}
+"""MLflow's handlers that rename or delete what others may be at work in."""
+TOLD = "Permission denied: only who made it, or an admin, may change it"
+
+
+class Owners:
+    """The table of owners.
+
+    Args:
+        engine: Of the database in which the users are.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        from sqlalchemy import Column, Integer, MetaData, String, Table
+
+        self._engine = engine
+        self._table = Table(
+            "dtsinn_owners",
+            MetaData(),
+            Column("thing", String(64), primary_key=True),  # id of a run or logged model
+            Column("owner", Integer, nullable=False),  # id of a user, which is given once
+        )
+        self._table.metadata.create_all(engine)
+
+    def record(self, thing: str, user: User) -> None:
+        """Note who made a thing."""
+        with self._engine.begin() as connection:
+            connection.execute(self._table.insert().values(thing=thing, owner=user.id))
+
+    def may_change(self, thing: str, user: User) -> bool:
+        """Whether a user made a thing, or is an admin.
+
+        Of what was made before there was this table nobody knows who did: while it is unfinished
+        everybody may go on with it, and admins alone once it has ended.
+        """
+        if user.is_admin:
+            return True
+        asked = self._table.select().where(self._table.c.thing == thing)
+        with self._engine.connect() as connection:
+            found = connection.execute(asked).first()
+        return _is_unfinished(thing) if found is None else bool(found.owner == user.id)
+
+    def may_write(self, path: str, user: User) -> bool:
+        """Whether a user may put or delete a file.
+
+        Args:
+            path: Below the artifact root, as it stands in the request.
+            user: Who asks.
+        """
+        from mlflow.exceptions import MlflowException
+        from mlflow.utils.uri import validate_path_is_safe
+
+        if user.is_admin:
+            return True
+        try:  # as MLflow will read it, which unquotes it once more
+            plain = posixpath.normpath(validate_path_is_safe(path))  # type: ignore[no-untyped-call]
+        except MlflowException:
+            return False
+        place = _PLACE.fullmatch(plain)
+        if place is None:
+            return False
+        thing: str = place["run"] or place["model"]
+        if self.may_change(thing, user):
+            return True
+        in_shared = bool(place["run"]) and place["file"].startswith(f"{SHARED}/")
+        return in_shared and _is_new(plain)
+
+    def guard(self, flask: Flask) -> None:
+        """Let MLflow's Flask application ask before it changes a thing, and note who made one."""
+        from mlflow.server import auth
+
+        self._changed = _changed()
+        # To MLflow a run is its experiment's: who made that could delete it, who made it could not.
+        for table, deletes, updates in (
+            (
+                auth.BEFORE_REQUEST_VALIDATORS,
+                auth.validate_can_delete_run,
+                auth.validate_can_update_run,
+            ),
+            (
+                auth.LOGGED_MODEL_BEFORE_REQUEST_VALIDATORS,
+                auth.validate_can_delete_logged_model,
+                auth.validate_can_update_logged_model,
+            ),
+        ):
+            table |= {key: updates for key, asks in table.items() if asks is deletes}
+        flask.before_request(self._refuse)
+        flask.after_request(self._note)
+
+    def _refuse(self) -> tuple[dict[str, str], int] | None:
+        from flask import request
+        from mlflow.exceptions import MlflowException
+
+        user, handler = _user(), request.endpoint or ""
+        if user is None or user.is_admin:
+            return None
+        try:
+            if handler in self._changed:
+                allowed = all(self.may_change(one, user) for one in self._changed[handler]() if one)
+            else:
+                allowed = handler not in _MANAGED or self._may_manage(handler, user)
+        except MlflowException:  # MLflow reads the request alike, and says what is wrong with it
+            return None
+        return None if allowed else ({"error_code": "PERMISSION_DENIED", "message": TOLD}, 403)
+
+    def _may_manage(self, handler: str, user: User) -> bool:
+        """Whether a user made the experiment or model that a request would rename or delete."""
+        from mlflow.server import auth
+        from mlflow.store.tracking.dbmodels.models import SqlRun
+        from sqlalchemy import select
+
+        if handler == "_rename_registered_model":
+            return bool(auth._validate_can_manage_registered_model_or_prompt())  # type: ignore[no-untyped-call]
+        if handler == "_delete_experiment":
+            mine = select(self._table.c.thing).where(self._table.c.owner == user.id)
+            experiment = int(auth._get_int_request_param("experiment_id"))
+            others: Any = select(SqlRun.run_uuid).where(SqlRun.experiment_id == experiment)
+            with self._engine.connect() as connection:
+                if connection.execute(others.where(SqlRun.run_uuid.not_in(mine)).limit(1)).first():
+                    return False
+        return bool(auth.validate_can_manage_experiment())  # type: ignore[no-untyped-call]
+
+    def _note(self, response: Response) -> Response:
+        from flask import request
+
+        user = _user()
+        if response.status_code == 200 and user is not None:
+            if request.endpoint == "_create_run":
+                self.record(response.get_json()["run"]["info"]["run_id"], user)
+            elif request.endpoint == "_create_logged_model":
+                self.record(response.get_json()["model"]["info"]["model_id"], user)
+        return response
+
+
+def _user() -> User | None:
+    """Who asks, from what MLflow remembers of those that it let in."""
+    from flask import request
+    from mlflow.server import auth
+
+    given = request.authorization
+    if given is None or given.username is None or given.password is None:
+        return None
+    return auth._authenticate_cached(given.username, given.password)
+
+
+def _changed() -> dict[str, Callable[[], list[str]]]:
+    """Name of MLflow's handler -> the ids of the runs and models that a request would change.
+
+    A handler has one name, however many paths lead to it, and reads its request by the message
+    that is read here.
+    """
+    from flask import request
+    from mlflow.protos import service_pb2 as asked
+    from mlflow.server import handlers
+
+    def named(message: Any) -> Callable[[], list[str]]:
+        def ids() -> list[str]:
+            read: Any = handlers._get_request_message(message())  # type: ignore[no-untyped-call]
+            return [
+                getattr(read, "run_id", "") or getattr(read, "run_uuid", ""),
+                getattr(read, "source_run_id", ""),
+                getattr(read, "model_id", ""),
+                *(metric.model_id for metric in getattr(read, "metrics", ())),
+            ]
+
+        return ids
+
+    def in_path() -> list[str]:
+        return [(request.view_args or {}).get("model_id", "")]
+
+    messages = (
+        asked.UpdateRun,
+        asked.DeleteRun,
+        asked.RestoreRun,
+        asked.LogMetric,
+        asked.LogBatch,
+        asked.LogParam,
+        asked.SetTag,
+        asked.DeleteTag,
+        asked.LogInputs,
+        asked.LogOutputs,
+        asked.LogModel,
+        asked.CreateLoggedModel,
+    )
+    models = (
+        asked.FinalizeLoggedModel,
+        asked.DeleteLoggedModel,
+        asked.SetLoggedModelTags,
+        asked.DeleteLoggedModelTag,
+        asked.LogLoggedModelParamsRequest,
+    )
+    found: dict[str, Callable[[], list[str]]] = {
+        handlers.HANDLERS[message].__name__: named(message) for message in messages
+    }
+    found |= {handlers.HANDLERS[message].__name__: in_path for message in models}
+    return found | {"serve_upload_artifact": lambda: [request.args.get("run_uuid", "")]}
+
+
+def _is_unfinished(thing: str) -> bool:
+    from mlflow.entities import LoggedModelStatus
+    from mlflow.exceptions import MlflowException
+    from mlflow.server.handlers import _get_tracking_store
+
+    store: Any = _get_tracking_store()
+    try:
+        if thing.startswith("m-"):
+            return bool(store.get_logged_model(thing).status == LoggedModelStatus.PENDING)
+        return bool(store.get_run(thing).info.status == "RUNNING")
+    except MlflowException:
+        return False
+
+
+def _is_new(path: str) -> bool:
+    """Whether no file of this path is kept yet."""
+    from mlflow.server.handlers import _get_artifact_repo_mlflow_artifacts
+
+    repository: Any = _get_artifact_repo_mlflow_artifacts()  # type: ignore[no-untyped-call]
+    listed = repository.list_artifacts(posixpath.dirname(path))
+    return all(one.path != path for one in listed)

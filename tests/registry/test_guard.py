@@ -1,0 +1,96 @@
+"""Bodies and connections that do not end, in front of an application that would take them."""
+
+import asyncio
+
+import pytest
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from dtsinn.registry import guard, patience
+from dtsinn.registry.guard import PAGE, SERVED, Guard
+from dtsinn.registry.patience import PatientProtocol
+
+JSON = "/api/2.0/mlflow/runs/create"
+FILE = "/api/2.0/mlflow-artifacts/artifacts/1/a"
+
+
+def ask(path, parts, served=SERVED, method="PUT", headers=()):
+    """What an application behind the guard receives, and what is answered."""
+    taken, answers, left = [], [], list(parts)
+
+    async def app(scope, receive, send):
+        while True:
+            message = await receive()
+            taken.append(message.get("body", message["type"]))
+            if not message.get("more_body"):
+                break
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def receive():
+        if not left:
+            await asyncio.Event().wait()  # a client that says no more
+        body = left.pop(0)
+        return {"type": "http.request", "body": body, "more_body": body != b"end"}
+
+    async def send(message):
+        answers.append(message.get("status", message.get("code")))
+
+    scope = {"type": "http", "path": path, "method": method, "headers": list(headers)}
+    asyncio.run(Guard(app, None, served)(scope, receive, send))
+    return taken, answers[0]
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(guard, "BODY_LIMIT", 10)
+    monkeypatch.setattr(guard, "FILE_LIMIT", 20)
+    monkeypatch.setattr(guard, "PATIENCE_s", 0.02)
+    monkeypatch.setattr(patience, "HEADERS_s", 0.02)
+
+
+def test_a_body_is_handed_on_whole_or_not_at_all():
+    assert ask(JSON, [b"ab", b"c", b"end"]) == ([b"abcend"], 200)
+    assert ask(JSON, [b"123456", b"123456", b"end"]) == ([], 413)
+    assert ask(JSON, [b"ab"]) == ([], 408)
+    for length in (b"11", b"-1", b"1e1", b"9" * 30, "²".encode()):
+        assert ask(JSON, [b"end"], headers=[(b"content-length", length)]) == ([], 413)
+
+
+def test_a_file_is_handed_on_as_it_comes_and_broken_off():
+    assert ask(FILE, [b"a" * 15, b"end"]) == ([b"a" * 15, b"end"], 200)
+    assert ask(FILE, [b"a" * 15, b"b" * 15, b"end"]) == ([b"a" * 15, "http.disconnect"], 413)
+    assert ask(FILE, [b"a"]) == ([b"a", "http.disconnect"], 408)
+    assert ask(FILE, [], headers=[(b"content-length", b"21")]) == ([], 413)
+    assert ask(FILE, [b"a" * 15, b"end"], method="POST") == ([], 413)
+
+
+def test_one_persons_page_has_all_but_the_assistant():
+    assistant = "/ajax-api/3.0/mlflow/assistant/config"
+    assert ask(assistant, [b"end"], PAGE) == ([], 404)
+    assert ask("/api/2.0/mlflow/webhooks", [b"end"], PAGE) == ([b"end"], 200)
+    assert ask("/api/2.0/mlflow/webhooks", [b"end"]) == ([], 403)
+
+
+def test_a_connection_that_asks_nothing_is_closed():
+    async def app(scope, receive, send):
+        await asyncio.sleep(3 * patience.HEADERS_s)  # longer than headers may take
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def talk(sent):
+        config, state = Config(app, http=PatientProtocol, log_config=None), ServerState()
+        config.load()
+        make = lambda: PatientProtocol(config, state, {})  # noqa: E731
+        server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(sent)
+            got = await reader.read()  # until it is closed
+            writer.close()
+            return got
+
+    assert asyncio.run(talk(b"GET / HTTP/1.1\r\nHost: a\r\n")) == b""
+    assert asyncio.run(talk(b"")) == b""
+    assert asyncio.run(talk(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")).startswith(b"HTTP/1.1 204")

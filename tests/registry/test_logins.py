@@ -1,0 +1,105 @@
+"""Who guesses passwords is held up, and what lies in a server's own place."""
+
+import pytest
+
+from dtsinn.registry.confinement import is_below
+from dtsinn.registry.guard import SERVED
+from dtsinn.registry.logins import ENTRIES, TRIES, TRIES_EACH, KNOWN_s, Logins, WINDOW_s, network_of
+
+HOME, AWAY = "10.0.0.1", "203.0.113.9"
+
+
+class Clock:
+    """Seconds that pass when they are told to."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def logins(clock):
+    return Logins(clock)
+
+
+def guess(logins, user, address, times):
+    for _ in range(times):
+        assert logins.wait(user, address) == 0
+        logins.note(user, address, right=False)
+
+
+def test_a_guesser_waits_until_the_first_guess_is_forgotten(logins, clock):
+    guess(logins, "anna", AWAY, 1)
+    clock.now = 100
+    guess(logins, "anna", AWAY, TRIES - 1)
+    assert logins.wait("anna", AWAY) == WINDOW_s - 100
+    clock.now = WINDOW_s + 1
+    assert logins.wait("anna", AWAY) == 0
+
+
+def test_a_right_password_ends_the_count(logins):
+    guess(logins, "anna", HOME, TRIES - 1)
+    logins.note("anna", HOME, right=True)
+    guess(logins, "anna", HOME, TRIES)
+    assert logins.wait("anna", HOME) > 0
+
+
+def test_nobody_locks_others_out(logins, clock):
+    """Neither a user by guessing for them from elsewhere, nor a network by guessing from it."""
+    logins.note("anna", HOME, right=True)
+    for number in range(TRIES_EACH // TRIES):
+        guess(logins, "anna", f"203.0.113.{number}", TRIES)
+    assert logins.wait("anna", "203.0.113.99") > 0
+    assert logins.wait("anna", HOME) == 0
+    assert logins.wait("bob", AWAY) == 0
+    for number in range(TRIES_EACH // TRIES):
+        guess(logins, f"user {number}", HOME, TRIES)
+    assert logins.wait("another", HOME) > 0
+    assert logins.wait("anna", HOME) == 0
+    clock.now = KNOWN_s + 1
+    assert logins.wait("anna", HOME) == 0
+
+
+def test_it_remembers_no_more_than_it_may(logins):
+    for number in range(ENTRIES):
+        logins.note(f"user {number}", f"address {number}", right=False)
+    assert len(logins._wrong) <= ENTRIES
+
+
+def test_a_network_of_one_machine_counts_as_one_address():
+    assert network_of("2001:db8::1") == network_of("2001:db8::ffff:1%eth0") == "2001:db8::/64"
+    assert network_of("2001:db8:0:1::1") != network_of("2001:db8::1")
+    assert network_of(HOME) == HOME
+    assert network_of("unix socket") == "unix socket"
+
+
+@pytest.mark.parametrize(
+    "root", ["s3://bucket/team/runs", "file:///data/runs", "mlflow-artifacts:"]
+)
+def test_what_lies_below_a_root(root):
+    for inner in ("", "/", "/1/a b/c", "/1/%20/c", "/a..b/..c"):
+        assert is_below(root + inner, root), inner
+    for inner in (
+        "-2/a", "2", "/../x", "/a/../../x", "/%2e%2e/x", "/%252e%252e/x", "/%2E./x", "/..",
+        "/a\\\\..\\\\x", "/a?b", "/a#b", "/a\\0b",
+    ):  # fmt: skip
+        assert not is_below(root + inner, root), inner
+    assert not is_below("/etc", root)
+    assert not is_below("", root)
+
+
+def test_paths_that_are_served_are_named_one_by_one():
+    for path in ("/", "/api/2.0/mlflow/runs/create", "/ajax-api/2.0/mlflow/logged-models/search"):
+        assert SERVED.fullmatch(path)
+    for path in (
+        "//", "/api/2.0/mlflow/webhooks", "/api/2.0/mlflow/runs/../webhooks", "/api/2.0/mlflow/x",
+        "/api/2.0/mlflow-artifacts/presigned/a", "/ajax-api/2.0/mlflow/runs/create-promptlab-run",
+        "/x/api/2.0/mlflow/runs/create", "/api/9.0/mlflow/runs/create",
+    ):  # fmt: skip
+        assert not SERVED.fullmatch(path) or ".." in path, path
