@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -11,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 
 from dtsinn.core.protocol import protocol_of_frames
 from dtsinn.data.plan import StorePlan
@@ -37,6 +41,34 @@ size: 32
 seed: 11
 noise: [mid]
 """
+
+
+@pytest.fixture(scope="session")
+def check_texts() -> Callable[[Figure], None]:
+    """Asserts that a figure's texts lie inside it, on no image, and on none of each other."""
+
+    def check(figure: Figure) -> None:
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        texts = [*figure.texts]
+        for axes in figure.axes:
+            texts += [*axes.texts, axes.title, axes._left_title, axes.xaxis.label, axes.yaxis.label]
+        texts += [text for legend in figure.findobj(Legend) for text in legend.get_texts()]
+        boxes = {
+            f"{place}: {text.get_text()}": text.get_window_extent(canvas.get_renderer())
+            for place, text in enumerate(texts)
+            if text.get_visible() and text.get_text().strip() and text.get_text() != "decayed"
+        }
+        images = [axes.get_window_extent() for axes in figure.axes if axes.images]
+        width, height = canvas.get_width_height()
+        for name, box in boxes.items():
+            assert box.x0 >= 0 and box.x1 <= width, f"{name} is cut"  # noqa: PT018
+            assert box.y0 >= 0 and box.y1 <= height, f"{name} is cut"  # noqa: PT018
+            assert not any(box.padded(-1).overlaps(image) for image in images), f"{name}: on image"
+        for (one, a), (other, b) in itertools.combinations(boxes.items(), 2):
+            assert not a.padded(-1).overlaps(b.padded(-1)), f"{one} and {other} overlap"
+
+    return check
 
 
 @pytest.fixture(scope="session")

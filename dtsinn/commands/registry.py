@@ -135,7 +135,8 @@ def _row(version: Any) -> list[str]:
 def _psnr(text: str) -> str:
     """Mean and interval from a tag; anybody may have edited it."""
     try:
-        mean, low, high = json.loads(text)
-        return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+        mean, low, high, *n = json.loads(text)  # older versions wrote no n
+        ends = "" if low is None else f" [{low:.2f}, {high:.2f}]"
+        return f"{mean:.2f}{ends}" + (f", n = {n[0]:d}" if n else "")
     except (ValueError, TypeError):
         return ""
