@@ -122,7 +122,7 @@ def _row(version: Any) -> list[str]:
     return [
         version.ref,
         ", ".join(version.aliases),
-        _psnr(tags.get("gate.psnr", "")),
+        gate_psnr(tags.get("gate.psnr", "")),
         f"{version.metrics['val_psnr']:.2f}" if "val_psnr" in version.metrics else "",
         tags.get("gate.verdict", ""),
         tags.get("search", ""),
@@ -132,7 +132,7 @@ def _row(version: Any) -> list[str]:
     ]
 
 
-def _psnr(text: str) -> str:
+def gate_psnr(text: str) -> str:
     """Mean and interval from a tag; anybody may have edited it."""
     try:
         mean, low, high, *n = json.loads(text)  # older versions wrote no n

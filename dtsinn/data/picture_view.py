@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib import colormaps
@@ -36,8 +36,6 @@ Floats = NDArray[np.floating[Any]]
 
 LEFT = 0.95
 """Room for the names of rows and axes at the left edge, inches; long names take more."""
-LATE = 0.7
-"""Part of the scan after which an injection's label stands to the left of its line."""
 DECAYED = 100.0
 """Decay correction beyond which a frame is not shown: next to nothing but noise is left."""
 NO_IMAGE = "#d5dbe1"
@@ -213,30 +211,29 @@ def show_frame(axes: Axes, image_YX: Floats, colours: str, norm: Normalize, aspe
 def frame_axis(axes: Axes, header: StoreHeader) -> None:
     """The time axis of a plot, with a marked line at each injection above what is drawn."""
     protocol = header.protocol
-    first, second = protocol.injection_time
-    close = second - first < _label_minutes(axes, header) * 60
+    sides, rows = _label_places(axes, header)
     for tracer, time in enumerate(protocol.injection_time):
-        label, row = header.tracers[tracer].upper(), tracer if close else 0
-        injection_line(
-            axes, time / 60, label, colour=SERIES[tracer], row=row,
-            side="left" if time > LATE * protocol.end else "right",
-        )  # fmt: skip
+        label, row = header.tracers[tracer].upper(), tracer if rows == 2 else 0
+        injection_line(axes, time / 60, label, colour=SERIES[tracer], row=row, side=sides[tracer])
     axes.set_xlim(0, protocol.end / 60)
 
 
 def label_room(axes: Axes, header: StoreHeader) -> float:
     """Part of the height of a plot that the labels of its injections take."""
-    first, second = header.protocol.injection_time
-    rows = 2 if second - first < _label_minutes(axes, header) * 60 else 1
     height = axes.get_position().height * axes.figure.get_size_inches()[1]
-    return (10 * rows + 4) / 72 / height
+    return (10 * _label_places(axes, header)[1] + 4) / 72 / height
 
 
-def _label_minutes(axes: Axes, header: StoreHeader) -> float:
-    """Minutes that the first tracer's name covers on the time axis."""
+def _label_places(axes: Axes, header: StoreHeader) -> tuple[list[Literal["left", "right"]], int]:
+    """On which side of its line each injection's label stands, and how many rows both need."""
     width = axes.get_position().width * axes.figure.get_size_inches()[0]
-    name = text_width(header.tracers[0].upper(), 8.0) + 0.15
-    return name / width * header.protocol.end / 60
+    sides: list[Literal["left", "right"]] = []
+    spans = []
+    for name, time in zip(header.tracers, header.protocol.injection_time, strict=True):
+        at, wide = width * time / header.protocol.end, text_width(name.upper(), 8.0) + 0.15
+        sides.append("left" if at + wide > width and at > width / 2 else "right")
+        spans.append((at - wide, at) if sides[-1] == "left" else (at, at + wide))
+    return sides, 2 if spans[1][0] < spans[0][1] else 1
 
 
 def axes_at(

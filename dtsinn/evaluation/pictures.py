@@ -31,7 +31,6 @@ from dtsinn.core.figures import (
 )
 from dtsinn.data.body import body_mask
 from dtsinn.data.picture_view import (
-    LATE,
     decay_factors,
     left_of,
     readout_regions,
@@ -159,7 +158,7 @@ def _curve_axes(axes: Axes, header: StoreHeader, tracer: int) -> None:
     injection = header.protocol.injection_time[tracer] / 60
     top = axes.get_ylim()[1]
     axes.set_ylim(min(0.0, axes.get_ylim()[0]), top * 1.02)
-    late = injection > LATE * header.protocol.end / 60
+    late = injection > 0.7 * header.protocol.end / 60  # to its right there is no room
     injection_line(axes, injection, "injection", side="left" if late else "right")
     axes.set_xlim(-1, header.protocol.end / 60)
     axes.set_xlabel("time since the start of the scan, min", color=INK, fontsize=9)

@@ -341,7 +341,7 @@ def test_no_text_is_cut_or_lies_over_another_or_over_an_image(
     protocol = small_store.header.protocol
     header = dataclasses.replace(
         small_store.header,
-        tracers=("raclopride", "carfentanil-of-the-second-visit"),
+        tracers=("raclopride", "fluoroestradiol-18"),
         protocol=protocol_of_frames(
             "a-protocol-with-a-long-name", [*protocol.frame_start, 5400.0],
             [*protocol.frame_duration, 2800.0], injections,

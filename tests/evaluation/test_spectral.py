@@ -281,7 +281,7 @@ def test_a_baseline_stands_in_record_table_and_report(written) -> None:
     assert row["summary"]["psnr"]["mean"] == evaluation.cells[0].baselines[0].summary.psnr.mean
     with (out / "table.csv").open(newline="") as lines:
         models = [line["model"] for line in csv.DictReader(lines)]
-    assert models.count(NAME) == models.count("net") == models.count(FLOOR) == 4
+    assert models.count(NAME) == models.count("net") == models.count(FLOOR) == 2 + 5
     page = (out / "report.html").read_text()
     assert f"<b>net</b> against <b>{NAME}</b>, in pairs of subjects, 2 cells" in page
     assert "Cunningham and Jones" in page
