@@ -220,13 +220,13 @@ def frame_axis(axes: Axes, header: StoreHeader) -> None:
 
 def label_room(axes: Axes, header: StoreHeader) -> float:
     """Part of the height of a plot that the labels of its injections take."""
-    height = axes.get_position().height * axes.figure.get_size_inches()[1]
+    height = float(axes.bbox.height / axes.figure.dpi)
     return (10 * _label_places(axes, header)[1] + 4) / 72 / height
 
 
 def _label_places(axes: Axes, header: StoreHeader) -> tuple[list[Literal["left", "right"]], int]:
     """On which side of its line each injection's label stands, and how many rows both need."""
-    width = axes.get_position().width * axes.figure.get_size_inches()[0]
+    width = float(axes.bbox.width / axes.figure.dpi)
     sides: list[Literal["left", "right"]] = []
     spans = []
     for name, time in zip(header.tracers, header.protocol.injection_time, strict=True):

@@ -131,7 +131,8 @@ def _relative_difference(
     tidy(axes)
     axes.set_xlabel("time since the start of the scan, min", fontsize=9, color=INK)
     axes.set_ylabel("difference, % of the mean sum", fontsize=9, color=INK)
-    axes.legend(loc="upper right", frameon=False, fontsize=9, labelcolor=INK)
+    below = (1, 1 - room)  # the names of the tracers
+    axes.legend(loc="upper right", bbox_to_anchor=below, frameon=False, fontsize=9, labelcolor=INK)
 
 
 def _density(axes: Axes, sum_PT: Floats, mixture_PT: Floats) -> LogNorm:

@@ -132,7 +132,13 @@ def regional_curves(
         for name in kept[tracer]:
             style = region_style(name)
             lines[name] = axes.plot(minute_T, true[name], lw=1.5, label=name, **style)[0]
-            marks = {"ms": 4, "mfc": "none", "mew": 1.1, "color": style["color"], "zorder": 3}
+            marks: dict[str, Any] = {
+                "ms": 4,
+                "mfc": "none",
+                "mew": 1.1,
+                "color": style["color"],
+                "zorder": 3,
+            }
             axes.plot(minute_T, answered[name], "o", **marks)
         _curve_axes(axes, header, tracer)
     panels[0].set_ylabel("activity, kBq/mL", color=INK, fontsize=9)
