@@ -15,13 +15,18 @@ from dtsinn import terminal
 from dtsinn.commands import data, models, registry, report, search, show, train, upkeep
 from dtsinn.commands.options import read_arguments
 from dtsinn.core.causes import in_our_words
+from dtsinn.core.errors import InputError
 
 
 class _Commands(TyperGroup):
     """Turns errors into one line and an exit code; ``--debug`` shows the traceback."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, read_arguments(args))
+        try:
+            return super().parse_args(ctx, read_arguments(args))
+        except InputError as error:
+            terminal.complain(str(error))
+            raise typer.Exit(error.exit_code) from None
 
     def invoke(self, ctx: Any) -> Any:
         try:

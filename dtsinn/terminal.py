@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from dtsinn.core.display import minutes, value_text
 from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.protocol import Protocol
 from dtsinn.core.text import printable
@@ -107,14 +108,16 @@ def say_evaluation(evaluation: Evaluation) -> None:
     rows = []
     for cell in evaluation.cells:
         for scores in (*cell.models, *cell.baselines):
+            seen = "" if scores.novelty is None else scores.novelty.text()
             if scores.summary is None:
-                rows.append([cell.title, scores.model, f"not applicable: {scores.reason}", ""])
+                why = f"not applicable: {scores.reason}"
+                rows.append([cell.title, scores.model, "", why, "", seen])
                 continue
             psnr, gain = scores.summary.psnr, cell.difference(scores.model)
             over = "" if gain is None else f"{gain.psnr.mean:+.2f}"
-            interval = f"{psnr.mean:.2f} [{psnr.low:.2f}, {psnr.high:.2f}]"
-            rows.append([cell.title, scores.model, interval, over])
-    say_table(["cell", "model", "PSNR dB [95 %]", "over halving dB"], rows)
+            rows.append([cell.title, scores.model, str(psnr.n), psnr.text(2), over, seen])
+    titles = ["cell", "model", "n", "PSNR dB (95 %)", "over halving dB", "against training"]
+    say_table(titles, rows)
 
 
 def say_tracers(tracers: Sequence[Tracer]) -> None:
@@ -176,11 +179,11 @@ def say_protocols(protocols: Sequence[Protocol]) -> None:
     """Each protocol in words, and drawn to one scale: frames, and where the tracers come in."""
     longest = max(protocol.end for protocol in protocols) / 60
     for protocol in protocols:
-        first, second = (time / 60 for time in protocol.injection_time)
+        first, second = map(minutes, protocol.injection_time)
         say(f"{protocol.name}: {protocol.description}")
         say(
-            f"  {protocol.frames} frames, {protocol.end / 60:g} min; "
-            f"injections at {first:g} and {second:g} min; {protocol.source}"
+            f"  {protocol.frames} frames, {minutes(protocol.end)} min; "
+            f"injections at {first} and {second} min; {protocol.source}"
         )
         for line in timeline_text(protocol, longest).splitlines():
             say(f"  {line}")
@@ -223,4 +226,4 @@ def _grow(tree: Tree, content: Mapping[str, Any]) -> None:
             for number, part in enumerate(value, 1):
                 _grow(branch.add(str(number)), part)
         elif value not in ("", None, [], {}):
-            tree.add(Text(printable(f"{key}: {value}")))
+            tree.add(Text(printable(f"{key}: {value_text(value, 5)}")))

@@ -206,11 +206,13 @@ def _tags(report: GateReport) -> dict[str, str]:
         "gate.failed": "; ".join(check.line() for check in report.failures),
     }
     if report.difference is not None:
-        mean, low, high = report.difference
-        tags["gate.difference"] = f"{mean:+.4f} dB"
-        tags["gate.interval"] = f"{low:+.4f} to {high:+.4f} dB"
+        tags["gate.difference"] = f"{report.difference.mean:+.4f} dB"
+        ends = report.difference.range_text(4, "+")
+        tags["gate.interval"] = ends if report.difference.low is None else f"{ends} dB"
     if report.psnr is not None:
-        tags["gate.psnr"] = json.dumps([round(value, 4) for value in report.psnr])
+        tags["gate.psnr"] = json.dumps(
+            [None if value is None else round(value, 4) for value in report.psnr]
+        )
     return tags
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -84,14 +84,27 @@ def numbers(tags: Tags, key: str) -> dict[str, float]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def interval(tags: Tags, key: str) -> tuple[float, float, float] | None:
-    """A mean and its interval."""
+class Spread(NamedTuple):
+    """A mean over subjects with its interval, where there is one."""
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    """Subjects; 0.1.0 wrote no number of them."""
+
+
+def interval(tags: Tags, key: str) -> Spread | None:
+    """A mean with its interval and its number of subjects, which 0.1.0 did not write."""
     found = _json(tags.get(key, ""))
-    values = [as_number(one) for one in found] if isinstance(found, list) else []
-    match values:
-        case [float(mean), float(low), float(high)]:
-            return mean, low, high
-    return None
+    mean, *rest = found if isinstance(found, list) and len(found) in (3, 4) else [None]
+    value, numbers = as_number(mean), [as_number(one) for one in rest]
+    if value is None or [one is None for one in rest] != [one is None for one in numbers]:
+        return None
+    low, high, n = (*numbers, None)[:3]
+    if (low is None) != (high is None) or (n or 0) < 0 or (n or 0) % 1:
+        return None
+    return Spread(value, low, high, None if n is None else int(n))
 
 
 def read_as(kind: TypeAdapter[_T], text: str) -> _T | None:

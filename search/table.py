@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from dtsinn.core.display import value_text
 from dtsinn.search.history import ENDED, History, TrialRecord
 from dtsinn.search.plan import SearchPlan
 
@@ -142,13 +143,9 @@ class TrialTable:
                 Text(trial.state, style=STYLES.get(trial.state, "")),
                 f"{trial.step}/{self.plan.steps}",
                 self._value(trial),
-                *(_short(trial.suggestion.get(key, "")) for key in keys),
+                *(value_text(trial.suggestion.get(key, "")) for key in keys),
             )
         return table
-
-
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _clock(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Set
@@ -21,6 +22,8 @@ from dtsinn.simulation.request import StudyRequest
 from dtsinn.simulation.study import simulate
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from benchmarks.postgres import Postgres
     from benchmarks.s3 import S3
 
@@ -54,6 +57,36 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Name bytes by their place: what they hold may change from one run to the next."""
     return argname if isinstance(val, bytes) else None
+
+
+@pytest.fixture(scope="session")
+def check_texts() -> Callable[[Figure], None]:
+    """Asserts that a figure's texts lie inside it, on no image, and on none of each other."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.legend import Legend
+
+    def check(figure: Figure) -> None:
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        texts = [*figure.texts]
+        for axes in figure.axes:
+            texts += [*axes.texts, axes.title, axes._left_title, axes.xaxis.label, axes.yaxis.label]
+        texts += [text for legend in figure.findobj(Legend) for text in legend.get_texts()]
+        boxes = {
+            f"{place}: {text.get_text()}": text.get_window_extent(canvas.get_renderer())
+            for place, text in enumerate(texts)
+            if text.get_visible() and text.get_text().strip() and text.get_text() != "decayed"
+        }
+        images = [axes.get_window_extent() for axes in figure.axes if axes.images]
+        width, height = canvas.get_width_height()
+        for name, box in boxes.items():
+            assert box.x0 >= 0 and box.x1 <= width, f"{name} is cut"  # noqa: PT018
+            assert box.y0 >= 0 and box.y1 <= height, f"{name} is cut"  # noqa: PT018
+            assert not any(box.padded(-1).overlaps(image) for image in images), f"{name}: on image"
+        for (one, a), (other, b) in itertools.combinations(boxes.items(), 2):
+            assert not a.padded(-1).overlaps(b.padded(-1)), f"{one} and {other} overlap"
+
+    return check
 
 
 @pytest.fixture(scope="session")

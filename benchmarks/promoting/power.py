@@ -159,7 +159,7 @@ def gates_between(
             }
             found = compared(report, cells, better, met, config)
             promoted[true] += all(check.passed for check in found.checks)
-            above[true] += found.difference is not None and found.difference.low > 0
+            above[true] += found.difference is not None and found.difference.lies_above(0)
     difference_S = [
         fmean(ours[key][n].mean_psnr - theirs[key][n].mean_psnr for key in ours)
         for n in range(pool)

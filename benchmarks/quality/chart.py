@@ -22,17 +22,19 @@ class Dots:
     name: str
     seeds: Sequence[tuple[float, ...]]
     """Per seed the PSNR of each tracer, dB."""
+    ours: bool = False
+    """Whether the row is highlighted."""
 
 
 def dot_chart(rows: Sequence[Dots], tracers: tuple[str, str], title: str) -> bytes:
     """A dot chart as PNG: one row a method, ordered as given, the mean written beside it."""
     height = 0.46 * len(rows) + 1.5
     figure = Figure(figsize=(9.2, height))
-    figure.subplots_adjust(left=0.27, right=0.9, top=1 - 0.88 / height, bottom=0.6 / height)
+    figure.subplots_adjust(left=0.28, right=0.9, top=1 - 0.88 / height, bottom=0.6 / height)
     axes = figure.add_subplot()
-    best = max(range(len(rows)), key=lambda row: float(np.mean(rows[row].seeds)))
-    axes.axhspan(best - 0.42, best + 0.42, color=BAND, zorder=0, lw=0)
     for place, row in enumerate(rows):
+        if row.ours:
+            axes.axhspan(place - 0.42, place + 0.42, color=BAND, zorder=0, lw=0)
         _row(axes, place, row)
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
     axes.set_ylim(len(rows) - 0.45, -0.55)
@@ -55,7 +57,7 @@ def _row(axes: Axes, place: int, row: Dots) -> None:
             axes.plot(psnr[:, tracer], [place] * len(psnr), "|", ms=13, mew=1.2, color=colour)
         axes.plot(means[tracer], place, "o", ms=9, mec="white", mew=1, color=colour, zorder=3)
     axes.annotate(
-        f"{means.mean():.1f} dB",
+        f"{means.mean():.1f} dB".replace("-", "−"),
         (1.015, place),
         xycoords=("axes fraction", "data"),
         va="center",

@@ -60,4 +60,6 @@ def shown(found: Interval | None, digits: int = 2, *, sign: bool = False) -> str
     if found is None:
         return "not finite"
     form = f"{'+' if sign else ''}.{digits}f"
+    if found.low is None or found.high is None:
+        return f"{found.mean:{form}}, {found.range_text(digits)}"
     return f"{found.mean:{form}} [{found.low:{form}}, {found.high:{form}}]"

@@ -72,7 +72,7 @@ def _aims(standings: Sequence[Standing]) -> Table:
                 continue
             found = difference(ours.finals, other.finals)
             counts = other is not recipe or place == 0
-            met = found is not None and found.mean >= least and found.low > 0
+            met = found is not None and found.mean >= least and found.lies_above(0)
             aim = f"at least {least:+g}: {'met' if met else 'missed'}" if counts else ""
             rows.append(
                 [
@@ -268,6 +268,7 @@ def _chart(standing: Standing, seconds: float) -> bytes:
     rows = [
         Dots(
             name=one.method.title,
+            ours=one.method.name == OURS,
             seeds=[tuple(float(v) for v in run) for run in values(one.finals, "psnr").mean(axis=1)],
         )
         for one in standing.contests.values()

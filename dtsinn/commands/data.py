@@ -10,6 +10,7 @@ import typer
 
 from dtsinn import terminal
 from dtsinn.commands.options import MOST, AsJson, Debug, Pictures, Quiet, StorePath
+from dtsinn.core.display import minutes
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import command
 from dtsinn.data.device import check_device
@@ -167,16 +168,15 @@ def info(
         plain = dataclasses.asdict(header) | {"protocol": to_mapping(header.protocol)}
         terminal.say_json(plain | {"subjects": opened.split_counts()})
         return
-    first, second = header.protocol.injection_time
-    minutes = header.protocol.end / 60
+    first, second = map(minutes, header.protocol.injection_time)
     counts = ", ".join(f"{split} {n}" for split, n in opened.split_counts().items())
     rows = [
+        ["tracers", f"{header.tracers[0]} at {first} min, {header.tracers[1]} at {second} min"],
         [
-            "tracers",
-            f"{header.tracers[0]} at {first / 60:g} min, {header.tracers[1]} at "
-            f"{second / 60:g} min",
+            "protocol",
+            f"{header.protocol.name}: {header.protocol.frames} frames, "
+            f"{minutes(header.protocol.end)} min",
         ],
-        ["protocol", f"{header.protocol.name}: {header.protocol.frames} frames, {minutes:g} min"],
         [
             "samples",
             f"{header.samples} of {header.size[0]} x {header.size[1]} pixels, "

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from dtsinn import terminal
 from dtsinn.commands.training_line import in_words
+from dtsinn.core.display import value_text
 from dtsinn.data.store import Store
 from dtsinn.search.forecast import forecast
 from dtsinn.search.limits import MiB
@@ -26,7 +26,7 @@ def say_forecast(plan: SearchPlan, store: Store) -> None:
         terminal.say(f"refused before a trial starts: about {100 * told.refused:.0f} %")
     rows = [
         [
-            ", ".join(f"{key}={_short(value)}" for key, value in sample.suggestion.items()),
+            ", ".join(f"{key}={value_text(value)}" for key, value in sample.suggestion.items()),
             f"{sample.takes.parameters:,}" if sample.takes else "0",
             f"{sample.takes.total / MiB:.0f}" if sample.takes else "0",
             f"{1000 * sample.step_seconds:.0f}",
@@ -41,7 +41,3 @@ def say_forecast(plan: SearchPlan, store: Store) -> None:
             f"{stops if told.expected_steps < told.steps else ''}; about "
             f"{in_words(told.seconds)} of training, {at_a_time} at a time on this machine's cores"
         )
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

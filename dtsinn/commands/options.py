@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dtsinn.core.errors import InputError
 from dtsinn.core.paths import home_path
 from dtsinn.core.workspace import DEFAULT, VARIABLE, Workspace
 
@@ -21,7 +22,7 @@ def read_arguments(given: Sequence[str]) -> list[str]:
     """What was typed, with ``~`` for the home folder also where no shell knows that a path begins.
 
     Raises:
-        typer.BadParameter: An argument or the value of an option is empty: no name or path is.
+        InputError: An argument or the value of an option is empty: no name or path is.
     """
     read = []
     for argument in given:
@@ -29,7 +30,7 @@ def read_arguments(given: Sequence[str]) -> list[str]:
         if not (equals and option.startswith("--")):
             option, equals, value = "", "", argument
         if not value.strip():
-            raise typer.BadParameter("it is empty", param_hint=option or "an argument")
+            raise InputError(f"{option or 'an argument'} is empty", wanted="a value")
         read.append(f"{option}{equals}{home_path(value) if value.startswith('~') else value}")
     return read
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -123,7 +124,7 @@ def _row(version: Any) -> list[str]:
     return [
         version.ref,
         ", ".join(version.aliases),
-        _psnr(tagged.interval(tags, "gate.psnr")),
+        gate_psnr(tags),
         f"{version.metrics['val_psnr']:.2f}" if "val_psnr" in version.metrics else "",
         tagged.line(tags, "gate.verdict"),
         tagged.line(tags, "search"),
@@ -133,5 +134,12 @@ def _row(version: Any) -> list[str]:
     ]
 
 
-def _psnr(found: tuple[float, float, float] | None) -> str:
-    return "{:.2f} [{:.2f}, {:.2f}]".format(*found) if found else ""
+def gate_psnr(tags: Mapping[str, str]) -> str:
+    """Mean, interval and number of subjects of a version's gate, as its row shows them."""
+    from dtsinn.registry import tags as tagged
+
+    found = tagged.interval(tags, "gate.psnr")
+    if found is None:
+        return ""
+    ends = "" if found.low is None else f" [{found.low:.2f}, {found.high:.2f}]"
+    return f"{found.mean:.2f}{ends}" + (f", n = {found.n}" if found.n is not None else "")

@@ -22,6 +22,7 @@ from dtsinn.commands.options import (
     finite,
 )
 from dtsinn.commands.train import name_of
+from dtsinn.core.display import value_text
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace, command
 
@@ -292,14 +293,10 @@ def _say_search(result: Any) -> None:
     if result.over and not result.interrupted:
         terminal.say(f"it ended early: {result.over}")
     if result.suggestion:
-        tried = ", ".join(f"{key}={_short(value)}" for key, value in result.suggestion.items())
+        tried = ", ".join(f"{key}={value_text(value)}" for key, value in result.suggestion.items())
         terminal.say(f"with {tried}")
     if result.front:
         terminal.say(f"no other trial beats in all objectives: {', '.join(result.front)}")
-
-
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _gpus(text: str) -> float:

@@ -7,6 +7,7 @@ and the same numbers give the same bytes.
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -18,15 +19,32 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
 from dtsinn.core.causes import in_our_words
+from dtsinn.core.display import minutes_text as minutes_text
+from dtsinn.core.display import short as short
 
 INK, FAINT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 """Colours that people with colour-blindness tell apart (Okabe and Ito 2008)."""
+REGION_COLOURS = (
+    "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6",
+    "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
+)  # fmt: skip
+"""Ten colours that people with colour-blindness tell apart (Petroff 2021, arXiv 2107.02270)."""
+REGION_NAMES = (
+    ("frontal", "occipital", "putamen", "white", "caudate",
+     "brainstem", "temporal", "cerebellum", "parietal", "thalamus"),
+    ("hippocampus", "tumour", "necrosis", "csf"),
+    ("liver", "bone", "myocardium", "lung", "lesion",
+     "mediastinum", "muscle", "airway", "background", "blood"),
+)  # fmt: skip
+"""Regions of the phantoms: of the brain solid and dashed, of the body solid again."""
 ACTIVITY, ERROR = "inferno", "berlin"
 """Perceptually uniform maps, both black at zero."""
 DPI = 110
@@ -70,12 +88,37 @@ def grid_lines(axes: Axes, axis: Literal["x", "y"]) -> None:
     axes.set_axisbelow(True)
 
 
+def region_style(name: str) -> dict[str, Any]:
+    """Colour and line style of a region: the same in every figure, whatever else stands there."""
+    for row, names in enumerate(REGION_NAMES):
+        if name in names:
+            return {"color": REGION_COLOURS[names.index(name)], "ls": "--" if row == 1 else "-"}
+    place = zlib.crc32(name.encode())  # not hash(): that differs from process to process
+    return {"color": REGION_COLOURS[place % 10], "ls": ("-", "--")[place // 10 % 2]}
+
+
+def text_width(text: str, size: float, weight: str = "normal") -> float:
+    """Width of a line of text of a font size in points, inches."""
+    if not text.strip():
+        return 0.0
+    font = FontProperties(weight=weight)
+    return float(TextPath((0, 0), text, size=size, prop=font).get_extents().x1) / 72
+
+
 def heading(figure: Figure, title: str, subtitle: str) -> None:
-    """Title and grey subtitle in the top left corner, in the uppermost 0.55 inch."""
+    """Title and grey subtitle in the top left corner, in the uppermost 0.55 inch.
+
+    Text that is wider than the figure is set smaller.
+    """
     width, height = figure.get_size_inches()
     left = 0.16 / width
-    figure.text(left, 1 - 0.14 / height, title, va="top", fontsize=12, color=INK, weight="bold")
-    figure.text(left, 1 - 0.38 / height, subtitle, va="top", fontsize=9, color=FAINT)
+    lines = ((0.14, title, 12.0, INK, "bold"), (0.38, subtitle, 9.0, FAINT, "normal"))
+    for top, text, size, colour, weight in lines:
+        # Drawn text is up to 4 % wider than its outlines, as its letters stand on whole pixels.
+        room = 0.96 * (width - 0.3) / max(text_width(text, size, weight), 1e-6)
+        fitting = size * min(1.0, room)
+        place = (left, 1 - top / height)
+        figure.text(*place, text, va="top", fontsize=fitting, color=colour, weight=weight)
 
 
 def colour_bar(
@@ -108,9 +151,15 @@ def colour_bar(
 
 
 def injection_line(
-    axes: Axes, minute: float, label: str, *, colour: str = FAINT, row: int = 0
+    axes: Axes,
+    minute: float,
+    label: str,
+    *,
+    colour: str = FAINT,
+    row: int = 0,
+    side: Literal["left", "right"] = "right",
 ) -> None:
-    """A dashed line over the whole height at ``minute``, its label to the right of its top.
+    """A dashed line over the whole height at ``minute``, its label beside its top.
 
     Args:
         axes: Where to; x is minutes.
@@ -118,17 +167,20 @@ def injection_line(
         label: What to write.
         colour: Of line and label.
         row: Lines of text by which the label stands lower, beside another one.
+        side: Of the line on which the label stands.
     """
     axes.axvline(minute, color=colour, lw=0.9, ls=(0, (4, 3)), zorder=0)
     axes.annotate(
         label,
         (minute, 1),
         xycoords=axes.get_xaxis_transform(),
-        xytext=(4, -2 - 10 * row),
+        xytext=(4 if side == "right" else -4, -2 - 10 * row),
         textcoords="offset points",
+        ha="left" if side == "right" else "right",
         va="top",
         fontsize=8,
         color=colour,
+        bbox={"boxstyle": "square,pad=0.05", "fc": "white", "ec": "none"},  # over another line
     )
 
 
@@ -136,16 +188,6 @@ def shown_frames(frames: int, most: int) -> list[int]:
     """Indices of at most ``most`` frames, the middles of equal groups: early and late ones."""
     count = min(most, frames)
     return [int((group + 0.5) * frames / count) for group in range(count)]
-
-
-def minutes_text(start_s: float, duration_s: float) -> str:
-    """A frame as people write it, such as ``2.5–5``; seconds in, minutes out."""
-    return f"{short(start_s / 60)}–{short((start_s + duration_s) / 60)}"
-
-
-def short(number: float) -> str:
-    """A number with at most two decimals, and none that are zero."""
-    return f"{number:.2f}".rstrip("0").rstrip(".")
 
 
 def body_window(body_YX: NDArray[np.bool_]) -> tuple[slice, slice]:

@@ -73,8 +73,8 @@ class Format:
 
 STORE = Format(name="dtsinn-store")
 """Attributes of a store (:mod:`dtsinn.data.layout`)."""
-SEPARATOR = Format(name="dtsinn-separator", version=4, oldest=4)
-"""``separator.json`` of a package (:mod:`dtsinn.deploy.info`)."""
+SEPARATOR = Format(name="dtsinn-separator", version=5, oldest=4, upgrades={4: dict})
+"""``separator.json`` of a package (:mod:`dtsinn.deploy.info`); 5 says what it was trained on."""
 MANIFEST = Format(name="dtsinn-manifest")
 """``manifest.json`` of a package (:mod:`dtsinn.deploy.manifest`)."""
 CHECKPOINT = Format(name="dtsinn-checkpoint", marked=False)
@@ -87,10 +87,10 @@ SEARCH_REPORT = Format(name="dtsinn-search-report", marked=False)
 """``report.json`` of a search (:mod:`dtsinn.search.explain.record`)."""
 IDENTITY_MAP = Format(name="dtsinn-identity-map")
 """The map of pseudonyms (:mod:`dtsinn.data.importers.pseudonym`)."""
-EVALUATION = Format(name="dtsinn-evaluation")
-"""``evaluation.json`` (:mod:`dtsinn.evaluation.record`)."""
-GATE_REPORT = Format(name="dtsinn-gate-report", version=2, oldest=2)
-"""What the gate said, as JSON (:mod:`dtsinn.registry.gate.report`)."""
+EVALUATION = Format(name="dtsinn-evaluation", version=2, upgrades={1: dict})
+"""``evaluation.json`` (:mod:`dtsinn.evaluation.record`); 2 may lack intervals, and has ``n``."""
+GATE_REPORT = Format(name="dtsinn-gate-report", version=3, oldest=2, upgrades={2: dict})
+"""What the gate said, as JSON (:mod:`dtsinn.registry.gate.report`); 3 likewise."""
 KNOWN_STORE = Format(name="dtsinn-known-store")
 """Where a store lies, in the workspace that used it (:mod:`dtsinn.data.known_stores`)."""
 

@@ -14,6 +14,8 @@ from dtsinn.core.input_function import InputFunction
 from dtsinn.core.isotopes import HALF_LIFE_SHARE, isotope_half_life
 from dtsinn.core.plausibility import check_dose, check_half_life
 
+NOT_READ = frozenset({"csf", "outside"})
+"""Regions that no tracer is read from: there is no tissue."""
 PARAMETERS = ("K1", "k2", "k3", "k4", "vB")
 """Order of the kinetic parameters wherever they stand in an array."""
 
@@ -103,6 +105,8 @@ class Tracer:
         input: Input function at a reference dose and weight.
         spread: Differences between subjects, regions and voxels.
         tissues: Kinetics by region name.
+        readout_regions: Regions that the tracer is given for, the most telling first: those that
+            figures and read-outs show, where a subject has them. They decide no image.
         sources: Of the numbers that have none beside them.
     """
 
@@ -119,6 +123,7 @@ class Tracer:
     spread: Spread
     tissues: Mapping[str, TissueKinetics]
     sources: Sources
+    readout_regions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         where = f"tracer {self.name!r}"
@@ -148,6 +153,7 @@ class Tracer:
             raise InputError(f"{where} has no tissues", wanted="kinetics for at least one region")
         for region, tissue in self.tissues.items():
             _check_tissue(f"{where}: tissues.{region}", tissue, self.model_order)
+        _check_readout(f"{where}: readout_regions", self.readout_regions)
 
     def _check_unknown_half_life(self, where: str) -> None:
         try:
@@ -191,6 +197,14 @@ def _check_tissue(where: str, tissue: TissueKinetics, model_order: int) -> None:
             wanted="both 0",
             hint="model_order: 2",
         )
+
+
+def _check_readout(where: str, regions: tuple[str, ...]) -> None:
+    for region in regions:
+        if not region.strip() or region in NOT_READ or regions.count(region) > 1:
+            raise InputError(
+                where, got=repr(region), wanted="names of regions, none twice, never csf"
+            )
 
 
 def _check_spread(where: str, spread: Spread) -> None:

@@ -31,15 +31,18 @@ from dtsinn.core.figures import (
 from dtsinn.core.protocol import CONTIGUITY_S
 from dtsinn.data.layout import SPLITS
 from dtsinn.data.picture_view import (
-    LEFT,
     Floats,
     View,
     axes_at,
+    decay_factors,
     frame_axis,
     frame_title,
-    largest_regions,
+    label_room,
+    left_of,
     pixel_curves,
+    readout_regions,
     setting,
+    show_frame,
     view_of,
 )
 from dtsinn.data.store import Samples, Store, StoreHeader
@@ -50,7 +53,11 @@ SUBJECTS = 2
 FRAMES, ACROSS = 18, 9
 """Frames shown by :func:`montage`, and how many of them stand in a row."""
 REGIONS, PANELS_ACROSS = 6, 3
-"""Regions shown by :func:`curves`, the largest ones, and how many plots stand in a row."""
+"""Regions shown by :func:`curves`, and how many plots stand in a row."""
+TITLE, MARK = 0.2, 0.13
+"""Room for the times of a frame above its image and for the mark of an injection, inches."""
+NARROWEST = 7.6
+"""Width that headings and legends need, inches."""
 
 
 def draw_store(store: Store, folder: Path) -> list[Path]:
@@ -88,7 +95,8 @@ def montage(samples: Samples, header: StoreHeader) -> Figure:
     """Frames of the mixture and, with the truth, of both tracers in the fullest slice.
 
     The mixture and each tracer have their own scale, common to all their frames: from 0 to the
-    maximum in the body.
+    maximum in the body. The tracers are corrected for decay since their injection, or their late
+    frames would be black; the mixture, which decays with two half-lives, is as measured.
 
     Args:
         samples: One subject.
@@ -99,26 +107,31 @@ def montage(samples: Samples, header: StoreHeader) -> Figure:
     series = _series(view)
     across = min(ACROSS, len(frames))
     tile = min(max(1.15, 6.0 / across), 2.6)
-    group = math.ceil(len(frames) / across) * (tile * view.aspect + 0.24) + 0.16
-    size = (max(LEFT + across * tile + 1.0, 7.0), 0.7 + len(series) * group)
+    group = math.ceil(len(frames) / across) * (tile * view.aspect + MARK + TITLE + 0.04) + 0.16
+    left = left_of([name for name, _, _ in series])
+    size = (max(left + across * tile + 1.0, NARROWEST), 0.75 + len(series) * group)
     figure = Figure(figsize=size, dpi=DPI)
     for number, (name, colour, image_NTYX) in enumerate(series):
         marks = [tracer for tracer in header.tracers if name in ("mixture", tracer.upper())]
-        top = 0.68 + number * group
-        _frame_images(figure, view, image_NTYX, frames, (tile, top, across), marks)
-        place = (0.16 / size[0], 1 - (top + 0.2) / size[1])
+        if number:
+            image_NTYX = image_NTYX * decay_factors(header, number - 1)[:, None, None]
+        top = 0.7 + number * group
+        _frame_images(figure, view, image_NTYX, frames, (left, tile, top, across), marks)
+        place = (0.16 / size[0], 1 - (top + MARK + TITLE) / size[1])
         figure.text(*place, name, va="top", fontsize=11, fontweight="bold", color=colour)
     some = "" if len(frames) == header.protocol.frames else f"{len(frames)} of "
     shown = f"{some}{header.protocol.frames} frame{'s' * (header.protocol.frames > 1)}"
-    heading(figure, view.who, f"{shown}, {view.where}   ·   {setting(header)}")
+    corrected = "; tracers decay-corrected, one scale each" if len(series) > 1 else ", one scale"
+    heading(figure, view.who, f"{shown}{corrected}   ·   {view.where}   ·   {setting(header)}")
     return figure
 
 
 def curves(samples: Samples, header: StoreHeader) -> Figure:
-    """Curves of the largest regions, each frame's average drawn over its duration.
+    """Curves of the tracers' own regions, each frame's average drawn over its duration.
 
-    Without regions, those of the body, as the mixture shows it, and of the whole image. The small
-    maps show the slice in which the region is largest.
+    They are not decay-corrected, so that they add up. Without regions, those of the body, as the
+    mixture shows it, and of the whole image. The small maps show the slice in which the region is
+    largest.
 
     Args:
         samples: One subject.
@@ -127,7 +140,7 @@ def curves(samples: Samples, header: StoreHeader) -> Figure:
     view = view_of(samples, header)
     parts = _parts(view)
     across = min(PANELS_ACROSS, len(parts))
-    size = (0.75 + across * 3.55, 1.15 + math.ceil(len(parts) / across) * 2.6)
+    size = (max(0.75 + across * 3.55, NARROWEST), 1.15 + math.ceil(len(parts) / across) * 2.6)
     figure = Figure(figsize=size, dpi=DPI)
     panels: list[Axes] = []
     for number, (name, part_NYX) in enumerate(parts.items()):
@@ -142,8 +155,10 @@ def curves(samples: Samples, header: StoreHeader) -> Figure:
         if number + across >= len(parts):
             axes.set_xlabel("time since the start of the scan, min", fontsize=9, color=INK)
         panels.append(axes)
-    highest = panels[0].get_ylim()[1] * 1.08  # the names of the tracers stand there
-    panels[0].set_ylim(min(0.0, *(axes.dataLim.y0 for axes in panels)), highest)
+    lowest = min(0.0, *(axes.dataLim.y0 for axes in panels), 0.0)
+    highest = max(axes.dataLim.y1 for axes in panels)
+    room = label_room(panels[0], header)  # the names of the tracers stand there
+    panels[0].set_ylim(lowest, lowest + (max(highest - lowest, 1e-6)) / (1 - room))
     figure.legend(
         *panels[0].get_legend_handles_labels(),
         loc="upper right",
@@ -153,8 +168,9 @@ def curves(samples: Samples, header: StoreHeader) -> Figure:
         fontsize=9,
         labelcolor=INK,
     )
-    what = "largest regions" if samples.regions_NYX is not None else "no regions in this store"
-    heading(figure, view.who, f"{what}, mean of all slices   ·   {setting(header)}")
+    what = "" if samples.regions_NYX is not None else "no regions in this store, "
+    said = f"{what}mean of all slices, not decay-corrected"
+    heading(figure, view.who, f"{said}   ·   {setting(header)}")
     return figure
 
 
@@ -173,28 +189,34 @@ def _frame_images(
     view: View,
     image_NTYX: Floats,
     frames: list[int],
-    grid: tuple[float, float, int],
+    grid: tuple[float, float, float, int],
     injected: list[str],
 ) -> None:
-    """Images of one series and their colour bar; ``grid`` is tile and top (inches), columns."""
-    tile, top, across = grid
-    down = tile * view.aspect + 0.24
+    """Images of one series and their colour bar; ``grid`` is left, tile, top (inches), columns."""
+    left, tile, top, across = grid
+    above = MARK + TITLE
+    down = tile * view.aspect + above + 0.04
     image_TYX = view.images(image_NTYX, frames)
     first = {name: _first_shown(view, name, frames) for name in injected}
-    norm = Normalize(0, max(float(image_TYX[:, view.body].max()), 1e-6))
+    in_body = image_TYX[:, view.body]
+    norm = Normalize(0, max(float(in_body[np.isfinite(in_body)].max(initial=0.0)), 1e-6))
     for place, frame in enumerate(frames):
         row, column = divmod(place, across)
-        box = (LEFT + column * tile, top + row * down + 0.2, tile - 0.04, down - 0.24)
+        box = (left + column * tile, top + row * down + above, tile - 0.04, tile * view.aspect)
         axes = axes_at(figure, box)
-        show_image(axes, image_TYX[place], ACTIVITY, norm, view.pixel_aspect)
-        frame_title(axes, view.header.protocol, frame)
+        right = column > across / 2  # a long name is wider than its image
         mark = "  ".join(f"↓{name.upper()}" for name in injected if first[name] == frame)
-        axes.text(0.03, 0.97, mark, transform=axes.transAxes, va="top", fontsize=7, color="white")
+        axes.annotate(
+            mark, (int(right), 1), xycoords="axes fraction", xytext=(0, 72 * TITLE), fontsize=7,
+            textcoords="offset points", color=INK, annotation_clip=False,
+            ha="right" if right else "left",
+        )  # fmt: skip
+        show_frame(axes, image_TYX[place], ACTIVITY, norm, view.pixel_aspect)
+        frame_title(axes, view.header.protocol, frame)
     width, height = figure.get_size_inches()
     rows = math.ceil(len(frames) / across)
-    low, high = 1 - (top + rows * down) / height, 1 - (top + 0.2) / height
-    left = (LEFT + across * tile + 0.1) / width
-    colour_bar(figure, norm, ACTIVITY, (left, low, high), "kBq/mL")
+    low, high = 1 - (top + rows * down) / height, 1 - (top + above) / height
+    colour_bar(figure, norm, ACTIVITY, ((left + across * tile + 0.1) / width, low, high), "kBq/mL")
 
 
 def _first_shown(view: View, tracer: str, frames: list[int]) -> int:
@@ -209,7 +231,7 @@ def _parts(view: View) -> dict[str, NDArray[np.bool_]]:
     regions_NYX = view.samples.regions_NYX
     if regions_NYX is None or not regions_NYX.any():
         return {"body": view.body_NYX, "whole image": np.ones_like(view.body_NYX)}
-    kept = largest_regions(regions_NYX, view.header.region_names, REGIONS)
+    kept = readout_regions(regions_NYX, view.header.region_names, view.header.tracers, REGIONS)
     return {name: regions_NYX == label for label, name in kept.items()}
 
 
@@ -227,7 +249,8 @@ def _part_curves(axes: Axes, view: View, part_NYX: NDArray[np.bool_]) -> None:
 def _part_title(axes: Axes, view: View, name: str, part_NYX: NDArray[np.bool_]) -> None:
     """The part's name, its size, and a small map of it."""
     axes.set_title(name, loc="left", y=1.06, pad=0, fontsize=10.5, color=INK)
-    pixels = f"{int(part_NYX.sum())} pixels"
+    count = int(part_NYX.sum())
+    pixels = f"{count} pixel{'s' * (count != 1)}"
     axes.text(0.83, 1.06, pixels, transform=axes.transAxes, fontsize=8.5, color=FAINT, ha="right")
     sample = int(part_NYX.sum(axis=(1, 2)).argmax())
     map_YX = view.body_NYX[sample].astype(int)

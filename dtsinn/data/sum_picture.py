@@ -31,6 +31,7 @@ from dtsinn.data.picture_view import (
     axes_at,
     frame_axis,
     frame_title,
+    label_room,
     pixel_curves,
     setting,
     view_of,
@@ -123,13 +124,15 @@ def _relative_difference(
         percent_T = 100 * value_T / known_T
         axes.stairs(percent_T, minute_T, baseline=None, color=colour, lw=1.6, label=label)
     bottom, top = axes.get_ylim()
-    axes.set_ylim(bottom, top + 0.12 * (top - bottom))  # the names of the tracers stand there
+    room = label_room(axes, header) + 0.02  # the names of the tracers stand there
+    axes.set_ylim(bottom, bottom + (top - bottom) / (1 - room))
     frame_axis(axes, header)
     grid_lines(axes, "y")
     tidy(axes)
     axes.set_xlabel("time since the start of the scan, min", fontsize=9, color=INK)
     axes.set_ylabel("difference, % of the mean sum", fontsize=9, color=INK)
-    axes.legend(loc="upper right", frameon=False, fontsize=9, labelcolor=INK)
+    below = (1, 1 - room)  # the names of the tracers
+    axes.legend(loc="upper right", bbox_to_anchor=below, frameon=False, fontsize=9, labelcolor=INK)
 
 
 def _density(axes: Axes, sum_PT: Floats, mixture_PT: Floats) -> LogNorm:

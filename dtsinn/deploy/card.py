@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 from dtsinn.core.config import flatten, to_mapping
+from dtsinn.core.display import value_text
 from dtsinn.deploy.info import SeparatorInfo
 from dtsinn.networks.build import parameter_count
 from dtsinn.networks.separator import SeparatorNetwork
@@ -48,6 +49,7 @@ def card_text(info: SeparatorInfo, digest: str, network: SeparatorNetwork) -> st
     sections = (
         _opening(info, digest),
         _protocol(info),
+        _trained_on(info),
         _metrics(info),
         _use(info, network),
         _limits(info, network),
@@ -86,6 +88,16 @@ def _protocol(info: SeparatorInfo) -> str:
 
 {_table(("tracer", "injected at / s", "half-life / min"), tracers)}
 {_table(("frame", "start / s", "duration / s"), frames)}"""
+
+
+def _trained_on(info: SeparatorInfo) -> str:
+    rows = [
+        (" + ".join(one.tracers), one.protocol, one.phantom or "unknown", one.noise or "unknown")
+        for one in info.lineage.trained_on
+    ]
+    cells = [tuple(map(_cell, row)) for row in rows]
+    body = _table(("pair", "protocol", "phantom", "noise"), cells) if cells else "Not recorded.\n"
+    return f"## Trained on\n\n{body}"
 
 
 def _metrics(info: SeparatorInfo) -> str:
@@ -143,14 +155,21 @@ def _limits(info: SeparatorInfo, network: SeparatorNetwork) -> str:
 
 
 def _network(info: SeparatorInfo, parameters: int) -> str:
-    rows = [(key, f"`{_cell(str(value))}`") for key, value in to_mapping(info.model).items()]
+    rows = [
+        (key, f"`{_cell(value_text(value, 6))}`") for key, value in to_mapping(info.model).items()
+    ]
     rows += [("parameters", f"{parameters}"), ("normalisation", f"`{info.normalisation}`")]
     return f"## Network\n\n{_table(('setting', 'value'), rows)}"
 
 
 def _lineage(info: SeparatorInfo) -> str:
     plain = flatten(to_mapping(info.lineage))
-    rows = [(_cell(key), f"`{_cell(str(value))}`") for key, value in plain.items() if value != ""]
+    del plain["trained_on"]  # has a section of its own
+    rows = [
+        (_cell(key), f"`{_cell(value_text(value, 6))}`")
+        for key, value in plain.items()
+        if value != ""
+    ]
     return f"## Lineage\n\n{_table(('what', 'value'), rows)}"
 
 

@@ -24,6 +24,25 @@ INFO_NAME = "separator.json"
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """What one store of a training held, as far as evaluations compare their cells with it."""
+
+    __pydantic_config__ = STRICT
+
+    tracers: tuple[str, str]
+    protocol: str
+    """Its name; names can be reused, so that the times decide."""
+    frame_edges: tuple[float, ...]
+    """[T + 1] s from the start of the scan."""
+    injection_time: tuple[float, float]
+    """s from the start of the scan."""
+    phantom: str
+    """Anatomy; empty where the store does not say."""
+    noise: str
+    """Its model where that is not the image's, and its level; empty where not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Lineage:
     """How a separator came to be. Words of the machine that trained it, minus its paths."""
 
@@ -53,6 +72,8 @@ class Lineage:
     """Digest of the separator whose weights the run started from, if any."""
     init_tracers: str = ""
     """That separator's pair, with a comma."""
+    trained_on: tuple[TrainingData, ...] = ()
+    """Of each store of the run, not of what ``init`` saw before; empty in older packages."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +177,7 @@ def portable(info: SeparatorInfo) -> SeparatorInfo:
     strangers who worked where, and mean nothing on another machine.
     """
     plain = _without_folders(to_mapping(info.lineage))
-    return dataclasses.replace(info, lineage=Lineage(**plain))
+    return dataclasses.replace(info, lineage=from_mapping(Lineage, plain, "lineage"))
 
 
 def _without_folders(value: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dtsinn.core.figures import DPI, INK, SERIES, grid_lines, tidy
+from dtsinn.core.figures import DPI, INK, SERIES, grid_lines, text_width, tidy
 from dtsinn.evaluation.metrics import Interval
 from dtsinn.evaluation.results import FLOOR, CellResult, Evaluation, ModelScores
 
@@ -23,14 +23,16 @@ def subject_dots(evaluation: Evaluation) -> Figure:
     names = [model.name for model in evaluation.models]
     names += [baseline.name for baseline in evaluation.baselines]
     height = 0.95 + 0.62 * len(cells) + 0.3
-    left = min(0.03 + 0.0067 * max((len(cell.title) for cell in cells), default=0), 0.5)
-    figure = Figure(figsize=(11, height), dpi=DPI)
+    titles = [f"{cell.title}, n = {cell.subjects}" for cell in cells]
+    margin = max((text_width(title, 9) for title in titles), default=0.0) + 0.25
+    figure = Figure(figsize=(max(11, margin + 6), height), dpi=DPI)
+    left = margin / figure.get_size_inches()[0]
     axes = figure.subplots(
         gridspec_kw={"left": left, "right": 0.975, "bottom": 0.5 / height, "top": 1 - 0.45 / height}
     )
     for row, cell in enumerate(cells):
         _cell_row(axes, row, cell, names)
-    axes.set_yticks(range(len(cells)), [cell.title for cell in cells])
+    axes.set_yticks(range(len(cells)), titles)
     axes.set_ylim(len(cells) - 0.5, -0.5)
     axes.set_xlabel("PSNR, mean of the two tracers, dB", fontsize=9, color=INK)
     grid_lines(axes, "x")
@@ -56,18 +58,20 @@ def subject_dots(evaluation: Evaluation) -> Figure:
 
 
 def regional_bias(cell: CellResult) -> Figure:
-    """Bias of the regional curves' areas in one cell, both tracers, all models."""
+    """Bias of the regional curves' areas in one cell, both tracers on one scale, all models."""
     models = [scores for scores in cell.models if scores.applicable]
     names = [scores.model for scores in cell.models]
     regions = _regions(models)
     height = 1.2 + 0.26 * len(regions)
-    figure = Figure(figsize=(11, height), dpi=DPI)
+    margin = max((text_width(region, 8.5) for region in regions), default=0.0) + 0.25
+    figure = Figure(figsize=(9.7 + margin, height), dpi=DPI)
     panels = figure.subplots(
         1,
         2,
+        sharex=True,
         sharey=True,
         gridspec_kw={
-            "left": 0.12,
+            "left": margin / (9.7 + margin),
             "right": 0.98,
             "bottom": 0.5 / height,
             "top": 1 - 0.62 / height,
@@ -113,7 +117,9 @@ def _cell_row(axes: Axes, row: int, cell: CellResult, names: Sequence[str]) -> N
 
 
 def _mean_with_interval(axes: Axes, interval: Interval, y: float, colour: str) -> None:
-    axes.plot([interval.low, interval.high], [y, y], color=colour, lw=2.2, solid_capstyle="round")
+    if interval.low is not None and interval.high is not None:
+        ends = [interval.low, interval.high]
+        axes.plot(ends, [y, y], color=colour, lw=2.2, solid_capstyle="round")
     axes.plot(interval.mean, y, "o", ms=8, mec="white", mew=1.2, color=colour)
 
 

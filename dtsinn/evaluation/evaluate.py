@@ -14,6 +14,7 @@ from dtsinn.data.store import Store, StoreHeader
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation.baselines import Baseline, SeparateSubject
 from dtsinn.evaluation.gallery import draw_gallery
+from dtsinn.evaluation.novelty import Novelty, novelty
 from dtsinn.evaluation.record import check_out, write_evaluation
 from dtsinn.evaluation.results import (
     FLOOR,
@@ -174,7 +175,7 @@ def _score_cell(
         ways |= {one.name: one.on(store) for one in baselines if not lacking[one.name]}
         scores = _scores(ways | {FLOOR: _from_mixture(halve)}, store, split)
     models = [
-        _model_scores(name, reasons[name], scores, _trained_on(separator, header))
+        _model_scores(name, reasons[name], scores, novelty(separator.info, header))
         for name, separator in separators
     ]
     rivals = [_model_scores(name, reason, scores) for name, reason in lacking.items()]
@@ -217,30 +218,16 @@ def _model_scores(
     name: str,
     reason: str,
     scores: Mapping[str, tuple[SubjectScore, ...]],
-    trained_on: bool = False,
+    novel: Novelty | None = None,
 ) -> ModelScores:
     subjects = scores.get(name, ())
     summary = summarise(subjects) if subjects else None
-    return ModelScores(
-        model=name, reason=reason, trained_on=trained_on, subjects=subjects, summary=summary
-    )
+    return ModelScores(model=name, reason=reason, novelty=novel, subjects=subjects, summary=summary)
 
 
 def _reasons(separators: Separators, header: StoreHeader) -> dict[str, str]:
     """Why each separator cannot be scored on such a store; empty where it can."""
     return {name: separator.fits(header) for name, separator in separators}
-
-
-def _trained_on(separator: Separator, header: StoreHeader) -> bool:
-    """Whether it was trained for this pair and these times; names of protocols can be reused."""
-    info, protocol = separator.info, header.protocol
-    trained = (info.tracers, info.frame_start, info.frame_duration, info.injection_time)
-    return trained == (
-        header.tracers,
-        protocol.frame_start,
-        protocol.frame_duration,
-        protocol.injection_time,
-    )
 
 
 def _model_info(name: str, separator: Separator) -> ModelInfo:

@@ -6,10 +6,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dtsinn.core.display import subject_text
 from dtsinn.core.figures import png
 from dtsinn.data.store import Samples, Store
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation import charts, pictures
+from dtsinn.evaluation.metrics import FEWEST
 from dtsinn.evaluation.results import CellResult, Evaluation, ModelScores
 from dtsinn.evaluation.score import Separate
 from dtsinn.evaluation.suite import SPLIT
@@ -45,7 +47,8 @@ def draw_gallery(
                 file="subjects.png",
                 cell="",
                 caption="Mean PSNR of the two tracers. Small dots are subjects; large dots are "
-                "means with their 95 % bootstrap interval.",
+                "means with their 95 % bootstrap interval, where a cell has at least "
+                f"{FEWEST} subjects.",
                 png=png(charts.subject_dots(evaluation)),
             )
         )
@@ -62,8 +65,8 @@ def draw_gallery(
                 Picture(
                     file=f"{cell.key}-bias.png",
                     cell=cell.key,
-                    caption="Bias of the area under each regional curve. Small dots are "
-                    "subjects, large dots their mean.",
+                    caption="Bias of the area under each regional curve, both tracers on one "
+                    f"scale, n = {cell.subjects}. Small dots are subjects, large dots their mean.",
                     png=png(charts.regional_bias(cell)),
                 )
             )
@@ -79,18 +82,21 @@ def _of_model(
     samples = _read_subject(store, split, median.subject)
     answer_NKTYX = separate(samples.mixture_NTYX)
     stem = f"{cell.key}-{_file_name(scores.model)}"
-    who = f"{scores.model}, subject {median.subject} of median PSNR ({median.mean_psnr:.1f} dB)"
+    who = f"{scores.model}, {subject_text(median.subject)} of median PSNR"
+    who += f" ({median.mean_psnr:.1f} dB; {median.subject} in table.csv)"
     return [
         Picture(
             file=f"{stem}-images.png",
             cell=cell.key,
-            caption=f"Truth, prediction and error: {who}.",
+            caption=f"Truth, prediction and error: {who}. Corrected for decay since the tracer's "
+            "injection; one scale per tracer for all frames, another for its errors.",
             png=png(pictures.separation(samples, answer_NKTYX, store.header)),
         ),
         Picture(
             file=f"{stem}-curves.png",
             cell=cell.key,
-            caption=f"Curves of the largest regions: {who}.",
+            caption=f"Curves of the regions that each tracer is given for, not decay-corrected: "
+            f"{who}.",
             png=png(pictures.regional_curves(samples, answer_NKTYX, store.header)),
         ),
     ]

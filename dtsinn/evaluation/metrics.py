@@ -31,12 +31,38 @@ SSIM_SMALLEST = 6
 """Pixels per side from which the 11-pixel Gaussian window of the SSIM can be reflected in."""
 
 
+FEWEST = 5
+"""Subjects from which an interval is given. Two can be drawn with return in 3 ways, four in 35,
+five in 126: percentiles of fewer are those of a handful of numbers (the limit is uncited)."""
+
+
 class Interval(NamedTuple):
     """A mean over subjects and its bootstrap interval, in the unit of the metric."""
 
     mean: float
-    low: float
-    high: float
+    low: float | None = None
+    """None of fewer than :data:`FEWEST` subjects."""
+    high: float | None = None
+    n: int = 0
+    """Subjects behind it; 0 where that is not known."""
+
+    def lies_above(self, limit: float) -> bool:
+        """Whether there is an interval, and all of it is above."""
+        return self.low is not None and self.low > limit
+
+    def lies_below(self, limit: float) -> bool:
+        """Whether there is an interval, and all of it is below."""
+        return self.high is not None and self.high < limit
+
+    def range_text(self, digits: int, sign: str = "") -> str:
+        """Both ends: ``50.1 to 52.5``, or ``n = 2, no interval``; ``sign`` is ``+`` or empty."""
+        if self.low is None or self.high is None:
+            return f"n = {self.n}, no interval"
+        return f"{self.low:{sign}.{digits}f} to {self.high:{sign}.{digits}f}"
+
+    def text(self, digits: int, sign: str = "") -> str:
+        """Mean and ends: ``51.3 (50.1 to 52.5)``."""
+        return f"{self.mean:{sign}.{digits}f} ({self.range_text(digits, sign)})"
 
 
 def truth_of(samples: Samples) -> NDArray[np.float32]:
@@ -227,6 +253,8 @@ def bootstrap_interval(
 ) -> Interval:
     """Mean over subjects and its percentile bootstrap interval, subjects drawn with return.
 
+    Fewer than :data:`FEWEST` subjects have a mean and no interval.
+
     Args:
         values: One value per subject.
         seed: Of the draws: equal input gives equal intervals.
@@ -239,10 +267,12 @@ def bootstrap_interval(
     value_S = np.asarray(values, dtype=np.float64)
     if value_S.size == 0:
         raise StoreError("an interval over subjects has no subject", wanted="at least one")
+    if value_S.size < FEWEST:
+        return Interval(float(value_S.mean()), n=value_S.size)
     draws = generator(seed, "bootstrap").integers(value_S.size, size=(resamples, value_S.size))
     tail = (1 - confidence) / 2
     low, high = np.quantile(value_S[draws].mean(axis=1), (tail, 1 - tail))
-    return Interval(float(value_S.mean()), float(low), float(high))
+    return Interval(float(value_S.mean()), float(low), float(high), value_S.size)
 
 
 def expanded(confidence: float, subjects: int) -> float:

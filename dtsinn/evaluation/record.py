@@ -41,6 +41,11 @@ COLUMNS = (
     "noise",
     "model",
     "trained_on",
+    "phantom",
+    "pair_seen",
+    "protocol_seen",
+    "phantom_seen",
+    "noise_seen",
     "subject",
     "mean_psnr_dB",
     "first_psnr_dB",
@@ -121,7 +126,8 @@ def as_table(evaluation: Evaluation) -> str:
 
 def _rows(cell: CellResult, scores: ModelScores) -> list[list[object]]:
     start = [cell.key, cell.source, *cell.tracers, cell.protocol, cell.noise]
-    start += [scores.model, str(scores.trained_on).lower()]
+    start += [scores.model, str(scores.trained_on).lower(), cell.phantom]
+    start += [""] * 4 if scores.novelty is None else vars(scores.novelty).values()
     if not scores.applicable:
         return [[*start, *[""] * (len(COLUMNS) - len(start) - 1), scores.reason]]
     return [
@@ -171,6 +177,7 @@ def _scores_record(scores: ModelScores) -> dict[str, Any]:
         "verdict": "scored" if scores.applicable else "not applicable",
         "reason": scores.reason,
         "trained_on": scores.trained_on,
+        "novelty": None if scores.novelty is None else vars(scores.novelty),
         "summary": None if scores.summary is None else _summary_record(scores.summary),
         "subjects": [
             {"mean_psnr": score.mean_psnr} | to_mapping(score) for score in scores.subjects

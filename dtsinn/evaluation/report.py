@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from html import escape
 from itertools import combinations, product
 
+from dtsinn.core.display import value_text
 from dtsinn.evaluation import html
 from dtsinn.evaluation.gallery import Picture
 from dtsinn.evaluation.html import Card
-from dtsinn.evaluation.metrics import Interval
+from dtsinn.evaluation.metrics import FEWEST, Interval
 from dtsinn.evaluation.results import FLOOR, CellResult, Difference, Evaluation, ModelScores
 
 DEFINITIONS = {
@@ -33,15 +34,23 @@ DEFINITIONS = {
     "spectral analysis": "A baseline without training (Cunningham and Jones, 1993). It is told "
     "each subject's input functions, which no network is, and fits each voxel's curve with "
     "non-negative exponentials of both tracers.",
+    "n": "The number of subjects.",
     "interval": "95 % percentile bootstrap interval of the mean over subjects, 2000 resamples. "
-    "With few subjects it is too narrow.",
+    f"None is given of fewer than {FEWEST} subjects; with few it is too narrow.",
     "difference": "Mean PSNR of one series minus that of another on the same subjects, in pairs. "
-    "'Beats' and 'loses to' mean that its interval leaves zero out; else 'level with'.",
-    "trained on": "The cell has the tracer pair, the frames and the injection times that the "
-    "model was trained for. All other cells ask how far it carries.",
+    "'Beats' and 'loses to' mean that its interval leaves zero out; else 'level with'; 'no "
+    "verdict' where there is no interval.",
+    "novelty": "What of a cell the model's training had seen. The pair of tracers, the protocol "
+    "(times of frames and injections), the phantom and the noise (model and level) are each 'as "
+    "trained', 'new', or 'unknown' where the store or the package does not say. What is new asks "
+    "how far the model carries.",
+    "trained on": "Pair and protocol are as trained, and neither phantom nor noise is new.",
+    "subject": "Simulated subjects are counted from 1 for people; files name them by their id, "
+    "whose number is one less: subject 17 is study-0-0016.",
 }
 """What every number means, in words; ``evaluation.json`` carries them too."""
 VERDICTS = {"beats": "beats", "level with": "is level with", "loses to": "loses to"}
+NO_VERDICT = "no verdict"
 """Verdicts as the verb of a sentence."""
 
 
@@ -78,13 +87,19 @@ def _verdict(evaluation: Evaluation) -> str:
         against = [d for c in evaluation.cells if (d := c.difference(model.name)) is not None]
         absent = len(evaluation.cells) - len(against)
         won = sum(difference.verdict == "beats" for difference in against)
-        text = f"<b>{escape(model.name)}</b> beats the {FLOOR} in {won} of {len(against)} cells"
+        untold = sum(difference.verdict == NO_VERDICT for difference in against)
+        told = len(against) - untold
+        text = f"<b>{escape(model.name)}</b> beats the {FLOOR} in {won} of {told} cells"
+        text += f"; {untold} without a verdict, as they have fewer than {FEWEST} subjects" * (
+            untold > 0
+        )
         text += f"; {absent} not applicable." if absent else "."
         paragraphs.append(f"<p>{text}</p>")
     for cell, difference in evaluation.losses:
         paragraphs.append(
             f'<p class="loss"><b>{escape(difference.first)} {VERDICTS[difference.verdict]} '
-            f"the {FLOOR}</b> on {escape(cell.title)}: {_signed(difference.psnr)} dB.</p>"
+            f"the {FLOOR}</b> on {escape(cell.title)}: {_signed(difference.psnr)} dB, "
+            f"n = {difference.psnr.n}.</p>"
         )
     names = [model.name for model in evaluation.models]
     known = [baseline.name for baseline in evaluation.baselines]
@@ -100,6 +115,8 @@ def _pair_verdict(evaluation: Evaluation, first: str, second: str) -> str:
         f"{words} it in {sum(difference.verdict == verdict for difference in found)}"
         for verdict, words in VERDICTS.items()
     ]
+    untold = sum(difference.verdict == NO_VERDICT for difference in found)
+    counts += [f"has no verdict in {untold}"] * (untold > 0)
     start = f"<b>{escape(first)}</b> against <b>{escape(second)}</b>, in pairs of subjects"
     if not found:
         return f"{start}: no cell in common."
@@ -113,6 +130,7 @@ def _pair_table(evaluation: Evaluation) -> str:
             [
                 escape(cell.title),
                 escape(f"{difference.first} − {difference.second}"),
+                str(difference.psnr.n),
                 _gain(difference),
                 difference.verdict,
             ],
@@ -125,7 +143,7 @@ def _pair_table(evaluation: Evaluation) -> str:
     if not rows:
         return ""
     return html.section(
-        "In pairs", html.markup_table(["Cell", "Pair", "PSNR, dB", "The first"], rows)
+        "In pairs", html.markup_table(["Cell", "Pair", "n", "PSNR, dB", "The first"], rows)
     )
 
 
@@ -151,7 +169,7 @@ def _headline(evaluation: Evaluation) -> str:
             cards.append(_card(f"against the {FLOOR}", value, gain.psnr))
         name = f"<h3>{escape(scores.model)}</h3>" if len(cell.models) > 1 else ""
         blocks.append(f"{name}{html.cards(cards)}")
-    kind = f"{len(cell.models[0].subjects or cell.models[-1].subjects)} subjects"
+    kind = f"n = {cell.subjects}"
     return f'<section><p class="note">{escape(cell.title)}, {kind}</p>{"".join(blocks)}</section>\n'
 
 
@@ -162,16 +180,24 @@ def _card(label: str, value: str, interval: Interval) -> Card:
 def _cell_table(evaluation: Evaluation) -> str:
     pairs = {cell.tracers for cell in evaluation.cells}
     columns = [name.upper() for name in pairs.pop()] if len(pairs) == 1 else ["First", "Second"]
-    head = ["Cell", "Model", "PSNR, dB", *columns, f"Against the {FLOOR}"]
+    head = ["Cell", "Model", "n", "PSNR, dB", *columns, f"Against the {FLOOR}"]
     rows = []
     for cell in evaluation.cells:
         for place, scores in enumerate(cell.series):
             title = escape(cell.title) if place == 0 else ""
-            mark = "trained on" if scores.trained_on else "other"
-            tag = f' <span class="tag">{mark}</span>' if scores in cell.models else ""
-            start = [title, escape(scores.model) + tag]
+            start = [title, escape(scores.model) + _tags(scores), str(len(scores.subjects) or "")]
             rows.append((_psnr_cells(cell, scores, start), place == 0))
     return html.markup_table(head, rows)
+
+
+def _tags(scores: ModelScores) -> str:
+    """A badge for each thing that the training had seen or not; none for what is not trained."""
+    seen = {} if scores.novelty is None else vars(scores.novelty)
+    tags = "".join(
+        f'<span class="tag{" new" * (state == "new")}">{name} {state}</span> '
+        for name, state in seen.items()
+    )
+    return f'<span class="tags">{tags}</span>' if tags else ""
 
 
 def _psnr_cells(cell: CellResult, scores: ModelScores, start: list[str]) -> list[str]:
@@ -189,13 +215,13 @@ def _psnr_cells(cell: CellResult, scores: ModelScores, start: list[str]) -> list
 def _gain(difference: Difference | None) -> str:
     if difference is None:
         return ""
-    mark = "" if difference.verdict == "beats" else ' class="bad"'
+    mark = "" if difference.verdict in ("beats", NO_VERDICT) else ' class="bad"'
     text = f"<span{mark}>{difference.psnr.mean:+.1f}</span>".replace("-", "−")
     return f'{text} <span class="range">{_range(difference.psnr)}</span>'
 
 
 def _detail_table(evaluation: Evaluation) -> str:
-    head = ["Cell", "Model", "SSIM", "NRMSE", "Before injection, kBq/mL", "Sum residual"]
+    head = ["Cell", "Model", "n", "SSIM", "NRMSE", "Before injection, kBq/mL", "Sum residual"]
     rows = []
     for cell in evaluation.cells:
         if not cell.applicable:
@@ -207,7 +233,8 @@ def _detail_table(evaluation: Evaluation) -> str:
             numbers = [" / ".join(f"{value.mean:.3f}" for value in pair) for pair in pairs]
             title = escape(cell.title) if place == 0 else ""
             residual = f"{scores.summary.sum_residual.mean:.3f}"
-            rows.append(([title, escape(scores.model), *numbers, residual], place == 0))
+            start = [title, escape(scores.model), str(len(scores.subjects))]
+            rows.append(([*start, *numbers, residual], place == 0))
     note = '<p class="note">Means over subjects; pairs are first / second tracer.</p>'
     return note + html.markup_table(head, rows)
 
@@ -234,7 +261,9 @@ def _lineage(evaluation: Evaluation) -> str:
             if value != ""
         ]
     for baseline in evaluation.baselines:
-        settings = ", ".join(f"{key} {value}" for key, value in baseline.settings.items())
+        settings = ", ".join(
+            f"{key} {value_text(value)}" for key, value in baseline.settings.items()
+        )
         entries.append((baseline.name, settings))
     for cell in evaluation.cells:
         if cell.store_digest:
@@ -243,13 +272,13 @@ def _lineage(evaluation: Evaluation) -> str:
 
 
 def _range(interval: Interval) -> str:
-    return f"{interval.low:.1f} to {interval.high:.1f}".replace("-", "−")
+    return interval.range_text(1).replace("-", "−")
 
 
 def _with_range(interval: Interval) -> str:
-    return f'{interval.mean:.1f} <span class="range">{_range(interval)}</span>'.replace("-", "−")
+    mean = f"{interval.mean:.1f}".replace("-", "−")
+    return f'{mean} <span class="range">{_range(interval)}</span>'
 
 
 def _signed(interval: Interval) -> str:
-    text = f"{interval.mean:+.1f} ({interval.low:+.1f} to {interval.high:+.1f})"
-    return text.replace("-", "−")
+    return interval.text(1, "+").replace("-", "−")

@@ -38,7 +38,9 @@ th { text-align: left; color: var(--faint); font-weight: 500; font-size: .84rem;
 td { padding: 6px 14px 6px 0; vertical-align: baseline; }
 tr.group td { border-top: 1px solid var(--line); padding-top: 10px; }
 .tag { color: var(--faint); border: 1px solid var(--line); border-radius: 99px; font-size: .74rem;
-  padding: 1px 8px; margin-left: 4px; white-space: nowrap; }
+  padding: 1px 8px; white-space: nowrap; display: inline-block; }
+.tag.new { color: var(--bad); border-color: var(--bad); }
+.tags { display: block; line-height: 1.9; max-width: 19em; }
 .absent { color: var(--faint); }
 .bad { color: var(--bad); font-weight: 600; }
 figure { margin: 1.2em 0 0; }

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from dtsinn.evaluation.metrics import Interval, Pair, bootstrap_interval, paired_difference
+from dtsinn.evaluation.novelty import Novelty
 from dtsinn.evaluation.score import SubjectScore
 
 FLOOR = "halved mixture"
 """Name of the floor: the mixture split into two equal halves, no training."""
-Verdict = Literal["beats", "level with", "loses to"]
+Verdict = Literal["beats", "level with", "loses to", "no verdict"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +62,8 @@ class ModelScores:
     model: str
     reason: str = ""
     """Why the cell is not applicable; empty when it is."""
-    trained_on: bool = False
-    """The cell has the tracer pair and the protocol that the model was trained for."""
+    novelty: Novelty | None = None
+    """What of the cell the model's training had seen; None of what is not trained."""
     subjects: tuple[SubjectScore, ...] = ()
     summary: Summary | None = None
 
@@ -70,6 +71,11 @@ class ModelScores:
     def applicable(self) -> bool:
         """Whether there are scores."""
         return self.summary is not None
+
+    @property
+    def trained_on(self) -> bool:
+        """Whether the model was trained on such data, as far as is known."""
+        return self.novelty is not None and self.novelty.trained_on
 
 
 ROUNDING_dB = 1e-4
@@ -87,10 +93,12 @@ class Difference:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the interval lies above, below or around zero, rounding apart."""
-        if self.psnr.low > ROUNDING_dB:
+        """Whether the interval, if there is one, is above, below or around 0, rounding apart."""
+        if self.psnr.low is None:
+            return "no verdict"
+        if self.psnr.lies_above(ROUNDING_dB):
             return "beats"
-        return "loses to" if self.psnr.high < -ROUNDING_dB else "level with"
+        return "loses to" if self.psnr.lies_below(-ROUNDING_dB) else "level with"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +143,11 @@ class CellResult:
         """Whether any model has scores here."""
         return any(scores.applicable for scores in self.models)
 
+    @property
+    def subjects(self) -> int:
+        """How many were scored."""
+        return max((len(scores.subjects) for scores in self.series), default=0)
+
     def difference(self, first: str, second: str = FLOOR) -> Difference | None:
         """The paired comparison of two series, if both were scored."""
         for difference in self.differences:
@@ -165,7 +178,7 @@ class Evaluation:
 
     @property
     def losses(self) -> list[tuple[CellResult, Difference]]:
-        """Where a model does not beat the floor."""
+        """Where a model is level with the floor or worse, as far as can be told."""
         names = {model.name for model in self.models}
         return [
             (cell, difference)
@@ -173,7 +186,7 @@ class Evaluation:
             for difference in cell.differences
             if difference.first in names
             and difference.second == FLOOR
-            and difference.verdict != "beats"
+            and difference.verdict in ("level with", "loses to")
         ]
 
 

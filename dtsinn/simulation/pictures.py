@@ -22,6 +22,7 @@ from dtsinn.core.figures import (
     SERIES,
     grid_lines,
     heading,
+    region_style,
     short,
     spread,
     tidy,
@@ -195,8 +196,9 @@ def _tissue_lines(axes: Axes, minute_T: FloatArray, tissues: Mapping[str, FloatA
     ends = [float(tissues[names[0]][-1]) / (1.05 * highest) for names in together.values()]
     heights = spread(ends, LABEL_GAP)
     for number, names in enumerate(together.values()):
-        colour = SERIES[number % len(SERIES)]
-        axes.plot(minute_T, tissues[names[0]], color=colour, lw=1.4, label=names[0])
+        style = region_style(names[0])
+        colour = style["color"]
+        axes.plot(minute_T, tissues[names[0]], lw=1.4, label=names[0], **style)
         leader = Line2D([1, 1.05], [ends[number], heights[number]], color=colour, lw=0.9)
         leader.set(transform=axes.transAxes, clip_on=False)
         axes.add_artist(leader)

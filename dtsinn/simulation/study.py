@@ -19,7 +19,7 @@ from dask.multiprocessing import RemoteException
 from dtsinn.core.config import to_mapping
 from dtsinn.core.errors import RunError
 from dtsinn.core.progress import Progress, no_progress
-from dtsinn.core.tracer import PARAMETERS
+from dtsinn.core.tracer import PARAMETERS, Tracer
 from dtsinn.core.version import code_version
 from dtsinn.data.blocks import BlockWriter
 from dtsinn.data.layout import SPLITS
@@ -206,11 +206,18 @@ def _plan(
             "request": to_mapping(request),
             "split_shares": dict(splits),
             # What the names and files of the request meant when the store was made.
-            "tracer_definitions": [to_mapping(tracer) for tracer in tracers],
+            "tracer_definitions": [_definition(tracer) for tracer in tracers],
             "protocol_definition": to_mapping(protocol),
             "generator_version": code_version(),
         },
     )
+
+
+def _definition(tracer: Tracer) -> dict[str, Any]:
+    """What decides a tracer's images: not which regions people look at."""
+    plain = to_mapping(tracer)
+    del plain["readout_regions"]
+    return plain
 
 
 def _noise(request: StudyRequest) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from dtsinn.core.config import to_mapping
@@ -9,6 +10,7 @@ from dtsinn.core.figures import write_figure
 from dtsinn.core.version import code_version
 from dtsinn.data.layout import name_of_store
 from dtsinn.data.store import Store, StoreHeader
+from dtsinn.deploy.info import TrainingData
 from dtsinn.deploy.package import Lineage, SeparatorInfo, write_package
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation import pictures
@@ -16,7 +18,12 @@ from dtsinn.training.state import TrainingState
 
 
 def package_run(
-    state: TrainingState, header: StoreHeader, folder: Path, run: str, search: str = ""
+    state: TrainingState,
+    header: StoreHeader,
+    folder: Path,
+    run: str,
+    search: str = "",
+    further: Sequence[StoreHeader] = (),
 ) -> None:
     """Write the best weights of a run as the separator package ``folder``.
 
@@ -26,12 +33,18 @@ def package_run(
         folder: Where to; must not exist.
         run: Key of the run.
         search: Name of the search that it belongs to.
+        further: Headers of more stores that it was trained on.
     """
-    write_package(folder, state.best_network(), separator_info(state, header, run, search))
+    info = separator_info(state, header, run, search, further)
+    write_package(folder, state.best_network(), info)
 
 
 def separator_info(
-    state: TrainingState, header: StoreHeader, run: str, search: str = ""
+    state: TrainingState,
+    header: StoreHeader,
+    run: str,
+    search: str = "",
+    further: Sequence[StoreHeader] = (),
 ) -> SeparatorInfo:
     """What ``separator.json`` says of the best weights of a run."""
     protocol, config = header.protocol, state.config
@@ -57,7 +70,19 @@ def separator_info(
             further_stores=state.progress.store_digest.partition(",")[2],
             init=state.progress.init,
             init_tracers=state.progress.init_tracers,
+            trained_on=tuple(_training_data(one) for one in (header, *further)),
         ),
+    )
+
+
+def _training_data(header: StoreHeader) -> TrainingData:
+    return TrainingData(
+        tracers=header.tracers,
+        protocol=header.protocol.name,
+        frame_edges=header.protocol.frame_edges,
+        injection_time=header.protocol.injection_time,
+        phantom=header.phantom,
+        noise=header.noise,
     )
 
 

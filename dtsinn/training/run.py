@@ -143,7 +143,8 @@ def run_training(
                 _picture_step(store, folder, key, report.step, tracker)
             before = report.step
         if not package.exists():
-            package_run(state, store.header, package, key)
+            further = [one.header for one in stores[1:]]
+            package_run(state, store.header, package, key, further=further)
         picture_run(state, store, folder / "pictures", key)
         tracker.artifact(key, folder / "pictures", "pictures")
         tracker.artifact(key, package, "separator")

@@ -108,9 +108,9 @@ def better(difference: Interval) -> Check:
     """The whole interval of the paired difference lies above zero."""
     return Check(
         name="better",
-        value=f"{difference.mean:+.3f} dB ({difference.low:+.3f} to {difference.high:+.3f})",
+        value=f"{difference.mean:+.3f} dB ({difference.range_text(3, '+')})",
         limit="an interval above 0",
-        passed=bool(difference.low > 0),
+        passed=difference.lies_above(0),
     )
 
 

@@ -7,10 +7,12 @@ once: what it shows at several noise levels is averaged, since it is the same an
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import fmean
 
 from dtsinn.core.errors import RunError
 from dtsinn.evaluation.metrics import Interval, bootstrap_interval, expanded
+from dtsinn.evaluation.novelty import novelty
 from dtsinn.evaluation.score import SubjectScore
 from dtsinn.registry.gate import checks
 from dtsinn.registry.gate.bout import Bout, CellScores, Contender
@@ -56,6 +58,12 @@ def gate(
         failed = Check(name="answers", value=error.what, limit="finite numbers", passed=False)
         return report.but(checks=(*found, failed))
     report = compared(report, cells, ours, bout.theirs(champion), config)
+    report = report.but(
+        cells=tuple(
+            replace(found, novelty=novelty(info, cell.store.header))
+            for found, cell in zip(report.cells, cells, strict=True)
+        )
+    )
     if report.difference is None:
         return report
     found = [*report.checks, checks.round_trip(bout, config), checks.onnx_parity(bout, config)]

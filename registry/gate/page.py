@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 
 from matplotlib.figure import Figure
 
+from dtsinn.core.figures import png
 from dtsinn.core.version import code_version
 from dtsinn.evaluation import html
 from dtsinn.evaluation.html import Card
@@ -52,7 +52,15 @@ def gate_page(report: GateReport) -> str:
             html.section(
                 "Cells",
                 html.table(
-                    ["Cell", "Subjects", "Candidate, dB", "Opponent, dB", "Difference, dB", ""],
+                    [
+                        "Cell",
+                        "n",
+                        "Candidate, dB",
+                        "Opponent, dB",
+                        "Difference, dB",
+                        "",
+                        "Against the candidate's training",
+                    ],
                     cells,
                 ),
             ),
@@ -80,11 +88,12 @@ def _row(cell: CellFound) -> list[str]:
         f"{cell.opponent:.2f}",
         f"{cell.difference.mean:+.2f} ({_between(cell.difference, '+')})".replace("-", "−"),
         "decides" if cell.decides else "must not be lost",
+        cell.novelty.text(),
     ]
 
 
 def _between(interval: Interval, sign: str) -> str:
-    return f"{interval.low:{sign}.2f} to {interval.high:{sign}.2f}".replace("-", "−")
+    return interval.range_text(2, sign).replace("-", "−")
 
 
 def _draw(report: GateReport) -> bytes:
@@ -95,15 +104,16 @@ def _draw(report: GateReport) -> bytes:
     axes.bar(range(len(gains)), gains, color=[BETTER if gain > 0 else WORSE for gain in gains])
     axes.axhline(0, color=INK, linewidth=0.8)
     if report.difference is not None:
-        mean, low, high = report.difference
-        axes.axhspan(low, high, color=INK, alpha=0.15, linewidth=0)
+        mean, low, high, _ = report.difference
+        said = f"Dashed: the mean, n = {len(gains)}"
+        if low is not None and high is not None:
+            axes.axhspan(low, high, color=INK, alpha=0.15, linewidth=0)
+            said += "; shaded: its 95 % interval"
         axes.axhline(mean, color=INK, linestyle="--", linewidth=1)
-        axes.set_title("Dashed: the mean; shaded: its 95 % interval", loc="left", fontsize=9)
-    axes.set_xlabel("Subjects, in order of their difference")
-    axes.set_ylabel("Difference, dB")
+        axes.set_title(said, loc="left", fontsize=9)
+    axes.set_xlabel("subjects, in order of their difference")
+    axes.set_ylabel("difference of PSNR, dB")
     axes.set_xticks([])
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=130)
-    return out.getvalue()
+    return png(figure, dpi=130)

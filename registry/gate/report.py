@@ -10,6 +10,7 @@ import numpy as np
 
 from dtsinn.core.formats import GATE_REPORT
 from dtsinn.evaluation.metrics import Interval
+from dtsinn.evaluation.novelty import Novelty
 
 FLOOR = "halved mixture"
 """The opponent where there is no champion."""
@@ -48,6 +49,8 @@ class CellFound:
     """Mean PSNR of both, dB."""
     difference: Interval
     """Candidate minus opponent in pairs, dB."""
+    novelty: Novelty = field(default_factory=Novelty)
+    """What of the cell the candidate's training had seen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +107,8 @@ class GateReport:
         """The decision in one line."""
         if self.difference is None:
             return "; ".join(check.name for check in self.failures)
-        mean, low, high = self.difference
-        gain = f"{mean:+.2f} dB ({low:+.2f} to {high:+.2f}) on {self.subjects} subjects"
+        found = self.difference
+        gain = f"{found.mean:+.2f} dB ({found.range_text(2, '+')}) on {self.subjects} subjects"
         failed = ", ".join(check.name for check in self.failures)
         return f"{gain}; {failed}" if failed else gain
 

@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 from optuna.distributions import CategoricalDistribution
 
+from dtsinn.core.display import value_text
 from dtsinn.search.explain.common_step import FEWEST
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importances
-from dtsinn.search.explain.ranges import end_of, goes_on, text_of
+from dtsinn.search.explain.ranges import end_of, goes_on
 from dtsinn.search.history import TrialRecord
 from dtsinn.search.space import Parameter
 
@@ -91,7 +92,7 @@ def _of_edges(facts: Facts, found: Importances) -> Iterator[str]:
         leans = row.lean <= LEANING if end == "lower" else row.lean >= 1 - LEANING
         if end and leans and goes_on(parameter, end, facts.space, best.suggestion):
             yield (
-                f"The best {key}, {text_of(best.suggestion[key])}, is at the {end} end of its "
+                f"The best {key}, {value_text(best.suggestion[key])}, is at the {end} end of its "
                 f"range: widen it to {'smaller' if end == 'lower' else 'larger'} values."
             )
 
@@ -151,8 +152,8 @@ class _Condition:
     @property
     def text(self) -> str:
         if self.relation == "is":
-            return f"{self.key} {text_of(self.bound)}"
-        return f"{self.key} of {text_of(self.bound)} {self.relation}"
+            return f"{self.key} {value_text(self.bound)}"
+        return f"{self.key} of {value_text(self.bound)} {self.relation}"
 
     def holds(self, suggestion: Mapping[str, Any]) -> bool:
         if self.key not in suggestion:

@@ -14,12 +14,13 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from dtsinn.core.display import value_text
 from dtsinn.core.figures import DPI, FAINT, INK
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importances, ranked
 from dtsinn.search.explain.marks import WIDTH, value_limits
 from dtsinn.search.explain.naming import title_of
-from dtsinn.search.explain.ranges import side_by_side, text_of
+from dtsinn.search.explain.ranges import side_by_side
 from dtsinn.search.space import Parameter
 
 AXES = 10
@@ -96,7 +97,7 @@ def _axis(axes: Axes, place: int, parameter: Parameter) -> None:
     choices = side_by_side(parameter)
     if choices is None:
         ends = (of.low, of.high)  # type: ignore[union-attr]
-        marks = [(0.0, text_of(ends[0])), (1.0, text_of(ends[1]))]
+        marks = [(0.0, value_text(ends[0])), (1.0, value_text(ends[1]))]
     else:
         last = max(len(choices) - 1, 1)
         marks = [(number / last, text) for text, number in choices.items()]
@@ -114,7 +115,7 @@ def _height(parameter: Parameter, suggestion: Mapping[str, Any], aside: float) -
     value, of = suggestion[parameter.key], parameter.distribution
     choices = side_by_side(parameter)
     if choices is not None:
-        return choices.get(text_of(value), 0) / max(len(choices) - 1, 1) + aside
+        return choices.get(value_text(value), 0) / max(len(choices) - 1, 1) + aside
     low, high = of.low, of.high  # type: ignore[union-attr]
     if low == high:
         return 0.5

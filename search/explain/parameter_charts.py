@@ -11,12 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from optuna.distributions import CategoricalDistribution
 
+from dtsinn.core.display import value_text
 from dtsinn.core.figures import DPI, FAINT, INK, SERIES, grid_lines, tidy
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importances, ranked
 from dtsinn.search.explain.marks import WIDTH, draw_dots, draw_legend, value_limits
 from dtsinn.search.explain.naming import title_of
-from dtsinn.search.explain.ranges import side_by_side, text_of
+from dtsinn.search.explain.ranges import side_by_side
 from dtsinn.search.space import Parameter
 
 COLUMNS = 4
@@ -140,7 +141,7 @@ def _slice(axes: Axes, facts: Facts, parameter: Parameter, limits: tuple[float, 
         across = suggestion[key]
         if places is not None:
             # A little to the side, so that trials with the same choice are told apart.
-            across = places.get(text_of(across), 0) + float(rng.uniform(-0.16, 0.16))
+            across = places.get(value_text(across), 0) + float(rng.uniform(-0.16, 0.16))
         dots[name] = (float(across), value)
     draw_dots(axes, facts, dots, limits)
     axes.set_ylim(*limits)
@@ -150,7 +151,7 @@ def _slice(axes: Axes, facts: Facts, parameter: Parameter, limits: tuple[float, 
     elif not isinstance(of, CategoricalDistribution) and of.log:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=5))
-        axes.xaxis.set_major_formatter(lambda value, _: text_of(float(value)))
+        axes.xaxis.set_major_formatter(lambda value, _: value_text(float(value)))
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(4))

@@ -10,6 +10,7 @@ from typing import Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from dtsinn.core.display import value_text
 from dtsinn.core.errors import InputError
 from dtsinn.search.space import Parameter, SearchSpace, values_of
 
@@ -19,17 +20,10 @@ AT_END = 0.05
 """Part of a range within which a value is at its end (uncited)."""
 
 
-def text_of(value: Any) -> str:
-    """A value as people write it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
 def condition_text(parameter: Parameter) -> str:
     """When a parameter is searched, in words; empty where always."""
     return " and ".join(
-        f"{key} is {' or '.join(text_of(value) for value in named)}"
+        f"{key} is {' or '.join(value_text(value) for value in named)}"
         for key, named in parameter.when.items()
     )
 
@@ -37,10 +31,10 @@ def condition_text(parameter: Parameter) -> str:
 def good_text(parameter: Parameter, good: Sequence[Any]) -> str:
     """Values of a parameter that did well, in words."""
     if isinstance(parameter.distribution, CategoricalDistribution):
-        counts = Counter(text_of(value) for value in good).most_common(2)
+        counts = Counter(value_text(value) for value in good).most_common(2)
         return " or ".join(f"{text} ({number} of {len(good)})" for text, number in counts)
     low, high = min(good), max(good)
-    return text_of(low) if low == high else f"{text_of(low)} to {text_of(high)}"
+    return value_text(low) if low == high else f"{value_text(low)} to {value_text(high)}"
 
 
 def lean_of(parameter: Parameter, good: Sequence[Any]) -> float:
@@ -112,4 +106,4 @@ def side_by_side(parameter: Parameter) -> dict[str, int] | None:
     categorical = isinstance(parameter.distribution, CategoricalDistribution)
     if count is None or (count > FEW_VALUES and not categorical):
         return None
-    return {text_of(value): number for number, value in enumerate(values_of(parameter))}
+    return {value_text(value): number for number, value in enumerate(values_of(parameter))}

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dtsinn.search.explain.ranges import text_of
+from dtsinn.core.display import value_text
 from dtsinn.search.space import SearchSpace
 
 PUBLISHED: Mapping[str, Any] = {
@@ -93,8 +93,8 @@ def against_published(space: SearchSpace, suggestion: Mapping[str, Any]) -> Comp
         departures.append(
             Departure(
                 key=key,
-                published=text_of(published),
-                best=text_of(own[key]) + ADDED.get(key, ""),
+                published=value_text(published),
+                best=value_text(own[key]) + ADDED.get(key, ""),
                 searched=key in suggestion,
             )
         )

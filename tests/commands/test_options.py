@@ -49,7 +49,7 @@ def test_a_number_is_finite(value: float) -> None:
     "arguments", [["--name", ""], ["--name="], [" "], ["x", "--workspace=  "], ["--set", "\t"]]
 )
 def test_what_is_empty_is_refused(arguments: list[str]) -> None:
-    with pytest.raises(typer.BadParameter, match="it is empty"):
+    with pytest.raises(InputError, match="is empty; wanted a value"):
         read_arguments(arguments)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib.image
@@ -23,6 +24,7 @@ from dtsinn.core.figures import (
     injection_line,
     minutes_text,
     png,
+    region_style,
     short,
     show_image,
     shown_frames,
@@ -109,6 +111,37 @@ def test_frames_are_written_in_minutes_without_idle_zeros() -> None:
     assert minutes_text(0, 20) == "0–0.33"
     assert minutes_text(3000, 600) == "50–60"
     assert [short(x) for x in (0, 100, 9.983, 0.004)] == ["0", "100", "9.98", "0"]
+
+
+def test_a_region_has_one_colour_in_every_figure_and_process() -> None:
+    brain = (
+        "csf",
+        "white",
+        "frontal",
+        "parietal",
+        "temporal",
+        "occipital",
+        "hippocampus",
+        "thalamus",
+        "caudate",
+        "putamen",
+        "cerebellum",
+        "brainstem",
+        "tumour",
+        "necrosis",
+    )
+    body = ("muscle", "bone", "airway", "blood", "myocardium", "liver", "lung", "mediastinum",
+            "lesion", "necrosis", "background")  # fmt: skip
+    for names in (brain, body):
+        assert len({tuple(region_style(name).values()) for name in names}) == len(names)
+    assert region_style("putamen") == {"color": "#bd1f01", "ls": "-"}
+    assert region_style("my own region") == {"color": "#a96b59", "ls": "-"}, "whatever hash() says"
+
+
+def test_a_long_heading_is_set_smaller_and_not_cut(check_texts: Callable[[Figure], None]) -> None:
+    figure = Figure(figsize=(4, 2))
+    heading(figure, "A title " * 9, "a subtitle " * 11)
+    check_texts(figure)
 
 
 def test_the_window_holds_the_body_and_a_little_air() -> None:

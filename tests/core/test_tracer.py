@@ -133,6 +133,9 @@ def test_a_one_tissue_file_has_no_k3_and_a_two_tissue_file_always_has_it(name: s
         ("input.parent.half_time_min", 0, "parent.half_time_min"),
         ("spread.subject.K1", 1.5, "spread.subject.K1"),
         ("spread.voxel", -0.1, "spread.voxel"),
+        ("readout_regions", ["frontal", "csf"], "readout_regions; got 'csf'"),
+        ("readout_regions", ["frontal", "frontal"], "none twice"),
+        ("readout_regions", [" "], "readout_regions; got ' '"),
         ("half_live", 1224, "half_life"),
         ("half_life", "long", "half_life"),
     ],
@@ -144,6 +147,21 @@ def test_a_wrong_value_is_refused_by_name(key: str, value: object, said: str) ->
         from_mapping(Tracer, mapping, "fmz.yaml")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", tracer_names())
+def test_the_regions_that_a_tracer_is_given_for_are_the_phantoms(name: str) -> None:
+    named = load_tracer(name).readout_regions
+    assert named
+    assert set(named) <= set(BRAIN + BODY) - {"csf"}
+
+
+def test_a_file_without_readout_regions_or_with_unknown_ones_loads() -> None:
+    mapping = read_yaml(find_config("tracers", "fdg"))
+    set_key(mapping, "readout_regions", ["my own region"])
+    assert from_mapping(Tracer, mapping, "fdg.yaml").readout_regions == ("my own region",)
+    del mapping["readout_regions"]
+    assert from_mapping(Tracer, mapping, "fdg.yaml").readout_regions == ()
 
 
 def test_a_file_of_the_user_loads_and_an_unknown_name_lists_the_known(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib.image
@@ -18,7 +18,13 @@ from dtsinn.core.errors import StoreError
 from dtsinn.core.figures import png
 from dtsinn.core.protocol import protocol_of_frames
 from dtsinn.core.seeds import generator
-from dtsinn.data.picture_view import largest_regions, setting, view_of
+from dtsinn.data.picture_view import (
+    decay_factors,
+    largest_regions,
+    readout_regions,
+    setting,
+    view_of,
+)
 from dtsinn.data.pictures import curves, draw_store, montage
 from dtsinn.data.plan import StorePlan
 from dtsinn.data.store import Samples, Store, open_store
@@ -26,6 +32,8 @@ from dtsinn.data.sum_picture import sum_check
 from dtsinn.data.writer import StoreWriter
 
 REGIONS = ("outside", "rim", "core")
+LN2 = float(np.log(2))
+CheckTexts = Callable[[Figure], None]
 FINE = [20.0] * 6 + [60.0] * 8 + [300.0] * 10 + [600.0] * 3
 
 
@@ -151,7 +159,11 @@ def test_a_montage_shows_every_frame_of_the_fullest_slice_on_one_scale_per_serie
     rows, columns = view_of(samples, small_store.header).window
     shown = images_of(figure)
     assert len(shown) == 3 * 18
-    series = (samples.mixture_NTYX, *np.moveaxis(samples.tracers_NKTYX, 1, 0))
+    header = small_store.header
+    corrected = [
+        samples.tracers_NKTYX[:, k] * decay_factors(header, k)[:, None, None] for k in (0, 1)
+    ]
+    series = (samples.mixture_NTYX, *corrected)
     body_YX = (samples.regions_NYX > 0)[fullest]
     norms = [axes.images[0].norm for axes in figure.axes if axes.images]
     for number, image_NTYX in enumerate(series):
@@ -177,8 +189,8 @@ def test_curves_are_the_regional_means_over_the_frames(
     figure = curves(samples, small_store.header)
     panels = panels_of(figure)
     names, regions_NYX = small_store.header.region_names, samples.regions_NYX
-    sizes = {name: int((regions_NYX == label).sum()) for label, name in enumerate(names) if label}
-    assert list(panels) == sorted(sizes, key=lambda name: -sizes[name])[:6]
+    kept = readout_regions(regions_NYX, names, small_store.header.tracers, 6)
+    assert list(panels) == list(kept.values())
     for name, axes in panels.items():
         part_NYX = regions_NYX == names.index(name)
         assert f"{part_NYX.sum()} pixels" in [text.get_text() for text in axes.texts]
@@ -320,6 +332,65 @@ def test_an_empty_scan_is_drawn_whole(tmp_path: Path) -> None:
     assert view_of(nothing, store.header).body_NYX.all()
     for draw in (montage, curves, sum_check):
         assert png(draw(nothing, store.header))
+
+
+@pytest.mark.parametrize("injections", [(0, 250), (0, 1200), (0, 5400)])
+def test_no_text_is_cut_or_lies_over_another_or_over_an_image(
+    small_store: Store, samples: Samples, check_texts: CheckTexts, injections: tuple[float, float]
+) -> None:
+    protocol = small_store.header.protocol
+    header = dataclasses.replace(
+        small_store.header,
+        tracers=("raclopride", "fluoroestradiol-18"),
+        protocol=protocol_of_frames(
+            "a-protocol-with-a-long-name", [*protocol.frame_start, 5400.0],
+            [*protocol.frame_duration, 2800.0], injections,
+        ),
+    )  # fmt: skip
+    last = {"mixture_NTYX": samples.mixture_NTYX[:, -1:]}
+    longer = dataclasses.replace(
+        samples,
+        mixture_NTYX=np.append(samples.mixture_NTYX, last["mixture_NTYX"], axis=1),
+        tracers_NKTYX=np.append(samples.tracers_NKTYX, samples.tracers_NKTYX[:, :, -1:], axis=2),
+    )
+    for draw in (montage, curves, sum_check):
+        check_texts(draw(longer, header))
+
+
+def test_tracers_are_shown_corrected_for_decay_until_next_to_nothing_is_left(
+    small_store: Store, samples: Samples
+) -> None:
+    short_lived = dataclasses.replace(small_store.header, half_life=(75.0, 6588.0))
+    factor_T = decay_factors(short_lived, 0)
+    assert factor_T[0] == pytest.approx(150 * LN2 / 75 / (1 - 2**-2))
+    assert np.isfinite(factor_T[:3]).all()
+    assert np.isnan(factor_T[3:]).all(), "after nine minutes 1 in 147 is left"
+    late_T = decay_factors(short_lived, 1)
+    assert (late_T[:6] == 1).all(), "before the injection there is nothing to correct"
+    assert late_T[-1] == pytest.approx(2 ** (3900 / 6588), rel=1e-3)
+    figure = montage(samples, short_lived)
+    said = [[text.get_text() for text in axes.texts] for axes in figure.axes if axes.images]
+    assert ["decayed" in texts for texts in said[18:36]] == [False] * 3 + [True] * 15
+    assert "tracers decay-corrected, one scale each" in figure.texts[-1].get_text()
+
+
+@pytest.mark.parametrize(
+    ("tracers", "names", "expected"),
+    [
+        (("raclopride", "fdg"), ["csf", "white", "frontal", "putamen", "caudate"],
+         ["putamen", "frontal", "caudate", "white"]),
+        (("mine", "yours"), ["csf", "white", "frontal"], ["white", "frontal"]),
+        (("mine", "yours"), ["csf"], ["csf"]),
+    ],
+)  # fmt: skip
+def test_the_regions_that_the_tracers_are_given_for_come_first_and_csf_never(
+    tracers: tuple[str, str], names: list[str], expected: list[str]
+) -> None:
+    sizes = [9, 8, 5, 1, 1][: len(names)]
+    regions_NYX = np.repeat(np.arange(1, len(names) + 1), sizes).astype(np.uint8)[None, None]
+    kept = readout_regions(regions_NYX, ("outside", *names), tracers, 4)
+    assert list(kept.values()) == expected
+    assert [names[label - 1] for label in kept] == expected
 
 
 def test_the_sum_picture_wants_the_truth(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_its_text_is_sorted_and_ends_with_a_newline(plain: dict[str, Any], packa
     ("change", "message"),
     [
         ({"format": "onnx"}, "format"),
-        ({"format_version": 5}, "newer dtsinn; got format_version 5"),
+        ({"format_version": 6}, "newer dtsinn; got format_version 6"),
         ({"format_version": 3}, "an older dtsinn; got format_version 3"),
         ({"format_version": "1"}, "format_version"),
         ({"colour": "red"}, "unknown key; got colour"),

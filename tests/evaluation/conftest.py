@@ -100,8 +100,8 @@ def samples(scene: Scene) -> Samples:
 def tiny_suite() -> Suite:
     return Suite(
         name="tiny",
-        description="two subjects of one slice",
-        subjects=2,
+        description="five subjects of one slice",
+        subjects=5,
         slices=1,
         size=24,
         noise=("mid",),

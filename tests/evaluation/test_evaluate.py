@@ -18,6 +18,7 @@ from dtsinn.deploy.info import Lineage, SeparatorInfo
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation.evaluate import evaluate, run_grid
 from dtsinn.evaluation.metrics import Interval
+from dtsinn.evaluation.novelty import Novelty
 from dtsinn.evaluation.results import FLOOR, Difference
 from dtsinn.evaluation.score import score_subjects
 from dtsinn.evaluation.suite import Combination, cell_store, cells_of
@@ -135,6 +136,7 @@ def test_scores_are_those_of_score_subjects(written, trained, store):
     assert list(cell.models[0].subjects) == score_subjects(trained.separate, store, "test")
     assert cell.store_digest == store.header.digest
     assert cell.models[0].trained_on
+    assert cell.models[0].novelty == Novelty(pair="as trained", protocol="as trained")
 
 
 def test_a_cell_that_does_not_fit_is_not_applicable_and_not_simulated(
@@ -158,7 +160,8 @@ def test_models_are_compared_in_pairs_and_with_the_floor(written):
     )
     assert gain.verdict == "beats"
     assert untrained.verdict == "level with"  # it is the floor, bit for bit
-    assert tuple(untrained.psnr) == pytest.approx((0, 0, 0), abs=1e-4)
+    assert tuple(untrained.psnr)[:3] == pytest.approx((0, 0, 0), abs=1e-4)
+    assert untrained.psnr.n == 5
     assert between.psnr.mean == pytest.approx(gain.psnr.mean, abs=1e-3)
     means = {scores.model: scores.summary.psnr.mean for scores in (*cell.models, cell.floor)}
     assert gain.psnr.mean == pytest.approx(means["new"] - means[FLOOR])
@@ -168,7 +171,7 @@ def test_the_record_is_whole_finite_and_names_no_path(written, trained, store):
     evaluation, out = written
     text = (out / "evaluation.json").read_text()
     record = json.loads(text)
-    assert (record["format"], record["format_version"]) == ("dtsinn-evaluation", 1)
+    assert (record["format"], record["format_version"]) == ("dtsinn-evaluation", 2)
     assert record["models"][0]["digest"] == trained.digest
     assert record["models"][1]["lineage"]["run"] == "runs/0"
     assert set(record["units"]) <= set(record["definitions"])
@@ -184,9 +187,13 @@ def test_the_table_has_a_row_per_cell_model_and_subject(written):
     _, out = written
     with (out / "table.csv").open(newline="") as lines:
         rows = list(csv.DictReader(lines))
-    assert len(rows) == 2 * 3 * 2 + 2  # cells x series x subjects, and two that do not apply
+    assert len(rows) == 2 * 3 * 5 + 2  # cells x series x subjects, and two that do not apply
     assert all(float(row["mean_psnr_dB"]) > 0 for row in rows if not row["not_applicable"])
     assert rows[-1]["not_applicable"] == "store has 6 frames, model 18"
+    assert [rows[0][f"{part}_seen"] for part in ("pair", "protocol", "phantom", "noise")] == [
+        "as trained", "as trained", "unknown", "unknown",
+    ]  # fmt: skip
+    assert (rows[-1]["pair_seen"], rows[-1]["protocol_seen"]) == ("as trained", "new")
 
 
 def test_the_report_is_one_file_that_owns_up(written):
@@ -198,6 +205,9 @@ def test_the_report_is_one_file_that_owns_up(written):
     assert "old is level with the halved mixture" in page
     assert "not applicable: store has 6 frames, model 18" in page
     assert "beats it in 2, is level with it in 0, loses to it in 0" in page
+    for badge in ("pair as trained", "protocol as trained", "phantom unknown", "noise unknown"):
+        assert f'<span class="tag">{badge}</span>' in page
+    assert '<span class="tag new">protocol new</span>' in page
     assert (out / "pictures" / "store-new-images.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -275,6 +285,7 @@ def test_what_cannot_be_evaluated_is_refused(untrained, store, workspace):
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
     [
+        (None, None, "no verdict"),  # too few subjects
         (0.2, 0.4, "beats"),
         (-0.4, -0.2, "loses to"),
         (-0.1, 0.1, "level with"),
@@ -282,6 +293,8 @@ def test_what_cannot_be_evaluated_is_refused(untrained, store, workspace):
         (-5e-6, -2e-6, "level with"),
     ],
 )
-def test_a_verdict_follows_the_interval(low: float, high: float, verdict: str) -> None:
-    interval = Interval(mean=(low + high) / 2, low=low, high=high)
+def test_a_verdict_follows_the_interval(
+    low: float | None, high: float | None, verdict: str
+) -> None:
+    interval = Interval(mean=0.3, low=low, high=high)
     assert Difference(first="a", second="b", psnr=interval).verdict == verdict

@@ -190,14 +190,24 @@ def test_an_expanded_interval_of_few_values_errs_as_often_as_it_says():
     assert above[confidence] == pytest.approx(0.025, abs=0.0125)
 
 
-def test_one_subject_has_an_interval_without_width():
-    assert metrics.bootstrap_interval([5.0]) == (5.0, 5.0, 5.0)
+@pytest.mark.parametrize("subjects", [1, 2, 3, 4])
+def test_fewer_than_five_subjects_have_a_mean_and_no_interval(subjects):
+    values = [51.3 + 0.1 * number for number in range(subjects)]
+    few = metrics.bootstrap_interval(values)
+    assert few == (pytest.approx(np.mean(values)), None, None, subjects)
+    assert few.range_text(1) == f"n = {subjects}, no interval"
+    assert few.text(1, "+").endswith(f" (n = {subjects}, no interval)")
+    assert not few.lies_above(-99)
+    assert not few.lies_below(99)
+    five = metrics.bootstrap_interval([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert five.n == 5
+    assert five.text(1) == f"3.0 ({five.low:.1f} to {five.high:.1f})"
 
 
 def test_pairing_removes_what_differs_between_subjects():
     base = generator(2, "base").normal(30, 10, 8)
     difference = metrics.paired_difference(base + 1, base)
-    assert tuple(difference) == pytest.approx((1, 1, 1))
+    assert tuple(difference) == pytest.approx((1, 1, 1, 8))
 
 
 @pytest.mark.parametrize(

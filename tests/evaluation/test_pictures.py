@@ -11,7 +11,9 @@ import pytest
 from matplotlib._pylab_helpers import Gcf
 
 from dtsinn.core.figures import png
-from dtsinn.evaluation import metrics, pictures
+from dtsinn.evaluation import charts, metrics, pictures
+from dtsinn.evaluation.results import CellResult, ModelScores, summarise
+from dtsinn.evaluation.score import score_subjects
 
 
 @pytest.fixture
@@ -61,6 +63,35 @@ def test_curves_are_the_regional_means_against_minutes(scene, samples, answer):
             assert lines[region].get_xdata()[-1] == pytest.approx(85)
         injection = protocol.injection_time[tracer] / 60
         assert any(list(line.get_xdata()) == [injection] * 2 for line in axes.lines)
+
+
+def test_no_text_is_cut_whatever_the_tracers_are_called(scene, samples, answer, check_texts):
+    long = dataclasses.replace(scene.header, tracers=("raclopride", "fluoroestradiol-18"))
+    for draw in (pictures.separation, pictures.regional_curves):
+        check_texts(draw(samples, answer, long))
+    named = [text.get_text() for text in pictures.separation(samples, answer, long).axes[0].texts]
+    assert "RACLOPRIDE" in named
+
+
+def test_late_frames_are_corrected_for_decay_and_decayed_ones_are_left_out(scene, samples, answer):
+    header = dataclasses.replace(scene.header, half_life=(75.0, 6588.0))
+    figure = pictures.separation(samples, answer, header)
+    images = [axes.images[0] for axes in figure.axes if axes.images]
+    shown = [not np.isnan(np.asarray(image.get_array(), dtype=float)).any() for image in images]
+    assert shown == 3 * [True, *[False] * 5] + 18 * [True]
+    assert np.isfinite([image.norm.vmax for image in images]).all()
+
+
+def test_bias_has_one_axis_for_both_tracers(scene):
+    scores = score_subjects(lambda mixture: np.stack((mixture, mixture / 3), 1), scene, "val")
+    model = ModelScores(model="net", subjects=tuple(scores), summary=summarise(scores))
+    cell = CellResult(
+        key="store", source="store", tracers=scene.header.tracers, protocol="p1", noise="mid",
+        phantom="rings", store_digest="", models=(model,), floor=None, differences=(),
+    )  # fmt: skip
+    first, second = charts.regional_bias(cell).axes
+    assert first.get_xlim() == second.get_xlim()
+    assert cell.subjects == model.summary.psnr.n == 3
 
 
 def test_pictures_without_regions_show_the_body(scene, samples, answer):

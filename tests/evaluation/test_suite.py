@@ -82,7 +82,7 @@ def test_a_store_is_made_as_planned_kept_and_mended(tiny_suite, tmp_path):
     cell = cells_of(tiny_suite)[0]
     store = cell_store(cell, workspace, no_progress)
     header = store.header
-    assert store.split_counts() == {"train": 0, "val": 0, "gate": 0, "test": 2}
+    assert store.split_counts() == {"train": 0, "val": 0, "gate": 0, "test": 5}
     for name in ("tracers", "half_life", "size", "noise", "phantom", "seed"):
         assert getattr(header, name) == getattr(cell.planned, name)
     for name in ("name", "frame_start", "frame_duration", "injection_time"):

@@ -5,14 +5,17 @@ import json
 
 import pytest
 
+from dtsinn.commands.registry import gate_psnr
 from dtsinn.core.errors import InputError
 from dtsinn.core.protocol import load_protocol
-from dtsinn.evaluation.metrics import Interval
+from dtsinn.evaluation.metrics import Interval, bootstrap_interval
+from dtsinn.evaluation.novelty import Novelty
 from dtsinn.evaluation.suite import load_suite
 from dtsinn.registry.gate.cells import gate_cells, suite_for
-from dtsinn.registry.gate.checks import no_cell_lost
+from dtsinn.registry.gate.checks import better, no_cell_lost
 from dtsinn.registry.gate.config import GateConfig, load_gate
-from dtsinn.registry.gate.report import CellFound
+from dtsinn.registry.gate.page import gate_page
+from dtsinn.registry.gate.report import CellFound, GateReport
 from dtsinn.registry.promotion import promote
 from dtsinn.registry.versions import find_alias, list_models
 
@@ -98,6 +101,38 @@ def test_the_cell_that_lost_most_is_judged(loss, passes):
     assert (check.passed, check.detail) == (passes, f"cell {loss}")
 
 
+@pytest.mark.parametrize(("subjects", "passes"), [(2, False), (4, False), (5, True)])
+def test_fewer_than_five_subjects_prove_nothing(subjects, passes):
+    gains = [0.2 + 0.01 * number for number in range(subjects)]
+    found = bootstrap_interval(gains)
+    check = better(found)
+    assert check.passed == passes
+    cell = CellFound(
+        key="c", decides=True, store_digest="", subjects=subjects, candidate=30.0, opponent=29.8,
+        difference=found, novelty=Novelty(pair="as trained", protocol="as trained", noise="new"),
+    )  # fmt: skip
+    report = GateReport(
+        verdict="refused", candidate="a/2", against="a/1", checks=(check,), difference=found,
+        psnr=found, cells=(cell,), per_subject={f"s{i}": (30.0, 29.8) for i in range(subjects)},
+    )  # fmt: skip
+    told = [
+        check.line(),
+        report.summary,
+        gate_page(report),
+        gate_psnr({"gate.psnr": json.dumps(found)}),
+    ]
+    lacking = f"n = {subjects}, no interval"
+    assert [lacking in text for text in told[:3]] == [not passes] * 3
+    assert told[3].endswith(f", n = {subjects}")
+    assert "pair, protocol as trained; phantom unknown; noise new" in told[2]
+    plain = json.loads(json.dumps(report.to_json()))
+    assert plain["cells"][0]["novelty"]["noise"] == "new"
+    assert (plain["difference"]["low"] is None) == (not passes)
+    assert gate_psnr({"gate.psnr": "[30.1, 29.0, 31.0]"}) == "30.10 [29.00, 31.00]", (
+        "as 0.1.0 wrote it"
+    )
+
+
 def test_a_suite_that_is_lost_refuses_what_the_own_store_would_promote(
     tracker, workspace, registered, packages, simulated, config
 ):
@@ -161,7 +196,10 @@ def test_a_version_whose_run_was_deleted_has_no_lineage(
         ("seed: -1", "gate.seed; got -1; wanted 0 or more"),
         ("resamples: 1000000000", "gate.resamples; got 1000000000; wanted 100 to 1000000"),
         ("confidence: .nan", "confidence; got nan; wanted a finite number"),
-        ("min_subjects: 0:12", "min_subjects: .* got '0:12'; try seconds as one number"),
+        (
+            "min_subjects: 0:12",
+            "min_subjects; got '0:12'; wanted a whole number; try seconds as one number",
+        ),
     ],
 )
 def test_a_wrong_gate_is_refused_in_one_line(text, message, tmp_path):

@@ -163,8 +163,11 @@ def test_what_tags_can_say():
     assert tagged.natural(read, "t", most=16) == 0
     assert tagged.moment({"t": str(tagged.LATEST_ms + 1)}, "t", 5) == 5
     assert tagged.numbers(read, "m") == {"psnr": 30.5, "n": 3.0}
-    assert tagged.interval({"g": "[1, 0.5, 2]"}, "g") == (1, 0.5, 2)
-    for odd in ("[1, 2]", "[1, 2, true]", "[1, 2, Infinity]", "{}", "[1,2,3,4]"):
+    assert tagged.interval({"g": "[1, 0.5, 2]"}, "g") == (1, 0.5, 2, None), "as 0.1.0 wrote it"
+    assert tagged.interval({"g": "[1, 0.5, 2, 12]"}, "g") == (1, 0.5, 2, 12)
+    assert tagged.interval({"g": "[1, null, null, 2]"}, "g") == (1, None, None, 2)
+    wrong = ["[1, 2]", "[1, 2, true]", "[1, 2, Infinity]", "{}", "[1,2,3,4,5]", "[1,2,3,-4]"]
+    for odd in (*wrong, "[1,2,3,0.5]", "[1, null, 2, 3]", "[null, 1, 2, 3]", "[1,2,3,true]", "[]"):
         assert tagged.interval({"g": odd}, "g") is None
     for path in ("/data/a b@c.zarr", "s3://bucket/a.zarr", "brain.zarr", "C: drive.zarr"):
         assert tagged.store_path({"p": path}, "p") == path

@@ -551,12 +551,17 @@ def test_the_command_prints_json(workspace: Path, tmp_path: Path) -> None:
     assert {"best", "importances", "budget", "states", "gain", "warnings"} <= set(record)
 
 
-@pytest.mark.parametrize("name", ["other", "../searches/made", ""])
-def test_an_unknown_name_is_refused_with_those_that_exist(workspace: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("other", "one of made"), ("../searches/made", "one of made"), ("", "a value")],
+)
+def test_an_unknown_name_is_refused_with_those_that_exist(
+    workspace: Path, name: str, wanted: str
+) -> None:
     code, out, err = run("report", name, "--workspace", workspace)
     assert (code, out) == (2, "")
     assert len(err.splitlines()) == 1
-    assert "wanted one of made" in err
+    assert f"wanted {wanted}" in err
     assert not (workspace / "searches" / "made" / "report").exists()
 
 

@@ -37,6 +37,15 @@ def parent(package: Path) -> Parent:
     return read_parent(package)
 
 
+def test_a_package_records_what_it_was_trained_on(parent: Parent, tiny_store: Store) -> None:
+    header = tiny_store.header
+    (known,) = parent.info.lineage.trained_on
+    assert (known.tracers, known.protocol) == (header.tracers, header.protocol.name)
+    assert known.frame_edges == header.protocol.frame_edges
+    assert known.injection_time == header.protocol.injection_time
+    assert (known.phantom, known.noise) == (header.phantom, header.noise)
+
+
 def test_a_child_starts_with_the_weights_and_the_model_of_its_parent(
     parent: Parent, tiny_store: Store, tmp_path: Path
 ) -> None:

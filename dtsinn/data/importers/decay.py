@@ -7,31 +7,21 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from dtsinn.core import decay
 from dtsinn.core.errors import InputError
 from dtsinn.core.isotopes import HALF_LIFE_SHARE
 from dtsinn.data.importers.frames import Frames
 
 
 def decay_correction(frames: Frames, half_life: float, reference: float) -> npt.NDArray[np.float64]:
-    """The factors by which a decay correction multiplies the frames' averages.
-
-    For a frame from t0 to t1 and a reference time r:
-    ``λ (t1 - t0) / (e^(-λ (t0 - r)) - e^(-λ (t1 - r)))``: the average of ``e^(-λ (t - r))`` over
-    the frame, inverted (Turku PET Centre, "Decay correction").
+    """[T] factors of the frames' averages, see :func:`dtsinn.core.decay.decay_correction`.
 
     Args:
         frames: On any clock.
         half_life: With which the scanner corrected, s.
         reference: Time to which it corrected, s on the same clock.
-
-    Returns:
-        [T] factors; divide by them to undo the correction.
     """
-    rate = math.log(2.0) / half_life
-    start, duration = np.array(frames.start), np.array(frames.duration)
-    return np.asarray(
-        rate * duration * np.exp(rate * (start - reference)) / -np.expm1(-rate * duration)
-    )
+    return decay.decay_correction(frames.start, frames.duration, half_life, reference)
 
 
 def half_life_of_factors(frames: Frames, factor_T: npt.NDArray[np.float64], where: str) -> float:

@@ -1,0 +1,44 @@
+"""Numbers, times and subjects as people read them: one way for all tables, pages and figures."""
+
+from __future__ import annotations
+
+import re
+
+SIMULATED = re.compile(r".+-\d+-(\d{4,})")
+"""Ids of simulated subjects: what they are for, the seed, and their number, counted from 0."""
+
+
+def value_text(value: object, digits: int = 3) -> str:
+    """A value of a setting or a metric; of a float at most ``digits`` significant digits."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ", ".join(value_text(part, digits) for part in value)
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+
+
+def short(number: float, decimals: int = 2) -> str:
+    """A number with at most so many decimals, and none that are zero."""
+    return f"{number:.{decimals}f}".rstrip("0").rstrip(".") if decimals else f"{number:.0f}"
+
+
+def minutes(seconds: float) -> str:
+    """A time in minutes, without the unit: two decimals at most below ten, else one."""
+    return short(seconds / 60, 2 if abs(seconds) < 600 else 1)
+
+
+def minutes_text(start_s: float, duration_s: float) -> str:
+    """A frame as people write it, such as ``2.5–5``; seconds in, minutes out."""
+    start, end = minutes(start_s), minutes(start_s + duration_s)
+    if start == end:  # a frame of seconds, late in the scan
+        start, end = short(start_s / 60), short((start_s + duration_s) / 60)
+    return f"{start}–{end}"
+
+
+def subject_text(subject: str) -> str:
+    """A subject's name: ``subject 17`` of the simulated ``study-0-0016``, else its id.
+
+    Files and programs go by the id; people count from 1.
+    """
+    found = SIMULATED.fullmatch(subject)
+    return f"subject {int(found[1]) + 1}" if found else f"subject {subject}"

@@ -1,0 +1,76 @@
+"""What of a cell a separator's training had seen: pair, protocol, phantom and noise, one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from dtsinn.data.store import StoreHeader
+from dtsinn.deploy.info import SeparatorInfo
+
+Seen = Literal["as trained", "new", "unknown"]
+VAGUE = ("", "measured")
+"""Anatomy and noise that are not told: two measured stores may differ in both."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Novelty:
+    """How a cell compares with the training of a separator; ``unknown`` where either is."""
+
+    pair: Seen = "unknown"
+    protocol: Seen = "unknown"
+    """By the times of frames and injections."""
+    phantom: Seen = "unknown"
+    noise: Seen = "unknown"
+
+    @property
+    def trained_on(self) -> bool:
+        """Pair and protocol are those of the training, and nothing else is known to be new."""
+        known = self.pair == self.protocol == "as trained"
+        return known and "new" not in (self.phantom, self.noise)
+
+    def text(self) -> str:
+        """In words: ``pair, protocol as trained; phantom, noise new``."""
+        names: dict[str, list[str]] = {}
+        for name, seen in vars(self).items():
+            names.setdefault(seen, []).append(name)
+        return "; ".join(f"{', '.join(of)} {seen}" for seen, of in names.items())
+
+
+def novelty(info: SeparatorInfo, header: StoreHeader) -> Novelty:
+    """Compare a store with what a separator was trained on.
+
+    A store that it was trained on is as trained in every respect, whatever was written down. A
+    package of an older version knows its pair and its protocol only.
+
+    Args:
+        info: Of the separator.
+        header: Of the cell's store, or of what it will be.
+    """
+    lineage, protocol = info.lineage, header.protocol
+    own = {lineage.store_digest, *lineage.further_stores.split(",")}
+    if header.digest and header.digest in own:
+        return Novelty(
+            pair="as trained", protocol="as trained", phantom="as trained", noise="as trained"
+        )
+    edges = (*info.frame_start, info.frame_start[-1] + info.frame_duration[-1])
+    data = lineage.trained_on
+    times = {(one.frame_edges, one.injection_time) for one in data}
+    return Novelty(
+        pair=_seen(header.tracers, {info.tracers, *(one.tracers for one in data)}),
+        protocol=_seen(
+            (protocol.frame_edges, protocol.injection_time), {(edges, info.injection_time), *times}
+        ),
+        phantom=_seen(header.phantom, {one.phantom for one in data}),
+        noise=_seen(header.noise, {one.noise for one in data}),
+    )
+
+
+def _seen(value: object, known: Iterable[object]) -> Seen:
+    known = set(known)
+    if value in VAGUE or not known:
+        return "unknown"
+    if value in known:
+        return "as trained"
+    return "unknown" if "" in known else "new"
