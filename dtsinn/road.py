@@ -38,8 +38,7 @@ from dtsinn.registry.references import ResolvedModel, find_version, resolve
 from dtsinn.registry.registration import register
 from dtsinn.registry.tracking import MlflowTracker, connect, connect_existing
 from dtsinn.registry.versions import ModelVersion, get_version
-from dtsinn.search.cluster import check_cluster
-from dtsinn.search.parallel import Workers, train_in_parallel
+from dtsinn.search.cluster import Workers, check_cluster
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import SearchResult, run_search
 from dtsinn.training.config import RunConfig
@@ -171,6 +170,8 @@ def train_and_register(
     if request.workers is not None:
         Team(ranks=request.workers.number).check_divides(state.config)
         check_cluster(request.workers.cluster)
+        from dtsinn.search.parallel import train_in_parallel  # a second of Ray Train's imports
+
         trainer = partial(train_in_parallel, workers=request.workers)
     tracker = connect(workspace)
     remember_store(workspace, stores[0])

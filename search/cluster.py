@@ -10,6 +10,7 @@ import socket
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,26 @@ INSIDE_bytes = 80
 take (``/session_<date>_<time>_<pid>/sockets/plasma_store``, with a pid of 7 digits, 65)."""
 SHORT_FOLDERS = "/tmp", "/var/tmp", "/dev/shm"  # noqa: S108 (what is made in them is private)
 """For temporary files, where the usual one has too long a path."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """The workers of a run."""
+
+    number: int
+    """At least 1; the run's ``accumulate`` is a multiple of it."""
+    cpus: float = 1.0
+    """Cores of each; may be a fraction."""
+    gpu: bool = False
+    """Each has a GPU of its own."""
+    cluster: str | None = None
+    """A running Ray cluster; None is this machine."""
+
+    def __post_init__(self) -> None:
+        if self.number < 1:
+            raise InputError("--workers", got=self.number, wanted="at least 1")
+        if not self.cpus > 0:
+            raise InputError("--cpus-per-worker", got=self.cpus, wanted="above 0")
 
 
 def check_cluster(address: str | None) -> None:

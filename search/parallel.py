@@ -29,6 +29,7 @@ from dtsinn.core.errors import DivergedError, DtsinnError, InputError, RunError
 from dtsinn.data.layout import is_url
 from dtsinn.data.store import Store, open_store
 from dtsinn.search.cluster import (
+    Workers,
     check_cluster,
     in_words,
     living_nodes,
@@ -46,26 +47,6 @@ WAIT_s = 1.0
 """Between looks at whether the workers still run, s (uncited)."""
 PARTING_s = 60.0
 """Longest wait for workers that were told to stop, s (uncited)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Workers:
-    """The workers of a run."""
-
-    number: int
-    """At least 1; the run's ``accumulate`` is a multiple of it."""
-    cpus: float = 1.0
-    """Cores of each; may be a fraction."""
-    gpu: bool = False
-    """Each has a GPU of its own."""
-    cluster: str | None = None
-    """A running Ray cluster; None is this machine."""
-
-    def __post_init__(self) -> None:
-        if self.number < 1:
-            raise InputError("--workers", got=self.number, wanted="at least 1")
-        if not self.cpus > 0:
-            raise InputError("--cpus-per-worker", got=self.cpus, wanted="above 0")
 
 
 def train_in_parallel(

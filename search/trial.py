@@ -26,7 +26,7 @@ from dtsinn.core.errors import DivergedError, InputError, StoreError
 from dtsinn.data.store import Store, open_store
 from dtsinn.networks.config import SpectralConfig
 from dtsinn.search.basis import score_basis
-from dtsinn.search.parallel import Workers, train_in_parallel
+from dtsinn.search.cluster import Workers
 from dtsinn.training.config import RunConfig, changed
 from dtsinn.training.device import is_out_of_memory
 from dtsinn.training.loop import Report, train_here
@@ -138,4 +138,6 @@ def _reports(
     """The trial's reports; each finds a checkpoint of its step in the folder."""
     if plan.workers is None:
         return train_here((store,), state, folder)
+    from dtsinn.search.parallel import train_in_parallel  # a second of Ray Train's imports
+
     return train_in_parallel((store,), state, folder, plan.workers)

@@ -14,9 +14,9 @@ from typing import Any
 
 from ray import tune
 
+from dtsinn.search.cluster import Workers
 from dtsinn.search.driver import Driver
 from dtsinn.search.packing import GpuShare
-from dtsinn.search.parallel import Workers
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.plugs import Over, Starts, Suggestions, Verdicts
 from dtsinn.search.trial import TrialPlan, run_trial

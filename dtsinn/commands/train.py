@@ -67,7 +67,7 @@ def train(
     device = device.lower()
     check_device(device)
     from dtsinn.road import TrainRequest, train_and_register
-    from dtsinn.search.parallel import Workers
+    from dtsinn.search.cluster import Workers
 
     team = Workers(
         number=workers, cpus=cpus_per_worker, gpu=device.startswith("cuda"), cluster=cluster
