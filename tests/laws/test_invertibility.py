@@ -26,7 +26,7 @@ FRAMES = 5
 LIMITS = {torch.float32: 1e-5, torch.float64: 1e-10}
 TAIL_SD = 0.02
 BASE = InvertibleConfig(width=8, depth=3, coupling="two-sided", subnet="residual")
-KINDS = {
+CHOICES = {
     "default": InvertibleConfig(width=8),
     "two-sided": BASE,
     "additive": replace(BASE, coupling="additive"),
@@ -53,6 +53,9 @@ KINDS = {
     ),
 }
 """The default; every choice of each setting beside two-sided couplings; then many at once."""
+FIRST = {config: name for name, config in reversed(CHOICES.items())}
+KINDS = {name: config for name, config in CHOICES.items() if FIRST[config] == name}
+"""Without the choices that are another one's default, as residual subnets are."""
 
 
 def make(config: InvertibleConfig, blocks: int) -> InvertibleSeparator:
