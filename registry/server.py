@@ -27,7 +27,6 @@ from dtsinn.registry.access import (
 )
 from dtsinn.registry.artifacts import check_destination
 from dtsinn.registry.postgres import backend_of, has_user, held
-from dtsinn.registry.view import HOME
 
 PORT = 5000
 ASK_LIMIT_s = 30
@@ -80,7 +79,7 @@ def serve(
         RunError: MLflow did not start, or ended by itself.
     """
     with serving.until_signalled(), started(order, note) as served:
-        announce(served.url + HOME)
+        announce(served.url)
         served.run()
 
 

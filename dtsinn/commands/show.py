@@ -79,6 +79,7 @@ def server(
     """Serve MLflow to a team, from PostgreSQL and a bucket, until Ctrl-C or SIGTERM."""
     from dtsinn.registry.access import given_password
     from dtsinn.registry.server import TeamServer, serve
+    from dtsinn.registry.view import HOME
 
     order = TeamServer(
         backend=backend,
@@ -92,7 +93,9 @@ def server(
     )
     serve(
         order,
-        announce=lambda url: terminal.say(f"{url}   (Ctrl-C ends it)", quiet=quiet),
+        announce=lambda url: terminal.say(
+            f"{url}   (page: {url}{HOME}; Ctrl-C ends it)", quiet=quiet
+        ),
         note=terminal.note,
     )
 

@@ -91,7 +91,7 @@ def test_evaluation_is_logged_and_found_from_the_model(evaluated: Path, done) ->
 def test_models_are_listed(done) -> None:
     text = run("models", "--workspace", done.workspace.root)
     psnr = r"\d+\.\d\d"
-    gate = rf"{psnr} \[{psnr}, {psnr}\]"
+    gate = rf"{psnr} \[{psnr}, {psnr}\], n = 12"
     row = rf"dtsinn-fmz-fdg-p1/1\s+champion\s+{gate}\s+{psnr}\s+promoted\s+first\s"
     assert re.search(row, text)
     (model,) = json.loads(run("models", "--json", "--workspace", done.workspace.root))

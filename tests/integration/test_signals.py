@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import subprocess
 import sys
@@ -34,7 +35,10 @@ def test_a_stopped_training_is_told_and_can_be_resumed(
         job.send_signal(number)
         _, err = job.communicate(timeout=60)
     assert job.returncode == 130
-    assert err.decode() == "dtsinn: interrupted\n"
+    (line,) = err.decode().splitlines()
+    told, _, command = line.partition("; try ")
+    assert told == "dtsinn: interrupted; what was trained is kept"
+    assert command == shlex.join(["dtsinn", *train[1:3], "--resume", "long", *train[3:5]])
     run = connect_existing(Workspace(root)).find_run("long")
     assert run is not None
     assert run.info.status == "KILLED"

@@ -147,6 +147,7 @@ def test_a_protocol_survives_its_yaml_file(protocol: Protocol) -> None:
         "source": "uncited",
         "injections": list(protocol.injection_time),
         "frames": [[1, seconds] for seconds in protocol.frame_duration],
+        "unusual_times": "yes",
     }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "drawn.yaml"
