@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import signal
 import traceback
 from typing import Annotated, Any
@@ -45,15 +47,25 @@ class _Commands(TyperGroup):
 
     def _advise(self, words: str, ctx: Any) -> str:
         """An error's words, whose advised command finds the workspace of the one that failed."""
-        told, found, advice = words.rpartition("; try dtsinn ")
-        typed, comma, rest = advice.partition(", ")
-        command = self.commands.get(typed.partition(" ")[0]) if found else None
-        if command is None or "--workspace" in typed or "workspace" not in ctx.meta:
+        told, found, advice = words.rpartition("; try ")
+        if "workspace" not in ctx.meta:
             return words
-        takes_it = any(parameter.name == "workspace" for parameter in command.params)
-        option = ctx.meta["workspace"].option if takes_it else ""
-        return f"{told}{found}{typed}{option}{comma}{rest}"
 
+        def complete(match: re.Match[str]) -> str:
+            typed = shlex.split(match[0])[1:]
+            inside: Any = self
+            while typed and isinstance(inside, TyperGroup):
+                inside = inside.commands.get(typed.pop(0))
+            takes_it = any(one.name == "workspace" for one in getattr(inside, "params", ()))
+            more = takes_it and "--workspace" not in typed
+            return match[0] + (str(ctx.meta["workspace"].option) if more else "")
+
+        return told + found + _COMMAND.sub(complete, advice)
+
+
+_WORD = r"""(?:'[^']*'|"[^"]*"|[^\s'",\\]|,(?=\S))+"""
+_COMMAND = re.compile(rf"\bdtsinn(?: {_WORD})+")
+"""A command in an error's words: up to the end, or a comma before a space that is in no quotes."""
 
 app = typer.Typer(
     cls=_Commands,

@@ -22,6 +22,8 @@ from dtsinn.core.causes import brief, cure_of
 from dtsinn.core.errors import InputError
 from dtsinn.core.telemetry import switch_telemetry_off
 
+log = logging.getLogger(__name__)
+
 KNOCK_s = 10
 """Longest wait for a cluster's address to answer, s (uncited)."""
 STOP_s = 90
@@ -174,23 +176,28 @@ def end_processes_of(folder: Path) -> None:
 
 
 def make_token() -> None:
-    """Make the token that guards a Ray of this user, unless there is one that nobody else knows.
+    """Make the token that guards a Ray of this user, unless there is one.
 
     Ray itself would make it for everybody to read, and takes it as it is: so it is made before
-    anything listens. Where no folder of the user's can be written, only this process knows it.
+    anything listens. One that others could read may be that of a cluster which runs: it is closed
+    and stays, and this process has a token of its own, as where no folder can be written.
     """
     if os.environ.get("RAY_AUTH_TOKEN"):
         return
     try:
         path = _token_file()
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        if not close_token() and path.exists():
-            return
-        made, name = tempfile.mkstemp(dir=path.parent)  # of mode 600
-        with os.fdopen(made, "w") as file:
-            file.write(secrets.token_hex(32))
-        Path(name).replace(path)
+        known_to_others = close_token()
+        if not path.exists():
+            made, name = tempfile.mkstemp(dir=path.parent)  # of mode 600
+            with os.fdopen(made, "w") as file:
+                file.write(secrets.token_hex(32))
+            with suppress(FileExistsError):  # another process was first: its token counts
+                os.link(name, path)
+            Path(name).unlink()
     except (OSError, RuntimeError):  # pathlib's word for a user without a home
+        known_to_others = True
+    if known_to_others:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
@@ -202,6 +209,11 @@ def close_token() -> bool:
     if not path.exists() or not path.stat().st_mode & 0o077:
         return False
     path.chmod(0o600)
+    log.warning(
+        "others could read Ray's token %s: it is closed now; remove it, and make a new one, "
+        "unless they may know it",
+        path,
+    )
     return True
 
 

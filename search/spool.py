@@ -188,9 +188,17 @@ def _here(path: str, folder: Path) -> Path:
 
     dtsinn 0.1.0 named it from where the command ran, or from the root: where that was, is gone
     with a workspace that moved.
+
+    Raises:
+        InputError: It lies outside the folder: whoever handed the search on may have written it.
     """
     _, found, inner = f"/{path}".rpartition(f"/{folder.parent.name}/{folder.name}/")
-    return folder / (inner if found else path)
+    file = folder / (inner if found else path)
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"{path} is no file of the search {folder.name}", wanted=f"one in {folder}"
+        )
+    return file
 
 
 def place_told(folder: Path) -> str:

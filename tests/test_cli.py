@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -153,6 +154,27 @@ def test_an_advised_command_may_have_an_alternative(small_path: Path) -> None:
     advised, _, rest = said.partition("; try ")[2].strip().partition(", ")
     assert (parsed(advised)["name"], parsed(advised)["workspace"]) == ("first", Path("my ws"))
     assert rest == "or another --name"
+
+
+@pytest.mark.parametrize(
+    ("advice", "completed"),
+    [
+        ("dtsinn status", "dtsinn status{}"),
+        ("dtsinn search '/data/a, b.zarr' --name x, or another --name",
+         "dtsinn search '/data/a, b.zarr' --name x{}, or another --name"),
+        ("dtsinn search a,b.zarr --workspace 'my ws', or another",
+         "dtsinn search a,b.zarr --workspace 'my ws', or another"),
+        ("df -h, then dtsinn registry prune, or another folder",
+         "df -h, then dtsinn registry prune{}, or another folder"),
+        ("dtsinn check x.zarr, then dtsinn models", "dtsinn check x.zarr, then dtsinn models{}"),
+        ("the newer dtsinn", "the newer dtsinn"),
+        ("dtsinn dance", "dtsinn dance"),
+    ],
+)  # fmt: skip
+def test_an_advised_command_finds_the_workspace(advice: str, completed: str) -> None:
+    group, ctx = typer.main.get_command(app), SimpleNamespace(meta={"workspace": ELSEWHERE})
+    said = group._advise(f"no; got x; try {advice}", ctx)  # type: ignore[attr-defined]
+    assert said == f"no; got x; try {completed.format(' --workspace ' + repr('my ws'))}"
 
 
 def test_the_version_is_printed() -> None:

@@ -19,8 +19,8 @@ LENGTH = 300
 """Characters of a library's message that are passed on: some carry a whole response."""
 
 _CURE_OF_NUMBER: Mapping[int, str] = {
-    errno.ENOSPC: "df -h, then dtsinn registry prune or another folder",
-    errno.EDQUOT: "quota -s, then dtsinn registry prune or another folder",
+    errno.ENOSPC: "df -h, then dtsinn registry prune, or another folder",
+    errno.EDQUOT: "quota -s, then dtsinn registry prune, or another folder",
     errno.EACCES: "a folder and files that you may use (ls -l shows whose they are)",
     errno.EPERM: "a folder and files that you may use (ls -l shows whose they are)",
     errno.EROFS: "a folder that can be written",

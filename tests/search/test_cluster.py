@@ -51,13 +51,17 @@ def test_a_token_is_made_that_only_its_user_can_read(token: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", [0o644, 0o640, 0o604])
-def test_a_token_that_others_could_read_is_replaced(token: Path, wrong: int) -> None:
+def test_a_token_that_others_could_read_is_closed_kept_and_not_used(
+    token: Path, wrong: int, caplog: pytest.LogCaptureFixture
+) -> None:
     token.parent.mkdir(mode=0o755)
-    token.write_text("known")
+    token.write_text("the head's")
     token.chmod(wrong)
     make_token()
     assert (mode(token), mode(token.parent)) == (0o600, 0o700)
-    assert token.read_text() != "known"
+    assert token.read_text() == "the head's", "a cluster may run with it"
+    assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
+    assert f"others could read Ray's token {token}: it is closed now" in caplog.text
 
 
 def test_the_token_of_a_cluster_is_closed_and_kept(token: Path) -> None:

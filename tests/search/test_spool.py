@@ -213,6 +213,23 @@ def test_files_are_found_where_the_search_is_now(recording, tmp_path: Path, path
     assert seen == [folder / "report"]
 
 
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "../second/ledger.jsonl", "report/../../../x", "l"]
+)
+def test_a_file_outside_the_search_is_not_delivered(
+    ledger, recording, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever handed the workspace on may have written the log."""
+    ledger.path.with_name("l").symlink_to("/etc/passwd")
+    spool = Spool(ledger, lambda: recording)
+    attached = {"event": "artifact", "time_ms": 1, "key": "a", "folder": "report", "path": path}
+    for event in (begin("a"), attached, end("a")):
+        spool.record(event)
+    assert spool.deliver() == 3
+    assert [call[0] for call in recording.calls] == ["begin", "end"]
+    assert f"not attached: {path} is no file of the search" in caplog.text
+
+
 @pytest.mark.parametrize("moved", ["nothing", "renamed", "copied", "another database"])
 def test_a_database_that_moved_along_is_told_nothing_again(
     recording, tmp_path: Path, moved: str
