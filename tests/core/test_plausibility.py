@@ -12,7 +12,7 @@ import pytest
 
 from dtsinn.core.config import find_config, read_yaml
 from dtsinn.core.errors import InputError
-from dtsinn.core.isotopes import HALF_LIVES, isotope_half_life
+from dtsinn.core.isotopes import ELEMENTS, HALF_LIVES, isotope_half_life
 from dtsinn.core.plausibility import (
     Answers,
     check_activity,
@@ -39,17 +39,31 @@ TISSUE = np.full((2, 3, 4, 5), 5.0)
 @pytest.mark.parametrize(
     ("name", "half_life"),
     [
-        *HALF_LIVES.items(),
-        ("^18^Fluorine", 6588.0),
-        ("11C", 1224.0),
-        ("[94mTc]", 3120.0),
-        ("Fluorine-18", 6588.0),
+        ("Fluorine F^18^", 6588.0),
+        ("Fluorine-18 (18F)", 6588.0),
+        ("F-18 FDG", None),
+        ("68mGa", None),
+        ("C-11 and F-18", None),
         ("Xy-7", None),
+        ("F-18 and Xy-7", None),
         ("a word", None),
+        ("18", None),
+        ("", None),
     ],
 )
 def test_nuclides_are_known_by_their_names(name: str, half_life: float | None) -> None:
     assert isotope_half_life(name) == half_life
+
+
+@pytest.mark.parametrize("nuclide", HALF_LIVES)
+def test_nuclides_are_known_in_all_spellings(nuclide: str) -> None:
+    symbol, mass = nuclide.split("-")
+    for name in (symbol, *(name for name, known in ELEMENTS.items() if known == symbol)):
+        for word in (name, name.lower(), name.capitalize()):
+            spellings = ["{0}{1}", "{0}-{1}", "{0} {1}", "{0}^{1}^", "{1}{0}", "{1}-{0}"]
+            for spelling in (*spellings, "{1} {0}", "^{1}^{0}", "[{1}{0}]"):
+                written = spelling.format(word, mass)
+                assert isotope_half_life(written) == HALF_LIVES[nuclide], written
 
 
 @pytest.mark.parametrize("half_life", [*HALF_LIVES.values(), 1218.0, 6586.2, 1000.0, 1e6])
