@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from dtsinn.core.decay import decay_correction
 from dtsinn.core.errors import InputError
 from dtsinn.core.plausibility import (
     ask,
@@ -20,7 +21,7 @@ from dtsinn.core.plausibility import (
     check_other_unit,
 )
 from dtsinn.data.importers.decay import (
-    decay_correction,
+    FACTOR_SHARE,
     half_life_of_factors,
     refuse_other_nuclide,
 )
@@ -39,9 +40,7 @@ UNITS = dict.fromkeys(("bq/ml", "bqml", "bq/cc", "bq/cm3"), 1e-3) | dict.fromkey
     ("kbq/ml", "kbqml", "kbq/cc", "kbq/cm3"), 1.0
 )
 """kBq/mL of one unit, by its names in lower case; DICOM writes BQML and GML."""
-FACTOR_SHARE = 0.01
-"""Up to which DecayCorrectionFactor may miss what follows from the times, as a share (uncited)."""
-HALF_LIFE_SHARE = 0.005
+TABLES_SHARE = 0.005
 """Up to which tables of half-lives differ, as a share (uncited): 1218 to 1224 s of 11C."""
 MOST_DECAY = 1e3
 """By how much a tracer may have decayed from the reference to the first frame (uncited)."""
@@ -249,7 +248,7 @@ def _correction(
         )
     if not known.planned_reference:
         _refuse_far_reference(frames, half_life, reference, where)
-    expected_T = decay_correction(frames, half_life, reference)
+    expected_T = decay_correction(frames.start, frames.duration, half_life, reference)
     check_decay(f"{where}: frames", expected_T, known.accepted)
     if factor_T is None:
         return expected_T, reference
@@ -273,13 +272,15 @@ def _reference_of_factors(
 ) -> float:
     """The time to which factors correct: near the injection or the start of the scan, s."""
     frames = known.frames
-    ratio_T = decay_correction(frames, half_life, 0.0) / factor_T
+    ratio_T = decay_correction(frames.start, frames.duration, half_life, 0.0) / factor_T
     reference = float(np.median(np.log2(ratio_T)) * half_life)
     begin = frames.start[0]
     earliest = min(begin, *(time for _, time in known.administered if time is not None))
-    slack = max(SCAN_START_S, frames.duration[0], HALF_LIFE_SHARE * half_life)
+    slack = max(SCAN_START_S, frames.duration[0], TABLES_SHARE * half_life)
     if not earliest - EARLY_REFERENCE * half_life - slack <= reference <= begin + slack:
-        _refuse_other_factors(factor_T, decay_correction(frames, half_life, reference), where)
+        _refuse_other_factors(
+            factor_T, decay_correction(frames.start, frames.duration, half_life, reference), where
+        )
         ask(
             known.accepted,
             "unusual_decay",
@@ -308,7 +309,7 @@ def _refuse_other_factors(
 ) -> None:
     """Refuse factors that are not what the sidecar's times and the half-life give."""
     miss_T = np.abs(said_T / expected_T - 1)
-    allowed_T = FACTOR_SHARE + HALF_LIFE_SHARE * np.abs(np.log(expected_T))
+    allowed_T = FACTOR_SHARE + TABLES_SHARE * np.abs(np.log(expected_T))
     if (miss_T > allowed_T).any():
         frame = int(np.argmax(miss_T - allowed_T))
         raise InputError(
