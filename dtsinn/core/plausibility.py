@@ -61,8 +61,11 @@ USUAL_SUV = (0.03, 100.0)
 """g/mL of what is hot in a scan (uncited), decayed."""
 MOST_OF_DOSE = 1.5
 """Of the dose, that may be found in a frame: calibrations of dose and scanner differ (uncited)."""
-HOT_SHARE = 95
-"""Percentile of the voxels of the brightest frame that stands for what is hot (uncited)."""
+PEAK_PERCENTILE = 99.9
+"""Percentile of a frame's voxels that stands for its maximum (uncited): a few voxels are hot by
+noise, and a mouse takes more than a thousandth of its scanner's field."""
+BODY_SHARE = 0.1
+"""Of that maximum, from which voxels are of the body (uncited); around it there is air."""
 EARLY_SHARE = 0.1
 """Of the brightest frame, up to which frames before an injection may have activity (uncited)."""
 
@@ -334,7 +337,7 @@ def check_activity(
         raise InputError(f"{what}: activity", got=nothing, wanted="kBq/mL above 0")
     brightest = int(np.argmax(images_STYX.mean(axis=(0, 2, 3), dtype=np.float64)))
     frame_SYX = images_STYX[:, brightest]
-    hot = float(np.percentile(frame_SYX, HOT_SHARE))
+    hot = _typical_of_body(frame_SYX)
     got = f"{hot:.3g} kBq/mL in what is hot"
     if hot > HOTTEST:
         raise InputError(
@@ -364,6 +367,15 @@ def check_activity(
             wanted=f"{low:.3g} to {high:.3g} kBq/mL",
             hint="the right units in the plan",
         )
+
+
+def _typical_of_body(frame_SYX: FloatArray) -> float:
+    """Median of the body, however little of the field of view it fills, in the frame's unit.
+
+    Hot organs and the first pass of a bolus are a small part of the body.
+    """
+    peak = float(np.percentile(frame_SYX, PEAK_PERCENTILE, method="lower"))
+    return peak if peak <= 0 else float(np.median(frame_SYX[frame_SYX >= BODY_SHARE * peak]))
 
 
 def check_before_injection(

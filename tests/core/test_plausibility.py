@@ -31,6 +31,7 @@ from dtsinn.core.protocol import (
     protocol_of_frames,
     protocol_text,
 )
+from dtsinn.core.seeds import generator
 
 TISSUE = np.full((2, 3, 4, 5), 5.0)
 """[S, T, Y, X] kBq/mL: 120 voxels, 40 of a frame."""
@@ -189,6 +190,40 @@ def test_people_and_mice_pass() -> None:
     check_voxels("here", [0.4, 3.0, 14.4])
     for scale in (0.1, 1.0, 100.0):
         check_activity("here", scale * TISSUE)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.02, 0.04, 0.3])
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+@pytest.mark.parametrize(
+    ("kBq_mL", "weight_kg", "dose_MBq"), [(20.0, 70.0, 300.0), (300.0, 0.025, 10.0)]
+)
+def test_a_small_object_in_a_large_field_passes(
+    share: float, noise: float, kBq_mL: float, weight_kg: float, dose_MBq: float
+) -> None:
+    """A brain and a mouse, with noise in them and around them, and voxels hot by chance."""
+    rng = generator(0, "field")
+    shape = (4, 2, 60, 60)
+    field = rng.normal(0.0, noise * kBq_mL, shape)
+    body = rng.random((4, 1, 60, 60)) < share
+    field += body * kBq_mL * rng.normal(1.0, 0.3, shape)
+    field[0, :, 0, :5] = 1e6
+    given = {"weight_kg": weight_kg, "dose_MBq": dose_MBq}
+    check_activity("here", field)
+    check_activity("here", field, **given)
+    for factor in (1e-3, 1e3):
+        with pytest.raises(InputError, match="here: activity"):
+            check_activity("here", factor * field, **given)
+    with pytest.raises(InputError, match="here: activity"):
+        check_activity("here", 1e3 * field)
+
+
+def test_hot_voxels_alone_are_no_body() -> None:
+    field = np.zeros((2, 2, 40, 40))
+    field[0, :, 3, 4] = 5.0
+    with pytest.raises(InputError, match=r"got 0 kBq/mL in what is hot; .*unusual_activity: yes"):
+        check_activity("here", field)
+    with pytest.raises(InputError, match=r"got -1 kBq/mL in what is hot"):
+        check_activity("here", field - 1)
 
 
 def test_dose_and_weight_bound_the_activity() -> None:
