@@ -29,6 +29,8 @@ USUAL_FRAME_S = 7200.0
 SHORT_SCAN_S, SHORT_FRAME_S = 300.0, 20.0
 """A scan below, all of whose frames are at most so long, is what a table in minutes looks like
 (uncited): scans of 300 min and frames of 20 min are the longest of their kind."""
+MOST_HALF_LIVES = 10.0
+"""That a scan may take (uncited): 62Cu in 90 min has 9. So 4 min of 15O cannot be hours."""
 LEAST_DELAY_S = 60.0
 """Between two injections, where there is a delay (uncited): the shortest studied is 5 min, and
 delays in minutes are numbers up to 60."""
@@ -173,15 +175,19 @@ def check_times(
     injections: Sequence[float] = (),
     accepted: Accepted = (),
     *,
+    half_life: float | None = None,
     place: str = "the plan",
 ) -> None:
     """Refuse a scan of days, and ask for one whose times look like another unit.
+
+    Short frames are no minutes where nothing of the tracer would be left after so many.
 
     Args:
         where: For messages.
         durations: [T] s, of contiguous frames.
         injections: s, ascending, where they are known.
         accepted: What the user said yes to.
+        half_life: s, the longest of the scan's tracers; None where it is not known.
         place: Where keys belong.
 
     Raises:
@@ -195,10 +201,11 @@ def check_times(
             wanted=f"at most {LONGEST_SCAN_S:g} s: a day",
             hint="frame times in seconds, not milliseconds",
         )
+    lasting = half_life is None or total * 60 <= MOST_HALF_LIVES * half_life
     got = ""
     if total > USUAL_SCAN_S or longest > USUAL_FRAME_S:
         got, hint = f"a scan of {total:g} s with a frame of {longest:g} s", "milliseconds"
-    elif total < SHORT_SCAN_S and longest <= SHORT_FRAME_S:
+    elif lasting and total < SHORT_SCAN_S and longest <= SHORT_FRAME_S:
         got, hint = f"a scan of {total:g} s with no frame above {longest:g} s", "minutes"
     if got:
         ask(

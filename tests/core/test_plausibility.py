@@ -141,6 +141,17 @@ def test_short_frames_are_none_of_another_unit(frames: list[float], what: str) -
         check_times("here", frames)
 
 
+def test_short_scans_of_short_lived_nuclides_pass() -> None:
+    """4 min are 4 h of none of them, but 10 s may be 10 min."""
+    for nuclide in ("O-15", "Rb-82", "N-13", "Cu-62"):
+        check_times("here", [5.0] * 24 + [10.0] * 12, half_life=HALF_LIVES[nuclide])
+        with pytest.raises(InputError, match="seconds, not minutes"):
+            check_times("here", [0.1] * 100, half_life=HALF_LIVES[nuclide])
+    for half_life in (None, HALF_LIVES["F-18"]):
+        with pytest.raises(InputError, match="seconds, not minutes"):
+            check_times("here", [10.0] * 24, half_life=half_life)
+
+
 REFUSED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], str | None]] = {
     "voxels in m": (check_voxels, ("here", [0.002, 0.002]), None),
     "voxels in cm": (check_voxels, ("here", [2.0, 0.2]), "unusual_voxels"),
