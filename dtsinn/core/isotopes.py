@@ -39,22 +39,27 @@ ELEMENTS = {
 
 
 def isotope_half_life(name: str) -> float | None:
-    """Half-life of ``C11``, ``11C``, ``[11C]``, ``F-18``, ``^18^Fluorine`` and the like, s.
+    """Half-life of ``C11``, ``[11C]``, ``F-18``, ``^18^Fluorine``, ``Fluorine F^18^``, s.
 
     Returns:
-        None where the isotope is unknown, or the name is none.
+        None where the isotope is unknown, or the name says anything else beside it.
     """
-    match = re.fullmatch(r"\W*(\d*m?)\W*([A-Za-z]+?)\W*(\d*m?)\W*", name.strip())
-    if match is None:
+    masses = set(re.findall(r"[0-9]+m?", name))
+    words = set(re.findall(r"[A-Za-z]+", re.sub(r"[0-9]+m?", " ", name)))
+    symbols = {ELEMENTS.get(word.lower(), word.capitalize()) for word in words}
+    if len(masses) != 1 or len(symbols) != 1:
         return None
-    before, element, after = match.groups()
-    symbol = ELEMENTS.get(element.lower(), element.capitalize())
-    return HALF_LIVES.get(f"{symbol}-{before or after}")
+    return HALF_LIVES.get(f"{symbols.pop()}-{masses.pop()}")
+
+
+def is_same_nuclide(half_life: float, other: float) -> bool:
+    """Whether two half-lives, s, are within 2 % of each other: measured and rounded ones differ."""
+    return abs(half_life / other - 1) <= HALF_LIFE_SHARE
 
 
 def isotope_of(half_life: float) -> str | None:
     """The isotope of the table whose half-life, s, this is within 2 %; None where there is none."""
     for name, known in HALF_LIVES.items():
-        if abs(half_life / known - 1) <= HALF_LIFE_SHARE:
+        if is_same_nuclide(half_life, known):
             return name
     return None

@@ -29,6 +29,8 @@ USUAL_FRAME_S = 7200.0
 SHORT_SCAN_S, SHORT_FRAME_S = 300.0, 20.0
 """A scan below, all of whose frames are at most so long, is what a table in minutes looks like
 (uncited): scans of 300 min and frames of 20 min are the longest of their kind."""
+MOST_HALF_LIVES = 10.0
+"""That a scan may take (uncited): 62Cu in 90 min has 9. So 4 min of 15O cannot be hours."""
 LEAST_DELAY_S = 60.0
 """Between two injections, where there is a delay (uncited): the shortest studied is 5 min, and
 delays in minutes are numbers up to 60."""
@@ -61,8 +63,11 @@ USUAL_SUV = (0.03, 100.0)
 """g/mL of what is hot in a scan (uncited), decayed."""
 MOST_OF_DOSE = 1.5
 """Of the dose, that may be found in a frame: calibrations of dose and scanner differ (uncited)."""
-HOT_SHARE = 95
-"""Percentile of the voxels of the brightest frame that stands for what is hot (uncited)."""
+PEAK_PERCENTILE = 99.9
+"""Percentile of a frame's voxels that stands for its maximum (uncited): a few voxels are hot by
+noise, and a mouse takes more than a thousandth of its scanner's field."""
+BODY_SHARE = 0.1
+"""Of that maximum, from which voxels are of the body (uncited); around it there is air."""
 EARLY_SHARE = 0.1
 """Of the brightest frame, up to which frames before an injection may have activity (uncited)."""
 
@@ -170,15 +175,19 @@ def check_times(
     injections: Sequence[float] = (),
     accepted: Accepted = (),
     *,
+    half_life: float | None = None,
     place: str = "the plan",
 ) -> None:
     """Refuse a scan of days, and ask for one whose times look like another unit.
+
+    Short frames are no minutes where nothing of the tracer would be left after so many.
 
     Args:
         where: For messages.
         durations: [T] s, of contiguous frames.
         injections: s, ascending, where they are known.
         accepted: What the user said yes to.
+        half_life: s, the longest of the scan's tracers; None where it is not known.
         place: Where keys belong.
 
     Raises:
@@ -192,10 +201,11 @@ def check_times(
             wanted=f"at most {LONGEST_SCAN_S:g} s: a day",
             hint="frame times in seconds, not milliseconds",
         )
+    lasting = half_life is None or total * 60 <= MOST_HALF_LIVES * half_life
     got = ""
     if total > USUAL_SCAN_S or longest > USUAL_FRAME_S:
         got, hint = f"a scan of {total:g} s with a frame of {longest:g} s", "milliseconds"
-    elif total < SHORT_SCAN_S and longest <= SHORT_FRAME_S:
+    elif lasting and total < SHORT_SCAN_S and longest <= SHORT_FRAME_S:
         got, hint = f"a scan of {total:g} s with no frame above {longest:g} s", "minutes"
     if got:
         ask(
@@ -334,7 +344,7 @@ def check_activity(
         raise InputError(f"{what}: activity", got=nothing, wanted="kBq/mL above 0")
     brightest = int(np.argmax(images_STYX.mean(axis=(0, 2, 3), dtype=np.float64)))
     frame_SYX = images_STYX[:, brightest]
-    hot = float(np.percentile(frame_SYX, HOT_SHARE))
+    hot = _typical_of_body(frame_SYX)
     got = f"{hot:.3g} kBq/mL in what is hot"
     if hot > HOTTEST:
         raise InputError(
@@ -364,6 +374,15 @@ def check_activity(
             wanted=f"{low:.3g} to {high:.3g} kBq/mL",
             hint="the right units in the plan",
         )
+
+
+def _typical_of_body(frame_SYX: FloatArray) -> float:
+    """Median of the body, however little of the field of view it fills, in the frame's unit.
+
+    Hot organs and the first pass of a bolus are a small part of the body.
+    """
+    peak = float(np.percentile(frame_SYX, PEAK_PERCENTILE, method="lower"))
+    return peak if peak <= 0 else float(np.median(frame_SYX[frame_SYX >= BODY_SHARE * peak]))
 
 
 def check_before_injection(

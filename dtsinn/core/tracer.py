@@ -11,7 +11,7 @@ from dtsinn.core.checks import not_negative, positive, short_name
 from dtsinn.core.config import STRICT, config_names, find_config, from_mapping, read_yaml
 from dtsinn.core.errors import InputError
 from dtsinn.core.input_function import InputFunction
-from dtsinn.core.isotopes import HALF_LIFE_SHARE, isotope_half_life
+from dtsinn.core.isotopes import is_same_nuclide, isotope_half_life
 from dtsinn.core.plausibility import check_dose, check_half_life
 
 NOT_READ = frozenset({"csf", "outside"})
@@ -136,7 +136,7 @@ class Tracer:
         known = isotope_half_life(self.isotope)
         if known is None:
             self._check_unknown_half_life(where)
-        if known is not None and abs(self.half_life / known - 1) > HALF_LIFE_SHARE:
+        if known is not None and not is_same_nuclide(self.half_life, known):
             raise InputError(
                 f"{where}: half_life of {self.isotope}",
                 got=f"{self.half_life:g} s",

@@ -62,7 +62,7 @@ def parse_yaml(text: str, where: str) -> Any:
             twice or one that is no plain word, or something has a tag.
     """
     reader = _Reader(where)
-    for event in yaml_events(text, where):
+    for event in _events(text, where):
         reader.take(event)
     return reader.document
 
@@ -83,7 +83,7 @@ def format_yaml(content: Any) -> str:
     return str(yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
 
-def yaml_events(text: str, where: str) -> Iterator[yaml.Event]:
+def _events(text: str, where: str) -> Iterator[yaml.Event]:
     """The parts of a YAML text in their order.
 
     Raises:
@@ -99,7 +99,7 @@ def yaml_events(text: str, where: str) -> Iterator[yaml.Event]:
         raise _unreadable(where, "characters that are not allowed") from None
 
 
-def line_of(event: yaml.Event) -> int:
+def _line_of(event: yaml.Event) -> int:
     """The line at which a part of a YAML text begins, from 1."""
     return event.start_mark.line + 1 if event.start_mark else 0
 
@@ -135,7 +135,7 @@ class _Reader:
 
     def take(self, event: yaml.Event) -> None:
         """Add one event to the document."""
-        line = f"at line {line_of(event)}"
+        line = f"at line {_line_of(event)}"
         if isinstance(event, yaml.DocumentStartEvent):
             self._documents += 1
             if self._documents > 1:

@@ -12,7 +12,7 @@ import pytest
 
 from dtsinn.core.config import find_config, read_yaml
 from dtsinn.core.errors import InputError
-from dtsinn.core.isotopes import HALF_LIVES, isotope_half_life
+from dtsinn.core.isotopes import ELEMENTS, HALF_LIVES, isotope_half_life
 from dtsinn.core.plausibility import (
     Answers,
     check_activity,
@@ -31,6 +31,7 @@ from dtsinn.core.protocol import (
     protocol_of_frames,
     protocol_text,
 )
+from dtsinn.core.seeds import generator
 
 TISSUE = np.full((2, 3, 4, 5), 5.0)
 """[S, T, Y, X] kBq/mL: 120 voxels, 40 of a frame."""
@@ -39,17 +40,31 @@ TISSUE = np.full((2, 3, 4, 5), 5.0)
 @pytest.mark.parametrize(
     ("name", "half_life"),
     [
-        *HALF_LIVES.items(),
-        ("^18^Fluorine", 6588.0),
-        ("11C", 1224.0),
-        ("[94mTc]", 3120.0),
-        ("Fluorine-18", 6588.0),
+        ("Fluorine F^18^", 6588.0),
+        ("Fluorine-18 (18F)", 6588.0),
+        ("F-18 FDG", None),
+        ("68mGa", None),
+        ("C-11 and F-18", None),
         ("Xy-7", None),
+        ("F-18 and Xy-7", None),
         ("a word", None),
+        ("18", None),
+        ("", None),
     ],
 )
 def test_nuclides_are_known_by_their_names(name: str, half_life: float | None) -> None:
     assert isotope_half_life(name) == half_life
+
+
+@pytest.mark.parametrize("nuclide", HALF_LIVES)
+def test_nuclides_are_known_in_all_spellings(nuclide: str) -> None:
+    symbol, mass = nuclide.split("-")
+    for name in (symbol, *(name for name, known in ELEMENTS.items() if known == symbol)):
+        for word in (name, name.lower(), name.capitalize()):
+            spellings = ["{0}{1}", "{0}-{1}", "{0} {1}", "{0}^{1}^", "{1}{0}", "{1}-{0}"]
+            for spelling in (*spellings, "{1} {0}", "^{1}^{0}", "[{1}{0}]"):
+                written = spelling.format(word, mass)
+                assert isotope_half_life(written) == HALF_LIVES[nuclide], written
 
 
 @pytest.mark.parametrize("half_life", [*HALF_LIVES.values(), 1218.0, 6586.2, 1000.0, 1e6])
@@ -126,6 +141,17 @@ def test_short_frames_are_none_of_another_unit(frames: list[float], what: str) -
         check_times("here", frames)
 
 
+def test_short_scans_of_short_lived_nuclides_pass() -> None:
+    """4 min are 4 h of none of them, but 10 s may be 10 min."""
+    for nuclide in ("O-15", "Rb-82", "N-13", "Cu-62"):
+        check_times("here", [5.0] * 24 + [10.0] * 12, half_life=HALF_LIVES[nuclide])
+        with pytest.raises(InputError, match="seconds, not minutes"):
+            check_times("here", [0.1] * 100, half_life=HALF_LIVES[nuclide])
+    for half_life in (None, HALF_LIVES["F-18"]):
+        with pytest.raises(InputError, match="seconds, not minutes"):
+            check_times("here", [10.0] * 24, half_life=half_life)
+
+
 REFUSED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], str | None]] = {
     "voxels in m": (check_voxels, ("here", [0.002, 0.002]), None),
     "voxels in cm": (check_voxels, ("here", [2.0, 0.2]), "unusual_voxels"),
@@ -175,6 +201,40 @@ def test_people_and_mice_pass() -> None:
     check_voxels("here", [0.4, 3.0, 14.4])
     for scale in (0.1, 1.0, 100.0):
         check_activity("here", scale * TISSUE)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.02, 0.04, 0.3])
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+@pytest.mark.parametrize(
+    ("kBq_mL", "weight_kg", "dose_MBq"), [(20.0, 70.0, 300.0), (300.0, 0.025, 10.0)]
+)
+def test_a_small_object_in_a_large_field_passes(
+    share: float, noise: float, kBq_mL: float, weight_kg: float, dose_MBq: float
+) -> None:
+    """A brain and a mouse, with noise in them and around them, and voxels hot by chance."""
+    rng = generator(0, "field")
+    shape = (4, 2, 60, 60)
+    field = rng.normal(0.0, noise * kBq_mL, shape)
+    body = rng.random((4, 1, 60, 60)) < share
+    field += body * kBq_mL * rng.normal(1.0, 0.3, shape)
+    field[0, :, 0, :5] = 1e6
+    given = {"weight_kg": weight_kg, "dose_MBq": dose_MBq}
+    check_activity("here", field)
+    check_activity("here", field, **given)
+    for factor in (1e-3, 1e3):
+        with pytest.raises(InputError, match="here: activity"):
+            check_activity("here", factor * field, **given)
+    with pytest.raises(InputError, match="here: activity"):
+        check_activity("here", 1e3 * field)
+
+
+def test_hot_voxels_alone_are_no_body() -> None:
+    field = np.zeros((2, 2, 40, 40))
+    field[0, :, 3, 4] = 5.0
+    with pytest.raises(InputError, match=r"got 0 kBq/mL in what is hot; .*unusual_activity: yes"):
+        check_activity("here", field)
+    with pytest.raises(InputError, match=r"got -1 kBq/mL in what is hot"):
+        check_activity("here", field - 1)
 
 
 def test_dose_and_weight_bound_the_activity() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from dtsinn.core.decay import decay_correction
 from dtsinn.core.errors import InputError
 from dtsinn.core.plausibility import (
     ask,
@@ -20,7 +21,7 @@ from dtsinn.core.plausibility import (
     check_other_unit,
 )
 from dtsinn.data.importers.decay import (
-    decay_correction,
+    FACTOR_SHARE,
     half_life_of_factors,
     refuse_other_nuclide,
 )
@@ -39,11 +40,9 @@ UNITS = dict.fromkeys(("bq/ml", "bqml", "bq/cc", "bq/cm3"), 1e-3) | dict.fromkey
     ("kbq/ml", "kbqml", "kbq/cc", "kbq/cm3"), 1.0
 )
 """kBq/mL of one unit, by its names in lower case; DICOM writes BQML and GML."""
-FACTOR_SHARE = 0.01
-"""Up to which DecayCorrectionFactor may miss what follows from the times, as a share (uncited)."""
-HALF_LIFE_SHARE = 0.005
+TABLES_SHARE = 0.005
 """Up to which tables of half-lives differ, as a share (uncited): 1218 to 1224 s of 11C."""
-MOST_DECAY = 1e3
+MOST_DECAY_BEFORE = 1e3
 """By how much a tracer may have decayed from the reference to the first frame (uncited)."""
 SCAN_START_S = 1.0
 """Up to which the first frame may come before ScanStart, s (uncited): it is noted by hand."""
@@ -59,12 +58,14 @@ class Known:
     Attributes:
         frames: On the scan's clock.
         injection_time: s on the scan's clock; of a mixture, what the sidecar says.
+        injections: s, all that plan and sidecar tell, in no order.
         half_life: With which the scanner decay-corrected, s.
         administered: Half-life and time of injection of each tracer that the sidecar lists.
         units: Of the voxels.
         decay_corrected: Whether the images are.
         decay_reference: Time to which they are, s on the scan's clock.
         planned_reference: Whether that is the user's word.
+        planned: Whether that, or the half-life, is the user's word.
         decay_factor: [T] by which the scanner multiplied.
         given: Body weight in kg and dose in MBq.
         mixture: Whether two tracers are in it.
@@ -73,12 +74,14 @@ class Known:
 
     frames: Frames
     injection_time: float | None
+    injections: tuple[float, ...]
     half_life: float | None
     administered: tuple[tuple[float | None, float | None], ...]
     units: str | None
     decay_corrected: bool
     decay_reference: float | None
     planned_reference: bool
+    planned: bool
     decay_factor: tuple[float, ...] | None
     given: tuple[float | None, float | None]
     mixture: bool
@@ -103,11 +106,20 @@ def merge(plan: SinglePlan | MixturePlan, sidecar: Sidecar, where: str) -> Known
         raise InputError(
             f"{where}: nothing says whether the images are decay-corrected",
             wanted="ImageDecayCorrected in the sidecar",
-            hint="decay_corrected: true, or decay_corrected: false, in the plan",
+            hint="decay_corrected: true in the plan"
+            if _differs_from_one(sidecar.decay_factor)
+            else "decay_corrected: true, or decay_corrected: false, in the plan",
+        )
+    if plan.decay_corrected is False and _differs_from_one(sidecar.decay_factor):
+        ask(
+            plan.accepted,
+            "unusual_decay",
+            f"{where}: decay_corrected and DecayCorrectionFactor contradict each other",
+            got="false in the plan, and factors other than 1 in the sidecar",
+            wanted="one account of the decay correction",
+            hint="decay_corrected: true",
         )
     half_life = _half_life(plan, sidecar, where)
-    stated = plan.decay_reference is not None or plan.half_life is not None
-    overruled = stated or plan.decay_corrected is False
     frames = read_frames(where, sidecar.frame_start, sidecar.frame_duration)
     told = plan.injection_time is not None and not (corrected and plan.decay_reference is None)
     if not told:
@@ -120,18 +132,23 @@ def merge(plan: SinglePlan | MixturePlan, sidecar: Sidecar, where: str) -> Known
             wanted="one TracerRadionuclide and one InjectionStart",
         )
     said = times[0] if len(times) == 1 else None
+    planned_times: tuple[float | None, ...] = ()
+    if isinstance(plan, MixturePlan):
+        injection_time, planned_times = said, plan.injection_time or ()
+    else:
+        injection_time, planned_times = _first(plan.injection_time, said), (plan.injection_time,)
     return Known(
         frames=frames,
-        injection_time=(
-            said if isinstance(plan, MixturePlan) else _first(plan.injection_time, said)
-        ),
+        injection_time=injection_time,
+        injections=tuple(time for time in (*times, *planned_times) if time is not None),
         half_life=half_life,
         administered=tuple(itertools.zip_longest(nuclides or (sidecar.half_life,), times)),
         units=_first(plan.units, sidecar.units),
         decay_corrected=corrected,
         decay_reference=_first(plan.decay_reference, sidecar.decay_reference),
         planned_reference=plan.decay_reference is not None,
-        decay_factor=None if overruled else sidecar.decay_factor,
+        planned=plan.decay_reference is not None or plan.half_life is not None,
+        decay_factor=None if plan.decay_corrected is False else sidecar.decay_factor,
         given=given(
             (plan.weight_kg, plan.dose_MBq),
             (sidecar.weight_kg, sidecar.dose_MBq),
@@ -207,12 +224,12 @@ def to_present_activity(
     factor_T, reference = np.ones(len(known.frames.start)), None
     if known.decay_corrected:
         factor_T, reference = _correction(known, half_life, where)
-    elif set(known.decay_factor or ()) - {1.0}:
+    elif _differs_from_one(known.decay_factor):
         raise InputError(
             f"{where}.sidecar: ImageDecayCorrected and DecayCorrectionFactor contradict each other",
             got="false and factors other than 1",
             wanted="one account of the decay correction",
-            hint="decay_corrected in the plan",
+            hint="decay_corrected: true in the plan, if the scanner did correct",
         )
     return (_suv(known, reference, where) if scale is None else scale) / factor_T
 
@@ -229,10 +246,13 @@ def _correction(
     half_life = _first(known.half_life, half_life)
     factor_T = None
     if known.decay_factor is not None:
-        factor_T = _factors(known.decay_factor, len(frames.start), where)
+        factor_T = _factors(known, known.decay_factor, where)
+    if factor_T is not None:
         if half_life is None:
             half_life = half_life_of_factors(frames, factor_T, f"{where}.sidecar")
-            check_half_life(f"{where}.sidecar: half-life by DecayCorrectionFactor", half_life)
+            check_half_life(
+                f"{where}.sidecar: half-life by DecayCorrectionFactor", half_life, known.accepted
+            )
         if reference is None:
             reference = _reference_of_factors(known, factor_T, half_life, where)
     if reference is None:
@@ -249,23 +269,22 @@ def _correction(
         )
     if not known.planned_reference:
         _refuse_far_reference(frames, half_life, reference, where)
-    expected_T = decay_correction(frames, half_life, reference)
+    expected_T = decay_correction(frames.start, frames.duration, half_life, reference)
     check_decay(f"{where}: frames", expected_T, known.accepted)
-    if factor_T is None:
+    if factor_T is None or not _check_factors(known, factor_T, expected_T, where):
         return expected_T, reference
-    _refuse_other_factors(factor_T, expected_T, where)
     return factor_T, reference
 
 
-def _factors(said: Sequence[float], frames: int, where: str) -> npt.NDArray[np.float64]:
-    factor_T = np.array(said)
-    if factor_T.size != frames or factor_T.min() <= 0:
-        raise InputError(
-            f"{where}.sidecar: DecayCorrectionFactor",
-            got=f"{factor_T.size} numbers, the smallest {min(said, default=0):g}",
-            wanted=f"{frames} numbers above 0",
-        )
-    return factor_T
+def _factors(known: Known, said: Sequence[float], where: str) -> npt.NDArray[np.float64] | None:
+    """[T] the sidecar's factors; None where they are none and the plan overrules them."""
+    factor_T, frames = np.array(said), len(known.frames.start)
+    if factor_T.size == frames and factor_T.min() > 0:
+        return factor_T
+    got = f"{factor_T.size} numbers, the smallest {factor_T.min():g}"
+    wanted = f"{frames} numbers above 0"
+    _overrule_factors(known, f"{where}.sidecar: DecayCorrectionFactor", got, wanted)
+    return None
 
 
 def _reference_of_factors(
@@ -273,13 +292,14 @@ def _reference_of_factors(
 ) -> float:
     """The time to which factors correct: near the injection or the start of the scan, s."""
     frames = known.frames
-    ratio_T = decay_correction(frames, half_life, 0.0) / factor_T
+    ratio_T = decay_correction(frames.start, frames.duration, half_life, 0.0) / factor_T
     reference = float(np.median(np.log2(ratio_T)) * half_life)
     begin = frames.start[0]
-    earliest = min(begin, *(time for _, time in known.administered if time is not None))
-    slack = max(SCAN_START_S, frames.duration[0], HALF_LIFE_SHARE * half_life)
+    earliest = min([begin, *known.injections])
+    slack = max(SCAN_START_S, frames.duration[0], TABLES_SHARE * half_life)
     if not earliest - EARLY_REFERENCE * half_life - slack <= reference <= begin + slack:
-        _refuse_other_factors(factor_T, decay_correction(frames, half_life, reference), where)
+        expected_T = decay_correction(frames.start, frames.duration, half_life, reference)
+        _check_factors(known, factor_T, expected_T, where)
         ask(
             known.accepted,
             "unusual_decay",
@@ -294,7 +314,7 @@ def _reference_of_factors(
 def _refuse_far_reference(frames: Frames, half_life: float, reference: float, where: str) -> None:
     """Refuse a reference after the scan, or so long before it that nothing would be left."""
     before = frames.start[0] - reference
-    if reference >= frames.end[-1] or before > math.log2(MOST_DECAY) * half_life:
+    if reference >= frames.end[-1] or before > math.log2(MOST_DECAY_BEFORE) * half_life:
         raise InputError(
             f"{where}.sidecar: ImageDecayCorrectionTime",
             got=f"{reference:g} s, for frames from {frames.start[0]:g} to {frames.end[-1]:g} s",
@@ -303,21 +323,42 @@ def _refuse_far_reference(frames: Frames, half_life: float, reference: float, wh
         )
 
 
-def _refuse_other_factors(
-    said_T: npt.NDArray[np.float64], expected_T: npt.NDArray[np.float64], where: str
-) -> None:
-    """Refuse factors that are not what the sidecar's times and the half-life give."""
+def _check_factors(
+    known: Known,
+    said_T: npt.NDArray[np.float64],
+    expected_T: npt.NDArray[np.float64],
+    where: str,
+) -> bool:
+    """Whether the sidecar's factors are what times and half-life give.
+
+    Raises:
+        InputError: They are not, and the user has not said that the plan's are right.
+    """
     miss_T = np.abs(said_T / expected_T - 1)
-    allowed_T = FACTOR_SHARE + HALF_LIFE_SHARE * np.abs(np.log(expected_T))
-    if (miss_T > allowed_T).any():
-        frame = int(np.argmax(miss_T - allowed_T))
-        raise InputError(
-            f"{where}.sidecar: DecayCorrectionFactor of frame {frame}",
-            got=f"{said_T[frame]:.5g}",
-            wanted=f"{expected_T[frame]:.5g}, as the half-life and the times give",
-            hint="decay_reference and half_life in the plan, as the scanner used them, or "
-            "decay_corrected: false if it did not correct",
-        )
+    allowed_T = FACTOR_SHARE + TABLES_SHARE * np.abs(np.log(expected_T))
+    if (miss_T <= allowed_T).all():
+        return True
+    frame = int(np.argmax(miss_T - allowed_T))
+    what = f"{where}.sidecar: DecayCorrectionFactor of frame {frame}"
+    wanted = f"{expected_T[frame]:.5g}, as the half-life and the times give"
+    _overrule_factors(known, what, f"{said_T[frame]:.5g}", wanted)
+    return False
+
+
+def _overrule_factors(known: Known, what: str, got: str, wanted: str) -> None:
+    """Refuse factors, or ask where the plan says how the scanner corrected."""
+    hint = "decay_reference and half_life in the plan, as the scanner used them"
+    if known.planned:
+        ask(known.accepted, "unusual_decay", what, got=got, wanted=wanted, hint=hint)
+        return
+    if not _differs_from_one(known.decay_factor):
+        hint += ", or decay_corrected: false if it did not correct"
+    raise InputError(what, got=got, wanted=wanted, hint=hint)
+
+
+def _differs_from_one(factors: Iterable[float] | None) -> bool:
+    """Whether factors of frames, 0 where one is not told, correct anything."""
+    return bool(set(factors or ()) - {0.0, 1.0})
 
 
 def _unit(known: Known, where: str) -> float | None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dtsinn.core.errors import InputError
+from dtsinn.core.isotopes import is_same_nuclide
 from dtsinn.data.importers.plan_file import PlannedTracer
 from dtsinn.data.importers.scan import Scan
 
@@ -18,8 +19,6 @@ REGISTERED_MM = 0.01
 and a qform less than that."""
 VOXEL_SIZE_MM = 1e-3
 """By how much voxel sizes may differ, mm (uncited)."""
-HALF_LIFE_SHARE = 0.02
-"""By how much half-lives of one nuclide differ between scanners, with a margin (uncited)."""
 
 
 def refuse_unregistered(first: Scan, second: Scan, where: str) -> None:
@@ -70,9 +69,7 @@ def refuse_other_tracer(scan: Scan, tracer: PlannedTracer, where: str) -> None:
     Raises:
         InputError: The scan's half-life is known and another.
     """
-    if scan.half_life is None:
-        return
-    if abs(scan.half_life / tracer.half_life - 1.0) > HALF_LIFE_SHARE:
+    if scan.half_life is not None and not is_same_nuclide(scan.half_life, tracer.half_life):
         raise InputError(
             f"{where}: half-life",
             got=f"{scan.half_life:g} s",

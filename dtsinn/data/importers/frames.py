@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dtsinn.core.errors import InputError
+from dtsinn.core.plausibility import DAY_S
 from dtsinn.core.protocol import CONTIGUITY_S, MOST_FRAMES
 
-DAY_S = 86400.0
 JITTER_S = 0.02
 """Up to which the ends and starts of neighbouring frames are one, s (uncited): clocks and headers
 round them."""

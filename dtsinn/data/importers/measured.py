@@ -9,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from dtsinn.core.errors import InputError
-from dtsinn.core.plausibility import check_times
+from dtsinn.core.plausibility import Accepted, ask, check_times
 from dtsinn.core.protocol import Protocol, protocol_of_frames
 from dtsinn.data.importers.files import fingerprint
 from dtsinn.data.importers.fitting import describe, refuse_other_grid
 from dtsinn.data.importers.frames import JITTER_S
 from dtsinn.data.importers.plan import MixturePlan, MixturesPlan
 from dtsinn.data.importers.remarks import (
+    HEADER_INJECTION_S,
     INJECTION_S,
     check_order,
     injections_inside,
@@ -62,7 +63,7 @@ class MeasuredStudy:
             for scan, subject in zip(scans, subjects, strict=True)
         )
         followed = [
-            _protocol_of(scan, subject.mixture, protocol, f"{subject.where}.mixture")
+            _protocol_of(scan, subject.mixture, plan, f"{subject.where}.mixture")
             for scan, subject in zip(scans, subjects, strict=True)
         ]
         shared = followed[0] if protocol is None else protocol
@@ -101,19 +102,19 @@ class MeasuredStudy:
         return {"mixture": scan.read_slices(slice(0, scan.size[0])).astype(np.float32)}
 
 
-def _protocol_of(scan: Scan, plan: MixturePlan, protocol: Protocol | None, where: str) -> Protocol:
+def _protocol_of(scan: Scan, mixture: MixturePlan, plan: MixturesPlan, where: str) -> Protocol:
     """Frames and injections of one scan, counted from its first frame."""
     begin = scan.frame_start[0]
-    if plan.injection_time is not None:
-        injections = tuple(time - begin for time in plan.injection_time)
-    elif protocol is not None:
-        injections = protocol.injection_time
+    if mixture.injection_time is not None:
+        injections = tuple(time - begin for time in mixture.injection_time)
+    elif plan.protocol is not None:
+        injections = plan.protocol.injection_time
     else:
         raise InputError(
             f"{where}: nothing says when the tracers were injected",
             hint="injection_time: [0, 1200] in s on the scan's clock, or a protocol, in the plan",
         )
-    _refuse_other_injection(scan, injections, where)
+    _check_header_injection(scan, injections, where, mixture.accepted)
     try:
         own = protocol_of_frames(
             "measured",
@@ -124,17 +125,27 @@ def _protocol_of(scan: Scan, plan: MixturePlan, protocol: Protocol | None, where
     except InputError as error:
         what = error.what.replace("protocol 'measured'", where)
         raise InputError(what, got=error.got, wanted=error.wanted, hint=error.hint) from None
-    check_times(where, scan.frame_duration, own.injection_time, plan.accepted)
+    check_times(
+        where,
+        scan.frame_duration,
+        own.injection_time,
+        mixture.accepted,
+        half_life=max(tracer.half_life for tracer in plan.tracers),
+    )
     return own
 
 
-def _refuse_other_injection(scan: Scan, injections: Sequence[float], where: str) -> None:
-    """Refuse a header an injection of which, of either tracer, is none of the plan's."""
+def _check_header_injection(
+    scan: Scan, injections: Sequence[float], where: str, accepted: Accepted
+) -> None:
+    """Ask for a header an injection of which, of either tracer, is none of the plan's."""
     times = {scan.injection_time, *(time for _, time in scan.administered)} - {None}
     for said in sorted(time - scan.frame_start[0] for time in times if time is not None):
-        if min(abs(said - time) for time in injections) <= INJECTION_S:
+        if min(abs(said - time) for time in injections) <= HEADER_INJECTION_S:
             continue
-        raise InputError(
+        ask(
+            accepted,
+            "unusual_times",
             f"{where}: the header and the plan disagree on when a tracer was injected",
             got=f"{said:g} s after the first frame's start by the header",
             wanted=" or ".join(f"{time:g} s" for time in injections),

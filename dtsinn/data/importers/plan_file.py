@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
 
-import yaml
-
 from dtsinn.core.checks import SHORT_NAME
 from dtsinn.core.config import STRICT, config_names, from_mapping
 from dtsinn.core.errors import InputError
@@ -22,7 +20,7 @@ from dtsinn.core.paths import home_path, is_file
 from dtsinn.core.plausibility import Answer, Answers, check_half_life, is_yes
 from dtsinn.core.protocol import Protocol, load_protocol
 from dtsinn.core.tracer import load_tracer
-from dtsinn.core.yaml_text import line_of, parse_yaml, read_yaml_text, yaml_events
+from dtsinn.core.yaml_text import parse_yaml, read_yaml_text
 
 T = TypeVar("T")
 
@@ -133,8 +131,7 @@ def parse_plan(path: Path) -> Any:
     """The plain data of a plan.
 
     Raises:
-        InputError: The file cannot be read, is no YAML or holds aliases; the message names a line
-            at most.
+        InputError: The file cannot be read or is no YAML; the message names a line at most.
     """
     try:
         text = read_yaml_text(path)
@@ -142,29 +139,10 @@ def parse_plan(path: Path) -> Any:
         got = f"{error.got}: {path}"  # as it was typed
         raise InputError("the plan cannot be read", got=got, wanted=error.wanted) from None
     try:
-        _refuse_aliases(text)
         return parse_yaml(text, "the plan")
-    except _AliasError:
-        raise
     except InputError as error:  # its text repeats the lines around the mistake
         got = _line(error)
         raise InputError("the plan cannot be read as YAML", got=got, hint=error.hint) from None
-
-
-class _AliasError(InputError):
-    """An alias: its message repeats nothing of the plan."""
-
-
-def _refuse_aliases(text: str) -> None:
-    """Refuse ``*name``: a few lines of them make a plan of any size."""
-    for event in yaml_events(text, "the plan"):
-        if isinstance(event, yaml.AliasEvent):
-            raise _AliasError(
-                "the plan: an alias of YAML",
-                got=f"one at line {line_of(event)}",
-                wanted="all written out",
-                hint="quotes, if the word begins with *",
-            )
 
 
 def read_settings(cls: type[T], value: Any, where: str) -> T:

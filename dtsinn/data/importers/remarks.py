@@ -20,6 +20,9 @@ from dtsinn.data.splits import LEAST_SUBJECTS
 
 INJECTION_S = 1.0
 """By how much injection times of one study may differ, s (uncited): they are noted by hand."""
+HEADER_INJECTION_S = 60.0
+"""By how much a header's injection time may miss the plan's, s (uncited): many are noted to the
+minute."""
 APPARENT_SHARE = 0.1
 """Up to which activity that falls as a nuclide decays is taken for it (uncited)."""
 SILENT_SHARE = 0.01
@@ -100,7 +103,7 @@ def check_order(
     ((time, k),) = listed
     if k is None:
         return [(where, "the header names a nuclide that is neither tracer's")]
-    near = [abs(time - injected) <= INJECTION_S for injected in injections]
+    near = [abs(time - injected) <= HEADER_INJECTION_S for injected in injections]
     if not near[k] and near[1 - k]:
         text = (
             f"the header has the nuclide of {tracers[k]} at {time:.1f} s, when the plan has "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,11 +41,11 @@ def open_plan(plan_path: Path, kind: Kind) -> Source:
     attributes: dict[str, Any] = {"source_format": kind, "noise": {"model": "measured"}}
     if isinstance(plan, MixturesPlan):
         scans = [
-            _open(subject.mixture, plan.folder, f"{subject.where}.mixture", kind, None)
+            _open(subject.mixture, plan.folder, f"{subject.where}.mixture", kind, plan.tracers)
             for subject in plan.subjects
         ]
         return MeasuredStudy(plan, scans, attributes)
-    first, second = plan.tracers
+    first, second = plan.tracers[:1], plan.tracers[1:]
     pairs = [
         (
             _open(subject.first, plan.folder, f"{subject.where}.first", kind, first),
@@ -60,10 +61,12 @@ def _open(
     folder: Path,
     where: str,
     kind: Kind,
-    tracer: PlannedTracer | None,
+    tracers: Sequence[PlannedTracer],
 ) -> Scan:
+    longest = max(tracer.half_life for tracer in tracers)
     if kind == "nifti":
-        return open_nifti(plan, folder, where, None if tracer is None else tracer.half_life)
+        single = longest if len(tracers) == 1 else None
+        return open_nifti(plan, folder, where, single, longest)
     from dtsinn.data.importers.dicom.activity import Quantity
     from dtsinn.data.importers.dicom.scan import open_dicom  # pydicom is an extra
 
@@ -72,6 +75,7 @@ def _open(
         folder / home_path(plan.image),
         where,
         half_life=plan.half_life,
+        longest_half_life=longest,
         injection_time=plan.injection_time if isinstance(plan, SinglePlan) else None,
         quantity=Quantity(weight_kg=plan.weight_kg, dose_MBq=plan.dose_MBq),
         accepted=plan.accepted,

@@ -272,3 +272,11 @@ def test_every_radiopharmaceutical_is_listed(headers: Headers) -> None:
     found = administered(series, series_clock(series, F18))
     assert [half_life for half_life, _ in found] == [F18, C11]
     assert [time for _, time in found] == pytest.approx([-30.0, 570.0])
+
+
+def test_a_short_scan_is_in_seconds_where_its_nuclide_is_short_lived(tmp_path: Path) -> None:
+    recipe = SeriesRecipe(durations=(15.0,) * 8, half_life=123.0)
+    write_series(tmp_path, series_array(frames=8), recipe)
+    assert open_dicom(tmp_path, WHERE).frame_duration == (15.0,) * 8
+    with pytest.raises(InputError, match="not minutes, or unusual_times: yes"):
+        open_dicom(tmp_path, WHERE, longest_half_life=F18)

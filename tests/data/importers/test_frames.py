@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dtsinn.core.decay import decay_correction
 from dtsinn.core.errors import InputError
 from dtsinn.core.isotopes import isotope_half_life
 from dtsinn.core.seeds import generator
-from dtsinn.data.importers.decay import decay_correction
 from dtsinn.data.importers.frames import (
     Frames,
     check_frames,
@@ -190,7 +190,7 @@ def test_what_is_no_frame_table_is_refused(start, duration, message: str) -> Non
 @pytest.mark.parametrize("reference", [-300.0, 0.0, 1000.0])
 def test_decay_correction_inverts_the_mean_decay_in_a_frame(half_life, reference) -> None:
     frames = table([0, 10, 600, 1800])
-    factors = decay_correction(frames, half_life, reference)
+    factors = decay_correction(frames.start, frames.duration, half_life, reference)
     for factor, start, seconds in zip(factors, frames.start, frames.duration, strict=True):
         time = start + seconds * (np.arange(20_000) + 0.5) / 20_000
         assert factor * np.mean(np.exp2(-(time - reference) / half_life)) == pytest.approx(1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from typing import Any
 
@@ -148,16 +149,18 @@ def test_one_half_life_does_not_undo_the_correction_of_a_mixture_unasked(
 
 def test_an_injection_that_the_header_tells_otherwise_is_refused(mixtures) -> None:
     archive, plan = mixtures
-    for told in (30.5, 1230.0):
+    for told in (30.5, 0.0, 1230.0, 1290.0):
         archive.sidecar("m1", FIELDS | {"InjectionStart": told})
         open_plan(archive.plan(plan), "nifti")
     archive.sidecar("m1", FIELDS | {"InjectionStart": 330.0})
     message = (
         r"subjects\.1\.mixture: the header and the plan disagree on when a tracer was injected; "
-        "got 300 s after the first frame's start by the header; wanted 0 s or 1200 s"
+        "got 300 s after the first frame's start by the header; wanted 0 s or 1200 s; .*, or unu"
     )
     with pytest.raises(InputError, match=message):
         open_plan(archive.plan(plan), "nifti")
+    answered = changed(copy.deepcopy(plan), 1, unusual_times="yes")
+    open_plan(archive.plan(answered), "nifti")
     plan["protocol"] = "p1"
     del plan["subjects"][1]["mixture"]["injection_time"]
     with pytest.raises(InputError, match=message):
@@ -256,4 +259,23 @@ def test_the_second_of_two_listed_injections_is_held_against_the_plan(mixtures) 
     archive, plan = mixtures
     archive.sidecar("m1", listed("C11", "F18", at=[30.0, 330.0]))
     with pytest.raises(InputError, match=r"disagree on when a tracer .* got 300 s after the first"):
+        open_plan(archive.plan(plan), "nifti")
+
+
+def test_a_short_mixture_is_in_seconds_where_both_nuclides_are_short_lived(
+    mixtures, simulated
+) -> None:
+    archive, plan = mixtures
+    for number in range(3):
+        frames = {
+            "FrameTimesStart": [30.0 + 15.0 * frame for frame in range(18)],
+            "FrameDuration": [15.0] * 18,
+        }
+        archive.sidecar(f"m{number}", FIELDS | frames)
+        changed(plan, number, injection_time=[30.0, 150.0])
+    water, ammonia = ({"name": "water", "half_life": 123}, {"name": "nh3", "half_life": 599})
+    plan["tracers"] = [water, ammonia]
+    assert open_plan(archive.plan(plan), "nifti").shape.protocol.injection_time == (0.0, 120.0)
+    plan["tracers"] = [water, "fdg"]
+    with pytest.raises(InputError, match=r"not minutes, or unusual_times: yes in the plan"):
         open_plan(archive.plan(plan), "nifti")

@@ -168,7 +168,9 @@ def test_the_scanners_own_factors_are_used(archive, images) -> None:
     assert np.allclose(scan.read_slices(slice(0, 5)), images, rtol=1e-6)
     with pytest.raises(InputError, match="contradict each other; got false and factors other"):
         opened(archive, images, fields | {"ImageDecayCorrected": False})
-    scan = opened(archive, images, fields, decay_corrected=False)
+    with pytest.raises(InputError, match="contradict each other; got false in the plan, and fac"):
+        opened(archive, images, fields, decay_corrected=False)
+    scan = opened(archive, images, fields, decay_corrected=False, unusual_decay="yes")
     assert np.allclose(scan.read_slices(slice(0, 5)), images)
 
 
@@ -467,9 +469,127 @@ def test_a_decay_correction_that_contradicts_itself_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         opened(archive, images, CORRECTED | fields)
-    plan = {"decay_reference": 700.0, "half_life": C11}
+    plan = {"decay_reference": 700.0, "half_life": C11, "unusual_decay": "yes"}
     scan = opened(archive, images * corrected(700.0, C11), CORRECTED | fields, **plan)
     assert np.allclose(scan.read_slices(slice(0, 5)), images, rtol=1e-5), "the plan wins"
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        {"half_life": C11},
+        {"decay_reference": 42.0, "half_life": C11},
+        {"decay_reference": 1800.0},
+        {"decay_corrected": False},
+    ],
+)
+@pytest.mark.parametrize("corrected_by_sidecar", [True, None])
+def test_a_plan_against_the_scanners_factors_is_asked_for(
+    archive, images, plan, corrected_by_sidecar
+) -> None:
+    """The scan of another nuclide, in the place of the one of 11C: a swapped pair."""
+    factors = own_factors(42.0, 6588.0)
+    stored = images * np.array(factors)[:, None, None]
+    fields = {"ImageDecayCorrected": corrected_by_sidecar, "DecayCorrectionFactor": factors}
+    fields = FIELDS | fields | {"ImageDecayCorrectionTime": 42.0}
+    with pytest.raises(InputError) as caught:
+        opened(archive, stored, fields, C11)
+    assert "decay_corrected: false" not in str(caught.value)
+    plan = {"decay_corrected": True} | plan
+    with pytest.raises(InputError, match=r"DecayCorrectionFactor.*, or unusual_decay: yes in the"):
+        opened(archive, stored, fields, C11, **plan)
+    opened(archive, stored, fields, C11, unusual_decay="yes", **plan)
+    right = {"decay_corrected": True, "half_life": 6588.0}
+    scan = opened(archive, stored, fields, C11, **right)
+    assert np.allclose(scan.read_slices(slice(0, 5)), images, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "plan", "reference"),
+    [
+        (SinglePlan, {}, 40.0),
+        (SinglePlan, {"injection_time": -1500.0}, -1500.0),
+        (MixturePlan, {}, 40.0),
+        (MixturePlan, {"injection_time": (-1500.0, 60.0)}, -1500.0),
+    ],
+)
+def test_factors_alone_tell_the_reference(archive, images, kind, plan, reference) -> None:
+    """As dcm2niix writes them, which knows no injection; to one that the plan tells, too."""
+    factors = own_factors(reference)
+    fields = FRAMES | {"Units": "Bq/mL", "DecayFactor": factors, "RadionuclideHalfLife": C11}
+    stored = images * 1000.0 * np.array(factors)[:, None, None]
+    scan = opened(archive, stored, fields, kind=kind, decay_corrected=True, **plan)
+    assert np.allclose(scan.read_slices(slice(0, 5)), images, rtol=1e-5)
+
+
+def test_factors_that_are_none_are_overruled_when_asked(archive, images) -> None:
+    stored = images * corrected(42.0, C11)
+    fields = FIELDS | {"ImageDecayCorrected": True, "DecayFactor": [1.0, 2.0]}
+    plan = {"decay_reference": 42.0, "half_life": C11}
+    for said in ({}, plan):
+        with pytest.raises(InputError, match=r"got 2 numbers, .*try decay_reference and half_life"):
+            opened(archive, stored, fields, **said)
+    scan = opened(archive, stored, fields, **plan, unusual_decay="yes")
+    assert np.allclose(scan.read_slices(slice(0, 5)), images, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["DecayFactor", "DecayCorrectionFactor"])
+@pytest.mark.parametrize("factors", [[0.0, 0.0, 0.0], 0, ["n/a", "n/a", "n/a"], []])
+def test_factors_of_zero_are_not_told(archive, images, name: str, factors) -> None:
+    assert opened(archive, images, FIELDS | {name: factors}).decay_corrected is False
+    stored = images * corrected(42.0, C11)
+    fields = CORRECTED | {"ImageDecayCorrectionTime": 42.0, name: factors}
+    scan = opened(archive, stored, fields)
+    assert np.allclose(scan.read_slices(slice(0, 5)), images, rtol=1e-5)
+
+
+OPTIONAL = [
+    *("ScanStart", "InjectionStart", "RadionuclideHalfLife", "TracerRadionuclide", "BodyWeight"),
+    *("PatientWeight", "InjectedRadioactivity", "InjectedRadioactivityUnits", "DecayFactor"),
+    *("DecayCorrectionFactor", "ImageDecayCorrectionTime", "Units", "ImageDecayCorrected"),
+]
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_what_is_not_available_counts_as_absent(archive, images, name: str) -> None:
+    plan = {"units": "kBq/mL", "decay_corrected": False}
+    for value in ("n/a", "N/A", ["n/a", "n/a"]):
+        opened(archive, images, FIELDS | {name: value}, **plan)
+    with pytest.raises(InputError, match="FrameDuration is missing"):
+        opened(archive, images, FIELDS | {"FrameDuration": "n/a"})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ScanStart", "BodyWeight", "PatientWeight", "InjectedRadioactivity", "BodyWeightUnits"],
+)
+@pytest.mark.parametrize("value", ["about 70", [300, 200], {"kg": 70}, True, float("nan"), -1])
+def test_fields_that_are_not_needed_refuse_no_scan(archive, images, name: str, value) -> None:
+    said = {"InjectedRadioactivity": 3, "InjectedRadioactivityUnits": "MBq", "BodyWeight": 70}
+    for kind in (SinglePlan, MixturePlan):
+        scan = opened(archive, images, FIELDS | said | {name: value}, kind=kind)
+        assert (scan.given == (None, 3.0)) is name.startswith("BodyWeight")
+
+
+def test_one_of_two_tracers_may_be_unknown(archive, images) -> None:
+    fields = {"TracerRadionuclide": ["n/a", "F18"], "InjectionStart": ["n/a", 1242.0]}
+    scan = opened(archive, images, FIELDS | fields, kind=MixturePlan)
+    assert scan.administered == ((None, None), (6588.0, 1242.0))
+
+
+@pytest.mark.parametrize(("nuclide", "asked"), [("O15", False), ("N13", False), ("F18", True)])
+def test_short_scans_of_short_lived_nuclides_are_not_in_minutes(
+    archive, images, nuclide: str, asked: bool
+) -> None:
+    times = [40.0 + 20.0 * frame for frame in range(9)]
+    frames = {"FrameTimesStart": times, "FrameDuration": [20.0] * 9}
+    fields = FIELDS | frames | {"TracerRadionuclide": nuclide}
+    images = np.repeat(images, 3, axis=1)
+    if asked:
+        with pytest.raises(InputError, match="not minutes, or unusual_times: yes"):
+            opened(archive, images, fields)
+    else:
+        opened(archive, images, fields)
 
 
 def test_frames_before_the_scan_are_refused_unless_the_plan_tells_the_clock(

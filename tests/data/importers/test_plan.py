@@ -219,8 +219,9 @@ def test_a_wrong_plan_is_refused_by_its_place_alone(archive, plan, message: str)
         ),
         ("[" * 5000, "the plan cannot be read as YAML; got a mistake"),
         (
-            f"a: &a [{NAME}]\nb: &b [*a, *a]\nc: [*b, *b]\n",
-            "an alias of YAML; got one at line 2; wanted all written out",
+            "a0: &a0 [x]\n"
+            + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9)),
+            "the plan cannot be read as YAML; got a mistake at line 6",
         ),
     ],
 )
@@ -229,6 +230,19 @@ def test_what_is_no_plan_is_refused(archive, text: str, message: str) -> None:
         read_plan(archive.plan(text))
     assert NAME not in str(caught.value)
     assert "1980-02-03" not in str(caught.value).partition("try")[0]
+
+
+def test_an_alias_in_a_plan_is_read(archive) -> None:
+    text = """
+        tracers: [fmz, fdg]
+        protocol: p1
+        subjects:
+        - {id: one, first: {image: a.nii, weight_kg: &weight 70}, second: &fdg {image: b.nii}}
+        - {id: two, first: {image: c.nii, weight_kg: *weight}, second: *fdg}
+    """
+    one, two = read_plan(archive.plan(text)).subjects
+    assert two.first.weight_kg == one.first.weight_kg == 70
+    assert two.second == one.second
 
 
 def test_a_plan_that_cannot_be_read_is_refused(archive) -> None:

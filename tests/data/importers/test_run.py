@@ -233,7 +233,7 @@ def _no_second(images) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_scaled(1e4), r"subjects\.3: mixture: activity; got 1.*; .*unusual_activity: yes in the"),
+        (_scaled(1e4), r"subjects\.3: mixture: activity; got 6.*; .*unusual_activity: yes in the"),
         (_scaled(1e6), r"subjects\.3: mixture: activity; got .*; wanted at most 100000 kBq/mL"),
         (_scaled(1e-3), r"subjects\.3: mixture: activity; got .*unusual_activity: yes"),
         (_scaled(-1.0), r"subjects\.3: one: activity; got no voxel above 0"),

@@ -11,15 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from dtsinn.core.decay import decay_correction
 from dtsinn.core.errors import InputError
 from dtsinn.core.plausibility import check_decay, check_dose
-from dtsinn.data.importers.decay import decay_correction
+from dtsinn.data.importers.decay import FACTOR_SHARE
 from dtsinn.data.importers.dicom.clock import Clock
 from dtsinn.data.importers.dicom.series import Series, image_name, shared, told
 
-FACTOR_SHARE = 0.01
-"""Up to which DecayFactor may miss what follows from the times, as a share (uncited). Scanners
-that take the middle of a frame of 10 min of 11C for its average miss by 0.5 %."""
 OTHER_UNITS = (
     *("CNTS", "NONE", "CM2", "CM2ML", "PCNT", "CPS", "MGMINML", "UMOLMINML", "UMOLML"),
     *("MLMING", "MLG", "1CM", "PROPCNTS", "PROPCPS", "MLMINML", "MLML", "STDDEV"),
@@ -161,7 +159,10 @@ def _applied(
             wanted="RadiopharmaceuticalStartDateTime in the header",
             hint="injection_time: SECONDS after the start of the scan, in the plan",
         )
-    expected_RT = np.array([decay_correction(clock.frames, half_life, r) for r in references])
+    start_T, duration_T = clock.frames.start, clock.frames.duration
+    expected_RT = np.array(
+        [decay_correction(start_T, duration_T, half_life, time) for time in references]
+    )
     check_decay(f"{series.where}: frames", expected_RT, injected.accepted)
     # Some scanners write 0 for a factor that they do not tell.
     said = [[header.decay_factor or np.nan for header in frame] for frame in series.images]

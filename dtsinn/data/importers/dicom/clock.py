@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dtsinn.core.errors import InputError
-from dtsinn.data.importers.dicom.moment import DAY_S, Moment
+from dtsinn.core.plausibility import DAY_S
+from dtsinn.data.importers.dicom.moment import Moment
 from dtsinn.data.importers.dicom.series import Series, shared
 from dtsinn.data.importers.frames import JITTER_S, Frames, check_frames
 

@@ -7,8 +7,7 @@ import re
 from dataclasses import dataclass
 
 from dtsinn.core.errors import InputError
-
-DAY_S = 86400.0
+from dtsinn.core.plausibility import DAY_S
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

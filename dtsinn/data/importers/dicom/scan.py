@@ -54,6 +54,7 @@ def open_dicom(
     where: str,
     *,
     half_life: float | None = None,
+    longest_half_life: float | None = None,
     injection_time: float | None = None,
     quantity: Quantity | None = None,
     accepted: frozenset[str] = frozenset(),
@@ -66,6 +67,7 @@ def open_dicom(
         folder: Searched with all its subfolders; other modalities in it are passed over.
         where: Its place in the user's plan, for messages.
         half_life: With which the scanner decay-corrected, s; wins over the header.
+        longest_half_life: Of the tracers in the scan, s; by default that half-life.
         injection_time: s from the start of the first frame; wins over the header.
         quantity: Body weight and dose, for images in SUV; wins over the header.
         accepted: What the user's plan says yes to of what is unusual.
@@ -91,7 +93,8 @@ def open_dicom(
     if half_life is None:
         _refuse_other_nuclides(series)
     clock = series_clock(series, used)
-    check_times(where, clock.frames.duration, accepted=accepted)
+    longest = longest_half_life or used
+    check_times(where, clock.frames.duration, accepted=accepted, half_life=longest)
     injection = injection_time
     if injection is None:
         injection = injection_on(clock, series, used)

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dtsinn.core.errors import InputError
+from dtsinn.core.plausibility import DAY_S
 from dtsinn.data.importers.dicom.header import ENHANCED, ImageHeader
-from dtsinn.data.importers.dicom.moment import DAY_S, Moment
+from dtsinn.data.importers.dicom.moment import Moment
 from dtsinn.data.importers.files import MOST_VOXELS
 from dtsinn.data.importers.grid import Grid, grid_of
 

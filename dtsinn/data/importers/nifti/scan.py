@@ -38,7 +38,11 @@ LEAST_EXTENSION = 16
 
 
 def open_nifti(
-    plan: SinglePlan | MixturePlan, folder: Path, where: str, half_life: float | None
+    plan: SinglePlan | MixturePlan,
+    folder: Path,
+    where: str,
+    half_life: float | None,
+    longest_half_life: float | None = None,
 ) -> Scan:
     """Open a NIfTI file and its sidecar.
 
@@ -48,6 +52,7 @@ def open_nifti(
         where: Its place in the plan, for messages.
         half_life: Of the tracer, s: what decay correction is undone with where neither plan nor
             sidecar name a half-life. None for a mixture, which has no half-life of its own.
+        longest_half_life: Of the tracers in the scan, s; by default that of the one tracer.
 
     Returns:
         The scan; ``half_life`` and ``injection_time`` are those of plan or sidecar, or None. Of a
@@ -68,7 +73,10 @@ def open_nifti(
             got=f"{grid.frames} in the image and {len(known.frames.start)} in the sidecar",
             wanted="as many",
         )
-    check_times(where, known.frames.duration, accepted=plan.accepted)
+    longest = longest_half_life
+    if longest is None and not known.mixture:
+        longest = half_life if known.half_life is None else known.half_life
+    check_times(where, known.frames.duration, accepted=plan.accepted, half_life=longest)
     check_voxels(f"{where}.image: voxel size", grid.voxel_size, plan.accepted)
     factor_T = to_present_activity(known, half_life, where)
 

@@ -32,7 +32,8 @@ class Sidecar:
         frame_start: [T] s, ``FrameTimesStart``.
         frame_duration: [T] s, ``FrameDuration``; end times in files that fell into the trap.
         scan_start: s, ``ScanStart``.
-        injection_times: s, ``InjectionStart``: one, or one for each tracer of a mixture.
+        injection_times: s, ``InjectionStart``: one, or one for each tracer of a mixture; None in
+            it where one is missing.
         half_life: s, ``RadionuclideHalfLife``: what the scanner used, as dcm2niix writes it.
         nuclides: s, half-lives of ``TracerRadionuclide``, one or one for each tracer; None in it
             where the nuclide is not known.
@@ -47,7 +48,7 @@ class Sidecar:
     frame_start: tuple[float, ...]
     frame_duration: tuple[float, ...]
     scan_start: float | None
-    injection_times: tuple[float, ...]
+    injection_times: tuple[float | None, ...]
     half_life: float | None
     nuclides: tuple[float | None, ...]
     units: str | None
@@ -66,43 +67,53 @@ def read_sidecar(path: Path, where: str) -> Sidecar:
     """
     fields = _Fields(_read_json(path, where), where)
     units = fields.text("Units")
-    factor = fields.numbers("DecayCorrectionFactor")
-    weight = "BodyWeight" if fields.content.get("BodyWeight") is not None else "PatientWeight"
     return Sidecar(
         frame_start=fields.needed_numbers("FrameTimesStart"),
         frame_duration=fields.needed_numbers("FrameDuration"),
-        scan_start=fields.number("ScanStart"),
-        injection_times=fields.one_or_more("InjectionStart", fields.numbers, fields.number),
+        scan_start=fields.number_if_any("ScanStart"),
+        injection_times=fields.one_or_more("InjectionStart", fields.as_number),
         half_life=fields.number("RadionuclideHalfLife"),
         nuclides=tuple(
-            isotope_half_life(name)
-            for name in fields.one_or_more("TracerRadionuclide", fields.texts, fields.text)
+            None if name is None else isotope_half_life(name)
+            for name in fields.one_or_more("TracerRadionuclide", fields.as_text)
         ),
         units=None if units is None else re.sub(r"[^A-Za-z0-9/*^.%-]", "", units)[:16],
         decay_corrected=fields.flag("ImageDecayCorrected"),
         decay_reference=fields.number("ImageDecayCorrectionTime"),
-        decay_factor=fields.numbers("DecayFactor") if factor is None else factor,
-        weight_kg=fields.quantity(weight, KG, "kg"),
+        decay_factor=fields.factors("DecayCorrectionFactor") or fields.factors("DecayFactor"),
+        weight_kg=fields.quantity("BodyWeight", KG, "kg")
+        or fields.quantity("PatientWeight", KG, "kg"),
         dose_MBq=fields.quantity("InjectedRadioactivity", MBQ, None),
     )
 
 
 class _Fields:
-    """Fields of a JSON mapping, by type; ``null`` counts as absent."""
+    """Fields of a JSON mapping, by type; ``null`` and BIDS's ``"n/a"`` count as absent."""
 
     def __init__(self, content: dict[str, Any], where: str) -> None:
         self.content, self.where = content, where
 
-    def number(self, name: str) -> float | None:
+    def value(self, name: str) -> Any:
         value = self.content.get(name)
-        if value is None:
-            return None
+        nothing = all(map(_is_missing, value)) if isinstance(value, list) else _is_missing(value)
+        return None if nothing else value
+
+    def number_if_any(self, name: str) -> float | None:
+        """Of a field that an import can do without, and that may hold anything."""
+        value = self.value(name)
+        return float(value) if _is_number(value) else None
+
+    def number(self, name: str) -> float | None:
+        value = self.value(name)
+        return None if value is None else self.as_number(name, value)
+
+    def as_number(self, name: str, value: Any) -> float:
         if not _is_number(value):
             raise self._wrong(name, "a finite number")
         return float(value)
 
     def numbers(self, name: str) -> tuple[float, ...] | None:
-        value = self.content.get(name)
+        value = self.value(name)
         if value is None:
             return None
         if not (isinstance(value, list) and all(map(_is_number, value))):
@@ -115,43 +126,41 @@ class _Fields:
             raise InputError(f"{self.where}: {name} is missing", wanted="seconds for every frame")
         return value
 
+    def factors(self, name: str) -> tuple[float, ...] | None:
+        """Factors of the frames; dcm2niix writes 0 where a header does not tell them."""
+        factors = tuple(factor or 0.0 for factor in self.one_or_more(name, self.as_number))
+        return factors if any(factors) else None
+
     def flag(self, name: str) -> bool | None:
-        value = self.content.get(name)
+        value = self.value(name)
         if value is not None and not isinstance(value, bool):
             raise self._wrong(name, "true or false, without quotes")
         return value
 
     def text(self, name: str) -> str | None:
-        value = self.content.get(name)
-        if value is not None and not isinstance(value, str):
+        value = self.value(name)
+        return None if value is None else self.as_text(name, value)
+
+    def as_text(self, name: str, value: Any) -> str:
+        if not isinstance(value, str):
             raise self._wrong(name, "text")
         return value
 
-    def texts(self, name: str) -> tuple[str, ...] | None:
-        value = self.content.get(name)
-        if not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
-            raise self._wrong(name, "text, or a list of texts")
-        return tuple(value)
-
-    def one_or_more(
-        self,
-        name: str,
-        several: Callable[[str], tuple[T, ...] | None],
-        one: Callable[[str], T | None],
-    ) -> tuple[T, ...]:
-        """A field that has one value, or one for each tracer of a mixture."""
-        if isinstance(self.content.get(name), list):
-            return several(name) or ()
-        value = one(name)
-        return () if value is None else (value,)
+    def one_or_more(self, name: str, read: Callable[[str, Any], T]) -> tuple[T | None, ...]:
+        """A field that has one value, or a list; None in it where a value is missing."""
+        value = self.value(name)
+        values = value if isinstance(value, list) else [value]
+        read_all = (None if _is_missing(one) else read(name, one) for one in values)
+        return () if value is None else tuple(read_all)
 
     def quantity(self, name: str, units: Mapping[str, float], usual: str | None) -> float | None:
-        """A number in the unit that ``nameUnits`` says; None where nothing says its unit."""
-        value = self.number(name)
-        unit = self.text(f"{name}Units") or usual
-        if value is None or value <= 0 or unit is None or unit.strip().lower() not in units:
-            return None
-        return value * units[unit.strip().lower()]
+        """A number in the unit that ``nameUnits`` says; None where that is not a number and unit.
+
+        A mixture may list a dose for each tracer: that is not read.
+        """
+        value, unit = self.number_if_any(name), self.value(f"{name}Units") or usual
+        known = units.get(str(unit).strip().lower())
+        return value * known if known is not None and value is not None and value > 0 else None
 
     def _wrong(self, name: str, wanted: str) -> InputError:
         kind = type(self.content[name]).__name__
@@ -162,6 +171,10 @@ _UNREADABLE = {
     UnicodeDecodeError: "bytes that are no text in UTF-8",
     RecursionError: "too many levels",
 }
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value.strip().lower() in ("", "n/a"))
 
 
 def _is_number(value: Any) -> bool:
