@@ -18,6 +18,7 @@ import psutil
 import ray
 from ray._private import ray_constants
 
+from dtsinn.core.atomic import replace_file
 from dtsinn.core.causes import brief, cure_of
 from dtsinn.core.errors import InputError
 from dtsinn.core.telemetry import switch_telemetry_off
@@ -186,10 +187,7 @@ def make_token() -> None:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         if not close_token() and path.exists():
             return
-        made, name = tempfile.mkstemp(dir=path.parent)  # of mode 600
-        with os.fdopen(made, "w") as file:
-            file.write(secrets.token_hex(32))
-        Path(name).replace(path)
+        replace_file(path, secrets.token_hex(32), 0o600)
     except (OSError, RuntimeError):  # pathlib's word for a user without a home
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
