@@ -6,13 +6,13 @@ bounds, and never a path, a part of a filter, or words that steer a terminal.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter
 
+from dtsinn.core.bounds import parse_json
 from dtsinn.core.errors import InputError
 from dtsinn.core.text import printable
 from dtsinn.registry.names import checked_key
@@ -128,6 +128,6 @@ def as_number(value: object) -> float | None:
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):  # also of a number with thousands of digits
+        return parse_json(text.encode())
+    except ValueError:  # also of a number with thousands of digits
         return None

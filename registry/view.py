@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from filelock import Timeout
 from mlflow import MlflowClient
 
+from dtsinn.core.atomic import replace_file
+from dtsinn.core.bounds import read_text
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.embedded import file_of, is_served, lock, tracking_uri
 from dtsinn.registry.names import without_secrets
@@ -88,7 +90,7 @@ def shown_at(workspace: Workspace, url: str) -> Iterator[None]:
     held = lock(workspace, PAGE)
     try:
         held.acquire(timeout=0)
-        (workspace.root / PAGE).write_text(url, encoding="utf-8")
+        replace_file(workspace.root / PAGE, url)
     except OSError:  # shown already, or nothing can be written there
         yield
         return
@@ -107,6 +109,6 @@ def page_of(workspace: Workspace) -> str:
         with lock(workspace, PAGE).acquire(timeout=0):
             return ""  # whoever showed it was killed
     except Timeout:
-        return (workspace.root / PAGE).read_text(encoding="utf-8")
+        return read_text(workspace.root / PAGE)
     except OSError:
         return ""

@@ -12,24 +12,36 @@ from pydantic import Field, FiniteFloat, InstanceOf, TypeAdapter, ValidationErro
 from typing_extensions import TypedDict
 
 from dtsinn.core.errors import InputError
+from dtsinn.core.tracker import RunKind, RunStatus
 
 Text = InstanceOf[str]
 """Also what UTF-8 cannot write: a reason may name a file, and its name hold any bytes."""
-Suggestion = dict[str, bool | int | float | str | None]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 """Of steps and trials: what a float holds exactly, so that no sum of them overflows."""
 Time = Annotated[int, Field(ge=0, lt=253_402_300_800_000)]
 """ms since 1970 UTC, before the year 10000, which no date can be in."""
 Number = FiniteFloat
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""Of a training, as its configuration bounds it."""
+Setting = bool | Annotated[int, Field(ge=-(2**63), lt=2**63)] | Number | str | None
+"""Of a run: what every reader of the log can hold."""
+Suggestion = dict[str, Setting]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 """Of a trial, which is also that of its folder."""
 
 
 class _Run(TypedDict):
-    """A :class:`~dtsinn.core.tracker.RunStart`, as far as a search asks."""
+    """A :class:`~dtsinn.core.tracker.RunStart`."""
 
     key: str
+    name: Text
+    kind: RunKind
+    experiment: Text
+    time_ms: Time
+    parent: NotRequired[str | None]
+    parameters: NotRequired[dict[str, Setting]]
     tags: NotRequired[dict[str, Text]]
+    description: NotRequired[Text]
 
 
 class _Event(TypedDict):
@@ -39,7 +51,7 @@ class _Event(TypedDict):
 class _Sitting(_Event):
     event: Literal["sitting"]
     host: Text
-    pid: int
+    pid: Count
     plan: dict[str, Any]
 
 
@@ -53,7 +65,7 @@ class _Warm(_Event):
     event: Literal["warm"]
     suggestion: Suggestion
     step: Count
-    values: list[float]
+    values: list[Number]
     finished: bool
 
 
@@ -68,7 +80,7 @@ class _Suggest(_Event):
     trial: Name
     number: Count
     suggestion: Suggestion
-    seed: int
+    seed: Seed
     source: Text
     seconds: Number
 
@@ -80,8 +92,9 @@ class _Refuse(_Event):
     source: NotRequired[Text]
 
 
-class _Report(_Event):
+class _Report(TypedDict):
     event: Literal["report"]
+    time_ms: Time
     key: str
     step: Count
     metrics: dict[str, Number]
@@ -105,10 +118,11 @@ class _Artifact(_Event):
     folder: Text
 
 
-class _End(_Event):
+class _End(TypedDict):
     event: Literal["end"]
+    time_ms: Time
     key: str
-    status: Literal["finished", "pruned", "failed", "killed"]
+    status: RunStatus
     tags: dict[str, Text]
 
 

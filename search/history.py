@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dtsinn.core.errors import InputError
+from dtsinn.core.errors import InputError, naming
 from dtsinn.core.tracker import Point
 from dtsinn.core.workspace import Workspace
 from dtsinn.search.events import check_event
@@ -252,13 +252,10 @@ def history_of(name: str, events: Ledger | Iterable[Mapping[str, Any]]) -> Histo
         InputError: One of them is none, of another search, or out of order; names file and line.
     """
     history = History(name=name)
+    log = events.path if isinstance(events, Ledger) else f"event log of {name}"
     for number, event in enumerate(events, 1):
-        try:
+        with naming(f"{log}, line {number}"):
             history.take(event)
-        except InputError as error:
-            log = events.path if isinstance(events, Ledger) else f"event log of {name}"
-            what = f"{log}, line {number}: {error.what}"
-            raise InputError(what, got=error.got, wanted=error.wanted, hint=error.hint) from None
     return history
 
 

@@ -33,7 +33,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from dtsinn.core.errors import InputError
+from dtsinn.core.bounds import open_file, parse_json
+from dtsinn.core.errors import InputError, naming
 from dtsinn.core.formats import EVENT_LOG
 
 LEDGER = "ledger.jsonl"
@@ -107,21 +108,19 @@ class Ledger:
         events: list[dict[str, Any]] = []
         if not self.path.exists():
             return events, offset
-        with self.path.open("rb") as file:
+        with open_file(self.path) as file:
             file.seek(offset)
             for line in file:
                 if not line.endswith(b"\n") or len(events) == limit:
                     break
                 try:
                     events.append(_event(line))
-                except (ValueError, TypeError, RecursionError) as error:
+                except (ValueError, TypeError) as error:
                     what = f"{self.path}, line {self._number(offset)}, is damaged"
                     raise InputError(what, got=f"no JSON object: {error}") from None
-                except InputError as error:
-                    what = f"{self.path}, line {self._number(offset)}, {error.what}"
-                    raise InputError(
-                        what, got=error.got, wanted=error.wanted, hint=error.hint
-                    ) from None
+                except InputError:
+                    with naming(f"{self.path}, line {self._number(offset)}"):
+                        raise
                 offset += len(line)
         return events, offset
 
@@ -131,14 +130,14 @@ class Ledger:
 
     def _number(self, offset: int) -> int:
         """Of the line that begins at a byte ``offset``, from 1 on."""
-        with self.path.open("rb") as file:
+        with open_file(self.path) as file:
             return file.read(offset).count(b"\n") + 1
 
     def begins_line(self, offset: int) -> bool:
         """Whether a line ends before this byte, so that reading can go on there."""
         if offset <= 0 or not self.path.exists():
             return offset == 0
-        with self.path.open("rb") as file:
+        with open_file(self.path) as file:
             file.seek(offset - 1)
             return file.read(1) == b"\n"
 
@@ -154,13 +153,13 @@ def _event(line: bytes) -> dict[str, Any]:
     try:
         event = from_json(line)
     except ValueError:  # slower, but it knows what UTF-8 cannot write
-        event = json.loads(line)
+        event = parse_json(line)
     if not isinstance(event, dict):
         raise TypeError(json.dumps(event)[:80])
     version = event.pop("format_version", EVENT_LOG.oldest)
     if version == EVENT_LOG.version:
         return event
-    read = EVENT_LOG.read(event | {"format_version": version}, "of its event log")
+    read = EVENT_LOG.read(event | {"format_version": version}, "its event log")
     return {key: value for key, value in read.items() if key not in EVENT_LOG.mark}
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from dtsinn.core.atomic import replace_file
 from dtsinn.core.bounds import read_json
 from dtsinn.core.errors import InputError
 
@@ -33,7 +34,7 @@ def driving(folder: Path) -> Iterator[None]:
         raise _driven(folder)
     try:
         told = {"host": socket.gethostname(), "pid": os.getpid()}
-        (folder / HOLDER).write_text(json.dumps(told), encoding="utf-8")
+        replace_file(folder / HOLDER, json.dumps(told))
         yield
     finally:
         (folder / HOLDER).unlink(missing_ok=True)
@@ -82,7 +83,7 @@ def holder(folder: Path) -> str:
     try:
         told = read_json(folder / HOLDER)
         return f"process {int(told['pid'])} on {told['host']}"
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return "another process"
 
 

@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 
 from dtsinn.core.checks import same_word
 from dtsinn.core.config import STRICT
-from dtsinn.core.errors import InputError
+from dtsinn.core.errors import InputError, naming
 from dtsinn.core.formats import SEARCH_PLAN
 from dtsinn.core.workspace import Workspace
 from dtsinn.search.history import History
@@ -92,6 +92,15 @@ class SearchPlan:
     def __post_init__(self) -> None:
         for key, known in (("sampler", SAMPLERS), ("scheduler", SCHEDULERS)):
             object.__setattr__(self, key, same_word(getattr(self, key), known))
+        for what in ("trials", *LIMITS, "concurrent", "cpus_per_trial", "workers_per_trial"):
+            given = getattr(self, what)
+            if given is not None and not 0 < given < math.inf:
+                raise InputError(f"{what} of a search", got=given, wanted="above 0")
+        for what, given in (("target", self.target), ("gpus_per_trial", self.gpus_per_trial)):
+            if given is not None and not math.isfinite(given):
+                raise InputError(f"{what} of a search", got=given, wanted="a finite number")
+        if not 0 <= self.seed < 2**32:
+            raise InputError("seed of a search", got=self.seed, wanted="0 to 2^32 - 1")
         accumulate = self.space.base.get("accumulate", 1)
         if accumulate % self.workers_per_trial:
             raise InputError(
@@ -117,15 +126,6 @@ class SearchPlan:
                 got="auto" if self.pack_gpus else f"{self.gpus_per_trial:g}",
                 wanted="0 or 1: each worker has a GPU, or none has",
             )
-        for what in ("trials", *LIMITS, "concurrent", "cpus_per_trial", "workers_per_trial"):
-            given = getattr(self, what)
-            if given is not None and not 0 < given < math.inf:
-                raise InputError(f"{what} of a search", got=given, wanted="above 0")
-        for what, given in (("target", self.target), ("gpus_per_trial", self.gpus_per_trial)):
-            if given is not None and not math.isfinite(given):
-                raise InputError(f"{what} of a search", got=given, wanted="a finite number")
-        if not 0 <= self.seed < 2**32:
-            raise InputError("seed of a search", got=self.seed, wanted="0 to 2^32 - 1")
 
     @property
     def steps(self) -> int:
@@ -183,9 +183,10 @@ def plan_of(data: Mapping[str, Any], where: str = "the plan of the search") -> S
     try:
         own = {key: value for key, value in plain.items() if key not in SEARCH_PLAN.mark}
         given = dict(_Stored.model_validate(own, strict=True))
-        space = space_of(given["space"]["name"], given["space"]["file"])
-        objectives = read_objectives(given["objectives"])
-        return SearchPlan(**(given | {"space": space, "objectives": objectives}))
+        with naming(where):  # a space knows no file
+            space = space_of(given["space"]["name"], given["space"]["file"])
+            objectives = read_objectives(given["objectives"])
+            return SearchPlan(**(given | {"space": space, "objectives": objectives}))
     except (ValidationError, KeyError) as error:
         got: object = error
         if isinstance(error, ValidationError):
@@ -194,9 +195,6 @@ def plan_of(data: Mapping[str, Any], where: str = "the plan of the search") -> S
         raise InputError(
             f"{where} cannot be read", got=got, hint="the dtsinn that began it"
         ) from None
-    except InputError as error:  # from its space, which knows no file
-        what = f"{where}: {error.what}"
-        raise InputError(what, got=error.got, wanted=error.wanted, hint=error.hint) from None
 
 
 def read_plan(folder: Path, history: History) -> SearchPlan:

@@ -13,9 +13,11 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from dtsinn.core.atomic import replace_file
 from dtsinn.core.bounds import read_json
 from dtsinn.core.causes import brief
 from dtsinn.core.errors import InputError
@@ -108,9 +110,7 @@ class Spool:
         return self._tracker
 
     def _remember(self, offset: int) -> None:
-        partial = self._memory.with_suffix(".partial")
-        partial.write_text(json.dumps({"offset": offset, "place": self._place}), encoding="utf-8")
-        partial.replace(self._memory)
+        replace_file(self._memory, json.dumps({"offset": offset, "place": self._place}))
         self._offset = offset
 
     def _work(self) -> None:
@@ -135,6 +135,8 @@ class Spool:
 
 
 _TOLD = {"begin", "report", "artifact", "end", "tag"}
+_RUN = {field.name for field in fields(RunStart)}
+"""What a tracker is told of a run; a later version may have written more."""
 
 
 def tell(tracker: Tracker, events: Sequence[dict[str, Any]], folder: Path = Path()) -> int:
@@ -166,7 +168,7 @@ def tell(tracker: Tracker, events: Sequence[dict[str, Any]], folder: Path = Path
             points.setdefault(event["key"], []).append(point)
         elif kind == "begin":
             flush(event["run"]["key"])
-            tracker.begin(RunStart(**event["run"]))
+            tracker.begin(RunStart(**{k: v for k, v in event["run"].items() if k in _RUN}))
         elif kind == "artifact":
             flush(event["key"])
             try:
@@ -211,7 +213,7 @@ def _remembered(memory: Path) -> tuple[str, int]:
     try:
         known = read_json(memory)
         place, offset = str(known["place"]), int(known["offset"])
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return "", 0
     return (OWN_PLACE if _is_own(place, memory.parent) else place), offset
 

@@ -115,10 +115,10 @@ def import_(
     """
     from dtsinn.core.bounds import allowing
     from dtsinn.data.importers.run import import_study
-    from dtsinn.data.layout import is_url
+    from dtsinn.data.layout import is_url, local_or_url
     from dtsinn.data.writer import refuse_existing
 
-    out = out.rstrip("/") or out
+    out = local_or_url(out.rstrip("/") or out)
     kind = kind.lower()
     if kind not in ("mat", "nifti", "dicom"):
         raise InputError("--from", got=repr(kind), wanted="mat, nifti or dicom")

@@ -197,6 +197,7 @@ def status(
     debug: Debug = False,
 ) -> None:
     """Show where searches stand; mend what killed ones left, deliver what MLflow has not got."""
+    from dtsinn.core.causes import in_our_words
     from dtsinn.registry.tracking import connect
     from dtsinn.search.history import search_folder, search_names
     from dtsinn.search.reconcile import Standing, standing
@@ -207,10 +208,12 @@ def status(
     for folder in folders:
         try:
             told.append(standing(folder, lambda: connect(at)))
-        except (InputError, OSError) as error:  # the others are none the worse for it
+        except Exception as error:  # the others are none the worse for it
             if name:
                 raise
-            told.append(Standing(name=folder.name, state="damaged", reason=str(error)))
+            told.append(
+                Standing(name=folder.name, state="damaged", reason=str(in_our_words(error)))
+            )
             damaged = True
     if as_json:
         terminal.say_json([dataclasses.asdict(one) for one in told])

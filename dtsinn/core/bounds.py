@@ -185,14 +185,17 @@ def size_of(text: str) -> int:
     """Bytes that a size such as ``8GB``, ``500 MB`` or ``2GiB`` means.
 
     Raises:
-        InputError: It is none.
+        InputError: It is none, or a number without a unit below 1 MB: ``8`` means no 8 bytes.
     """
-    found = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*([kmgt]?)(i?)b?\s*", text, re.IGNORECASE)
+    pattern = r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*([kmgt]?)(i?)(b|bytes)?\s*"
+    found = re.fullmatch(pattern, text, re.IGNORECASE)
     size = 0.0
     if found:
-        number, prefix, binary = found.groups()
+        number, prefix, binary, byte = found.groups()
         power = " kmgt".index(prefix.lower() or " ")
         size = float(number) * (1024 if binary else 1000) ** power
+        if not (prefix or byte) and size < 10**6:
+            size = 0.0
     if size < 1:
         raise InputError("most memory", got=repr(text[:40]), wanted="a size such as 8GB or 500MB")
     return int(size)

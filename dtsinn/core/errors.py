@@ -58,12 +58,16 @@ class DivergedError(RunError):
 
 
 @contextmanager
-def naming(where: object) -> Iterator[None]:
-    """Say of a refusal where its cause lies, such as in which file, unless it says so itself."""
+def naming(where: object, kind: type[InputError] | None = None) -> Iterator[None]:
+    """Say of a refusal where its cause lies, such as in which file, unless it says so itself.
+
+    Args:
+        where: The place.
+        kind: What is raised in its stead; by default the same kind.
+    """
     try:
         yield
     except InputError as error:
-        if str(where) in error.what:
-            raise
-        what = f"{where}: {error.what}"
-        raise type(error)(what, got=error.got, wanted=error.wanted, hint=error.hint) from None
+        what = error.what if str(where) in error.what else f"{where}: {error.what}"
+        kind = kind or type(error)
+        raise kind(what, got=error.got, wanted=error.wanted, hint=error.hint) from None

@@ -78,8 +78,22 @@ _Dumper.add_implicit_resolver(
 )
 
 
+def _integer(dumper: _Dumper, value: int) -> yaml.ScalarNode:
+    if not -(10 ** (_LONGEST_INTEGER - 1)) < value < 10**_LONGEST_INTEGER:
+        what = "an integer cannot be written as YAML"
+        raise InputError(what, wanted=f"at most {_LONGEST_INTEGER} characters")
+    return dumper.represent_int(value)
+
+
+_Dumper.add_representer(int, _integer)
+
+
 def format_yaml(content: Any) -> str:
-    """Plain data as YAML that :func:`parse_yaml` reads."""
+    """Plain data as YAML that :func:`parse_yaml` reads.
+
+    Raises:
+        InputError: An integer has more digits than are read.
+    """
     return str(yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
 
@@ -167,7 +181,8 @@ class _Reader:
             if event.anchor is not None:
                 self._anchors[event.anchor] = None
         self._check_size(0, 0, line)
-        self._put(value, line)
+        plain = isinstance(event, yaml.ScalarEvent) and event.implicit[0]
+        self._put(value, line, is_merge=plain and value == "<<")
         if isinstance(event, yaml.CollectionStartEvent):
             self._check_size(0, 1, line)
             self._open.append(_Collection(value, event.anchor, before))
@@ -210,7 +225,7 @@ class _Reader:
             return float(text)
         return float(text.replace(".", "")) if _NO_NUMBER.fullmatch(text) else text
 
-    def _put(self, value: Any, line: str) -> None:
+    def _put(self, value: Any, line: str, *, is_merge: bool) -> None:
         """Add a value to the innermost collection; in a mapping the keys are every other one."""
         if not self._open:
             self.document = value
@@ -224,7 +239,7 @@ class _Reader:
         else:
             if isinstance(value, list | dict):
                 raise _unreadable(self._where, f"a key that is no plain word {line}")
-            if value == "<<":
+            if is_merge:
                 hint = "the settings written out"
                 raise _unreadable(self._where, f"the merge key << {line}", hint)
             if value in inside.value:

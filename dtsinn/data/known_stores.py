@@ -10,6 +10,7 @@ import json
 import os
 from pathlib import Path
 
+from dtsinn.core.atomic import replace_file
 from dtsinn.core.bounds import read_json
 from dtsinn.core.errors import DtsinnError, InputError
 from dtsinn.core.formats import KNOWN_STORE
@@ -33,9 +34,7 @@ def note_store(workspace: Workspace, digest: str, path: str) -> None:
         known |= {"path": str(real), "relative": os.path.relpath(real, workspace.root.resolve())}
     file = _file(workspace, digest)
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps(known), encoding="utf-8")
-    partial.replace(file)
+    replace_file(file, json.dumps(known))
 
 
 def find_store(workspace: Workspace, digest: str, named: str = "") -> Store | None:

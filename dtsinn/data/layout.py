@@ -113,6 +113,15 @@ def is_url(path: str) -> bool:
     return "://" in path
 
 
+def local_or_url(path: str) -> str:
+    """``path``, of a URL such as ``file:///data/store.zarr`` the local path that it means.
+
+    What is local is thereby read, written and guarded in one way, however it is named.
+    """
+    scheme, _, rest = path.partition("://")
+    return rest if scheme.lower() in ("file", "local") else path
+
+
 def name_of_store(path: str) -> str:
     """What a store is called where others read it: a URL whole, of a path no folder."""
     return path if is_url(path) else PurePath(path).name or "store"

@@ -18,7 +18,7 @@ from dtsinn.core.bounds import MOST_TEXT, UnfitFileError, in_words, most_memory,
 from dtsinn.core.causes import brief, cure_of
 from dtsinn.core.errors import DtsinnError, RunError, StoreError
 from dtsinn.data.codecs import limit_codecs
-from dtsinn.data.layout import is_url
+from dtsinn.data.layout import is_url, local_or_url
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
@@ -121,8 +121,11 @@ def zarr_store(path: str, *, read_only: bool) -> LocalStore | FsspecStore:
         StoreError: The package for this kind of URL is not installed, or there is none.
     """
     limit_codecs()
+    path = local_or_url(path)
     if not is_url(path):
         return LocalFiles(path, read_only=read_only)
+    if "::" in path:  # a chain of fsspec's, which could lead to local files
+        raise StoreError(f"{path} cannot be opened", got="a chain of URLs", wanted="one URL")
     scheme = path.partition("://")[0]
     is_s3 = scheme in {"s3", "s3a"}
     try:
@@ -135,7 +138,7 @@ def zarr_store(path: str, *, read_only: bool) -> LocalStore | FsspecStore:
             got=brief(error),
             hint="pip install 'dtsinn[s3]'" if is_s3 else "to install that package",
         ) from None
-    except ValueError as error:
+    except (ValueError, TypeError, OSError) as error:  # such as zip://, which needs another URL
         raise StoreError(f"{path} cannot be opened", got=brief(error)) from None
 
 

@@ -19,7 +19,7 @@ from dtsinn.core.errors import DtsinnError, RunError, StoreError
 from dtsinn.core.workspace import command
 from dtsinn.data.header import AGAIN, StrArray, coordinate, read_attributes, read_header
 from dtsinn.data.header import StoreHeader as StoreHeader
-from dtsinn.data.layout import IMAGES, MISSING_LABEL, SPLITS, is_url
+from dtsinn.data.layout import IMAGES, MISSING_LABEL, SPLITS, is_url, local_or_url
 from dtsinn.data.storage import is_outage, zarr_store
 
 Float32Array = npt.NDArray[np.float32]
@@ -165,7 +165,7 @@ def open_store(path: str, *, need_truth: bool = False) -> Store:
     Raises:
         StoreError: It is missing, incomplete, of a newer format, damaged or without truth.
     """
-    path = str(path)
+    path = local_or_url(str(path))
     group = _open_group(path)
     try:
         attributes = read_attributes(path, dict(group.attrs))

@@ -31,6 +31,7 @@ from dtsinn.data.layout import (
     create_per_subject,
     create_small,
     is_url,
+    local_or_url,
 )
 from dtsinn.data.plan import StorePlan, subjects_per_block
 from dtsinn.data.storage import (
@@ -50,7 +51,7 @@ class StoreWriter:
     """A store under construction. :meth:`write` may be called from many processes at once."""
 
     def __init__(self, out: str, plan: StorePlan) -> None:
-        self.out = out
+        self.out = out = local_or_url(out)
         self.plan = plan
         self.path = out if is_url(out) else f"{out}.partial"
         self.blocks = BlockWriter(out=out, path=self.path)
@@ -205,6 +206,7 @@ def refuse_existing(out: str) -> None:
         StoreError: It does.
         RunError: The storage cannot be reached.
     """
+    out = local_or_url(out)
     if is_url(out):
         try:
             complete = (_attributes_of(out) or {}).get("complete") is True

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 from dtsinn.core.bounds import parse_json, read_bytes
 from dtsinn.core.causes import in_our_words
 from dtsinn.core.config import STRICT, from_mapping, to_mapping
-from dtsinn.core.errors import InputError, PackageError
+from dtsinn.core.errors import InputError, PackageError, naming
 from dtsinn.core.formats import SEPARATOR
 from dtsinn.core.protocol import protocol_of_frames
 from dtsinn.networks.config import ModelConfig
@@ -163,11 +163,8 @@ def strictly(cls: type[T], content: Mapping[str, Any], path: Path) -> T:
     Raises:
         PackageError: What :func:`from_mapping` refuses.
     """
-    try:
+    with naming(path, PackageError):
         return from_mapping(cls, content, str(path))
-    except InputError as error:
-        what = error.what if str(path) in error.what else f"{path}: {error.what}"
-        raise PackageError(what, got=error.got, wanted=error.wanted, hint=error.hint) from None
 
 
 def portable(info: SeparatorInfo) -> SeparatorInfo:

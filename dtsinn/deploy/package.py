@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dtsinn.core.causes import brief
 from dtsinn.core.config import to_mapping
-from dtsinn.core.errors import InputError, PackageError
+from dtsinn.core.errors import PackageError, naming
 from dtsinn.deploy.card import card_text
 from dtsinn.deploy.folders import fresh_folder
 from dtsinn.deploy.info import (
@@ -230,12 +230,8 @@ def _weights_of(files: VerifiedFiles, folder: Path) -> dict[str, Tensor]:
 
 def _network_of(weights: Mapping[str, Tensor], info: SeparatorInfo, where: str) -> SeparatorNetwork:
     """The network of ``info`` with exactly ``weights``: nothing of its random start is left."""
-    try:
+    with naming(where, PackageError):
         expected = build_outline(info.model, info.frames, weights)
-    except InputError as error:
-        raise PackageError(
-            f"{where}: {error.what}", got=error.got, wanted=error.wanted, hint=error.hint
-        ) from None
     for name in sorted(expected.keys() | weights.keys()):
         if name not in weights:
             raise PackageError(f"{where}: tensor {name} is missing")

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from dtsinn.core.atomic import replace_file
 from dtsinn.core.errors import InputError
 from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.protocol import (
@@ -123,9 +124,7 @@ def _protocol_file(info: SeparatorInfo, workspace: Workspace) -> str:
     workspace.suites.mkdir(parents=True, exist_ok=True)
     path = workspace.suites.absolute() / f"protocol-{digest}.yaml"
     if not path.exists():
-        partial = path.with_suffix(".partial")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        replace_file(path, text)
     return str(path)
 
 

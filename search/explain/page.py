@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from dtsinn.core.bounds import read_json
 from dtsinn.core.errors import InputError
 from dtsinn.core.formats import SEARCH_REPORT
 from dtsinn.core.progress import Progress, no_progress
@@ -101,8 +102,8 @@ def check_out(out: Path) -> None:
         )
     if found:
         record: Any = None
-        with suppress(OSError, ValueError, RecursionError):
-            record = json.loads((out / RECORD).read_text(encoding="utf-8"))
+        with suppress(OSError, ValueError):
+            record = read_json(out / RECORD)
         if isinstance(record, dict):
             SEARCH_REPORT.read(record, str(out / RECORD))
 

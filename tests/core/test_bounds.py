@@ -69,7 +69,9 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
         ("8GB", 8 * 10**9),
         ("500 mb", 5 * 10**8),
         ("1.5GiB", 1.5 * 2**30),
-        ("100", 100),
+        ("100 bytes", 100),
+        ("512B", 512),
+        ("1000000", 10**6),
         ("2k", 2000),
     ],
 )
@@ -77,7 +79,9 @@ def test_sizes_are_read_as_people_write_them(text: str, size: float) -> None:
     assert size_of(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "much", "-1GB", "0", "1e9", "8 GB of it", "nan", "9" * 99])
+@pytest.mark.parametrize(
+    "text", ["", "much", "-1GB", "0", "0GB", "1e9", "8 GB of it", "nan", "9" * 99, "8", "999999"]
+)
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="wanted a size such as 8GB or 500MB"):
         size_of(text)

@@ -141,7 +141,7 @@ plain = st.recursive(
     | st.text(st.characters(exclude_categories=["Cs", "Cc"]))
     | st.from_regex(r"[-+]?[0-9_.:eoxE]{1,6}", fullmatch=True)
     | st.sampled_from(["~", "yes", "null", "2020-01-01", "010", "08", "1e3", "0o17", "<<", "="]),
-    lambda inside: st.lists(inside, max_size=3) | st.dictionaries(st.text("ab"), inside),
+    lambda inside: st.lists(inside, max_size=3) | st.dictionaries(st.text("ab<"), inside),
     max_leaves=8,
 )
 
@@ -156,6 +156,19 @@ def test_what_is_written_is_read_as_it_was(content: object) -> None:
 def test_whatever_is_written_is_data_or_refused(text: str) -> None:
     with contextlib.suppress(InputError):
         format_yaml(parse_yaml(text, "test"))
+
+
+def test_a_quoted_sign_of_merging_is_a_key() -> None:
+    assert parse_yaml('\'<<\': 1\n"a": {"<<": 2}', "test") == {"<<": 1, "a": {"<<": 2}}
+    assert parse_yaml(format_yaml({"<<": 1}), "test") == {"<<": 1}
+
+
+def test_an_integer_that_could_not_be_read_is_not_written() -> None:
+    for sound in (10**20 - 1, 1 - 10**19, -(2**63)):
+        assert parse_yaml(format_yaml([sound]), "test") == [sound]
+    for large in (10**20, -(10**19), 10**400, 10**5000):
+        with pytest.raises(InputError, match="an integer cannot be written as YAML"):
+            format_yaml({"a": large})
 
 
 def test_text_is_read_the_same_by_both_versions() -> None:

@@ -24,7 +24,7 @@ from dtsinn.data.check import check_store
 from dtsinn.data.loader import Reading, batches
 from dtsinn.data.plan import StorePlan
 from dtsinn.data.store import open_store
-from dtsinn.data.writer import StoreWriter
+from dtsinn.data.writer import StoreWriter, refuse_existing
 from dtsinn.training.config import load_run_config
 from dtsinn.training.loop import train
 from dtsinn.training.state import TrainingState
@@ -352,6 +352,32 @@ def test_pipes_and_links_out_of_the_store_are_no_files_of_it(
     (tmp_path / "elsewhere").rename(store / "inside")
     path.symlink_to(os.path.relpath(store / "inside", path.parent))
     check_store(str(store))
+
+
+@pytest.mark.parametrize("scheme", ["", "file://", "local://", "FILE://"])
+def test_a_local_store_is_guarded_however_it_is_named(
+    store: Path, tmp_path: Path, scheme: str
+) -> None:
+    named = f"{scheme}{store}"
+    assert open_store(named).header.path == str(store)
+    with pytest.raises(StoreError, match="exists already"):
+        refuse_existing(named)
+    path = store / "split" / "c" / "0"
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="a link that leaves the store"):
+        open_store(named)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(StoreError, match="no regular file"):
+        open_store(named)
+
+
+@pytest.mark.parametrize("chain", ["simplecache::file://", "dir::file://", "zip://", "fast://"])
+def test_what_is_no_single_url_of_a_storage_is_refused(store: Path, chain: str) -> None:
+    for use in (open_store, refuse_existing):
+        with pytest.raises(StoreError, match="cannot be opened; got"):
+            use(f"{chain}{store}")
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 """Who guesses passwords is held up, and what lies in a server's own place."""
 
 import pytest
+import werkzeug.security
 
 from dtsinn.registry.confinement import is_below
-from dtsinn.registry.guard import SERVED
+from dtsinn.registry.guard import SERVED, _hash, _verify
 from dtsinn.registry.logins import ENTRIES, TRIES, TRIES_EACH, KNOWN_s, Logins, WINDOW_s, network_of
 
 HOME, AWAY = "10.0.0.1", "203.0.113.9"
@@ -64,6 +65,32 @@ def test_nobody_locks_others_out(logins, clock):
     assert logins.wait("anna", HOME) == 0
     clock.now = KNOWN_s + 1
     assert logins.wait("anna", HOME) == 0
+
+
+@pytest.mark.filterwarnings("ignore:starlette.middleware.wsgi", "ignore:No path_separator")
+def test_a_guess_takes_as_long_for_a_user_as_for_nobody(monkeypatch, tmp_path):
+    """It takes one hash of the same kind, whether there is a user of the name or not."""
+    from mlflow.server import auth
+
+    hashed, hash_of = [], werkzeug.security._hash_internal
+
+    def count(method, salt, password):
+        hashed.append(method)
+        return hash_of(method, salt, password)
+
+    store = auth.SqlAlchemyStore()
+    monkeypatch.setattr(auth, "store", store)
+    monkeypatch.setattr(werkzeug.security, "_hash_internal", count)
+    store.init_db(f"sqlite:///{tmp_path}/users.db")
+    store.create_user("anna", "the right password")
+    nobodys, taken = _hash(), {}
+    for name in ("anna", "nobody"):
+        hashed.clear()
+        assert _verify(name, "a guess of many", nobodys) is None
+        taken[name] = [*hashed]
+    store.engine.dispose()
+    assert taken["nobody"] == taken["anna"]
+    assert len(taken["anna"]) == 1
 
 
 def test_it_remembers_no_more_than_it_may(logins):

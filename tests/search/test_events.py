@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,12 +17,13 @@ from dtsinn.core.errors import InputError
 from dtsinn.core.tracker import NullTracker
 from dtsinn.core.workspace import Workspace
 from dtsinn.search.events import check_event
-from dtsinn.search.explain.page import explain_search
+from dtsinn.search.explain.page import check_out, explain_search
 from dtsinn.search.history import is_begun, read_history
 from dtsinn.search.ledger import LEDGER, Ledger
 from dtsinn.search.plan import read_plan
 from dtsinn.search.pruning import Policy, weigh
 from dtsinn.search.reconcile import standing
+from dtsinn.search.spool import tell
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "0.1.0" / "searches" / "done"
 LINES = (GOLDEN / LEDGER).read_text().splitlines(keepends=True)
@@ -148,10 +151,54 @@ def test_each_field_of_each_kind_is_asked_for(kind: str) -> None:
     """Nothing that reads an event may find a field missing: whatever goes, it still can be told."""
     event = KINDS[kind]
     check_event(event)
-    optional = {"time_ms", "gpus"} | ({"step"} if kind in {"restart", "repeat"} else set())
+    optional = {"gpus"} | ({"step"} if kind in {"restart", "repeat"} else set())
+    optional |= set() if kind in {"report", "end"} else {"time_ms"}
     for key in event.keys() - optional:
         with pytest.raises(InputError):
             check_event({k: v for k, v in event.items() if k != key})
+
+
+@pytest.mark.parametrize("key", ["key", "name", "kind", "experiment", "time_ms"])
+def test_each_field_that_a_run_needs_is_asked_for(key: str) -> None:
+    begin = KINDS["begin"]
+    with pytest.raises(InputError, match=rf"event 'begin': run\.{key} is missing"):
+        check_event(begin | {"run": {k: v for k, v in begin["run"].items() if k != key}})
+
+
+def test_whatever_is_an_event_is_told(folder: Path, recording) -> None:
+    """With the least that its kind says, and with more, as a later version might say it."""
+    run = {"key": "done", "name": "", "kind": "search", "experiment": "", "time_ms": 0}
+    least = {
+        "begin": {"run": run},
+        "report": {"key": "done", "step": 0, "metrics": {}, "time_ms": 0},
+        "artifact": {"key": "done", "path": "report.html", "folder": ""},
+        "end": {"key": "done", "status": "killed", "tags": {}, "time_ms": 0},
+        "tag": {"key": "done", "tags": {}},
+    }
+    for more in ({}, {"mood": "good"}):
+        for kind, said in least.items():
+            event = {"event": kind} | said | more
+            if kind == "begin":
+                event["run"] = run | more
+            check_event(event)
+            assert tell(recording, [event], folder) == 1
+    assert [call[0] for call in recording.calls] == [*least, *least]
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, 10**400])
+def test_no_number_is_larger_than_its_readers_can_hold(number: float) -> None:
+    for kind, change in (
+        ("warm", {"values": [number]}),
+        ("warm", {"suggestion": {"a": number}}),
+        ("point", {"suggestion": {"a": number}}),
+        ("suggest", {"suggestion": {"a": number}}),
+        ("suggest", {"seed": number}),
+        ("sitting", {"pid": number}),
+        ("report", {"metrics": {"psnr": number}}),
+        ("begin", {"run": KINDS["begin"]["run"] | {"parameters": {"a": number}}}),
+    ):
+        with pytest.raises(InputError, match=f"event '{kind}'"):
+            check_event(KINDS[kind] | change)
 
 
 @pytest.mark.parametrize(
@@ -194,6 +241,27 @@ def test_a_folder_in_place_of_a_file_is_one_clear_line(folder: Path, name: str) 
     (folder / name).mkdir()
     with pytest.raises(InputError, match=name):
         standing(folder, NullTracker)
+
+
+@pytest.mark.parametrize("name", ["driver.json", "delivered.json", "study.journal", "driver.lock"])
+def test_a_pipe_in_place_of_a_file_holds_up_nothing(folder: Path, name: str) -> None:
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    assert standing(folder, NullTracker).state == "finished"
+
+
+def test_a_pipe_in_place_of_the_log_is_refused_at_once(folder: Path) -> None:
+    log = Ledger(folder / LEDGER, readonly=True)
+    log.path.unlink()
+    os.mkfifo(log.path)
+    for read in (log.read, lambda: log.begins_line(1)):
+        with pytest.raises(OSError, match="a pipe, no regular file"):
+            read()
+
+
+def test_a_pipe_in_an_earlier_report_is_passed_over(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "report.json")
+    check_out(tmp_path)
 
 
 @pytest.mark.parametrize(

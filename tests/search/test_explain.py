@@ -100,7 +100,8 @@ class Fake:
         self.number = 0
 
     def _begin(self, key: str, time_ms: int) -> dict[str, Any]:
-        return {"event": "begin", "run": {"key": key}, "time_ms": time_ms}
+        run = {"key": key, "name": key, "kind": "trial", "experiment": "e", "time_ms": time_ms}
+        return {"event": "begin", "run": run, "time_ms": time_ms}
 
     def trial(self, suggestion: Mapping[str, Any] | None = None, source: str = "sampler") -> str:
         """One more trial, on the worker that is free first; its name."""

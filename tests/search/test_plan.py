@@ -31,6 +31,14 @@ def through_json(plan: SearchPlan) -> SearchPlan:
     return plan_of(json.loads(json.dumps(plan.as_data(), allow_nan=False)))
 
 
+@pytest.mark.parametrize("key", ["workers_per_trial", "trials", "concurrent", "cpus_per_trial"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_no_number_of_a_plan_is_below_its_range(make_plan, key: str, value: int) -> None:
+    data = make_plan().as_data() | {key: value}
+    with pytest.raises(InputError, match=f"the plan of the search: {key} of a search; got {value}"):
+        plan_of(data)
+
+
 def test_a_plan_survives_the_ledger(make_plan) -> None:
     plan = make_plan(
         BRANCHES.replace("base: quick\n", ""),

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,12 @@ from typer.testing import CliRunner
 from dtsinn.cli import app
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.tracker import Tracker
+from dtsinn.search import reconcile
 from dtsinn.search.history import DIED, read_history
 from dtsinn.search.ledger import LEDGER, Ledger
 from dtsinn.search.lock import driving
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.reconcile import end_again, standing
+from dtsinn.search.reconcile import Standing, end_again, standing
 from dtsinn.search.spool import TOLD
 from dtsinn.search.study import STUDY
 
@@ -183,6 +185,31 @@ def test_a_damaged_ledger_hides_no_other_search(dead, folder: Path, tmp_path: Pa
         assert told[f"damaged-{number}"]["state"] == "damaged"
         assert f"damaged-{number}/{LEDGER}, line 1" in told[f"damaged-{number}"]["reason"]
     assert told["hand"]["state"] == "killed"
+
+
+def test_whatever_one_search_fails_with_hides_no_other(
+    dead, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = tmp_path / "workspace"
+    for name in (folder.name, "odd", "plan"):
+        shutil.copytree(folder, at / "searches" / name)
+    log = at / "searches" / "plan" / LEDGER
+    renamed = log.read_text().replace('"hand', '"plan')
+    log.write_text(renamed.replace('"workers_per_trial": 1', '"workers_per_trial": 0'))
+
+    def stumble(folder: Path, connect: Callable[[], Tracker]) -> Standing:
+        assert folder.name != "odd"
+        return standing(folder, connect)
+
+    monkeypatch.setattr(reconcile, "standing", stumble)
+    result = CliRunner().invoke(app, ["status", "--json", "--workspace", str(at)])
+    told = {one["name"]: one for one in json.loads(result.stdout)}
+    assert result.exit_code == 2
+    assert [told[name]["state"] for name in ("hand", "odd", "plan")] == [
+        *("killed", "damaged", "damaged")
+    ]
+    assert told["odd"]["reason"].startswith("a bug of dtsinn; got AssertionError")
+    assert "the plan of the search: workers_per_trial of a search; got 0" in told["plan"]["reason"]
 
 
 def test_a_damaged_ledger_is_one_clear_line(dead, recording, folder: Path) -> None:

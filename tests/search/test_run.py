@@ -7,8 +7,6 @@ import os
 import shlex
 import signal
 import socket
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +30,7 @@ from dtsinn.search.plan import SearchPlan
 from dtsinn.search.reconcile import standing
 from dtsinn.search.run import PACKAGE, REPORT, SearchResult, run_search
 from dtsinn.search.tuning import TRIALS
+from dtsinn.training.package import picture_run
 from dtsinn.training.state import TrainingState
 from tests.search.conftest import SPACE
 
@@ -230,18 +229,18 @@ def test_an_error_after_the_last_trial_ends_the_search_in_order(leave, resume, r
     assert recording.open == set()
 
 
-def test_ctrl_c_while_pictures_are_drawn_interrupts_in_order(leave, resume, recording) -> None:
+def test_ctrl_c_while_pictures_are_drawn_interrupts_in_order(
+    leave, resume, recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = leave()
 
-    def press_when_one_is_drawn() -> None:
-        while not list(folder.glob("pictures/*/separation.png")):
-            time.sleep(0.001)  # between looks, not instead of them
+    def draw_and_press(*what: Any) -> None:
+        picture_run(*what)
         os.kill(os.getpid(), signal.SIGINT)
 
-    finger = threading.Thread(target=press_when_one_is_drawn)
-    finger.start()
-    result = resume()
-    finger.join()
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "picture_run", draw_and_press)
+        result = resume()
     assert (result.interrupted, result.over, result.package) == (True, "Ctrl-C", None)
     assert len(list((folder / "pictures").iterdir())) < len(PSNR)
     known = read_history(folder)

@@ -10,10 +10,8 @@ import contextlib
 import hashlib
 import hmac
 import json
-import os
 import secrets
 import stat
-import tempfile
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from dtsinn.core.atomic import replace_file
 from dtsinn.core.bounds import read_bytes, read_json
 from dtsinn.core.errors import InputError
 from dtsinn.core.formats import IDENTITY_MAP
@@ -82,7 +81,7 @@ class Enrolment:
                 self._path.unlink()
                 _lock_path(self._path).unlink()
             else:
-                _replace(self._path, self._before)
+                replace_file(self._path, self._before, PRIVATE)
 
 
 def same_person(identity: str) -> str:
@@ -136,7 +135,7 @@ def _extend(identities: Sequence[str], path: Path) -> Enrolment:
         names.append(name)
     extended = _IdentityMap(salt=known.salt, subjects=subjects)
     # Also where nothing is new: so that another import does not take back what this one uses.
-    _replace(path, _encoded(extended))
+    replace_file(path, _encoded(extended), PRIVATE)
     return Enrolment(names=names, _path=path, _map=extended, _before=before, _mark=_mark(path))
 
 
@@ -162,7 +161,7 @@ def _read(path: Path) -> _IdentityMap | None:
         proved = all(read.pseudonym(identity) == name for name, identity in read.subjects.items())
         if len(read.salt) != SALT_BYTES or not proved:
             raise ValueError
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         # Their text may repeat the content, which names people.
         raise InputError(
             f"the identity map {path} is damaged",
@@ -179,20 +178,6 @@ def _encoded(content: _IdentityMap) -> bytes:
         "subjects": dict(content.subjects),
     }
     return json.dumps(plain, indent=1, ensure_ascii=False).encode()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Replace the map in one step; ``mkstemp`` makes its file with mode 600."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _lock_path(path: Path) -> Path:

@@ -27,7 +27,7 @@ from dtsinn.data.importers.remarks import (
     tracer_remarks,
 )
 from dtsinn.data.importers.source import Source, SourceSubject, StudyShape
-from dtsinn.data.layout import SPLITS, is_url
+from dtsinn.data.layout import SPLITS, is_url, local_or_url
 from dtsinn.data.plan import StorePlan
 from dtsinn.data.splits import SPLIT_SHARES, assign_splits
 from dtsinn.data.storage import stored_keys, zarr_store
@@ -72,6 +72,7 @@ def import_study(
         RunError: The storage fails, the images cannot be read for now, or memory is short; what
             was written is kept.
     """
+    out = local_or_url(out)
     refuse_existing(out)
     _refuse_map_inside(out, identity_map)
     _refuse_twice(source.subjects)

@@ -99,7 +99,7 @@ def test_a_bound_can_be_raised_and_lowered(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("DTSINN_MAX_MEMORY", "4GB")
     assert mat_shape(path, "data", "here") == (20_000, 20_000, 1)
     write_v73(path, np.ones((4, 4, 2)))
-    monkeypatch.setenv("DTSINN_MAX_MEMORY", "100")
+    monkeypatch.setenv("DTSINN_MAX_MEMORY", "100B")
     assert "got 256 bytes from a file of" in refused(lambda: read_mat(path, "data", "here"))
     monkeypatch.setenv("DTSINN_MAX_MEMORY", "much")
     assert "got 'much'; wanted a size" in refused(lambda: read_mat(path, "data", "here"))
