@@ -71,8 +71,6 @@ CLOSED = {
 403 of them for an expired password, and tells its user to renew it."""
 USERS = re.compile(r"/(?:ajax-)?api/[23]\.0/mlflow/users/.*")
 """Paths by which users and their passwords are changed."""
-
-
 _CODES = {
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
