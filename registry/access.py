@@ -69,6 +69,18 @@ def is_loopback(host: str) -> bool:
     return all(ipaddress.ip_address(one.partition("%")[0]).is_loopback for one in found)
 
 
+def checked_proxy(address: str) -> str:
+    """The address or network of a proxy; empty where there is none.
+
+    Raises:
+        InputError: It is neither.
+    """
+    try:
+        return str(ipaddress.ip_network(address)) if address else ""
+    except ValueError as error:
+        raise InputError("--behind-proxy", got=error, hint="--behind-proxy 127.0.0.1") from None
+
+
 def allowed_hosts(host: str, port: int, named: Sequence[str]) -> list[str]:
     """The ``Host`` headers that are answered: where it listens, and what was named, in lower case.
 

@@ -106,7 +106,10 @@ def _end_with_parent() -> None:
 
 
 def _refuse_places() -> tuple[dict[str, str], int] | None:
-    """Refuse experiments and versions whose files would be kept wherever the client says."""
+    """Refuse experiments and versions whose files would be kept wherever the client says.
+
+    Nothing outside is opened in any case (:func:`confine`): this tells whoever asks at once.
+    """
     from flask import request
     from mlflow.exceptions import MlflowException
     from mlflow.protos.model_registry_pb2 import CreateModelVersion

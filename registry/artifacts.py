@@ -34,7 +34,14 @@ def check_destination(url: str) -> str:
         InputError: No such place, one that cannot be written, or the S3 client is not installed.
     """
     parts = urlsplit(url)
-    if parts.scheme == "s3" and parts.netloc and not parts.query and "@" not in parts.netloc:
+    ends = sorted(set("?#\\") & set(url))
+    if ends:
+        raise InputError(
+            "where artifacts go",
+            got=without_secrets("url", url),
+            wanted=f"a place without {' '.join(ends)}, at which a URL may end",
+        )
+    if parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc:
         _try_bucket(parts.netloc, parts.path.strip("/"))
         return url.rstrip("/")
     if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):

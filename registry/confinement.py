@@ -7,9 +7,13 @@ So it is not the requests that are looked at, but the one place where MLflow ope
 
 from __future__ import annotations
 
+import posixpath
+import re
 from typing import Any
 from urllib.parse import unquote
 
+CONTROL = re.compile(r"[\0-\x1f\x7f-\x9f]")
+"""Characters that no path has, and that the parts of MLflow read differently."""
 DIRECT = "multipart_uploads_enabled", "multipart_downloads_enabled"
 """What a server says of itself where clients are to go to its bucket: here they go through it."""
 
@@ -18,15 +22,25 @@ def is_below(location: str, root: str) -> bool:
     """Whether a location is an artifact root or lies in it, however it is spelled.
 
     Args:
-        location: URI or folder; one with ``..`` or a backslash, quoted or not, lies nowhere.
-        root: URI or folder, without ``/`` at its end.
+        location: URI or folder; one with ``..`` or control characters, quoted or not, lies nowhere.
+        root: URI or folder, without ``/`` at its end; one with ``?``, ``#`` or a backslash, at
+            which a URI may end, has nothing below it.
     """
-    plain = location
-    while (read := unquote(plain)) != plain:
-        plain = read
+    plain = _unquoted(location)
     inner = location.removeprefix(root.rstrip("/"))
-    inside = inner != location and inner[:1] in ("", "/")
-    return inside and ".." not in plain.split("/") and not set("\\?#\0") & set(plain)
+    inside = inner != location and inner[:1] in ("", "/") and not set("\\?#") & set(root)
+    return inside and ".." not in re.split(r"[/\\]", plain) and not CONTROL.search(plain)
+
+
+def normalised(path: str) -> str:
+    """One spelling of the path of a file, however it is quoted."""
+    return posixpath.normpath(_unquoted(path))
+
+
+def _unquoted(text: str) -> str:
+    while (read := unquote(text)) != text:
+        text = read
+    return text
 
 
 def confine(root: str) -> None:

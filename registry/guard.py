@@ -13,8 +13,11 @@ import json
 import re
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
+from dtsinn.registry.confinement import CONTROL, normalised
 from dtsinn.registry.logins import Logins
 
 if TYPE_CHECKING:
@@ -38,8 +41,8 @@ NAME_LENGTH = 255
 """MLflow's limit for the name of a user."""
 
 ARTIFACTS = re.compile(r"/(?:ajax-)?api/2\.0/mlflow-artifacts/artifacts/(.*)", re.DOTALL)
-PUBLIC = re.compile(r"/health|/favicon\.ico|/static-files/[^\0]*")
-"""Paths that ask for no password."""
+PUBLIC = re.compile(r"/health|/favicon\.ico|/static-files/.*")
+"""Paths that ask for no password: they are read, and take no body."""
 SERVED = re.compile(
     r"/|/graphql|/get-artifact|/model-versions/get-artifact|/version|/signup"
     r"|/(?:ajax-)?api/2\.0/mlflow-artifacts/artifacts(?:/.*)?"
@@ -58,13 +61,23 @@ whoever is on the same machine."""
 CLOSED = {
     re.compile(r"/ajax-api/3\.0/mlflow/assistant(?:/.*)?"): (404, "dtsinn serves no assistant"),
     re.compile(r"(?:.*/)?gateway(?:/.*)?"): (501, "dtsinn serves no gateway"),
-    re.compile(r".*/mlflow-artifacts/(?:mpu|presigned)/.*"): (
+    re.compile(r"/v1/traces|.*/mlflow/(?:traces(?:/.*)?|get-trace-artifact)"): (
         501,
-        "Multipart upload is not supported for the current artifact repository",
+        "dtsinn serves no traces",
     ),
+    re.compile(r".*/mlflow/datasets(?:/.*)?"): (501, "dtsinn serves no evaluation data sets"),
 }
-"""Of the paths that are not served those that have an answer of their own. The last is MLflow's:
-by it a client knows that it has to send the file as a whole."""
+"""Of the paths that are not served those that have an answer of their own. MLflow's client takes a
+403 of them for an expired password, and tells its user to renew it."""
+USERS = re.compile(r"/(?:ajax-)?api/[23]\.0/mlflow/users/.*")
+"""Paths by which users and their passwords are changed."""
+_CODES = {
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "ENDPOINT_NOT_FOUND",
+    501: "NOT_IMPLEMENTED",
+}
+"""MLflow's words for a status."""
 
 
 class RefusedError(Exception):
@@ -91,23 +104,35 @@ class Guard:
         self._nobodys = _hash() if owners else ""
         # One password at a time: each takes 0.1 s of a core and 32 MB.
         self._one_at_a_time = asyncio.Lock()
+        self._writing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] == "lifespan" or PUBLIC.fullmatch(scope.get("path", "")):
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        try:
-            if scope["type"] != "http":
-                raise RefusedError(403, "dtsinn serves no such connections")
-            receive, send = await self._checked(scope, receive, send)
-        except RefusedError as refusal:
-            await _answer(refusal, scope, send)
-            return
-        await self._app(scope, receive, send)
+        async with AsyncExitStack() as held:
+            try:
+                _require_readable(scope)
+                if PUBLIC.fullmatch(scope["path"]):
+                    receive = await _bodiless(scope, receive)
+                else:
+                    receive, send = await self._checked(scope, receive, send, held)
+            except RefusedError as refusal:
+                await _answer(refusal, scope, send)
+                return
+            await self._app(scope, receive, send)
 
-    async def _checked(self, scope: Scope, receive: Receive, send: Send) -> tuple[Receive, Send]:
+    async def _checked(
+        self, scope: Scope, receive: Receive, send: Send, held: AsyncExitStack
+    ) -> tuple[Receive, Send]:
         """Let a request in; its body is read by then, or bounded while it comes.
+
+        Args:
+            scope: Of the request.
+            receive: Hands its body.
+            send: Takes the answer.
+            held: Is left once it is answered.
 
         Raises:
             RefusedError: It is not let in.
@@ -117,9 +142,14 @@ class Guard:
         if not self._served.fullmatch(path):
             answers = (answer for closed, answer in CLOSED.items() if closed.fullmatch(path))
             raise RefusedError(*next(answers, (403, "dtsinn does not serve this")))
+        if USERS.fullmatch(path) and scope["method"] not in {"GET", "HEAD"}:
+            self._logins.doubt()
         file = ARTIFACTS.fullmatch(path)
         if file and scope["method"] not in {"GET", "HEAD"}:
             if self._owners and user:
+                # Of two that write one new file the second finds it: there is one such process.
+                turn = self._writing.setdefault(normalised(file[1]), asyncio.Lock())
+                await held.enter_async_context(turn)
                 await asyncio.to_thread(_require_owner, self._owners, user, file[1])
             if scope["method"] == "PUT":
                 return _bounded(_required_length(scope, FILE_LIMIT), receive, send)
@@ -149,11 +179,13 @@ class Guard:
         async with self._one_at_a_time:
             if user := known():  # somebody waited before
                 return user
-            if wait := self._logins.wait(name, address):
+            if self._logins.is_refuted(name, address, password):
+                raise _nobody()
+            if wait := self._logins.wait(name, address, password):
                 told = f"too many wrong passwords; try again in {wait} s"
                 raise RefusedError(429, told, retry_after=str(wait))
             user = await asyncio.to_thread(_verify, name, password, self._nobodys)
-            self._logins.note(name, address, right=user is not None)
+            self._logins.note(name, address, password, right=user is not None)
         if user is None:
             raise _nobody()
         return user
@@ -202,9 +234,37 @@ def _credentials(scope: Scope) -> tuple[str, str]:
     except (binascii.Error, UnicodeDecodeError):
         raise _nobody() from None
     name, found, password = text.partition(":")
-    if kind.lower() != b"basic" or not found or len(name) > NAME_LENGTH or not text.isprintable():
+    unsendable = set("\0\r\n") & set(text)  # MLflow takes a password with any other character
+    if kind.lower() != b"basic" or not found or len(name) > NAME_LENGTH or unsendable:
         raise _nobody()
     return name, password
+
+
+def _require_readable(scope: Scope) -> None:
+    """Refuse a request that two servers, or two parts of one, could read differently.
+
+    Raises:
+        RefusedError: It is one.
+    """
+    if scope["type"] != "http":
+        raise RefusedError(403, "dtsinn serves no such connections")
+    if CONTROL.search(scope["path"]):
+        raise RefusedError(400, "a path without control characters is needed")
+    if {b"content-length", b"transfer-encoding"} <= {key for key, _ in scope["headers"]}:
+        raise RefusedError(400, "a body has a Content-Length or a Transfer-Encoding, not both")
+
+
+async def _bodiless(scope: Scope, receive: Receive) -> Receive:
+    """What hands on a request of which nothing but its path matters.
+
+    Raises:
+        RefusedError: It is no such request.
+    """
+    if scope["method"] not in {"GET", "HEAD"}:
+        raise RefusedError(405, "this is only read", allow="GET, HEAD")
+    if any(key == b"transfer-encoding" for key, _ in scope["headers"]):
+        raise _too_long(0)
+    return await _read(_required_length(scope, 0), receive)
 
 
 def _nobody() -> RefusedError:
@@ -226,7 +286,7 @@ def _required_length(scope: Scope, limit: int) -> int:
 
 
 def _too_long(limit: int) -> RefusedError:
-    return RefusedError(413, f"more than {limit // 2**20} MiB")
+    return RefusedError(413, f"more than {limit // 2**20} MiB" if limit else "a body, not needed")
 
 
 async def _read(limit: int, receive: Receive) -> Receive:
@@ -291,8 +351,8 @@ async def _answer(refusal: RefusedError, scope: Scope, send: Send) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008})
         return
-    code = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "ENDPOINT_NOT_FOUND"}
-    told = {"error_code": code.get(refusal.status, "BAD_REQUEST"), "message": refusal.told}
+    code = _CODES.get(refusal.status, "BAD_REQUEST")
+    told = {"error_code": code, "message": refusal.told}
     headers = {"content-type": "application/json", "connection": "close", **refusal.headers}
     await send(
         {

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import posixpath
 import re
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,6 +22,10 @@ SHARED = "gate"
 """Folder of a run to which everybody may add files, and only the owner overwrites them: reports
 of the gate, by whoever promotes."""
 
+_BEGINNING = "beginning"
+"""In the place of an id: of the row that says since when owners are noted."""
+_MADE = {"_create_run": ("run", "run_id"), "_create_logged_model": ("model", "model_id")}
+"""MLflow's handler -> where its answer holds the id of what it made."""
 _PLACE = re.compile(
     r"\d+/(?:models/(?P<model>m-[0-9a-f]{32})|(?P<run>[0-9a-f]{32}))/artifacts/(?P<file>.+)"
 )
@@ -46,6 +52,12 @@ class Owners:
             Column("owner", Integer, nullable=False),  # id of a user, which is given once
         )
         self._table.metadata.create_all(engine)
+        asked = self._table.select().where(self._table.c.thing == _BEGINNING)
+        with engine.begin() as connection:
+            if connection.execute(asked).first() is None:
+                now = int(time.time())  # s since 1970; the column holds it until 2038
+                connection.execute(self._table.insert().values(thing=_BEGINNING, owner=now))
+            self._since = connection.execute(asked).one().owner
 
     def record(self, thing: str, user: User) -> None:
         """Note who made a thing."""
@@ -55,15 +67,18 @@ class Owners:
     def may_change(self, thing: str, user: User) -> bool:
         """Whether a user made a thing, or is an admin.
 
-        Of what was made before there was this table nobody knows who did: while it is unfinished
-        everybody may go on with it, and admins alone once it has ended.
+        Of what was begun before this table nobody knows who did: while it is unfinished everybody
+        may go on with it, and admins alone once it has ended. Admins alone change what is younger
+        and has no owner.
         """
         if user.is_admin:
             return True
         asked = self._table.select().where(self._table.c.thing == thing)
         with self._engine.connect() as connection:
             found = connection.execute(asked).first()
-        return _is_unfinished(thing) if found is None else bool(found.owner == user.id)
+        if found is None:
+            return bool(0 < _unfinished_since(thing) < 1000 * self._since)
+        return bool(found.owner == user.id)
 
     def may_write(self, path: str, user: User) -> bool:
         """Whether a user may put or delete a file.
@@ -147,14 +162,34 @@ class Owners:
 
     def _note(self, response: Response) -> Response:
         from flask import request
+        from sqlalchemy.exc import SQLAlchemyError
 
-        user = _user()
-        if response.status_code == 200 and user is not None:
-            if request.endpoint == "_create_run":
-                self.record(response.get_json()["run"]["info"]["run_id"], user)
-            elif request.endpoint == "_create_logged_model":
-                self.record(response.get_json()["model"]["info"]["model_id"], user)
+        keys = _MADE.get(request.endpoint or "")
+        user = _user() if keys and response.status_code == 200 else None
+        if keys and user is not None:
+            kind, key = keys
+            thing = response.get_json()[kind]["info"][key]
+            try:
+                self.record(thing, user)
+            except SQLAlchemyError:
+                return _unmade(thing)
         return response
+
+
+def _unmade(thing: str) -> Response:
+    """Delete what nobody is known to have made, and say so."""
+    from flask import jsonify
+    from mlflow.exceptions import MlflowException
+    from mlflow.server.handlers import _get_tracking_store
+    from sqlalchemy.exc import SQLAlchemyError
+
+    store: Any = _get_tracking_store()
+    with suppress(MlflowException, SQLAlchemyError):  # then it is left to the admins
+        (store.delete_logged_model if thing.startswith("m-") else store.delete_run)(thing)
+    told = "it could not be noted who made this, so it was not made; try again"
+    answer = jsonify(error_code="INTERNAL_ERROR", message=told)
+    answer.status_code = 500
+    return answer
 
 
 def _user() -> User | None:
@@ -221,7 +256,8 @@ def _changed() -> dict[str, Callable[[], list[str]]]:
     return found | {"serve_upload_artifact": lambda: [request.args.get("run_uuid", "")]}
 
 
-def _is_unfinished(thing: str) -> bool:
+def _unfinished_since(thing: str) -> int:
+    """When a run or logged model was begun, in ms since 1970; 0 where it has ended or is none."""
     from mlflow.entities import LoggedModelStatus
     from mlflow.exceptions import MlflowException
     from mlflow.server.handlers import _get_tracking_store
@@ -229,10 +265,12 @@ def _is_unfinished(thing: str) -> bool:
     store: Any = _get_tracking_store()
     try:
         if thing.startswith("m-"):
-            return bool(store.get_logged_model(thing).status == LoggedModelStatus.PENDING)
-        return bool(store.get_run(thing).info.status == "RUNNING")
+            model = store.get_logged_model(thing)
+            return model.creation_timestamp if model.status == LoggedModelStatus.PENDING else 0
+        run = store.get_run(thing).info
+        return (run.start_time or 0) if run.status == "RUNNING" else 0
     except MlflowException:
-        return False
+        return 0
 
 
 def _is_new(path: str) -> bool:

@@ -23,6 +23,7 @@ from dtsinn.registry.access import (
     allowed_hosts,
     allowed_origins,
     basic_auth,
+    checked_proxy,
     is_loopback,
 )
 from dtsinn.registry.artifacts import check_destination
@@ -56,6 +57,8 @@ class TeamServer:
     """0 takes a free one."""
     allowed_hosts: tuple[str, ...] = ()
     """Names that clients call it by, besides the address."""
+    proxy: str = ""
+    """Address or network of the proxy before it, which says whom a request comes from."""
     admin_password: str = field(default="", repr=False)
     """Of the user ``admin``; needed until there is one."""
     auth: bool = True
@@ -104,6 +107,7 @@ def started(
     database = backend_of(order.backend)
     port = serving.free_port(order.host, order.port)
     hosts = allowed_hosts(order.host, port, order.allowed_hosts)
+    proxy = checked_proxy(order.proxy)
     uri = database.render_as_string(hide_password=False)
     guarded: AbstractContextManager[dict[str, str]] = nullcontext({})
     if order.auth:
@@ -127,7 +131,13 @@ def started(
             pool = {name: os.environ.get(name, number) for name, number in CONNECTIONS.items()}
             secrets = {**pool, **settings, "MLFLOW_BACKEND_STORE_URI": uri}
             served = serving.start(
-                "the server", order.host, port, [*words, "--serve-artifacts"], secrets, log
+                "the server",
+                order.host,
+                port,
+                [*words, "--serve-artifacts"],
+                secrets,
+                log,
+                proxy,
             )
             stack.callback(served.stop)
         if known and order.admin_password and not _is_let_in(served, hosts[0], order):

@@ -92,6 +92,7 @@ def start(
     options: Sequence[str],
     secrets: Mapping[str, str],
     log: Path | None = None,
+    proxy: str = "",
 ) -> Served:
     """Start ``mlflow server`` in processes of its own and wait until it answers.
 
@@ -102,12 +103,14 @@ def start(
         options: Further words of the command line.
         secrets: Further settings, for its environment.
         log: Where MLflow's words go; None: to standard error.
+        proxy: Address or network whose ``X-Forwarded-For`` is believed; empty: nobody's.
 
     Raises:
         RunError: MLflow did not start; nothing of it is left.
     """
     places = ["--host", host, "--port", str(port), "--workers", "1", "--x-frame-options", "DENY"]
-    places += ["--uvicorn-opts", f"--http {PROTOCOL}"]
+    believed = f"--forwarded-allow-ips {proxy}" if proxy else "--no-proxy-headers"
+    places += ["--uvicorn-opts", f"--http {PROTOCOL} {believed}"]
     served = None
     try:
         with announced() as found, contextlib.ExitStack() as stack:

@@ -81,7 +81,7 @@ def get_version(tracker: MlflowTracker, name: str, version: int) -> ModelVersion
         try:
             found = tracker.client.get_model_version(checked_name(name), str(version))
         except MlflowException as error:
-            if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            if not _is_absent(error, tracker, name):
                 raise
             raise _unknown(tracker, name, f"version {version}") from None
         return _version(found, _aliases(tracker).get(name, {}))
@@ -105,7 +105,7 @@ def find_alias(tracker: MlflowTracker, name: str, alias: str) -> ModelVersion | 
         try:
             found = tracker.client.get_model_version_by_alias(checked_name(name), alias)
         except MlflowException as error:
-            if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            if not _is_absent(error, tracker, name):
                 raise
             return None
         return _version(found, _aliases(tracker).get(name, {}))
@@ -120,6 +120,16 @@ def _aliases(tracker: MlflowTracker) -> dict[str, dict[str, int]]:
     """Model -> alias -> version: MLflow's searches for versions leave aliases out."""
     models = tracker.all_pages(tracker.client.search_registered_models)
     return {m.name: {alias: int(v) for alias, v in m.aliases.items()} for m in models}
+
+
+def _is_absent(error: MlflowException, tracker: MlflowTracker, name: str) -> bool:
+    """Whether a failed look-up says that there is no such version.
+
+    A server with passwords denies its members what does not exist, as it does what is not theirs.
+    """
+    if error.error_code == "PERMISSION_DENIED":
+        return name not in _aliases(tracker)
+    return error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
 
 def _version(found: MlflowVersion, aliases: dict[str, int]) -> ModelVersion:

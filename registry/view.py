@@ -24,7 +24,7 @@ TRAININGS = "workflowType=machine_learning"
 """What tells MLflow's page to show its view for trainings."""
 HOME = f"/#/experiments?{TRAININGS}"
 """Path of the list of experiments, in that view."""
-PAGE = "ui"
+ADDRESS = "ui"
 """File in the workspace that holds the address of its page, and name of the lock on it."""
 KIND_TAG = {"mlflow.experimentKind": "custom_model_development"}
 NAME = "dtsinn"
@@ -87,28 +87,28 @@ def where_shown(workspace: Workspace) -> str:
 @contextmanager
 def shown_at(workspace: Workspace, url: str) -> Iterator[None]:
     """Let others know, while it is shown, at which address; a kill tells them too."""
-    held = lock(workspace, PAGE)
+    held = lock(workspace, ADDRESS)
     try:
         held.acquire(timeout=0)
-        replace_file(workspace.root / PAGE, url)
+        replace_file(workspace.root / ADDRESS, url)
     except OSError:  # shown already, or nothing can be written there
         yield
         return
     try:
         yield
     finally:
-        (workspace.root / PAGE).unlink(missing_ok=True)
+        (workspace.root / ADDRESS).unlink(missing_ok=True)
         held.release()
 
 
 def page_of(workspace: Workspace) -> str:
     """Address at which the workspace is shown now; nothing where it is not."""
-    if not (workspace.root / PAGE).is_file():
+    if not (workspace.root / ADDRESS).is_file():
         return ""
     try:
-        with lock(workspace, PAGE).acquire(timeout=0):
+        with lock(workspace, ADDRESS).acquire(timeout=0):
             return ""  # whoever showed it was killed
     except Timeout:
-        return read_text(workspace.root / PAGE)
+        return read_text(workspace.root / ADDRESS)
     except OSError:
         return ""

@@ -59,6 +59,13 @@ def server(
             help="A name that clients call it by, besides the address; may be repeated.",
         ),
     ] = None,
+    behind_proxy: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Address of the proxy before it, whose X-Forwarded-For is believed.",
+        ),
+    ] = "",
     admin_password_file: Annotated[
         Path | None,
         typer.Option(
@@ -87,6 +94,7 @@ def server(
         host=host,
         port=port,
         allowed_hosts=tuple(allowed_host or ()),
+        proxy=behind_proxy,
         admin_password="" if no_auth else given_password(admin_password_file),
         auth=not no_auth,
         upgrade=upgrade,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import sqlalchemy
 from mlflow import MlflowClient
@@ -54,8 +53,6 @@ def _checked(uri: str) -> str:
     try:
         if not is_served(uri):
             sqlalchemy.make_url(uri).get_dialect().import_dbapi()
-        elif urlsplit(uri).port == 0:
-            raise ValueError("port 0")
     except (ValueError, ImportError, sqlalchemy.exc.ArgumentError) as error:
         missing = isinstance(error, ImportError) and uri.startswith(f"{DRIVER}:")
         raise InputError(

@@ -5,7 +5,16 @@ import werkzeug.security
 
 from dtsinn.registry.confinement import is_below
 from dtsinn.registry.guard import SERVED, _hash, _verify
-from dtsinn.registry.logins import ENTRIES, TRIES, TRIES_EACH, KNOWN_s, Logins, WINDOW_s, network_of
+from dtsinn.registry.logins import (
+    ENTRIES,
+    TRIES,
+    TRIES_EACH,
+    KNOWN_s,
+    Logins,
+    REFUTED_s,
+    WINDOW_s,
+    network_of,
+)
 
 HOME, AWAY = "10.0.0.1", "203.0.113.9"
 
@@ -30,41 +39,72 @@ def logins(clock):
 
 
 def guess(logins, user, address, times):
-    for _ in range(times):
-        assert logins.wait(user, address) == 0
-        logins.note(user, address, right=False)
+    for number in range(times):
+        word = f"{address} {logins._clock()} {number}"
+        assert logins.wait(user, address, word) == 0
+        logins.note(user, address, word, right=False)
 
 
 def test_a_guesser_waits_until_the_first_guess_is_forgotten(logins, clock):
     guess(logins, "anna", AWAY, 1)
     clock.now = 100
     guess(logins, "anna", AWAY, TRIES - 1)
-    assert logins.wait("anna", AWAY) == WINDOW_s - 100
+    assert logins.wait("anna", AWAY, "new") == WINDOW_s - 100
     clock.now = WINDOW_s + 1
-    assert logins.wait("anna", AWAY) == 0
+    assert logins.wait("anna", AWAY, "new") == 0
 
 
 def test_a_right_password_ends_the_count(logins):
     guess(logins, "anna", HOME, TRIES - 1)
-    logins.note("anna", HOME, right=True)
+    logins.note("anna", HOME, "word", right=True)
     guess(logins, "anna", HOME, TRIES)
-    assert logins.wait("anna", HOME) > 0
+    assert logins.wait("anna", HOME, "new") > 0
+
+
+def test_one_wrong_password_is_one_guess(logins, clock):
+    """A job that was started before the password was changed keeps nobody out."""
+    for number in range(3 * TRIES_EACH):
+        clock.now = number / 2
+        if not logins.is_refuted("anna", f"10.0.0.{number % 30}", "old one"):
+            assert logins.wait("anna", f"10.0.0.{number % 30}", "old one") == 0
+            logins.note("anna", f"10.0.0.{number % 30}", "old one", right=False)
+    for user in ("anna", "bob"):
+        assert logins.wait(user, "10.0.0.1", "right one") == 0
+    guess(logins, "anna", HOME, TRIES - 1)
+    assert logins.wait("anna", HOME, "another") > 0
+    assert logins.wait("anna", HOME, "old one") == 0  # checked again, and costs no guess
+
+
+def test_a_wrong_password_is_checked_again_after_a_while_or_a_change(logins, clock):
+    def fails():
+        logins.note("anna", HOME, "secret", right=False)
+        assert logins.is_refuted("anna", HOME, "secret")
+
+    fails()
+    assert not logins.is_refuted("anna", HOME, "Secret")
+    assert not logins.is_refuted("bob", HOME, "secret")
+    assert not logins.is_refuted("anna", AWAY, "secret")  # nobody learns what others tried
+    clock.now += REFUTED_s + 1
+    assert not logins.is_refuted("anna", HOME, "secret")
+    fails()
+    logins.doubt()
+    assert not logins.is_refuted("anna", HOME, "secret")
 
 
 def test_nobody_locks_others_out(logins, clock):
     """Neither a user by guessing for them from elsewhere, nor a network by guessing from it."""
-    logins.note("anna", HOME, right=True)
+    logins.note("anna", HOME, "word", right=True)
     for number in range(TRIES_EACH // TRIES):
         guess(logins, "anna", f"203.0.113.{number}", TRIES)
-    assert logins.wait("anna", "203.0.113.99") > 0
-    assert logins.wait("anna", HOME) == 0
-    assert logins.wait("bob", AWAY) == 0
+    assert logins.wait("anna", "203.0.113.99", "new") > 0
+    assert logins.wait("anna", HOME, "new") == 0
+    assert logins.wait("bob", AWAY, "new") == 0
     for number in range(TRIES_EACH // TRIES):
         guess(logins, f"user {number}", HOME, TRIES)
-    assert logins.wait("another", HOME) > 0
-    assert logins.wait("anna", HOME) == 0
+    assert logins.wait("another", HOME, "new") > 0
+    assert logins.wait("anna", HOME, "new") == 0
     clock.now = KNOWN_s + 1
-    assert logins.wait("anna", HOME) == 0
+    assert logins.wait("anna", HOME, "new") == 0
 
 
 @pytest.mark.filterwarnings("ignore:starlette.middleware.wsgi", "ignore:No path_separator")
@@ -95,7 +135,7 @@ def test_a_guess_takes_as_long_for_a_user_as_for_nobody(monkeypatch, tmp_path):
 
 def test_it_remembers_no_more_than_it_may(logins):
     for number in range(ENTRIES):
-        logins.note(f"user {number}", f"address {number}", right=False)
+        logins.note(f"user {number}", f"address {number}", "word", right=False)
     assert len(logins._wrong) <= ENTRIES
 
 
@@ -110,15 +150,17 @@ def test_a_network_of_one_machine_counts_as_one_address():
     "root", ["s3://bucket/team/runs", "file:///data/runs", "mlflow-artifacts:"]
 )
 def test_what_lies_below_a_root(root):
-    for inner in ("", "/", "/1/a b/c", "/1/%20/c", "/a..b/..c"):
+    for inner in ("", "/", "/1/a b/c", "/1/%20/c", "/a..b/..c", "/what?.png", "/a#b", "/a\\b.png"):
         assert is_below(root + inner, root), inner
     for inner in (
         "-2/a", "2", "/../x", "/a/../../x", "/%2e%2e/x", "/%252e%252e/x", "/%2E./x", "/..",
-        "/a\\\\..\\\\x", "/a?b", "/a#b", "/a\\0b",
+        "/a\\..\\x", "/a\0b", "/a%0ab", "?/a",
     ):  # fmt: skip
         assert not is_below(root + inner, root), inner
     assert not is_below("/etc", root)
     assert not is_below("", root)
+    for end in "?#\\":
+        assert not is_below(f"{root}{end}/a", f"{root}{end}"), end
 
 
 def test_paths_that_are_served_are_named_one_by_one():
