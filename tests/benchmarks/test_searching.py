@@ -23,12 +23,17 @@ def report(key: str, step: int, value: float) -> dict[str, Any]:
     return event("report", key=key, step=step, metrics={"val_psnr": value})
 
 
+def begin(key: str, kind: str) -> dict[str, Any]:
+    run = {"key": key, "name": key, "kind": kind, "experiment": "e", "time_ms": 1}
+    return event("begin", run=run)
+
+
 def end(key: str, status: str) -> dict[str, Any]:
     return event("end", key=key, status=status, tags={})
 
 
 def ledger() -> list[dict[str, Any]]:
-    told = [event("sitting", host="h", pid=1, plan={}), event("begin", run={"key": "s"})]
+    told = [event("sitting", host="h", pid=1, plan={}), begin("s", "search")]
     for number, (name, suggestion) in enumerate(RATES.items()):
         told.append(
             event(
@@ -41,7 +46,7 @@ def ledger() -> list[dict[str, Any]]:
                 seconds=0.1,
             )
         )
-        told.append(event("begin", run={"key": f"s/{name}"}))
+        told.append(begin(f"s/{name}", "trial"))
     told += [report("s/t0", 10, 20.0), report("s/t1", 10, 15.0), report("s/t0", 20, 21.0)]
     return [*told, end("s/t1", "pruned"), end("s/t0", "finished"), end("s", "finished")]
 
