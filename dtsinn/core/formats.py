@@ -93,17 +93,3 @@ GATE_REPORT = Format(name="dtsinn-gate-report", version=3, oldest=2, upgrades={2
 """What the gate said, as JSON (:mod:`dtsinn.registry.gate.report`); 3 likewise."""
 KNOWN_STORE = Format(name="dtsinn-known-store")
 """Where a store lies, in the workspace that used it (:mod:`dtsinn.data.known_stores`)."""
-
-FORMATS = (
-    STORE,
-    SEPARATOR,
-    MANIFEST,
-    CHECKPOINT,
-    EVENT_LOG,
-    SEARCH_PLAN,
-    SEARCH_REPORT,
-    IDENTITY_MAP,
-    EVALUATION,
-    GATE_REPORT,
-    KNOWN_STORE,
-)
