@@ -11,7 +11,9 @@ between zarr and the batch nothing is copied.
 
 from __future__ import annotations
 
+import atexit
 import itertools
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -165,7 +167,11 @@ def batches(
     if workers:
         # Spawned: a forked process would share the event loops of zarr and of object storage.
         loader = DataLoader(
-            stream, batch_size=batch, num_workers=workers, multiprocessing_context="spawn"
+            stream,
+            batch_size=batch,
+            num_workers=workers,
+            multiprocessing_context="spawn",
+            worker_init_fn=_exit_without_finalizing,
         )
         return iter(loader)
     return _batched(iter(stream), batch)
@@ -176,6 +182,15 @@ def stacked(samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     if len(samples) == 1:
         return {name: value.unsqueeze(0) for name, value in samples[0].items()}
     return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
+
+
+def _exit_without_finalizing(worker: int) -> None:
+    """Let a loader's worker end where its work does.
+
+    While an interpreter is finalized its daemon threads (zarr's event loop, a read ahead) are cut
+    off wherever they wake; inside C++ that aborts the process, which torch reports as a crash.
+    """
+    atexit.register(os._exit, 0)
 
 
 def _batched(samples: Iterator[dict[str, Tensor]], batch: int) -> Iterator[dict[str, Tensor]]:
