@@ -14,7 +14,7 @@ from optuna.samplers import RandomSampler
 
 from dtsinn.core.errors import InputError
 from dtsinn.data.store import Store
-from dtsinn.networks.config import SpectralConfig
+from dtsinn.networks.build import METHODS
 from dtsinn.search.halving import expected_share, halving_of
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.referee import Referee
@@ -119,7 +119,7 @@ def _threads(number: int) -> Iterator[None]:
 
 
 def _sample(config: RunConfig, suggestion: dict[str, Any], store: Store) -> Sample:
-    if isinstance(config.model, SpectralConfig):
+    if METHODS[config.model.kind].learning != "gradient":
         return Sample(suggestion=suggestion, takes=None, step_seconds=0.0)
     frames = store.header.protocol.frames
     state = TrainingState(config, frames)

@@ -182,7 +182,10 @@ def search(
             f"is not registered yet; try {again} when it answers"
         )
     elif result.package is None:
-        terminal.say("nothing to register: spectral analysis has no weights")
+        from dtsinn.networks.build import METHODS
+
+        title = METHODS[plan.space.base["model"]["kind"]].title
+        terminal.say(f"nothing to register: {title} has no weights")
 
 
 @app.command(epilog="Example: dtsinn status first")

@@ -12,6 +12,13 @@ from dtsinn.evaluation.gallery import Picture
 from dtsinn.evaluation.html import Card
 from dtsinn.evaluation.metrics import FEWEST, Interval
 from dtsinn.evaluation.results import FLOOR, CellResult, Difference, Evaluation, ModelScores
+from dtsinn.networks.build import baselines
+
+
+def definitions() -> dict[str, str]:
+    """What stands in a report, in sentences."""
+    return DEFINITIONS | {baseline.title: baseline.description for baseline in baselines()}
+
 
 DEFINITIONS = {
     "psnr": "Peak signal-to-noise ratio of a subject and tracer in dB: 10 log10(peak² / MSE). The "
@@ -31,9 +38,6 @@ DEFINITIONS = {
     "sum_residual": "RMS of (sum of the two answers - noisy mixture) over the RMS of the mixture, "
     "body pixels, all frames; a fraction. A network that removes noise has a residual.",
     "halved mixture": "The floor: each tracer is taken to be half of the mixture. No training.",
-    "spectral analysis": "A baseline without training (Cunningham and Jones, 1993). It is told "
-    "each subject's input functions, which no network is, and fits each voxel's curve with "
-    "non-negative exponentials of both tracers.",
     "n": "The number of subjects.",
     "interval": "95 % percentile bootstrap interval of the mean over subjects, 2000 resamples. "
     f"None is given of fewer than {FEWEST} subjects; with few it is too narrow.",
@@ -73,7 +77,9 @@ def render(evaluation: Evaluation, pictures: Sequence[Picture]) -> str:
         *(_cell_section(cell, pictures) for cell in evaluation.cells if cell.applicable),
         html.section(
             "What the numbers mean",
-            html.definitions((name.replace("_", " "), text) for name, text in DEFINITIONS.items()),
+            html.definitions(
+                (name.replace("_", " "), text) for name, text in definitions().items()
+            ),
         ),
         html.section("Where it comes from", _lineage(evaluation)),
     ]

@@ -18,7 +18,8 @@ from dtsinn.core.config import (
 )
 from dtsinn.core.errors import InputError
 from dtsinn.data.augmentation import AugmentationConfig
-from dtsinn.networks.config import InvertibleConfig, ModelConfig
+from dtsinn.networks.build import METHODS, ModelConfig, kinds_with
+from dtsinn.networks.invertible import InvertibleConfig
 from dtsinn.training.losses import LossConfig
 
 
@@ -103,16 +104,14 @@ class RunConfig:
             raise InputError("patience", got=self.patience, wanted="0 or more validations")
         if not 0 <= self.seed < 2**63:
             raise InputError("seed", got=self.seed, wanted="0 to 2^63 - 1")
-        if self.loss.backward and self.model.kind != "invertible":
+        exact = METHODS[self.model.kind].exact
+        if self.loss.backward and not exact:
             raise InputError(
                 "loss.backward needs an inverse",
                 got=f"{self.loss.backward:g} with model.kind {self.model.kind}",
-                wanted="0, or model.kind invertible",
+                wanted=f"0, or model.kind {' or '.join(kinds_with(exact=True))}",
             )
-        if self.model.kind != "invertible" and (self.memory, self.precision) != (
-            "plain",
-            "float32",
-        ):
+        if not exact and (self.memory, self.precision) != ("plain", "float32"):
             raise InputError(
                 "memory and precision are settings of the invertible network",
                 got=f"{self.memory} and {self.precision} with model.kind {self.model.kind}",

@@ -18,6 +18,7 @@ from torch import Tensor
 from dtsinn.core.config import STRICT
 from dtsinn.core.errors import InputError
 from dtsinn.core.protocol import Protocol
+from dtsinn.networks.build import kinds_with
 from dtsinn.networks.invertible import InvertibleSeparator
 from dtsinn.networks.separator import SeparatorNetwork
 from dtsinn.training import terms
@@ -129,7 +130,7 @@ def loss_passes(
         raise InputError(
             "loss.backward needs an inverse",
             got=f"model.kind {network.config.kind}",
-            wanted="model.kind invertible",
+            wanted=f"model.kind {' or '.join(kinds_with(exact=True))}",
         )
     if any(weight for name, weight in weights.items() if name != "backward"):
         yield _separating(network, mixture_BTYX, tracers_BKTYX, timing, config, weights)

@@ -15,8 +15,7 @@ from torch import Tensor
 from dtsinn.core.errors import InputError
 from dtsinn.networks.build import build_network
 from dtsinn.networks.conditioning import protocol_features
-from dtsinn.networks.config import InvertibleConfig
-from dtsinn.networks.invertible import InvertibleSeparator, round_trip_error
+from dtsinn.networks.invertible import InvertibleConfig, InvertibleSeparator, round_trip_error
 from dtsinn.networks.mixing import MIXINGS
 from dtsinn.networks.squeezes import SQUEEZES
 from dtsinn.networks.subnets import SUBNETS

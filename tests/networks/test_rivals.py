@@ -12,17 +12,14 @@ from torch.nn import functional
 
 from dtsinn.core.config import from_mapping, to_mapping
 from dtsinn.core.errors import InputError
-from dtsinn.networks.build import NETWORKS, build_network, parameter_count
-from dtsinn.networks.config import (
-    CEDConfig,
-    CNN3DConfig,
-    ModelConfig,
-    PlainConfig,
-    ResidualCNNConfig,
-    TemporalConfig,
-    UNetConfig,
-)
+from dtsinn.networks.build import ModelConfig, build_network, kinds_with, parameter_count
+from dtsinn.networks.rivals.ced import CEDConfig
+from dtsinn.networks.rivals.cnn3d import CNN3DConfig
 from dtsinn.networks.rivals.parts import values_behind
+from dtsinn.networks.rivals.plain import PlainConfig
+from dtsinn.networks.rivals.residual_cnn import ResidualCNNConfig
+from dtsinn.networks.rivals.temporal import TemporalConfig
+from dtsinn.networks.rivals.unet import UNetConfig
 from dtsinn.networks.separator import SeparatorNetwork
 from dtsinn.training.config import RunConfig, load_run_config
 
@@ -56,7 +53,7 @@ def mixture(*shape: int) -> Tensor:
 
 
 def test_every_rival_is_here() -> None:
-    assert set(SMALL) == {kind for kind, network in NETWORKS.items() if not network.exact}
+    assert set(SMALL) == set(kinds_with(has_weights=True, exact=False))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (4, 8), (5, 7), (6, 9)])

@@ -7,7 +7,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from dtsinn.core.config import config_names
 from dtsinn.core.errors import InputError
-from dtsinn.networks.config import SpectralConfig
+from dtsinn.networks.rivals.spectral import SpectralConfig
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.space import describe
 from dtsinn.search.space_file import load_space, space_of

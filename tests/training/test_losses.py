@@ -12,8 +12,7 @@ from torch import Tensor
 from dtsinn.core.errors import InputError
 from dtsinn.core.protocol import load_protocol, protocol_of_frames
 from dtsinn.networks.build import build_network
-from dtsinn.networks.config import InvertibleConfig
-from dtsinn.networks.invertible import InvertibleSeparator
+from dtsinn.networks.invertible import InvertibleConfig, InvertibleSeparator
 from dtsinn.networks.separator import SeparatorNetwork
 from dtsinn.training.losses import (
     AUXILIARY,
@@ -58,8 +57,7 @@ class Halving(SeparatorNetwork):
     """A network without an inverse."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.config = InvertibleConfig()
+        super().__init__(FRAMES, InvertibleConfig())
         self.part = torch.nn.Parameter(torch.tensor(0.5))
 
     def forward(self, mixture_BTYX: Tensor) -> Tensor:
