@@ -27,7 +27,8 @@ from dtsinn.networks.normalisation import per_sample, sample_scale
 from dtsinn.networks.separator import SeparatorNetwork
 from dtsinn.training.config import RunConfig, changed, load_run_config
 from dtsinn.training.loop import train
-from dtsinn.training.losses import loss_passes, loss_timing, total
+from dtsinn.training.loss_term import loss_timing
+from dtsinn.training.losses import loss_passes, total
 from dtsinn.training.package import separator_info
 from dtsinn.training.state import TrainingState
 from dtsinn.training.validation import validate

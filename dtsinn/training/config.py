@@ -18,7 +18,7 @@ from dtsinn.core.config import (
 )
 from dtsinn.core.errors import InputError
 from dtsinn.data.augmentation import AugmentationConfig
-from dtsinn.networks.build import METHODS, ModelConfig, kinds_with
+from dtsinn.networks.build import METHODS, ModelConfig
 from dtsinn.networks.invertible import InvertibleConfig
 from dtsinn.training.losses import LossConfig
 
@@ -105,12 +105,7 @@ class RunConfig:
         if not 0 <= self.seed < 2**63:
             raise InputError("seed", got=self.seed, wanted="0 to 2^63 - 1")
         exact = METHODS[self.model.kind].exact
-        if self.loss.backward and not exact:
-            raise InputError(
-                "loss.backward needs an inverse",
-                got=f"{self.loss.backward:g} with model.kind {self.model.kind}",
-                wanted=f"0, or model.kind {' or '.join(kinds_with(exact=True))}",
-            )
+        self.loss.check_inverse(self.model.kind, exact)
         if not exact and (self.memory, self.precision) != ("plain", "float32"):
             raise InputError(
                 "memory and precision are settings of the invertible network",

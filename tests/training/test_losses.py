@@ -14,20 +14,15 @@ from dtsinn.core.protocol import load_protocol, protocol_of_frames
 from dtsinn.networks.build import build_network
 from dtsinn.networks.invertible import InvertibleConfig, InvertibleSeparator
 from dtsinn.networks.separator import SeparatorNetwork
-from dtsinn.training.losses import (
-    AUXILIARY,
-    LossConfig,
-    LossTiming,
-    loss_passes,
-    loss_timing,
-    total,
-)
+from dtsinn.training.loss_term import LossTiming, loss_timing
+from dtsinn.training.losses import MAIN, TERMS, LossConfig, loss_passes, total
 from dtsinn.training.terms import backward_loss, consistency_loss, forward_loss
 
 FRAMES = 5
 PROTOCOL = protocol_of_frames(
     "five", [0, 60, 120, 240, 540], [60.0, 60.0, 120.0, 300.0, 600.0], [0, 100]
 )
+AUXILIARY = [name for name in TERMS if name != MAIN]
 TIMING = loss_timing(PROTOCOL, "cpu")
 EVERYTHING = LossConfig(**dict.fromkeys(AUXILIARY, 0.1))
 
