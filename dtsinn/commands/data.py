@@ -160,7 +160,7 @@ def info(
     opened = open_store(store)
     header = opened.header
     if pictures is not None:
-        from dtsinn.data.pictures import draw_store
+        from dtsinn.plots.stores import draw_store
 
         for path in draw_store(opened, pictures):
             terminal.note(str(path))
@@ -222,7 +222,7 @@ def tracers(
 
     known = [load_tracer(one) for one in ([name] if name else tracer_names())]
     if pictures is not None:
-        from dtsinn.simulation.pictures import draw_tracers
+        from dtsinn.plots.tracers import draw_tracers
 
         for path in draw_tracers(known, pictures):
             terminal.note(str(path))
@@ -250,7 +250,7 @@ def protocols(
 
     known = [load_protocol(one) for one in ([name] if name else protocol_names())]
     if pictures is not None:
-        from dtsinn.simulation.pictures import draw_protocols
+        from dtsinn.plots.tracers import draw_protocols
 
         terminal.note(str(draw_protocols(known, pictures)))
     if as_json:

@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dtsinn.core.display import subject_text
-from dtsinn.core.figures import png
 from dtsinn.data.store import Samples, Store
 from dtsinn.deploy.separator import Separator
-from dtsinn.evaluation import charts, pictures
+from dtsinn.evaluation import charts
 from dtsinn.evaluation.metrics import FEWEST
 from dtsinn.evaluation.results import CellResult, Evaluation, ModelScores
 from dtsinn.evaluation.score import Separate
 from dtsinn.evaluation.suite import SPLIT
+from dtsinn.plots import separations as pictures
+from dtsinn.plots.style import png
 
 
 @dataclass(frozen=True, kw_only=True)

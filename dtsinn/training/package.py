@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dtsinn.core.config import to_mapping
-from dtsinn.core.figures import write_figure
 from dtsinn.core.version import code_version
 from dtsinn.data.layout import name_of_store
 from dtsinn.data.store import Store, StoreHeader
 from dtsinn.deploy.info import TrainingData
 from dtsinn.deploy.package import Lineage, SeparatorInfo, write_package
 from dtsinn.deploy.separator import Separator
-from dtsinn.evaluation import pictures
+from dtsinn.plots import separations as pictures
+from dtsinn.plots.style import write_figure
 from dtsinn.training.state import TrainingState
 
 

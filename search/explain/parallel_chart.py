@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dtsinn.core.display import value_text
-from dtsinn.core.figures import DPI, FAINT, INK
+from dtsinn.plots.style import DPI, FAINT, INK
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importances, ranked
 from dtsinn.search.explain.marks import WIDTH, value_limits

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from matplotlib._pylab_helpers import Gcf
 
-from dtsinn.core.figures import png
-from dtsinn.evaluation import charts, metrics, pictures
+from dtsinn.evaluation import charts, metrics
 from dtsinn.evaluation.results import CellResult, ModelScores, summarise
 from dtsinn.evaluation.score import score_subjects
+from dtsinn.plots import separations as pictures
+from dtsinn.plots.style import png
 
 
 @pytest.fixture

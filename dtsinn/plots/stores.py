@@ -15,7 +15,10 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dtsinn.core.figures import (
+from dtsinn.core.protocol import CONTIGUITY_S
+from dtsinn.data.layout import SPLITS
+from dtsinn.data.store import Samples, Store, StoreHeader
+from dtsinn.plots.style import (
     ACTIVITY,
     DPI,
     FAINT,
@@ -28,9 +31,8 @@ from dtsinn.core.figures import (
     tidy,
     write_figure,
 )
-from dtsinn.core.protocol import CONTIGUITY_S
-from dtsinn.data.layout import SPLITS
-from dtsinn.data.picture_view import (
+from dtsinn.plots.sums import sum_check
+from dtsinn.plots.views import (
     Floats,
     View,
     axes_at,
@@ -45,8 +47,6 @@ from dtsinn.data.picture_view import (
     show_frame,
     view_of,
 )
-from dtsinn.data.store import Samples, Store, StoreHeader
-from dtsinn.data.sum_picture import sum_check
 
 SUBJECTS = 2
 """Subjects drawn by :func:`draw_store`."""

@@ -11,7 +11,8 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from dtsinn.core.errors import StoreError
-from dtsinn.core.figures import (
+from dtsinn.data.store import Samples, StoreHeader
+from dtsinn.plots.style import (
     DPI,
     ERROR,
     FAINT,
@@ -24,7 +25,7 @@ from dtsinn.core.figures import (
     shown_frames,
     tidy,
 )
-from dtsinn.data.picture_view import (
+from dtsinn.plots.views import (
     LEFT,
     Floats,
     View,
@@ -36,7 +37,6 @@ from dtsinn.data.picture_view import (
     setting,
     view_of,
 )
-from dtsinn.data.store import Samples, StoreHeader
 
 FRAMES = 6
 """Frames whose difference is shown."""

@@ -1,7 +1,7 @@
 """Pictures of one separated subject: images beside the truth, and regional curves.
 
 Shape letters: N sample (slice), K tracer (2), T frame, Y X pixel. Every function returns a
-matplotlib figure that no global state knows of (:mod:`dtsinn.core.figures`).
+matplotlib figure that no global state knows of (:mod:`dtsinn.plots.style`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dtsinn.core.figures import (
+from dtsinn.data.body import body_mask
+from dtsinn.data.store import Samples, StoreHeader
+from dtsinn.evaluation import metrics
+from dtsinn.plots.style import (
     ACTIVITY,
     DPI,
     ERROR,
@@ -29,8 +32,7 @@ from dtsinn.core.figures import (
     text_width,
     tidy,
 )
-from dtsinn.data.body import body_mask
-from dtsinn.data.picture_view import (
+from dtsinn.plots.views import (
     decay_factors,
     left_of,
     readout_regions,
@@ -39,8 +41,6 @@ from dtsinn.data.picture_view import (
     view_of,
     who,
 )
-from dtsinn.data.store import Samples, StoreHeader
-from dtsinn.evaluation import metrics
 
 COLUMNS = 6
 """Frames shown by :func:`separation`."""

@@ -15,7 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from dtsinn.core.figures import (
+from dtsinn.core.protocol import Protocol
+from dtsinn.core.tracer import Tracer
+from dtsinn.plots.style import (
     DPI,
     FAINT,
     INK,
@@ -28,8 +30,6 @@ from dtsinn.core.figures import (
     tidy,
     write_figure,
 )
-from dtsinn.core.protocol import Protocol
-from dtsinn.core.tracer import Tracer
 from dtsinn.simulation import brain
 from dtsinn.simulation.input_function import FloatArray
 from dtsinn.simulation.typical_curves import MINUTES, Curves, typical_curves

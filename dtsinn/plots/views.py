@@ -19,18 +19,11 @@ from numpy.typing import NDArray
 
 from dtsinn.core.decay import decay_correction
 from dtsinn.core.display import minutes_text, subject_text
-from dtsinn.core.figures import (
-    INK,
-    SERIES,
-    body_window,
-    injection_line,
-    show_image,
-    text_width,
-)
 from dtsinn.core.protocol import Protocol
 from dtsinn.core.tracer import NOT_READ, load_tracer, tracer_names
 from dtsinn.data.body import body_mask
 from dtsinn.data.store import Samples, StoreHeader
+from dtsinn.plots.style import INK, SERIES, body_window, injection_line, show_image, text_width
 
 Floats = NDArray[np.floating[Any]]
 
