@@ -16,7 +16,7 @@ from dtsinn.core.workspace import command
 from dtsinn.data.device import check_device
 
 if TYPE_CHECKING:
-    from dtsinn.data.importers.source import Source
+    from dtsinn.importers.source import Source
 
 app = typer.Typer()
 
@@ -114,9 +114,9 @@ def import_(
     Subjects get pseudonyms; only the map file, which nobody else may read, knows their names.
     """
     from dtsinn.core.bounds import allowing
-    from dtsinn.data.importers.run import import_study
     from dtsinn.data.layout import is_url, local_or_url
     from dtsinn.data.writer import refuse_existing
+    from dtsinn.importers.run import import_study
 
     out = local_or_url(out.rstrip("/") or out)
     kind = kind.lower()
@@ -262,10 +262,10 @@ def protocols(
 def _source(kind: str, source: Path, plan: Path | None) -> Source:
     """What is to be imported, opened by the importer of its kind."""
     if plan is not None:
-        from dtsinn.data.importers.mat.study import open_mat
+        from dtsinn.importers.mat.study import open_mat
 
         return open_mat(source, plan)
-    from dtsinn.data.importers.scans import open_plan
+    from dtsinn.importers.scans import open_plan
 
     return open_plan(source, "nifti" if kind == "nifti" else "dicom")
 

@@ -86,7 +86,7 @@ SEARCH_PLAN = Format(name="dtsinn-search-plan", marked=False)
 SEARCH_REPORT = Format(name="dtsinn-search-report", marked=False)
 """``report.json`` of a search (:mod:`dtsinn.search.explain.record`)."""
 IDENTITY_MAP = Format(name="dtsinn-identity-map")
-"""The map of pseudonyms (:mod:`dtsinn.data.importers.pseudonym`)."""
+"""The map of pseudonyms (:mod:`dtsinn.importers.pseudonym`)."""
 EVALUATION = Format(name="dtsinn-evaluation", version=2, upgrades={1: dict})
 """``evaluation.json`` (:mod:`dtsinn.evaluation.record`); 2 may lack intervals, and has ``n``."""
 GATE_REPORT = Format(name="dtsinn-gate-report", version=3, oldest=2, upgrades={2: dict})

@@ -25,13 +25,13 @@ from dtsinn.core.formats import GATE_REPORT, KNOWN_STORE, Format
 from dtsinn.core.tracker import NullTracker
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.check import check_store
-from dtsinn.data.importers.pseudonym import enrol
 from dtsinn.data.store import Store, open_store
 from dtsinn.deploy.info import read_info
 from dtsinn.deploy.manifest import verify_files
 from dtsinn.deploy.package import package_digest
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation import record
+from dtsinn.importers.pseudonym import enrol
 from dtsinn.search.explain import page
 from dtsinn.search.history import read_history
 from dtsinn.search.ledger import LEDGER, Ledger
