@@ -30,7 +30,7 @@ from dtsinn.plots.style import (
     tidy,
     write_figure,
 )
-from dtsinn.simulation import brain
+from dtsinn.simulation.anatomy import brain
 from dtsinn.simulation.input_function import FloatArray
 from dtsinn.simulation.typical_curves import MINUTES, Curves, typical_curves
 

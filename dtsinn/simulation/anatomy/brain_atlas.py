@@ -13,7 +13,7 @@ import numpy as np
 
 from dtsinn.core.config import STRICT
 from dtsinn.core.errors import InputError
-from dtsinn.simulation.fields import Float32Array
+from dtsinn.simulation.anatomy.fields import Float32Array
 from dtsinn.simulation.input_function import FloatArray
 
 STRUCTURES = ("hippocampus", "thalamus", "caudate", "putamen", "brainstem")

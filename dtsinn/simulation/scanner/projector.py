@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from dtsinn.simulation.fields import blur_matrix, pixel_centres
+from dtsinn.simulation.anatomy.fields import blur_matrix, pixel_centres
 from dtsinn.simulation.input_function import FloatArray
 
 NEGLIGIBLE = 1e-8

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from dtsinn.simulation.anatomy.phantom import PHANTOMS
 from dtsinn.simulation.images import render_subject
-from dtsinn.simulation.noise import load_image_noise
-from dtsinn.simulation.phantom import PHANTOMS
 from dtsinn.simulation.request import StudyRequest
+from dtsinn.simulation.scanner.noise import load_image_noise
 
 CALIBRATION = StudyRequest(
     tracers=("fmz", "fdg"), protocol="p1", phantom="brain", subjects=16, purpose="calibration"

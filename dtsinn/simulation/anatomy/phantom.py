@@ -7,12 +7,12 @@ from typing import Protocol
 
 import numpy as np
 
-from dtsinn.simulation.anatomy import Anatomy, Region
-from dtsinn.simulation.brain import load_brain
-from dtsinn.simulation.brain_lesion import load_brain_lesion
-from dtsinn.simulation.cylinder import load_cylinder
+from dtsinn.simulation.anatomy.anatomy import Anatomy, Region
+from dtsinn.simulation.anatomy.brain import load_brain
+from dtsinn.simulation.anatomy.brain_lesion import load_brain_lesion
+from dtsinn.simulation.anatomy.cylinder import load_cylinder
+from dtsinn.simulation.anatomy.thorax import load_thorax
 from dtsinn.simulation.input_function import FloatArray
-from dtsinn.simulation.thorax import load_thorax
 
 
 class Phantom(Protocol):
@@ -25,7 +25,7 @@ class Phantom(Protocol):
 
     @property
     def regions(self) -> tuple[Region, ...]:
-        """What each label stands for; the first is :data:`dtsinn.simulation.anatomy.OUTSIDE`."""
+        """What each label stands for; the first is :data:`dtsinn.simulation.anatomy.anatomy.OUTSIDE`."""
         ...
 
     @property

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtsinn.core.config import STRICT, find_config, from_mapping, read_yaml
-from dtsinn.simulation.anatomy import (
+from dtsinn.simulation.anatomy.anatomy import (
     OUTSIDE,
     Anatomy,
     Deformation,
@@ -18,7 +18,7 @@ from dtsinn.simulation.anatomy import (
     draw_affine,
     kernel_sigma,
 )
-from dtsinn.simulation.brain_atlas import (
+from dtsinn.simulation.anatomy.brain_atlas import (
     BRAIN,
     FIRST_STRUCTURE,
     HEAD,
@@ -29,8 +29,8 @@ from dtsinn.simulation.brain_atlas import (
     Structure,
     build_atlas,
 )
-from dtsinn.simulation.fields import Float32Array, pixel_centres
-from dtsinn.simulation.geometry import spread_levels
+from dtsinn.simulation.anatomy.fields import Float32Array, pixel_centres
+from dtsinn.simulation.anatomy.geometry import spread_levels
 from dtsinn.simulation.input_function import FloatArray, clipped_normal
 
 LABELS = (
@@ -155,7 +155,7 @@ class BrainShape:
 
 @dataclass(frozen=True, kw_only=True)
 class BrainPhantom:
-    """Subjects with MNI152 anatomy; see :class:`dtsinn.simulation.phantom.Phantom`."""
+    """Subjects with MNI152 anatomy; see :class:`dtsinn.simulation.anatomy.phantom.Phantom`."""
 
     shape: BrainShape
 

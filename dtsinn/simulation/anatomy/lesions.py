@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from dtsinn.core.config import STRICT
 from dtsinn.core.errors import InputError
-from dtsinn.simulation.anatomy import Region
-from dtsinn.simulation.fields import Float32Array, pixel_centres
-from dtsinn.simulation.geometry import block_mean, coverage, ellipsoid_depth
+from dtsinn.simulation.anatomy.anatomy import Region
+from dtsinn.simulation.anatomy.fields import Float32Array, pixel_centres
+from dtsinn.simulation.anatomy.geometry import block_mean, coverage, ellipsoid_depth
 from dtsinn.simulation.input_function import SPREAD_CLIP, FloatArray, clipped_normal
 
 SUPERSAMPLING = 2

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from dtsinn.core.config import STRICT, find_config, from_mapping, read_yaml
-from dtsinn.simulation.anatomy import Anatomy, Region
-from dtsinn.simulation.brain import BrainPhantom, load_brain
-from dtsinn.simulation.fields import Float32Array
+from dtsinn.simulation.anatomy.anatomy import Anatomy, Region
+from dtsinn.simulation.anatomy.brain import BrainPhantom, load_brain
+from dtsinn.simulation.anatomy.fields import Float32Array
+from dtsinn.simulation.anatomy.lesions import LesionNumbers, draw_with_lesions
 from dtsinn.simulation.input_function import FloatArray
-from dtsinn.simulation.lesions import LesionNumbers, draw_with_lesions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class BrainLesionShape:
 
 @dataclass(frozen=True, kw_only=True)
 class BrainLesionPhantom:
-    """Brains with tumours; see :class:`dtsinn.simulation.phantom.Phantom`.
+    """Brains with tumours; see :class:`dtsinn.simulation.anatomy.phantom.Phantom`.
 
     With the same generator state, all that is not tumour is what :class:`BrainPhantom` draws.
     """

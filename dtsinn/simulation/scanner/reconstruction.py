@@ -17,12 +17,12 @@ from dtsinn.core.checks import not_negative, positive
 from dtsinn.core.config import from_mapping, to_mapping
 from dtsinn.core.errors import InputError
 from dtsinn.data.device import check_device
-from dtsinn.simulation.counts import ExpectedCounts, expected_counts
-from dtsinn.simulation.fields import Float32Array
+from dtsinn.simulation.anatomy.fields import Float32Array
 from dtsinn.simulation.input_function import FloatArray
-from dtsinn.simulation.osem import osem
-from dtsinn.simulation.projector import Projector, gaussian, view_angles
-from dtsinn.simulation.scanner import Scanner
+from dtsinn.simulation.scanner.counts import ExpectedCounts, expected_counts
+from dtsinn.simulation.scanner.osem import osem
+from dtsinn.simulation.scanner.projector import Projector, gaussian, view_angles
+from dtsinn.simulation.scanner.scanner import Scanner
 
 MM_PER_CM = 10.0
 OPAQUE = 1e-12

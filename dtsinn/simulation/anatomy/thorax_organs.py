@@ -11,8 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from dtsinn.core.config import STRICT
-from dtsinn.simulation.anatomy import draw_affine
-from dtsinn.simulation.geometry import OrientedEllipsoid, Outline, Path, ellipsoid_depth, tube_depth
+from dtsinn.simulation.anatomy.anatomy import draw_affine
+from dtsinn.simulation.anatomy.geometry import (
+    OrientedEllipsoid,
+    Outline,
+    Path,
+    ellipsoid_depth,
+    tube_depth,
+)
 from dtsinn.simulation.input_function import FloatArray, clipped_normal
 
 

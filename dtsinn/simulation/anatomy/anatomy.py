@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dtsinn.simulation.fields import HEAD_MM, Float32Array, smooth_field
+from dtsinn.simulation.anatomy.fields import HEAD_MM, Float32Array, smooth_field
 from dtsinn.simulation.input_function import FloatArray, clipped_normal
 
 WATER = 0.096

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dtsinn.core.config import STRICT, find_config, from_mapping, read_yaml
-from dtsinn.simulation.anatomy import (
+from dtsinn.simulation.anatomy.anatomy import (
     BLOOD,
     NOTHING,
     OUTSIDE,
@@ -19,11 +19,11 @@ from dtsinn.simulation.anatomy import (
     draw_affine,
     kernel_sigma,
 )
-from dtsinn.simulation.fields import Float32Array, pixel_centres
-from dtsinn.simulation.geometry import block_mean, coverage, painted, spread_levels
+from dtsinn.simulation.anatomy.fields import Float32Array, pixel_centres
+from dtsinn.simulation.anatomy.geometry import block_mean, coverage, painted, spread_levels
+from dtsinn.simulation.anatomy.lesions import LesionNumbers, draw_with_lesions
+from dtsinn.simulation.anatomy.thorax_organs import Organs, draw_variation, organ_depths
 from dtsinn.simulation.input_function import FloatArray, clipped_normal
-from dtsinn.simulation.lesions import LesionNumbers, draw_with_lesions
-from dtsinn.simulation.thorax_organs import Organs, draw_variation, organ_depths
 
 SUPERSAMPLING = 2
 """Points per pixel and axis; surfaces are as soft as the distance between points."""
@@ -67,7 +67,7 @@ class ThoraxShape:
 
 @dataclass(frozen=True, kw_only=True)
 class ThoraxPhantom:
-    """Chests with lesions; see :class:`dtsinn.simulation.phantom.Phantom`.
+    """Chests with lesions; see :class:`dtsinn.simulation.anatomy.phantom.Phantom`.
 
     Columns run from the patient's left to the right and rows from front to back, as in the
     brain: the heart lies in the left half of the image, the liver in the right one, the spine at

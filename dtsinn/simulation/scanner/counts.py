@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dtsinn.simulation.fields import Float32Array
+from dtsinn.simulation.anatomy.fields import Float32Array
 from dtsinn.simulation.input_function import FloatArray
-from dtsinn.simulation.projector import gaussian
-from dtsinn.simulation.scanner import Scanner
+from dtsinn.simulation.scanner.projector import gaussian
+from dtsinn.simulation.scanner.scanner import Scanner
 
 SCATTER_FWHM_MM = 200.0
 """Of the Gaussian that makes scatter from trues, mm (dPETSTEP, Dynamic_PETSTEP_overhead.m)."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
-from dtsinn.simulation.projector import Projector
+from dtsinn.simulation.scanner.projector import Projector
 
 SMALLEST = 1e-20
 """Projection, kBq/mL mm, below which an LOR counts as empty: its quotient would overflow."""

@@ -9,9 +9,9 @@ import numpy as np
 
 from dtsinn.core.config import STRICT, find_config, from_mapping, read_yaml
 from dtsinn.core.errors import InputError
-from dtsinn.simulation.anatomy import NOTHING, OUTSIDE, Anatomy, Region
-from dtsinn.simulation.fields import pixel_centres
-from dtsinn.simulation.geometry import block_mean, coverage, painted, spread_levels
+from dtsinn.simulation.anatomy.anatomy import NOTHING, OUTSIDE, Anatomy, Region
+from dtsinn.simulation.anatomy.fields import pixel_centres
+from dtsinn.simulation.anatomy.geometry import block_mean, coverage, painted, spread_levels
 from dtsinn.simulation.input_function import FloatArray, clipped_normal
 
 SUPERSAMPLING = 4
@@ -49,7 +49,7 @@ class CylinderShape:
 
 @dataclass(frozen=True, kw_only=True)
 class CylinderPhantom:
-    """Cylinders, turned and shifted; see :class:`dtsinn.simulation.phantom.Phantom`."""
+    """Cylinders, turned and shifted; see :class:`dtsinn.simulation.anatomy.phantom.Phantom`."""
 
     shape: CylinderShape
 

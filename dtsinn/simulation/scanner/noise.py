@@ -13,7 +13,7 @@ import numpy as np
 
 from dtsinn.core.config import STRICT, from_mapping, read_yaml
 from dtsinn.core.errors import InputError
-from dtsinn.simulation.fields import Float32Array, noise_matrix
+from dtsinn.simulation.anatomy.fields import Float32Array, noise_matrix
 from dtsinn.simulation.input_function import FloatArray
 
 
@@ -22,7 +22,7 @@ class NoiseLevel:
     """One level of noise.
 
     Attributes:
-        relative_sd: What the level was calibrated to, see :mod:`dtsinn.simulation.calibration`.
+        relative_sd: What the level was calibrated to, see :mod:`dtsinn.simulation.scanner.calibration`.
         alpha: Standard deviation of a voxel at 1 kBq/mL in a frame of 1 s, (kBq/mL)^0.5 s^0.5.
     """
 
