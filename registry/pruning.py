@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 
-from dtsinn.core.disposal import bytes_of, dispose
+from dtsinn.core.safe_delete import bytes_of, dispose
 from dtsinn.core.tracker import OWN_PLACE
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.embedded import embedded_uri, file_of

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dtsinn.core.disposal import bytes_of, dispose, left_aside
 from dtsinn.core.errors import InputError
+from dtsinn.core.safe_delete import bytes_of, dispose, left_aside
 from dtsinn.core.tracker import Tracker
 from dtsinn.search.best import front_of, ranked
 from dtsinn.search.driver import now_ms

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dtsinn.core.disposal import dispose
+from dtsinn.core.safe_delete import dispose
 from dtsinn.deploy.package import package_digest
 from dtsinn.registry.pruning import PRUNED, delete_orphans, orphans, registries, runs_in_use
 from dtsinn.registry.references import local_path, resolve
