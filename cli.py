@@ -13,11 +13,11 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 import dtsinn
-from dtsinn import terminal
 from dtsinn.commands import data, models, registry, report, search, show, train, upkeep
 from dtsinn.commands.options import read_arguments
 from dtsinn.core.causes import in_our_words
 from dtsinn.core.errors import InputError
+from dtsinn.workflows import console as terminal
 
 
 class _Commands(TyperGroup):

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dtsinn import terminal
 from dtsinn.commands.options import MOST, AsJson, Debug, Pictures, Quiet, StorePath
 from dtsinn.core.display import minutes
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import command
 from dtsinn.data.device import check_device
+from dtsinn.workflows import console as terminal
 
 if TYPE_CHECKING:
     from dtsinn.importers.source import Source

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from dtsinn import terminal
 from dtsinn.commands.training_line import in_words
 from dtsinn.core.display import value_text
 from dtsinn.data.store import Store
@@ -12,6 +11,7 @@ from dtsinn.search.forecast import forecast
 from dtsinn.search.limits import MiB
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.space import describe
+from dtsinn.workflows import console as terminal
 
 
 def say_forecast(plan: SearchPlan, store: Store) -> None:

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from dtsinn import terminal
 from dtsinn.commands.options import ROOT, AsJson, Debug, Quiet, Root
 from dtsinn.core.workspace import Workspace
+from dtsinn.workflows import console as terminal
 
 app = typer.Typer()
 
@@ -38,7 +38,7 @@ def evaluate(
     from dtsinn.evaluation.baselines import BASELINES
     from dtsinn.evaluation.record import as_record
     from dtsinn.evaluation.suite import load_suite
-    from dtsinn.road import evaluate_models
+    from dtsinn.workflows.pipeline import evaluate_models
 
     grid = None if suite == "none" else load_suite(suite)
     refs = model or ["best"]
@@ -70,7 +70,7 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write a model's package, after proving its ONNX graphs against torch."""
-    from dtsinn.road import export_model
+    from dtsinn.workflows.pipeline import export_model
 
     with terminal.progress(quiet) as progress:
         model, proof = export_model(ref, out, Workspace(workspace), progress)

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from dtsinn import terminal
 from dtsinn.commands.options import ROOT, AsJson, Debug, Quiet, Root
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
+from dtsinn.workflows import console as terminal
 
 app = typer.Typer()
 
@@ -82,7 +82,7 @@ def promote(
 ) -> None:
     """Make a version the champion if it passes the gate; exit code 3 if it does not."""
     from dtsinn.registry.gate.config import load_gate
-    from dtsinn.road import promote_model
+    from dtsinn.workflows.pipeline import promote_model
 
     limits = load_gate(gate)
     with terminal.progress(quiet or as_json) as progress:

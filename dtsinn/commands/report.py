@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from dtsinn import terminal
 from dtsinn.commands.options import ROOT, AsJson, Debug, Folder, Quiet
 from dtsinn.core.workspace import Workspace
+from dtsinn.workflows import console as terminal
 
 app = typer.Typer()
 

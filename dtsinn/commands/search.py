@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from dtsinn import terminal
 from dtsinn.commands.options import (
     MOST,
     ROOT,
@@ -25,6 +24,7 @@ from dtsinn.commands.train import name_of
 from dtsinn.core.display import value_text
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace, command
+from dtsinn.workflows import console as terminal
 
 app = typer.Typer()
 
@@ -150,7 +150,7 @@ def search(
 
         say_forecast(plan, opened)
         return
-    from dtsinn.road import Found, search_and_promote
+    from dtsinn.workflows.pipeline import Found, search_and_promote
 
     with terminal.progress(quiet) as progress:
         found = search_and_promote(

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from dtsinn import terminal
 from dtsinn.commands.options import ROOT, Debug, Quiet, Root
 from dtsinn.core.workspace import Workspace
+from dtsinn.workflows import console as terminal
 
 app = typer.Typer()
 
@@ -115,6 +115,6 @@ def demo(
     debug: Debug = False,
 ) -> None:
     """Walk the whole road on a small store: minutes on two cores."""
-    from dtsinn.demo import walk
+    from dtsinn.workflows.demo import walk
 
     walk(Workspace(workspace), quiet=quiet)

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from dtsinn import terminal
 from dtsinn.commands.options import MOST, ROOT, Debug, Quiet, Root, finite
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.device import check_device
+from dtsinn.workflows import console as terminal
 
 app = typer.Typer()
 
@@ -66,8 +66,8 @@ def train(
         raise InputError("a store is given twice", got=", ".join(stores), wanted="each once")
     device = device.lower()
     check_device(device)
-    from dtsinn.road import TrainRequest, train_and_register
     from dtsinn.search.cluster import Workers
+    from dtsinn.workflows.pipeline import TrainRequest, train_and_register
 
     team = Workers(
         number=workers, cpus=cpus_per_worker, gpu=device.startswith("cuda"), cluster=cluster

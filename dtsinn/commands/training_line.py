@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from dtsinn import terminal
+from dtsinn.workflows import console as terminal
 
 if TYPE_CHECKING:
     from dtsinn.training.loop import Report

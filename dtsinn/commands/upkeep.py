@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dtsinn import terminal
 from dtsinn.commands.options import ROOT, AsJson, Debug, Quiet, Root, finite
 from dtsinn.core.workspace import Workspace
+from dtsinn.workflows import console as terminal
 
 if TYPE_CHECKING:
-    from dtsinn.housekeeping import PruneReport
     from dtsinn.registry.copying.copy import CopyReport
+    from dtsinn.workflows.prune import PruneReport
 
 app = typer.Typer()
 inside = typer.Typer(
@@ -80,8 +80,8 @@ def prune(
     all of searches that run or can be resumed. Numbers, curves, pictures and reports stay; but a
     trial without its checkpoint can no longer become a package or a version.
     """
-    from dtsinn.housekeeping import prune_workspace
-    from dtsinn.search.pruning import Policy
+    from dtsinn.workflows.prune import prune_workspace
+    from dtsinn.workflows.prune_searches import Policy
 
     policy = Policy(keep=keep, older_than_days=older_than)
     report = prune_workspace(Workspace(workspace), policy, search=search, dry_run=not yes)

@@ -18,10 +18,10 @@ from dtsinn.core.workspace import Workspace
 from dtsinn.data.known_stores import find_store
 from dtsinn.deploy.package import package_digest
 from dtsinn.registry import relocation
-from dtsinn.registry.pruning import delete_orphans
 from dtsinn.registry.references import resolve
 from dtsinn.registry.registration import register
 from dtsinn.registry.tracking import connect
+from dtsinn.workflows.prune_packages import delete_orphans
 
 NAME = "dtsinn-fmz-fdg-p1"
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from dtsinn.beginnings import beginnings
 from dtsinn.core.errors import InputError
 from dtsinn.core.tracker import NullTracker
 from dtsinn.core.workspace import Workspace
@@ -21,9 +20,10 @@ from dtsinn.search.explain.page import check_out, explain_search
 from dtsinn.search.history import is_begun, read_history
 from dtsinn.search.ledger import LEDGER, Ledger
 from dtsinn.search.plan import read_plan
-from dtsinn.search.pruning import Policy, weigh
 from dtsinn.search.reconcile import standing
 from dtsinn.search.spool import tell
+from dtsinn.workflows.prune_searches import Policy, weigh
+from dtsinn.workflows.warm_start import beginnings
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "0.1.0" / "searches" / "done"
 LINES = (GOLDEN / LEDGER).read_text().splitlines(keepends=True)

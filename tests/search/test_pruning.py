@@ -17,8 +17,8 @@ from dtsinn.search.history import read_history
 from dtsinn.search.ledger import LEDGER, Ledger
 from dtsinn.search.lock import driving
 from dtsinn.search.objective import read_objectives
-from dtsinn.search.pruning import PRUNED, Policy, SearchPruning, prune, weigh
 from dtsinn.search.reconcile import standing
+from dtsinn.workflows.prune_searches import PRUNED, Policy, SearchPruning, prune, weigh
 
 FILES = 20
 """Of a checkpoint here, 100 bytes each."""
@@ -214,7 +214,7 @@ PRUNER = """
 import os, signal, sys
 from pathlib import Path
 from dtsinn.core.tracker import NullTracker
-from dtsinn.search.pruning import Policy, prune
+from dtsinn.workflows.prune_searches import Policy, prune
 
 folder, *numbers = sys.argv[1:]
 

@@ -6,17 +6,17 @@ import itertools
 import time
 from pathlib import Path
 
-from dtsinn import terminal
 from dtsinn.core.errors import RunError
 from dtsinn.core.workspace import Workspace, command
 from dtsinn.data.store import open_store
 from dtsinn.evaluation.suite import load_suite
 from dtsinn.registry.view import where_shown
-from dtsinn.road import Found, evaluate_models, export_model, search_and_promote
 from dtsinn.search.plan import SearchPlan, resume_command
 from dtsinn.search.space_file import load_space
 from dtsinn.simulation.request import StudyRequest
 from dtsinn.simulation.study import simulate
+from dtsinn.workflows import console as terminal
+from dtsinn.workflows.pipeline import Found, evaluate_models, export_model, search_and_promote
 
 REQUEST = StudyRequest(subjects=60, slices=8, size=64, noise="mid", seed=0)
 TRIALS = 8

@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.pruning import (
+from dtsinn.registry.tracking import connect, connect_existing
+from dtsinn.search.history import search_folder, search_names
+from dtsinn.search.spool import place_told
+from dtsinn.workflows.prune_packages import (
     Orphan,
     delete_orphans,
     is_unasked,
@@ -18,10 +21,7 @@ from dtsinn.registry.pruning import (
     registries,
     runs_in_use,
 )
-from dtsinn.registry.tracking import connect, connect_existing
-from dtsinn.search.history import search_folder, search_names
-from dtsinn.search.pruning import DAY_ms, Policy, SearchPruning, prune, weigh
-from dtsinn.search.spool import place_told
+from dtsinn.workflows.prune_searches import DAY_ms, Policy, SearchPruning, prune, weigh
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,6 @@ from typing import Any
 
 from rich.console import Console
 
-from dtsinn.beginnings import beginnings
 from dtsinn.core.errors import InputError
 from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.tracker import Point, RunStart
@@ -55,6 +54,7 @@ from dtsinn.training.run import (
 )
 from dtsinn.training.state import TrainingState
 from dtsinn.training.team import Team
+from dtsinn.workflows.warm_start import beginnings
 
 
 @dataclass(frozen=True, kw_only=True)
