@@ -30,8 +30,8 @@ from dtsinn.registry import environment
 from dtsinn.registry.access import ADMIN
 from dtsinn.registry.server import TeamServer, started
 from dtsinn.registry.tracking import connect
-from dtsinn.search.ledger import LEDGER, Ledger
-from dtsinn.search.spool import TOLD, Spool
+from dtsinn.search.events.ledger import LEDGER, Ledger
+from dtsinn.search.events.spool import TOLD, Spool
 
 NAME = "postgres"
 RESULTS = Path(__file__).parent / "results"

@@ -19,7 +19,7 @@ from dtsinn.core.workspace import Workspace
 from dtsinn.registry.tracking import MlflowTracker, connect
 from dtsinn.registry.ui import start_ui
 from dtsinn.registry.view import front_page
-from dtsinn.search.driver import now_ms
+from dtsinn.search.engine.driver import now_ms
 
 NAME = "page"
 TRIALS, REPORTS, METRICS, PARAMETERS = 1000, 10, 20, 40

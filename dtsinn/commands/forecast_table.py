@@ -8,9 +8,9 @@ from dtsinn.commands.training_line import in_words
 from dtsinn.core.display import value_text
 from dtsinn.data.store import Store
 from dtsinn.search.forecast import forecast
-from dtsinn.search.limits import MiB
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.space import describe
+from dtsinn.search.space.constraints import MiB
+from dtsinn.search.space.space import describe
 from dtsinn.workflows import console as terminal
 
 

@@ -27,7 +27,7 @@ def report(
     debug: Debug = False,
 ) -> None:
     """Explain a search: what mattered, what it cost, what to doubt; also while it runs."""
-    from dtsinn.search.history import search_folder
+    from dtsinn.search.events.state import search_folder
 
     folder = search_folder(Workspace(workspace), name)
     # Pictures and forests need much that finding no search does not.

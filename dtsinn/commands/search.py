@@ -105,7 +105,7 @@ def search(
     from dtsinn.data.store import open_store
     from dtsinn.search.objective import read_objectives
     from dtsinn.search.plan import SearchPlan, resume_command
-    from dtsinn.search.space_file import load_space
+    from dtsinn.search.space.reader import load_space
 
     gpus_per_trial = gpus_per_trial.lower()
     if len(set(warm_start or [])) < len(warm_start or []):
@@ -135,7 +135,7 @@ def search(
     opened = open_store(store, need_truth=True)
     at = Workspace(workspace)
     if resume:
-        from dtsinn.search.history import read_history
+        from dtsinn.search.events.state import read_history
         from dtsinn.search.plan import changed_plan, read_plan
 
         folder = at.searches / name_of(name, "search")
@@ -199,8 +199,8 @@ def status(
     """Show where searches stand; mend what killed ones left, deliver what MLflow has not got."""
     from dtsinn.core.causes import in_our_words
     from dtsinn.registry.tracking import connect
-    from dtsinn.search.history import search_folder, search_names
-    from dtsinn.search.reconcile import Standing, standing
+    from dtsinn.search.events.state import search_folder, search_names
+    from dtsinn.search.status import Standing, standing
 
     at = Workspace(workspace)
     folders = [search_folder(at, one) for one in ([name] if name else search_names(at))]
@@ -254,9 +254,9 @@ def stop(
     debug: Debug = False,
 ) -> None:
     """End a running search gently: what its trials have reached is kept, registered and judged."""
-    from dtsinn.search.driver import STOP
-    from dtsinn.search.history import search_folder
-    from dtsinn.search.lock import holder, is_driven
+    from dtsinn.search.engine.driver import STOP
+    from dtsinn.search.events.lock import holder, is_driven
+    from dtsinn.search.events.state import search_folder
 
     folder = search_folder(Workspace(workspace), name)
     if not is_driven(folder):

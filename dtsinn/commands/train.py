@@ -66,7 +66,7 @@ def train(
         raise InputError("a store is given twice", got=", ".join(stores), wanted="each once")
     device = device.lower()
     check_device(device)
-    from dtsinn.search.cluster import Workers
+    from dtsinn.search.engine.cluster import Workers
     from dtsinn.workflows.pipeline import TrainRequest, train_and_register
 
     team = Workers(

@@ -40,8 +40,8 @@ def copy(
     """
     from dtsinn.registry.copying.copy import copy_registry
     from dtsinn.registry.tracking import connect_existing
-    from dtsinn.search.history import search_names
-    from dtsinn.search.lock import is_driven
+    from dtsinn.search.events.lock import is_driven
+    from dtsinn.search.events.state import search_names
 
     at = Workspace(workspace)
     tracker = connect_existing(at)

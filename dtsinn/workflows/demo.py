@@ -12,7 +12,7 @@ from dtsinn.data.store import open_store
 from dtsinn.evaluation.suite import load_suite
 from dtsinn.registry.view import where_shown
 from dtsinn.search.plan import SearchPlan, resume_command
-from dtsinn.search.space_file import load_space
+from dtsinn.search.space.reader import load_space
 from dtsinn.simulation.request import StudyRequest
 from dtsinn.simulation.study import simulate
 from dtsinn.workflows import console as terminal

@@ -37,7 +37,7 @@ from dtsinn.registry.references import ResolvedModel, find_version, resolve
 from dtsinn.registry.registration import register
 from dtsinn.registry.tracking import MlflowTracker, connect, connect_existing
 from dtsinn.registry.versions import ModelVersion, get_version
-from dtsinn.search.cluster import Workers, check_cluster
+from dtsinn.search.engine.cluster import Workers, check_cluster
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import SearchResult, run_search
 from dtsinn.training.config import RunConfig

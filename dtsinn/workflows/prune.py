@@ -11,8 +11,8 @@ from typing import Any
 
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.tracking import connect, connect_existing
-from dtsinn.search.history import search_folder, search_names
-from dtsinn.search.spool import place_told
+from dtsinn.search.events.spool import place_told
+from dtsinn.search.events.state import search_folder, search_names
 from dtsinn.workflows.prune_packages import (
     Orphan,
     delete_orphans,

@@ -17,14 +17,14 @@ from pathlib import Path
 from dtsinn.core.errors import InputError
 from dtsinn.core.safe_delete import bytes_of, dispose, left_aside
 from dtsinn.core.tracker import Tracker
-from dtsinn.search.best import front_of, ranked
-from dtsinn.search.driver import now_ms
-from dtsinn.search.history import History, read_history
-from dtsinn.search.ledger import LEDGER, Ledger
-from dtsinn.search.lock import driving, holder, is_driven
+from dtsinn.search.engine.driver import now_ms
+from dtsinn.search.engine.tuner import TRIALS
+from dtsinn.search.events.best import front_of, ranked
+from dtsinn.search.events.ledger import LEDGER, Ledger
+from dtsinn.search.events.lock import driving, holder, is_driven
+from dtsinn.search.events.spool import Spool
+from dtsinn.search.events.state import History, read_history
 from dtsinn.search.plan import read_plan
-from dtsinn.search.spool import Spool
-from dtsinn.search.tuning import TRIALS
 
 LEAST = 5
 """So many of a search's best trials are always kept (uncited)."""

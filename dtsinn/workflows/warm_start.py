@@ -18,8 +18,8 @@ from dtsinn.registry.references import resolve
 from dtsinn.registry.tracking import connect_existing
 from dtsinn.registry.trials import RecordedSearch, RecordedTrial, recorded_search
 from dtsinn.registry.versions import get_version
-from dtsinn.search.history import read_history
-from dtsinn.search.ledger import LEDGER
+from dtsinn.search.events.ledger import LEDGER
+from dtsinn.search.events.state import read_history
 from dtsinn.search.plan import SearchPlan, read_plan
 from dtsinn.training.config import RunConfig, changed
 

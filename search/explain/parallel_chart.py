@@ -21,7 +21,7 @@ from dtsinn.search.explain.importance import Importances, ranked
 from dtsinn.search.explain.marks import WIDTH, value_limits
 from dtsinn.search.explain.naming import title_of
 from dtsinn.search.explain.ranges import side_by_side
-from dtsinn.search.space import Parameter
+from dtsinn.search.space.space import Parameter
 
 AXES = 10
 """Parameters that a chart of parallel axes holds at most; those that explain most."""

@@ -18,7 +18,7 @@ from dtsinn.search.explain.importance import Importances, ranked
 from dtsinn.search.explain.marks import WIDTH, draw_dots, draw_legend, value_limits
 from dtsinn.search.explain.naming import title_of
 from dtsinn.search.explain.ranges import side_by_side
-from dtsinn.search.space import Parameter
+from dtsinn.search.space.space import Parameter
 
 COLUMNS = 4
 """Of slices side by side."""

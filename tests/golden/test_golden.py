@@ -32,14 +32,14 @@ from dtsinn.deploy.package import package_digest
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation import record
 from dtsinn.importers.pseudonym import enrol
+from dtsinn.search.engine.session import open_sitting
+from dtsinn.search.events.ledger import LEDGER, Ledger
+from dtsinn.search.events.spool import Spool
+from dtsinn.search.events.state import read_history
 from dtsinn.search.explain import page
-from dtsinn.search.history import read_history
-from dtsinn.search.ledger import LEDGER, Ledger
-from dtsinn.search.opening import open_sitting
 from dtsinn.search.plan import changed_plan, read_plan
-from dtsinn.search.reconcile import standing
-from dtsinn.search.space_file import load_space
-from dtsinn.search.spool import Spool
+from dtsinn.search.space.reader import load_space
+from dtsinn.search.status import standing
 from dtsinn.training.finetune import read_parent
 from dtsinn.training.loop import train_here
 from dtsinn.training.run import resumed_state

@@ -17,11 +17,11 @@ from dtsinn.core.config import from_mapping
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
 from dtsinn.networks.config import SpectralConfig
-from dtsinn.search.basis import score_basis
-from dtsinn.search.ledger import Ledger
+from dtsinn.search.engine.spectral_trial import score_basis
+from dtsinn.search.events.ledger import Ledger
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import SearchResult
-from dtsinn.search.space_file import load_space
+from dtsinn.search.space.reader import load_space
 from dtsinn.training.config import changed
 from dtsinn.workflows.pipeline import search_and_promote
 

@@ -18,11 +18,11 @@ from dtsinn.deploy.package import verify_package
 from dtsinn.registry.references import resolve
 from dtsinn.registry.registration import register
 from dtsinn.registry.tracking import connect
-from dtsinn.search.history import read_history
-from dtsinn.search.ledger import LEDGER, Ledger
+from dtsinn.search.events.ledger import LEDGER, Ledger
+from dtsinn.search.events.spool import Spool
+from dtsinn.search.events.state import read_history
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import run_search
-from dtsinn.search.spool import Spool
 from dtsinn.workflows.prune_searches import PRUNED
 from tests.integration.conftest import QUIET, space_of
 

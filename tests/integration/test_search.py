@@ -17,7 +17,7 @@ from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.tracker import NullTracker
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
-from dtsinn.search.ledger import Ledger
+from dtsinn.search.events.ledger import Ledger
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import run_search
 from dtsinn.training.config import load_run_config
@@ -121,7 +121,7 @@ def test_the_best_trial_becomes_champion_through_the_gate(done) -> None:
 def test_the_ledger_tells_the_same_story_again(done, runs: dict[str, Run]) -> None:
     """Delivering every event a second time changes nothing in MLflow."""
     from dtsinn.registry.tracking import connect_existing
-    from dtsinn.search.spool import tell
+    from dtsinn.search.events.spool import tell
 
     tracker = connect_existing(done.workspace)
     assert tell(tracker, list(Ledger(done.found.search.folder / "ledger.jsonl"))) > 5

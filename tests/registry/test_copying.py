@@ -40,7 +40,7 @@ from dtsinn.registry.registration import register
 from dtsinn.registry.tracking import MlflowTracker, connect
 from dtsinn.registry.turns import turn
 from dtsinn.registry.versions import get_version, list_models
-from dtsinn.search.lock import driving
+from dtsinn.search.events.lock import driving
 
 NAME = "dtsinn-fmz-fdg-p1"
 POINTS = 12

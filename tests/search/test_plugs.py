@@ -13,11 +13,11 @@ import pytest
 import ray
 from ray import tune
 
-from dtsinn.search import plugs
-from dtsinn.search.cluster import has_nodes, ray_session
-from dtsinn.search.driver import now_ms
-from dtsinn.search.ledger import LEDGER, Ledger
-from dtsinn.search.tuning import run_trials
+from dtsinn.search.engine import ray_adapters as plugs
+from dtsinn.search.engine.cluster import has_nodes, ray_session
+from dtsinn.search.engine.driver import now_ms
+from dtsinn.search.engine.tuner import run_trials
+from dtsinn.search.events.ledger import LEDGER, Ledger
 
 
 def whole(config: dict[str, Any]) -> None:

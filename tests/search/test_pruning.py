@@ -12,12 +12,12 @@ import pytest
 
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.tracker import NullTracker, Tracker
-from dtsinn.search.driver import now_ms
-from dtsinn.search.history import read_history
-from dtsinn.search.ledger import LEDGER, Ledger
-from dtsinn.search.lock import driving
+from dtsinn.search.engine.driver import now_ms
+from dtsinn.search.events.ledger import LEDGER, Ledger
+from dtsinn.search.events.lock import driving
+from dtsinn.search.events.state import read_history
 from dtsinn.search.objective import read_objectives
-from dtsinn.search.reconcile import standing
+from dtsinn.search.status import standing
 from dtsinn.workflows.prune_searches import PRUNED, Policy, SearchPruning, prune, weigh
 
 FILES = 20

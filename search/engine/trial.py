@@ -25,8 +25,8 @@ from dtsinn.core.config import from_mapping
 from dtsinn.core.errors import DivergedError, InputError, StoreError
 from dtsinn.data.store import Store, open_store
 from dtsinn.networks.config import SpectralConfig
-from dtsinn.search.basis import score_basis
-from dtsinn.search.cluster import Workers
+from dtsinn.search.engine.cluster import Workers
+from dtsinn.search.engine.spectral_trial import score_basis
 from dtsinn.training.config import RunConfig, changed
 from dtsinn.training.device import is_out_of_memory
 from dtsinn.training.loop import Report, train_here

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from dtsinn.search.history import History, TrialRecord
+from dtsinn.search.events.state import History, TrialRecord
 from dtsinn.search.objective import Objective, pareto_front
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from dtsinn.core.errors import InputError, naming
 from dtsinn.core.tracker import Point
 from dtsinn.core.workspace import Workspace
-from dtsinn.search.events import check_event
-from dtsinn.search.ledger import LEDGER, Ledger
+from dtsinn.search.events.events import check_event
+from dtsinn.search.events.ledger import LEDGER, Ledger
 
 DIED = "its driver died"
 """Why something ended that nobody ended."""

@@ -14,7 +14,7 @@ from dtsinn.core.errors import InputError
 from dtsinn.data.store import Store
 from dtsinn.networks.config import SpectralConfig
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.space import SearchSpace
+from dtsinn.search.space.space import SearchSpace
 from dtsinn.training.footprint import footprint
 
 CONTEXT_BYTES = 600 * 2**20

@@ -17,8 +17,8 @@ from optuna.samplers import (
 )
 
 from dtsinn.core.errors import InputError
-from dtsinn.search.foresight import ForesightSampler
-from dtsinn.search.space import Parameter, values_of
+from dtsinn.search.sampling.imputed_gp import ForesightSampler
+from dtsinn.search.space.space import Parameter, values_of
 
 SAMPLERS = ("tpe", "gp", "qmc", "random", "nsga2", "grid")
 POPULATION = 20

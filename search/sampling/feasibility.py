@@ -9,8 +9,8 @@ from typing import Any
 from dtsinn.core.errors import InputError
 from dtsinn.networks.build import build_network, parameter_count
 from dtsinn.networks.config import SpectralConfig
-from dtsinn.search.limits import MiB
-from dtsinn.search.space import SearchSpace
+from dtsinn.search.space.constraints import MiB
+from dtsinn.search.space.space import SearchSpace
 from dtsinn.training.footprint import footprint
 
 

@@ -20,13 +20,13 @@ from dtsinn.core.causes import brief
 from dtsinn.core.errors import DtsinnError
 from dtsinn.core.tracker import Tracker
 from dtsinn.data.known_stores import find_store
-from dtsinn.search.best import best_trial
-from dtsinn.search.history import DIED, History, ends_of_died, history_of, workspace_of
-from dtsinn.search.ledger import LEDGER, Ledger
-from dtsinn.search.lock import driving, holder, is_driven
+from dtsinn.search.events.best import best_trial
+from dtsinn.search.events.ledger import LEDGER, Ledger
+from dtsinn.search.events.lock import driving, holder, is_driven
+from dtsinn.search.events.spool import Spool, tell
+from dtsinn.search.events.state import DIED, History, ends_of_died, history_of, workspace_of
 from dtsinn.search.plan import read_plan, resume_command
-from dtsinn.search.spool import Spool, tell
-from dtsinn.search.study import STUDY, WARM, SearchStudy, told_state
+from dtsinn.search.sampling.study import STUDY, WARM, SearchStudy, told_state
 
 
 @dataclass(kw_only=True)

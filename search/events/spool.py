@@ -23,7 +23,7 @@ from dtsinn.core.causes import brief
 from dtsinn.core.errors import InputError
 from dtsinn.core.tracker import OWN_PLACE, Point, RunStart, Tracker
 from dtsinn.core.workspace import Workspace
-from dtsinn.search.ledger import Ledger
+from dtsinn.search.events.ledger import Ledger
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """Search spaces: which configuration keys a search moves, and over what.
 
-A space is read from YAML by :mod:`dtsinn.search.space_file`.
+A space is read from YAML by :mod:`dtsinn.search.space.reader`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dtsinn.core.config import (
     to_mapping,
 )
 from dtsinn.core.errors import InputError
-from dtsinn.search.limits import Limit
+from dtsinn.search.space.constraints import Limit
 from dtsinn.training.config import RunConfig, changed
 
 Value = str | int | float | bool

@@ -28,7 +28,7 @@ from dtsinn.core.causes import brief, cure_of
 from dtsinn.core.errors import DivergedError, DtsinnError, InputError, RunError
 from dtsinn.data.layout import is_url
 from dtsinn.data.store import Store, open_store
-from dtsinn.search.cluster import (
+from dtsinn.search.engine.cluster import (
     Workers,
     check_cluster,
     in_words,

@@ -15,8 +15,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from dtsinn.search.cluster import has_nodes
-from dtsinn.search.driver import Driver
+from dtsinn.search.engine.cluster import has_nodes
+from dtsinn.search.engine.driver import Driver
 
 LOOK_s = 5.0
 """Between looks at Ray's nodes (uncited)."""

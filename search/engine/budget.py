@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from dtsinn.search.history import ENDED, History
+from dtsinn.search.events.state import ENDED, History
 from dtsinn.search.plan import SearchPlan
 
 

@@ -14,12 +14,12 @@ from typing import Any
 
 from ray import tune
 
-from dtsinn.search.cluster import Workers
-from dtsinn.search.driver import Driver
-from dtsinn.search.packing import GpuShare
+from dtsinn.search.engine.cluster import Workers
+from dtsinn.search.engine.driver import Driver
+from dtsinn.search.engine.packing import GpuShare
+from dtsinn.search.engine.ray_adapters import Over, Starts, Suggestions, Verdicts
+from dtsinn.search.engine.trial import TrialPlan, run_trial
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.plugs import Over, Starts, Suggestions, Verdicts
-from dtsinn.search.trial import TrialPlan, run_trial
 
 MACHINE_FAULT_RETRIES = 2
 """Times that a trial whose worker died is started again from its last checkpoint (uncited)."""

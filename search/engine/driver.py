@@ -20,15 +20,15 @@ from typing import Any
 
 from dtsinn.core.errors import DtsinnError
 from dtsinn.core.tracker import RunStart
-from dtsinn.search.budget import Budget
-from dtsinn.search.halving import Halving
-from dtsinn.search.history import SPOILED, History, TrialRecord, ends_of_died
+from dtsinn.search.engine.budget import Budget
+from dtsinn.search.engine.table import TrialTable
+from dtsinn.search.events.spool import Spool
+from dtsinn.search.events.state import SPOILED, History, TrialRecord, ends_of_died
 from dtsinn.search.objective import METRICS
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.referee import Referee
-from dtsinn.search.spool import Spool
-from dtsinn.search.study import SearchStudy
-from dtsinn.search.table import TrialTable
+from dtsinn.search.sampling.feasibility import Referee
+from dtsinn.search.sampling.halving import Halving
+from dtsinn.search.sampling.study import SearchStudy
 
 STOP = "stop"
 """File in a search's folder that ends it gently."""
@@ -73,7 +73,7 @@ class Outcome:
 
 
 class Driver:
-    """One sitting of a search; Ray asks and tells it (:mod:`dtsinn.search.plugs`)."""
+    """One sitting of a search; Ray asks and tells it (:mod:`dtsinn.search.engine.ray_adapters`)."""
 
     def __init__(self, tools: Tools) -> None:
         self.tools, self.plan = tools, tools.plan

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dtsinn.core.display import value_text
-from dtsinn.search.history import ENDED, History, TrialRecord
+from dtsinn.search.events.state import ENDED, History, TrialRecord
 from dtsinn.search.plan import SearchPlan
 
 SHOWN = 12

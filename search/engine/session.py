@@ -12,17 +12,17 @@ from rich.console import Console
 from dtsinn.core.errors import InputError
 from dtsinn.core.tracker import RunStart
 from dtsinn.data.store import Store
-from dtsinn.search.driver import STOP, Driver, Tools, now_ms
-from dtsinn.search.halving import halving_of
-from dtsinn.search.history import History, history_of
-from dtsinn.search.packing import GpuShare
+from dtsinn.search.engine.driver import STOP, Driver, Tools, now_ms
+from dtsinn.search.engine.packing import GpuShare
+from dtsinn.search.engine.table import TrialTable
+from dtsinn.search.events.spool import Spool
+from dtsinn.search.events.state import History, history_of
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.referee import Referee
-from dtsinn.search.samplers import make_sampler
-from dtsinn.search.space import describe
-from dtsinn.search.spool import Spool
-from dtsinn.search.study import STUDY, SearchStudy
-from dtsinn.search.table import TrialTable
+from dtsinn.search.sampling.feasibility import Referee
+from dtsinn.search.sampling.halving import halving_of
+from dtsinn.search.sampling.samplers import make_sampler
+from dtsinn.search.sampling.study import STUDY, SearchStudy
+from dtsinn.search.space.space import describe
 from dtsinn.training.run import experiment_of, lineage_tags
 
 

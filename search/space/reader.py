@@ -40,8 +40,8 @@ from dtsinn.core.config import (
     unknown_key,
 )
 from dtsinn.core.errors import InputError, naming
-from dtsinn.search.limits import read_limit
-from dtsinn.search.space import Parameter, SearchSpace, Value
+from dtsinn.search.space.constraints import read_limit
+from dtsinn.search.space.space import Parameter, SearchSpace, Value
 from dtsinn.training.config import RunConfig, changed, load_run_config
 
 NOT_SEARCHED = {"steps", "validate_every", "seed", "round_trip_limit"}

@@ -24,10 +24,10 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from dtsinn.core.errors import InputError, RunError
-from dtsinn.search.history import History, TrialRecord
-from dtsinn.search.journal import JournalFile
+from dtsinn.search.events.state import History, TrialRecord
 from dtsinn.search.objective import Objective
-from dtsinn.search.space import SearchSpace
+from dtsinn.search.sampling.journal import JournalFile
+from dtsinn.search.space.space import SearchSpace
 
 STUDY = "study.journal"
 """Its file in a search's folder; ``optuna-dashboard`` opens it."""
