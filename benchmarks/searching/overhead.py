@@ -25,8 +25,8 @@ from benchmarks.searching.setting import NEUTRAL, open_seat, sit, small_store, s
 from benchmarks.searching.stock import run_stock
 from benchmarks.searching.stopwatch import Times, read_times
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.embedded import embedded_uri
-from dtsinn.registry.tracking import connect
+from dtsinn.registry.tracking.embedded import embedded_uri
+from dtsinn.registry.tracking.tracker import connect
 from dtsinn.search.engine.cluster import ray_session, trials_that_fit
 from dtsinn.search.engine.driver import Driver
 from dtsinn.search.engine.trial import TrialPlan

@@ -34,8 +34,8 @@ def models(
 ) -> None:
     """List the registered models, or show where one comes from and what became of it."""
     from dtsinn.registry.lineage import show_model
-    from dtsinn.registry.moves import settle_left
-    from dtsinn.registry.tracking import connect_existing
+    from dtsinn.registry.promotion.alias_transaction import settle_left
+    from dtsinn.registry.tracking.tracker import connect_existing
     from dtsinn.registry.versions import list_models
 
     if what not in (None, "show") or (what is None) != (ref is None):
@@ -109,8 +109,8 @@ def rollback(
     debug: Debug = False,
 ) -> None:
     """Make an earlier champion the champion again."""
-    from dtsinn.registry.promotion import roll_back
-    from dtsinn.registry.tracking import connect_existing
+    from dtsinn.registry.promotion.promote import roll_back
+    from dtsinn.registry.tracking.tracker import connect_existing
 
     at = Workspace(workspace)
     champion, before = roll_back(connect_existing(at), at, name, to)
@@ -118,7 +118,7 @@ def rollback(
 
 
 def _row(version: Any) -> list[str]:
-    from dtsinn.registry import tags as tagged
+    from dtsinn.registry.tracking import tags as tagged
 
     tags = version.tags
     return [
@@ -136,7 +136,7 @@ def _row(version: Any) -> list[str]:
 
 def gate_psnr(tags: Mapping[str, str]) -> str:
     """Mean, interval and number of subjects of a version's gate, as its row shows them."""
-    from dtsinn.registry import tags as tagged
+    from dtsinn.registry.tracking import tags as tagged
 
     found = tagged.interval(tags, "gate.psnr")
     if found is None:

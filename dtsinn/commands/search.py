@@ -198,7 +198,7 @@ def status(
 ) -> None:
     """Show where searches stand; mend what killed ones left, deliver what MLflow has not got."""
     from dtsinn.core.causes import in_our_words
-    from dtsinn.registry.tracking import connect
+    from dtsinn.registry.tracking.tracker import connect
     from dtsinn.search.events.state import search_folder, search_names
     from dtsinn.search.status import Standing, standing
 

@@ -23,7 +23,7 @@ def ui(
     debug: Debug = False,
 ) -> None:
     """Show this workspace in the MLflow UI on 127.0.0.1, until Ctrl-C."""
-    from dtsinn.registry.ui import ui as show
+    from dtsinn.registry.server.ui import ui as show
 
     show(
         Workspace(workspace),
@@ -84,9 +84,9 @@ def server(
     debug: Debug = False,
 ) -> None:
     """Serve MLflow to a team, from PostgreSQL and a bucket, until Ctrl-C or SIGTERM."""
-    from dtsinn.registry.access import given_password
-    from dtsinn.registry.server import TeamServer, serve
-    from dtsinn.registry.view import HOME
+    from dtsinn.registry.server.access import given_password
+    from dtsinn.registry.server.server import TeamServer, serve
+    from dtsinn.registry.tracking.view import HOME
 
     order = TeamServer(
         backend=backend,

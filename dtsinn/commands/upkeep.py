@@ -39,7 +39,7 @@ def copy(
     again. The source stays as it is.
     """
     from dtsinn.registry.copying.copy import copy_registry
-    from dtsinn.registry.tracking import connect_existing
+    from dtsinn.registry.tracking.tracker import connect_existing
     from dtsinn.search.events.lock import is_driven
     from dtsinn.search.events.state import search_names
 

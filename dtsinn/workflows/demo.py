@@ -10,7 +10,7 @@ from dtsinn.core.errors import RunError
 from dtsinn.core.workspace import Workspace, command
 from dtsinn.data.store import open_store
 from dtsinn.evaluation.suite import load_suite
-from dtsinn.registry.view import where_shown
+from dtsinn.registry.tracking.view import where_shown
 from dtsinn.search.plan import SearchPlan, resume_command
 from dtsinn.search.space.reader import load_space
 from dtsinn.simulation.request import StudyRequest

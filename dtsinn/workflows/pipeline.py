@@ -26,16 +26,16 @@ from dtsinn.evaluation.evaluate import evaluate
 from dtsinn.evaluation.results import Evaluation
 from dtsinn.evaluation.spectral import subject_inputs
 from dtsinn.evaluation.suite import Suite
-from dtsinn.registry import tags as tagged
-from dtsinn.registry.embedded import tracking_uri
 from dtsinn.registry.gate.config import GateConfig, load_gate
 from dtsinn.registry.gate.report import GateReport
 from dtsinn.registry.lineage import EVALUATED, note_evaluated, note_export, note_found
-from dtsinn.registry.names import model_name
 from dtsinn.registry.promotion import promote
 from dtsinn.registry.references import ResolvedModel, find_version, resolve
 from dtsinn.registry.registration import register
-from dtsinn.registry.tracking import MlflowTracker, connect, connect_existing
+from dtsinn.registry.tracking import tags as tagged
+from dtsinn.registry.tracking.embedded import tracking_uri
+from dtsinn.registry.tracking.names import model_name
+from dtsinn.registry.tracking.tracker import MlflowTracker, connect, connect_existing
 from dtsinn.registry.versions import ModelVersion, get_version
 from dtsinn.search.engine.cluster import Workers, check_cluster
 from dtsinn.search.plan import SearchPlan

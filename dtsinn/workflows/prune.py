@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.tracking import connect, connect_existing
+from dtsinn.registry.tracking.tracker import connect, connect_existing
 from dtsinn.search.events.spool import place_told
 from dtsinn.search.events.state import search_folder, search_names
 from dtsinn.workflows.prune_packages import (

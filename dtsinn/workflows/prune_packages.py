@@ -19,12 +19,12 @@ from mlflow.exceptions import MlflowException
 from dtsinn.core.safe_delete import bytes_of, dispose
 from dtsinn.core.tracker import OWN_PLACE
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.embedded import embedded_uri, file_of
-from dtsinn.registry.names import told_as
 from dtsinn.registry.registration import registering
-from dtsinn.registry.relocation import local_path
-from dtsinn.registry.rows import KEY
-from dtsinn.registry.tracking import MlflowTracker
+from dtsinn.registry.tracking.embedded import embedded_uri, file_of
+from dtsinn.registry.tracking.names import told_as
+from dtsinn.registry.tracking.relocation import local_path
+from dtsinn.registry.tracking.rows import KEY
+from dtsinn.registry.tracking.tracker import MlflowTracker
 from dtsinn.registry.versions import DIGEST, LOGGED_MODEL, RUN_KEY
 
 PRUNED = "pruned.model"

@@ -15,8 +15,8 @@ from dtsinn.core.yaml_text import parse_yaml
 from dtsinn.data.store import Store
 from dtsinn.deploy.package import read_info
 from dtsinn.registry.references import resolve
-from dtsinn.registry.tracking import connect_existing
-from dtsinn.registry.trials import RecordedSearch, RecordedTrial, recorded_search
+from dtsinn.registry.tracking.tracker import connect_existing
+from dtsinn.registry.tracking.trials import RecordedSearch, RecordedTrial, recorded_search
 from dtsinn.registry.versions import get_version
 from dtsinn.search.events.ledger import LEDGER
 from dtsinn.search.events.state import read_history

@@ -57,7 +57,7 @@ def test_a_search_over_bases_finds_one_and_makes_no_package(searched, small_path
 
 
 def test_every_trial_is_told_to_the_tracker(searched) -> None:
-    from dtsinn.registry.tracking import connect_existing
+    from dtsinn.registry.tracking.tracker import connect_existing
 
     result, workspace = searched
     tracker = connect_existing(workspace)

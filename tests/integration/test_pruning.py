@@ -17,7 +17,7 @@ from dtsinn.core.workspace import Workspace
 from dtsinn.deploy.package import verify_package
 from dtsinn.registry.references import resolve
 from dtsinn.registry.registration import register
-from dtsinn.registry.tracking import connect
+from dtsinn.registry.tracking.tracker import connect
 from dtsinn.search.events.ledger import LEDGER, Ledger
 from dtsinn.search.events.spool import Spool
 from dtsinn.search.events.state import read_history

@@ -33,7 +33,7 @@ def study_trials(workspace: Workspace, name: str) -> list[FrozenTrial]:
 
 @pytest.fixture(scope="module")
 def runs(done) -> dict[str, Run]:
-    from dtsinn.registry.tracking import connect_existing
+    from dtsinn.registry.tracking.tracker import connect_existing
 
     found = connect_existing(done.workspace).search("")
     keys = {run.data.tags["dtsinn.key"]: run for run in found}
@@ -66,7 +66,7 @@ def test_each_child_can_be_traced_and_repeated(done, runs: dict[str, Run]) -> No
 
 
 def test_curves_and_pictures_are_there(done, runs: dict[str, Run]) -> None:
-    from dtsinn.registry.tracking import connect_existing
+    from dtsinn.registry.tracking.tracker import connect_existing
 
     client = connect_existing(done.workspace).client
     for key, run in runs.items():
@@ -120,7 +120,7 @@ def test_the_best_trial_becomes_champion_through_the_gate(done) -> None:
 
 def test_the_ledger_tells_the_same_story_again(done, runs: dict[str, Run]) -> None:
     """Delivering every event a second time changes nothing in MLflow."""
-    from dtsinn.registry.tracking import connect_existing
+    from dtsinn.registry.tracking.tracker import connect_existing
     from dtsinn.search.events.spool import tell
 
     tracker = connect_existing(done.workspace)

@@ -8,8 +8,8 @@ import pytest
 
 from dtsinn.core.errors import RunError
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry import turns
-from dtsinn.registry.tracking import connect
+from dtsinn.registry.promotion import lock as turns
+from dtsinn.registry.tracking.tracker import connect
 
 PROCESSES = 4
 TURNS = 10
@@ -18,8 +18,8 @@ BEGIN = """
 import sys
 from pathlib import Path
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry import turns
-from dtsinn.registry.tracking import connect
+from dtsinn.registry.promotion import lock as turns
+from dtsinn.registry.tracking.tracker import connect
 tracker, name = connect(Workspace(Path(sys.argv[1]))), sys.argv[2]
 """
 COUNT = """

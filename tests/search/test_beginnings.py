@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store
-from dtsinn.registry.trials import RecordedTrial
+from dtsinn.registry.tracking.trials import RecordedTrial
 from dtsinn.search.objective import read_objectives
 from dtsinn.workflows.warm_start import BEST, _is_same, beginnings
 from tests.search.conftest import SPACE

@@ -37,9 +37,9 @@ from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.known_stores import note_store
 from dtsinn.data.layout import name_of_store
-from dtsinn.registry.embedded import file_of, lock
-from dtsinn.registry.names import told_as, without_secrets
-from dtsinn.registry.rows import STORE_SOURCE
+from dtsinn.registry.tracking.embedded import file_of, lock
+from dtsinn.registry.tracking.names import told_as, without_secrets
+from dtsinn.registry.tracking.rows import STORE_SOURCE
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from mlflow.environment_variables import MLFLOW_S3_IGNORE_TLS
 
 from dtsinn.core.causes import brief, in_our_words
 from dtsinn.core.errors import InputError
-from dtsinn.registry.names import without_secrets
+from dtsinn.registry.tracking.names import without_secrets
 
 CONNECT_LIMIT_s = 5
 ANSWER_LIMIT_s = 15

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dtsinn.core.errors import InputError
-from dtsinn.registry import app, serving
-from dtsinn.registry.access import (
+from dtsinn.registry.server import app, serving
+from dtsinn.registry.server.access import (
     ADMIN,
     allowed_hosts,
     allowed_origins,
@@ -26,8 +26,8 @@ from dtsinn.registry.access import (
     checked_proxy,
     is_loopback,
 )
-from dtsinn.registry.artifacts import check_destination
-from dtsinn.registry.postgres import backend_of, has_user, held
+from dtsinn.registry.server.artifacts import check_destination
+from dtsinn.registry.tracking.postgres import backend_of, has_user, held
 
 PORT = 5000
 ASK_LIMIT_s = 30

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dtsinn.registry.confinement import confine, is_below
-from dtsinn.registry.guard import PAGE, SERVED, App, Guard
-from dtsinn.registry.owners import Owners
+from dtsinn.registry.server.confinement import confine, is_below
+from dtsinn.registry.server.guard import PAGE, SERVED, App, Guard
+from dtsinn.registry.server.owners import Owners
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

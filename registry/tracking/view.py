@@ -17,8 +17,8 @@ from mlflow import MlflowClient
 from dtsinn.core.atomic import replace_file
 from dtsinn.core.bounds import read_text
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.embedded import file_of, is_served, lock, tracking_uri
-from dtsinn.registry.names import without_secrets
+from dtsinn.registry.tracking.embedded import file_of, is_served, lock, tracking_uri
+from dtsinn.registry.tracking.names import without_secrets
 
 TRAININGS = "workflowType=machine_learning"
 """What tells MLflow's page to show its view for trainings."""

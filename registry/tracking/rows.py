@@ -11,7 +11,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 
 from dtsinn.core.tracker import Point, RunStart
 from dtsinn.data.layout import name_of_store
-from dtsinn.registry.names import without_folders, without_secrets
+from dtsinn.registry.tracking.names import without_folders, without_secrets
 
 KEY = "dtsinn.key"
 KIND = "dtsinn.kind"

@@ -13,8 +13,8 @@ from dtsinn.core.progress import Progress, no_progress
 from dtsinn.deploy.export import check_parity
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation.score import Separate, SubjectScore, halve, score_subjects
-from dtsinn.registry.exactness import onnx_difference, round_trip_difference
 from dtsinn.registry.gate.cells import GateCell, GateCells
+from dtsinn.registry.gate.exactness import onnx_difference, round_trip_difference
 
 CellScores = dict[str, list[SubjectScore]]
 """Scores of all subjects, by the cell's key."""

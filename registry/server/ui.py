@@ -13,11 +13,11 @@ from collections.abc import Callable
 
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry import app, serving
-from dtsinn.registry.embedded import embedded_uri, is_served, require_workspace
-from dtsinn.registry.names import without_secrets
-from dtsinn.registry.tracking import connect
-from dtsinn.registry.view import HOME, front_page, shown_at
+from dtsinn.registry.server import app, serving
+from dtsinn.registry.tracking.embedded import embedded_uri, is_served, require_workspace
+from dtsinn.registry.tracking.names import without_secrets
+from dtsinn.registry.tracking.tracker import connect
+from dtsinn.registry.tracking.view import HOME, front_page, shown_at
 
 HOST = "127.0.0.1"
 PORT = 5000

@@ -11,7 +11,7 @@ from mlflow.utils.rest_utils import http_request
 
 from dtsinn.core.causes import brief
 from dtsinn.core.errors import RunError
-from dtsinn.registry.names import without_secrets
+from dtsinn.registry.tracking.names import without_secrets
 
 ANSWER_LIMIT_s = 15
 QUESTION = "/api/2.0/mlflow/experiments/search"

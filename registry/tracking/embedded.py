@@ -11,9 +11,9 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from dtsinn.core.errors import InputError
 from dtsinn.core.paths import home_path
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry import environment
-from dtsinn.registry.names import told_as
-from dtsinn.registry.postgres import with_driver
+from dtsinn.registry.tracking import environment
+from dtsinn.registry.tracking.names import told_as
+from dtsinn.registry.tracking.postgres import with_driver
 
 LOCK_WAIT_s = 300
 """Longest wait for another process that makes the database or begins a run."""

@@ -16,17 +16,24 @@ from dtsinn.core.errors import InputError, PackageError, RunError
 from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store
-from dtsinn.registry.gate.bout import Bout, Contender
 from dtsinn.registry.gate.cells import gate_cells
+from dtsinn.registry.gate.comparison import Bout, Contender
 from dtsinn.registry.gate.config import GateConfig
 from dtsinn.registry.gate.decide import gate
 from dtsinn.registry.gate.page import gate_page
 from dtsinn.registry.gate.report import FLOOR, GateReport
-from dtsinn.registry.moves import What, carry_out, decision, history, settle, settle_left
-from dtsinn.registry.names import checked_name, told_as
+from dtsinn.registry.promotion.alias_transaction import (
+    What,
+    carry_out,
+    decision,
+    history,
+    settle,
+    settle_left,
+)
+from dtsinn.registry.promotion.lock import TurnLostError, turn
 from dtsinn.registry.references import fetch
-from dtsinn.registry.tracking import MlflowTracker
-from dtsinn.registry.turns import TurnLostError, turn
+from dtsinn.registry.tracking.names import checked_name, told_as
+from dtsinn.registry.tracking.tracker import MlflowTracker
 from dtsinn.registry.versions import (
     CHAMPION,
     PREVIOUS,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dtsinn.core.causes import in_our_words
 from dtsinn.core.errors import InputError
-from dtsinn.registry.serving import authority
+from dtsinn.registry.server.serving import authority
 
 ADMIN = "admin"
 """Name of the user who manages the others."""

@@ -1,7 +1,7 @@
 """MLflow's server as a child: started, waited for, and ended whole.
 
-Shared by the page of a workspace (:mod:`dtsinn.registry.ui`) and the server of a team
-(:mod:`dtsinn.registry.server`). What is secret goes to the child through its environment: anybody
+Shared by the page of a workspace (:mod:`dtsinn.registry.server.ui`) and the server of a team
+(:mod:`dtsinn.registry.server.server`). What is secret goes to the child through its environment: anybody
 on the machine can read a command line.
 """
 
@@ -25,14 +25,14 @@ from types import FrameType
 from dtsinn.core.causes import without_passwords
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.telemetry import TELEMETRY_OFF
-from dtsinn.registry.app import announced
-from dtsinn.registry.environment import SAFE
+from dtsinn.registry.server.app import announced
+from dtsinn.registry.tracking.environment import SAFE
 
 START_LIMIT_s = 120
 STOP_LIMIT_s = 10
 POLL_s = 0.1
 
-PROTOCOL = "dtsinn.registry.patience:PatientProtocol"
+PROTOCOL = "dtsinn.registry.server.patience:PatientProtocol"
 """Named, as the server's process alone loads uvicorn."""
 
 _KEPT = ("MLFLOW_S3_", "MLFLOW_BOTO_", "MLFLOW_SQLALCHEMYSTORE_")

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from dtsinn.core.bounds import parse_json
 from dtsinn.core.errors import InputError
 from dtsinn.core.text import printable
-from dtsinn.registry.names import checked_key
+from dtsinn.registry.tracking.names import checked_key
 
 LATEST_ms = 4_102_444_800_000
 """Times from then on, the year 2100, are none: Python's calendar ends soon after (uncited)."""

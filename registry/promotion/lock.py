@@ -25,9 +25,9 @@ from pydantic import Field, TypeAdapter
 
 from dtsinn.core.errors import RunError
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry import tags as tagged
-from dtsinn.registry.names import told_as
-from dtsinn.registry.tracking import MlflowTracker
+from dtsinn.registry.tracking import tags as tagged
+from dtsinn.registry.tracking.names import told_as
+from dtsinn.registry.tracking.tracker import MlflowTracker
 
 TURN = "dtsinn.turn."
 """Begins the tags of those that have or want the turn."""

@@ -10,10 +10,10 @@ from mlflow.entities import Run
 
 from dtsinn.core.errors import InputError
 from dtsinn.core.yaml_text import parse_yaml
-from dtsinn.registry import tags as tagged
-from dtsinn.registry.names import told_as
-from dtsinn.registry.rows import KIND, STATUS
-from dtsinn.registry.tracking import MlflowTracker
+from dtsinn.registry.tracking import tags as tagged
+from dtsinn.registry.tracking.names import told_as
+from dtsinn.registry.tracking.rows import KIND, STATUS
+from dtsinn.registry.tracking.tracker import MlflowTracker
 
 
 @dataclass(frozen=True, kw_only=True)

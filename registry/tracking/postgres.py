@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool
 
 from dtsinn.core.causes import brief
 from dtsinn.core.errors import InputError, RunError
-from dtsinn.registry.names import without_secrets
+from dtsinn.registry.tracking.names import without_secrets
 
 DRIVER = "postgresql+psycopg"
 SCHEMES = ("postgresql", "postgres", DRIVER)

@@ -19,10 +19,10 @@ from mlflow.exceptions import MlflowException
 from pydantic import Field, TypeAdapter
 
 from dtsinn.core.errors import RunError
-from dtsinn.registry import tags as tagged
-from dtsinn.registry.names import told_as
-from dtsinn.registry.tracking import MlflowTracker
-from dtsinn.registry.turns import Turn, turn
+from dtsinn.registry.promotion.lock import Turn, turn
+from dtsinn.registry.tracking import tags as tagged
+from dtsinn.registry.tracking.names import told_as
+from dtsinn.registry.tracking.tracker import MlflowTracker
 from dtsinn.registry.versions import CHAMPION, PREVIOUS, find_alias
 
 MOVING = "dtsinn.moving"

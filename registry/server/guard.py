@@ -17,13 +17,13 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from dtsinn.registry.confinement import CONTROL, normalised
-from dtsinn.registry.logins import Logins
+from dtsinn.registry.server.confinement import CONTROL, normalised
+from dtsinn.registry.server.logins import Logins
 
 if TYPE_CHECKING:
     from mlflow.server.auth.entities import User
 
-    from dtsinn.registry.owners import Owners
+    from dtsinn.registry.server.owners import Owners
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Scope]]

@@ -20,8 +20,8 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.tracker import OWN_PLACE, Point, RunStart, RunStatus
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry import tags as tagged
-from dtsinn.registry.embedded import (
+from dtsinn.registry.tracking import tags as tagged
+from dtsinn.registry.tracking.embedded import (
     file_of,
     is_served,
     lock,
@@ -29,11 +29,11 @@ from dtsinn.registry.embedded import (
     require_workspace,
     tracking_uri,
 )
-from dtsinn.registry.names import checked_folder, checked_key, told_as, without_secrets
-from dtsinn.registry.postgres import DRIVER, backend_of, held
-from dtsinn.registry.relocation import mend_locations
-from dtsinn.registry.remote import ask
-from dtsinn.registry.rows import (
+from dtsinn.registry.tracking.names import checked_folder, checked_key, told_as, without_secrets
+from dtsinn.registry.tracking.postgres import DRIVER, backend_of, held
+from dtsinn.registry.tracking.relocation import mend_locations
+from dtsinn.registry.tracking.remote import ask
+from dtsinn.registry.tracking.rows import (
     BEGUN,
     ENDED,
     KEY,
@@ -46,7 +46,7 @@ from dtsinn.registry.rows import (
     tag_rows,
     tags_of,
 )
-from dtsinn.registry.view import EXPERIMENT_TAGS, page_of, run_page
+from dtsinn.registry.tracking.view import EXPERIMENT_TAGS, page_of, run_page
 
 ENTRIES_PER_BATCH = 100
 METRICS_PER_BATCH = 1000
