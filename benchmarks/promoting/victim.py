@@ -11,8 +11,7 @@ from pathlib import Path
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
 from dtsinn.registry.gate.config import GateConfig
-from dtsinn.registry.promotion import promote
-from dtsinn.registry.promotion.promote import roll_back
+from dtsinn.registry.promotion.promotion import promote, roll_back
 from dtsinn.registry.references import find_version
 from dtsinn.registry.tracking import environment
 from dtsinn.registry.tracking.tracker import connect

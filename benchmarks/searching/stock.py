@@ -40,7 +40,7 @@ class StockPlan:
 
 
 def train_stock(config: dict[str, Any], plan: StockPlan) -> None:
-    """The same training as :func:`dtsinn.search.engine.trial.run_trial`, with Ray's own checkpoints."""
+    """Train as :func:`dtsinn.search.engine.trial.run_trial`, with Ray's own checkpoints."""
     torch.set_num_threads(1)
     with timed(plan.times, tune.get_context().get_trial_id(), "write"):
         settings = from_mapping(RunConfig, changed(plan.base, config), "suggestion")

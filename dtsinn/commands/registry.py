@@ -12,7 +12,7 @@ import typer
 from dtsinn.commands.options import ROOT, AsJson, Debug, Quiet, Root
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
-from dtsinn.workflows import console as terminal
+from dtsinn.workflows import console
 
 app = typer.Typer()
 
@@ -44,23 +44,23 @@ def models(
     versions = list_models(tracker)
     settled = [settle_left(tracker, name) for name in sorted({v.name for v in versions})]
     for words in filter(None, settled):
-        terminal.note(words)
+        console.note(words)
     if ref is not None:
         lineage = show_model(ref, tracker)
         if as_json:
-            terminal.say_json(lineage)
+            console.say_json(lineage)
         else:
-            terminal.say_tree(lineage["ref"], lineage)
+            console.say_tree(lineage["ref"], lineage)
         return
     if any(settled):
         versions = list_models(tracker)
     if as_json:
-        terminal.say_json([dataclasses.asdict(version) for version in versions])
+        console.say_json([dataclasses.asdict(version) for version in versions])
         return
     if not versions:
-        terminal.say("no models yet")
+        console.say("no models yet")
         return
-    terminal.say_table(TITLES, [_row(version) for version in versions])
+    console.say_table(TITLES, [_row(version) for version in versions])
 
 
 @app.command(epilog="Example: dtsinn promote dtsinn-fmz-fdg-p1/3 --dry-run")
@@ -85,15 +85,15 @@ def promote(
     from dtsinn.workflows.pipeline import promote_model
 
     limits = load_gate(gate)
-    with terminal.progress(quiet or as_json) as progress:
+    with console.progress(quiet or as_json) as progress:
         report = promote_model(
             ref, data, limits, Workspace(workspace), name=name, dry_run=dry_run, progress=progress
         )
     if as_json:
-        terminal.say_json(report.to_json())
+        console.say_json(report.to_json())
     else:
         for line in report.lines():
-            terminal.say(line)
+            console.say(line)
     if not report.passed:
         raise typer.Exit(REFUSED)
 
@@ -109,12 +109,12 @@ def rollback(
     debug: Debug = False,
 ) -> None:
     """Make an earlier champion the champion again."""
-    from dtsinn.registry.promotion.promote import roll_back
+    from dtsinn.registry.promotion.promotion import roll_back
     from dtsinn.registry.tracking.tracker import connect_existing
 
     at = Workspace(workspace)
     champion, before = roll_back(connect_existing(at), at, name, to)
-    terminal.say(f"{champion.ref} is the champion again; {before.ref} is the previous one")
+    console.say(f"{champion.ref} is the champion again; {before.ref} is the previous one")
 
 
 def _row(version: Any) -> list[str]:

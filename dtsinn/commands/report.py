@@ -9,7 +9,7 @@ import typer
 
 from dtsinn.commands.options import ROOT, AsJson, Debug, Folder, Quiet
 from dtsinn.core.workspace import Workspace
-from dtsinn.workflows import console as terminal
+from dtsinn.workflows import console
 
 app = typer.Typer()
 
@@ -35,14 +35,14 @@ def report(
 
     target = out or folder / "report"
     check_out(target)
-    with terminal.progress(quiet) as tell:
+    with console.progress(quiet) as tell:
         explanation = explain_search(folder, tell)
         page = write_explanation(explanation, target, tell)
     if as_json:
-        terminal.say_json(explanation.record | {"report": str(page)})
+        console.say_json(explanation.record | {"report": str(page)})
         return
     for line in explanation.conclusion.lines:
-        terminal.say(line)
+        console.say(line)
     for warning in explanation.conclusion.warnings:
-        terminal.say(f"doubt: {warning}")
-    terminal.say(f"report: {page}")
+        console.say(f"doubt: {warning}")
+    console.say(f"report: {page}")

@@ -9,7 +9,7 @@ import typer
 
 from dtsinn.commands.options import ROOT, Debug, Quiet, Root
 from dtsinn.core.workspace import Workspace
-from dtsinn.workflows import console as terminal
+from dtsinn.workflows import console
 
 app = typer.Typer()
 
@@ -28,7 +28,7 @@ def ui(
     show(
         Workspace(workspace),
         port,
-        announce=lambda url: terminal.say(f"{url}   (Ctrl-C ends it)", quiet=quiet),
+        announce=lambda url: console.say(f"{url}   (Ctrl-C ends it)", quiet=quiet),
         open_browser=browser,
     )
 
@@ -101,10 +101,10 @@ def server(
     )
     serve(
         order,
-        announce=lambda url: terminal.say(
+        announce=lambda url: console.say(
             f"{url}   (page: {url}{HOME}; Ctrl-C ends it)", quiet=quiet
         ),
-        note=terminal.note,
+        note=console.note,
     )
 
 

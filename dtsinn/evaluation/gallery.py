@@ -14,7 +14,7 @@ from dtsinn.evaluation.metrics import FEWEST
 from dtsinn.evaluation.results import CellResult, Evaluation, ModelScores
 from dtsinn.evaluation.score import Separate
 from dtsinn.evaluation.suite import SPLIT
-from dtsinn.plots import separations as pictures
+from dtsinn.plots import separations
 from dtsinn.plots.style import png
 
 
@@ -91,14 +91,14 @@ def _of_model(
             cell=cell.key,
             caption=f"Truth, prediction and error: {who}. Corrected for decay since the tracer's "
             "injection; one scale per tracer for all frames, another for its errors.",
-            png=png(pictures.separation(samples, answer_NKTYX, store.header)),
+            png=png(separations.separation(samples, answer_NKTYX, store.header)),
         ),
         Picture(
             file=f"{stem}-curves.png",
             cell=cell.key,
             caption=f"Curves of the regions that each tracer is given for, not decay-corrected: "
             f"{who}.",
-            png=png(pictures.regional_curves(samples, answer_NKTYX, store.header)),
+            png=png(separations.regional_curves(samples, answer_NKTYX, store.header)),
         ),
     ]
 

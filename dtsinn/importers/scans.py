@@ -61,8 +61,8 @@ def _open(
     if kind == "nifti":
         single = longest if len(tracers) == 1 else None
         return open_nifti(plan, folder, where, single, longest)
-    from dtsinn.data.importers.dicom.scan import open_dicom  # pydicom is an extra
     from dtsinn.importers.dicom.activity import Quantity
+    from dtsinn.importers.dicom.scan import open_dicom  # pydicom is an extra
 
     _refuse_for_dicom(plan, where)
     return open_dicom(

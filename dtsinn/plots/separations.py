@@ -14,9 +14,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dtsinn.data.body import body_mask
+from dtsinn.data.body import body_mask, mean_curves, truth_of
 from dtsinn.data.store import Samples, StoreHeader
-from dtsinn.evaluation import metrics
 from dtsinn.plots.style import (
     ACTIVITY,
     DPI,
@@ -66,7 +65,7 @@ def separation(
     factor_KTYX = np.stack([decay_factors(header, k)[frames] for k in (0, 1)])[..., None, None]
     truth_KTYX, answer_KTYX = (
         factor_KTYX * np.stack([view.images(image_NKTYX[:, k], frames) for k in (0, 1)])
-        for image_NKTYX in (metrics.truth_of(samples), predicted_NKTYX)
+        for image_NKTYX in (truth_of(samples), predicted_NKTYX)
     )
     across = 1.32
     down = across * view.aspect
@@ -110,7 +109,7 @@ def regional_curves(
     if regions_NYX is None:
         regions_NYX = body_mask(samples, protocol).astype(np.uint8)
         names = ("outside", "body")
-    truth_NKTYX = metrics.truth_of(samples)
+    truth_NKTYX = truth_of(samples)
     minute_T = (np.array(protocol.frame_start) + np.array(protocol.frame_duration) / 2) / 60
     kept = [
         list(readout_regions(regions_NYX, names, [name], CURVES).values())
@@ -126,7 +125,7 @@ def regional_curves(
     lines = {}
     for tracer, axes in enumerate(panels):
         true, answered = (
-            metrics.regional_curves(image[:, tracer], regions_NYX, names)
+            mean_curves(image[:, tracer], regions_NYX, names)
             for image in (truth_NKTYX, predicted_NKTYX)
         )
         for name in kept[tracer]:

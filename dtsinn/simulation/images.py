@@ -116,7 +116,9 @@ def _scanned(
 
     A scan of one tracer alone has the sensitivity of the mixture's: the same scanner and time.
     """
-    from dtsinn.simulation.reconstruction import scanner_model  # with torch, which takes seconds
+    from dtsinn.simulation.scanner.reconstruction import (
+        scanner_model,  # with torch, which takes seconds
+    )
 
     parts = request.parts
     duration = np.array(parts.protocol.frame_duration)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import warnings
@@ -18,10 +19,10 @@ from rich.text import Text
 from rich.tree import Tree
 
 from dtsinn.core.display import minutes, value_text
+from dtsinn.core.errors import InputError
 from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.protocol import Protocol
 from dtsinn.core.text import printable
-from dtsinn.core.timeline import timeline_text
 from dtsinn.core.tracer import PARAMETERS, Tracer
 
 if TYPE_CHECKING:
@@ -227,3 +228,46 @@ def _grow(tree: Tree, content: Mapping[str, Any]) -> None:
                 _grow(branch.add(str(number)), part)
         elif value not in ("", None, [], {}):
             tree.add(Text(printable(f"{key}: {value_text(value, 5)}")))
+
+
+NARROWEST = 10
+"""Characters below which no timeline is drawn (uncited)."""
+EDGE, EDGES, FRAME, BOTH = "|", "#", "-", "*"
+
+
+def timeline_text(protocol: Protocol, minutes: float, width: int = 72) -> str:
+    """Frames and injections as characters, such as ``1-|-|-2-|---|---|``.
+
+    ``|`` is the border of a frame, ``#`` several borders that this scale does not tell apart,
+    ``1`` and ``2`` the injections, ``*`` both of them. The line ends where the scan ends.
+
+    Args:
+        protocol: What to draw.
+        minutes: What ``width`` stands for, so that protocols under each other share a scale.
+        width: Characters of a scan of that length.
+
+    Raises:
+        InputError: The scan is longer than ``minutes``, or there are too few characters.
+    """
+    # In minutes, as whoever calls has divided too: 60 times a sixtieth may be less than the whole.
+    if not (math.isfinite(minutes) and minutes >= protocol.end / 60):
+        raise InputError(
+            f"timeline of protocol {protocol.name!r}",
+            got=f"{minutes:g} min",
+            wanted=f"at least {protocol.end / 60:g} min",
+        )
+    if width < NARROWEST:
+        raise InputError("width of a timeline", got=width, wanted=f"at least {NARROWEST}")
+
+    def column(second: float) -> int:
+        return round(second / (minutes * 60) * (width - 1))
+
+    edges = [column(edge) for edge in protocol.frame_edges]
+    line = [FRAME] * (edges[-1] + 1)
+    for place in edges:
+        line[place] = EDGE if line[place] == FRAME else EDGES
+    first, second = (column(time) for time in protocol.injection_time)
+    line[first], line[second] = "1", "2"
+    if first == second:
+        line[first] = BOTH
+    return "".join(line)

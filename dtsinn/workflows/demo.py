@@ -15,7 +15,7 @@ from dtsinn.search.plan import SearchPlan, resume_command
 from dtsinn.search.space.reader import load_space
 from dtsinn.simulation.request import StudyRequest
 from dtsinn.simulation.study import simulate
-from dtsinn.workflows import console as terminal
+from dtsinn.workflows import console
 from dtsinn.workflows.pipeline import Found, evaluate_models, export_model, search_and_promote
 
 REQUEST = StudyRequest(subjects=60, slices=8, size=64, noise="mid", seed=0)
@@ -38,10 +38,10 @@ def walk(workspace: Workspace, *, quiet: bool) -> None:
 
     _head(1, "simulate", command("simulate", store), quiet)
     if not Path(store).exists():
-        with terminal.progress(quiet) as progress:
+        with console.progress(quiet) as progress:
             simulate(REQUEST, store, progress=progress)
     header = open_store(store).header
-    terminal.say(
+    console.say(
         f"{header.samples} slices of {REQUEST.subjects} subjects: "
         f"{' then '.join(header.tracers)}, protocol {header.protocol.name}, noise {header.noise}"
     )
@@ -57,32 +57,32 @@ def walk(workspace: Workspace, *, quiet: bool) -> None:
         time_budget_s=TIME_BUDGET_S,
         seed=number - 1,
     )
-    found = search_and_promote(plan, workspace, terminal.live(quiet))
+    found = search_and_promote(plan, workspace, console.live(quiet))
     if not isinstance(found, Found):
         again = resume_command(store, name, workspace)
         raise RunError("the demo's search did not come to its end", got=found.over, hint=again)
     tried = sum(found.search.states.values())
-    terminal.say(f"best of {tried} trials: {found.search.best_psnr:.2f} dB on the val subjects")
+    console.say(f"best of {tried} trials: {found.search.best_psnr:.2f} dB on the val subjects")
     for line in found.gate.lines():
-        terminal.say(f"  {line}")
+        console.say(f"  {line}")
 
     ref = found.version.ref
     _head(3, "evaluate", workspace.command("evaluate", "--model", ref), quiet)
-    with terminal.progress(quiet) as progress:
+    with console.progress(quiet) as progress:
         evaluation, report = evaluate_models(
             [ref], load_suite("quick"), store, None, workspace, progress
         )
-    terminal.say_evaluation(evaluation)
+    console.say_evaluation(evaluation)
 
     _head(4, "export", workspace.command("export", ref, "--out", str(export)), quiet)
     _, proof = export_model(ref, export, workspace)
-    terminal.say(f"ONNX Runtime against torch: relative error {proof.model_error:.1e}")
-    terminal.say(f"inverse of forward through ONNX: relative error {proof.round_trip_error:.1e}")
+    console.say(f"ONNX Runtime against torch: relative error {proof.model_error:.1e}")
+    console.say(f"inverse of forward through ONNX: relative error {proof.round_trip_error:.1e}")
 
     model = "the champion" if found.gate.passed else "the best model, refused by the gate"
     minutes = (time.monotonic() - begun) / 60
-    terminal.say(f"\nDone in {minutes:.1f} minutes. Everything lies in {workspace.root}:")
-    terminal.say_table(
+    console.say(f"\nDone in {minutes:.1f} minutes. Everything lies in {workspace.root}:")
+    console.say_table(
         ["what", "where"],
         [
             ["the data", store],
@@ -92,9 +92,9 @@ def walk(workspace: Workspace, *, quiet: bool) -> None:
             ["every run, with curves and pictures", where_shown(workspace)],
         ],
     )
-    terminal.say("\nNext, type:")
+    console.say("\nNext, type:")
     for line in further_commands(workspace, store, ref, f"long-{name}"):
-        terminal.say(f"  {line}")
+        console.say(f"  {line}")
 
 
 def further_commands(workspace: Workspace, store: str, ref: str, name: str) -> list[str]:
@@ -125,4 +125,4 @@ def _taken(workspace: Workspace, number: int) -> bool:
 
 
 def _head(step: int, title: str, typed: str, quiet: bool) -> None:
-    terminal.say(f"\n{step}. {title}   ({typed})", quiet=quiet)
+    console.say(f"\n{step}. {title}   ({typed})", quiet=quiet)

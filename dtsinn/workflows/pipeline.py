@@ -29,7 +29,7 @@ from dtsinn.evaluation.suite import Suite
 from dtsinn.registry.gate.config import GateConfig, load_gate
 from dtsinn.registry.gate.report import GateReport
 from dtsinn.registry.lineage import EVALUATED, note_evaluated, note_export, note_found
-from dtsinn.registry.promotion import promote
+from dtsinn.registry.promotion.promotion import promote
 from dtsinn.registry.references import ResolvedModel, find_version, resolve
 from dtsinn.registry.registration import register
 from dtsinn.registry.tracking import tags as tagged
@@ -170,7 +170,9 @@ def train_and_register(
     if request.workers is not None:
         Team(ranks=request.workers.number).check_divides(state.config)
         check_cluster(request.workers.cluster)
-        from dtsinn.search.parallel import train_in_parallel  # a second of Ray Train's imports
+        from dtsinn.search.engine.parallel import (
+            train_in_parallel,  # a second of Ray Train's imports
+        )
 
         trainer = partial(train_in_parallel, workers=request.workers)
     tracker = connect(workspace)

@@ -1,7 +1,7 @@
 """MLflow's server as a child: started, waited for, and ended whole.
 
-Shared by the page of a workspace (:mod:`dtsinn.registry.server.ui`) and the server of a team
-(:mod:`dtsinn.registry.server.server`). What is secret goes to the child through its environment: anybody
+Shared by the page of a workspace (:mod:`.ui`) and the server of a team
+(:mod:`.server`). What is secret goes to the child through its environment: anybody
 on the machine can read a command line.
 """
 

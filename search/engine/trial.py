@@ -138,6 +138,6 @@ def _reports(
     """The trial's reports; each finds a checkpoint of its step in the folder."""
     if plan.workers is None:
         return train_here((store,), state, folder)
-    from dtsinn.search.parallel import train_in_parallel  # a second of Ray Train's imports
+    from dtsinn.search.engine.parallel import train_in_parallel  # a second of Ray Train's imports
 
     return train_in_parallel((store,), state, folder, plan.workers)

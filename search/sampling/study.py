@@ -11,6 +11,7 @@ agree after any crash; there is no torn file and no stale lock to mend.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,13 +21,13 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GridSampler
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.search.events.state import History, TrialRecord
 from dtsinn.search.objective import Objective
-from dtsinn.search.sampling.journal import JournalFile
 from dtsinn.search.space.space import SearchSpace
 
 STUDY = "study.journal"
@@ -253,3 +254,20 @@ def _fresh(path: Path | None) -> BaseStorage:
     for old in path.parent.glob(f"{path.name}*"):  # with Optuna's lock beside it
         old.unlink()
     return JournalStorage(JournalFile(path))
+
+
+class JournalFile(JournalFileBackend):
+    """Optuna's file, written without Optuna's lock and syncs.
+
+    The search's driver is its only writer, and what is lost of it, the ledger tells again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self.path = path
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Write events of Optuna's, a line each."""
+        lines = "".join(f"{json.dumps(log, separators=(',', ':'))}\n" for log in logs)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(lines)

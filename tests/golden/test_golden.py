@@ -225,7 +225,7 @@ READERS: dict[str, tuple[str, str, Any, Callable[[Path], Any]]] = {
         lambda path: TrainingState.load(path.parent),
     ),
     "dtsinn-event-log": (
-        "search.ledger.EVENT_LOG",
+        "search.events.ledger.EVENT_LOG",
         "done/ledger.jsonl",
         _of_lines,
         lambda path: read_history(path.parent),
@@ -243,7 +243,7 @@ READERS: dict[str, tuple[str, str, Any, Callable[[Path], Any]]] = {
         lambda path: page.check_out(path.parent),
     ),
     "dtsinn-identity-map": (
-        "data.importers.pseudonym.IDENTITY_MAP",
+        "importers.pseudonym.IDENTITY_MAP",
         "subjects.json",
         _of_json,
         lambda path: enrol(["rat 7"], path),

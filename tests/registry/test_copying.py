@@ -35,7 +35,7 @@ from dtsinn.registry.copying.destination import open_destination
 from dtsinn.registry.lineage import note_evaluated, note_found, show_model
 from dtsinn.registry.promotion.alias_transaction import carry_out, decision, history
 from dtsinn.registry.promotion.lock import turn
-from dtsinn.registry.promotion.promote import roll_back
+from dtsinn.registry.promotion.promotion import roll_back
 from dtsinn.registry.references import local_path, resolve
 from dtsinn.registry.registration import register
 from dtsinn.registry.tracking.tracker import MlflowTracker, connect

@@ -31,7 +31,7 @@ from benchmarks.writers import Load, flood
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.gate.config import GateConfig
-from dtsinn.registry.promotion import promote
+from dtsinn.registry.promotion.promotion import promote
 from dtsinn.registry.references import resolve
 from dtsinn.registry.server import logins
 from dtsinn.registry.server.access import ADMIN, given_password, is_loopback
@@ -564,7 +564,8 @@ def test_it_comes_back_with_everything_and_ends_whole(postgres, s3, tmp_path):
 @pytest.mark.parametrize("attempt", range(4))
 def test_an_end_while_it_starts_leaves_nothing(attempt, postgres, tmp_path):
     """The signal comes as the child appears, which its parent may not have noted yet."""
-    code = "import dtsinn.registry.server.server\nfrom dtsinn.cli import main\nprint(flush=True)\nmain()"
+    code = "import dtsinn.registry.server.server\nfrom dtsinn.cli import main\n"
+    code += "print(flush=True)\nmain()"
     words = [sys.executable, "-c", code, "server", "--no-auth", "--port", "0"]
     settings = os.environ | {"DTSINN_BACKEND": postgres, "DTSINN_ARTIFACTS": str(tmp_path / "kept")}
     with (tmp_path / "log").open("wb") as log:

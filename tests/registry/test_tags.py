@@ -20,10 +20,9 @@ from dtsinn.core.text import printable
 from dtsinn.registry.copying.copy import copy_registry
 from dtsinn.registry.gate.config import GateConfig
 from dtsinn.registry.lineage import show_model
-from dtsinn.registry.promotion import promote
 from dtsinn.registry.promotion.alias_transaction import HISTORY, MOVING, history, settle
 from dtsinn.registry.promotion.lock import TURN, turn
-from dtsinn.registry.promotion.promote import roll_back
+from dtsinn.registry.promotion.promotion import promote, roll_back
 from dtsinn.registry.references import fetch, find_version
 from dtsinn.registry.registration import register
 from dtsinn.registry.tracking import tags as tagged

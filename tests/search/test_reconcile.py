@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from dtsinn.cli import app
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.tracker import Tracker
-from dtsinn.search import status as reconcile
+from dtsinn.search import status
 from dtsinn.search.events.ledger import LEDGER, Ledger
 from dtsinn.search.events.lock import driving
 from dtsinn.search.events.spool import TOLD
@@ -201,7 +201,7 @@ def test_whatever_one_search_fails_with_hides_no_other(
         assert folder.name != "odd"
         return standing(folder, connect)
 
-    monkeypatch.setattr(reconcile, "standing", stumble)
+    monkeypatch.setattr(status, "standing", stumble)
     result = CliRunner().invoke(app, ["status", "--json", "--workspace", str(at)])
     told = {one["name"]: one for one in json.loads(result.stdout)}
     assert result.exit_code == 2

@@ -25,7 +25,7 @@ class Phantom(Protocol):
 
     @property
     def regions(self) -> tuple[Region, ...]:
-        """What each label stands for; the first is :data:`dtsinn.simulation.anatomy.anatomy.OUTSIDE`."""
+        """What each label stands for; the first is :data:`.anatomy.OUTSIDE`."""
         ...
 
     @property

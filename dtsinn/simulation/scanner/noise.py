@@ -22,7 +22,7 @@ class NoiseLevel:
     """One level of noise.
 
     Attributes:
-        relative_sd: What the level was calibrated to, see :mod:`dtsinn.simulation.scanner.calibration`.
+        relative_sd: What the level was calibrated to, see :mod:`.calibration`.
         alpha: Standard deviation of a voxel at 1 kBq/mL in a frame of 1 s, (kBq/mL)^0.5 s^0.5.
     """
 
