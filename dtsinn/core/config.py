@@ -434,7 +434,7 @@ def _place(cls: type[Any], location: Sequence[int | str]) -> tuple[list[int | st
     choice: ByKind | None = None
     for part in location:
         if choice is not None:
-            kind, choice, inside = str(part), None, choice.configuration(str(part))
+            kind, inside, choice = str(part), choice.configuration(str(part)), None
             continue
         parts.append(part)
         hint = get_type_hints(inside, include_extras=True).get(str(part)) if inside else None

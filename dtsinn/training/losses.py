@@ -26,7 +26,7 @@ from dtsinn.training.loss_term import LossBatch, LossTerm, LossTiming
 
 TERMS: Kinds[LossTerm] = Kinds(
     "loss term",
-    LossTerm,
+    LossTerm,  # type: ignore[type-abstract]
     {
         "forward": terms.Forward,
         "backward": terms.Backward,

@@ -35,7 +35,7 @@ from dtsinn.networks.normalisation import per_sample, sample_scale
 from dtsinn.networks.rivals.unet import UNetConfig
 from dtsinn.networks.separator import SeparatorNetwork
 from dtsinn.registry.registration import register
-from dtsinn.registry.tracking import MlflowTracker, connect
+from dtsinn.registry.tracking.tracker import MlflowTracker, connect
 from dtsinn.registry.versions import ModelVersion
 
 PROTOCOL = Protocol(
