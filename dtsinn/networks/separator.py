@@ -23,7 +23,7 @@ class SeparatorNetwork(Method, nn.Module):
     batch do not see each other, and every weight gets a gradient. The network is exported to ONNX,
     so ``forward`` is made of what torch exports, and its state holds all that it needs. One that is
     ``exact`` is a :class:`dtsinn.networks.invertible.InvertibleSeparator`.
-    :func:`dtsinn.testing.check_network` tries all of it.
+    :func:`dtsinn.testing.check_network` and ``check_export`` try all of it.
 
     Args:
         frames: Number of frames T of the sequences that it separates.

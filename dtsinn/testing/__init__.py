@@ -1,0 +1,11 @@
+"""Conformance tests: what every network, loss term and sampler promises, tried on any of them.
+
+dtsinn's own pass them, and one of another package should: each function takes the class, tries the
+contract, and raises an :class:`AssertionError` that says in a sentence what does not hold.
+"""
+
+from dtsinn.testing.losses import check_loss
+from dtsinn.testing.networks import check_export, check_network
+from dtsinn.testing.samplers import check_sampler
+
+__all__ = ["check_export", "check_loss", "check_network", "check_sampler"]
