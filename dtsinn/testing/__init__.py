@@ -5,7 +5,22 @@ contract, and raises an :class:`AssertionError` that says in a sentence what doe
 """
 
 from dtsinn.testing.losses import check_loss
-from dtsinn.testing.networks import check_export, check_network
+from dtsinn.testing.networks import check_export, check_network, small_config
+from dtsinn.testing.phantoms import check_phantom
 from dtsinn.testing.samplers import check_sampler
 
-__all__ = ["check_export", "check_loss", "check_network", "check_sampler"]
+__all__ = [
+    "check_export",
+    "check_loss",
+    "check_network",
+    "check_phantom",
+    "check_sampler",
+    "small_config",
+]
+    "check_export",
+    "check_loss",
+    "check_network",
+    "check_phantom",
+    "check_sampler",
+    "small_config",
+]

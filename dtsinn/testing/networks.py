@@ -25,6 +25,8 @@ from dtsinn.testing.require import drawn, own_random, redraw, require
 FRAMES = 3
 SIZES = ((1, 1), (5, 7), (6, 9))
 """Sides of slices, in units of the network's divisor."""
+SMALL = {"width": 4, "depth": 3, "blocks": 1}
+"""Settings of a small network, where it has them."""
 STEPS = 3
 """At the first, zeros at the end of the network, or of a part of it, let nothing through."""
 EXACT = 1e-6
@@ -33,20 +35,30 @@ PARITY = 1e-4
 """Largest relative error of ONNX Runtime against torch, as the export of a package has it."""
 
 
+def small_config(network: type[SeparatorNetwork]) -> Any:
+    """A configuration of a small network: its defaults, but few channels and layers.
+
+    Args:
+        network: The class.
+    """
+    known: dict[str, Any] = network.Config.__dataclass_fields__
+    return network.Config(**{key: value for key, value in SMALL.items() if key in known})
+
+
 def check_network(network: type[SeparatorNetwork], config: Any = None) -> None:
     """Try what :class:`dtsinn.networks.separator.SeparatorNetwork` promises.
 
     Args:
         network: The class; it need not be in the dictionary.
-        config: A configuration of it, for a small network or for options that the defaults leave
-            out; None is the defaults.
+        config: A configuration of it, such as for options that the defaults leave out; None is
+            :func:`small_config`.
 
     Raises:
         AssertionError: A promise does not hold.
     """
     name = network.__name__
     require(issubclass(network, SeparatorNetwork), f"{name} inherits from SeparatorNetwork")
-    config = _check_config(network, network.Config() if config is None else config)  # type: ignore[call-arg]
+    config = _check_config(network, small_config(network) if config is None else config)
 
     def make(frames: int = FRAMES, seed: int = 0) -> SeparatorNetwork:
         return _make(network, config, frames, seed)
@@ -62,13 +74,13 @@ def check_export(network: type[SeparatorNetwork], config: Any = None) -> None:
 
     Args:
         network: The class; it need not be in the dictionary.
-        config: A configuration of it; None is the defaults.
+        config: A configuration of it; None is :func:`small_config`.
 
     Raises:
         RunError: The network cannot be exported.
         AssertionError: The answers differ.
     """
-    made = _make(network, network.Config() if config is None else config)  # type: ignore[call-arg]
+    made = _make(network, small_config(network) if config is None else config)
     redraw(made)
     graph = InferenceGraph(made.float().frozen(), torch.full((FRAMES,), 60.0))
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from dtsinn.core.config import from_mapping
 from dtsinn.core.errors import InputError, PackageError
 from dtsinn.data.store import StoreHeader
 from dtsinn.deploy.export import (
@@ -29,10 +28,11 @@ from dtsinn.deploy.separator import Separator
 from dtsinn.networks.build import ModelConfig, kinds_with
 from dtsinn.networks.invertible import InvertibleConfig
 from dtsinn.networks.separator import SeparatorNetwork
+from dtsinn.testing import small_config
 
 FRAMES = 4
 RIVALS: dict[str, ModelConfig] = {
-    kind: from_mapping(method.Config, {"kind": kind, "width": 4}, kind)
+    kind: small_config(method)
     for kind, method in kinds_with(learning="gradient", exact=False).items()
 }
 SQUEEZED = InvertibleConfig(blocks=1, width=4, depth=3, squeeze="haar", coupling="two-sided")

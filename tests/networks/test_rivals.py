@@ -15,10 +15,11 @@ from dtsinn.core.errors import InputError
 from dtsinn.networks.build import build_network, kinds_with, parameter_count
 from dtsinn.networks.rivals.parts import values_behind
 from dtsinn.networks.separator import SeparatorNetwork
+from dtsinn.testing import small_config
 from dtsinn.training.config import RunConfig, load_run_config
 
 SMALL = {
-    kind: from_mapping(method.Config, {"kind": kind, "width": 6}, kind)
+    kind: small_config(method)
     for kind, method in kinds_with(learning="gradient", exact=False).items()
 }
 HALVING = ("unet", "ced")
