@@ -37,7 +37,11 @@ def simulate(
     ] = "brain",
     noise: Annotated[str, typer.Option(help="Noise level: low, mid or high.")] = "mid",
     noise_model: Annotated[
-        str, typer.Option(help="image: noise is added; osem: counts, reconstructed.")
+        str,
+        typer.Option(
+            metavar="dtsinn.simulation.scanner.noise_model:NOISE_MODELS",
+            help="Whether noise is added to images, or counts are reconstructed.",
+        ),
     ] = "image",
     labels: Annotated[
         str, typer.Option(help="truth: without noise; osem: a scan of each tracer alone.")
