@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from matplotlib.figure import Figure
 
-from dtsinn.core.figures import png
 from dtsinn.core.version import code_version
 from dtsinn.evaluation.metrics import Interval
 from dtsinn.plots.page import Card, render_page
+from dtsinn.plots.style import png
 from dtsinn.registry.gate.report import CellFound, GateReport
 
 BETTER, WORSE, INK = "#1b7837", "#b2182b", "#333333"
