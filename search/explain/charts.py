@@ -8,6 +8,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from dtsinn.core.display import time_unit
 from dtsinn.plots.style import DPI, INK, grid_lines, tidy
 from dtsinn.search.explain.facts import FATES, Facts
 from dtsinn.search.explain.marks import (
@@ -15,10 +16,8 @@ from dtsinn.search.explain.marks import (
     WIDTH,
     draw_dots,
     draw_legend,
-    time_unit,
     value_limits,
 )
-from dtsinn.search.explain.naming import title_of
 
 
 def progress(facts: Facts) -> Figure:
@@ -49,7 +48,7 @@ def progress(facts: Facts) -> Figure:
             color=INK,
         )
         _finish(axes)
-    panels[0].set_ylabel(title_of(facts.objective), fontsize=9, color=INK)
+    panels[0].set_ylabel(facts.objective.label, fontsize=9, color=INK)
     panels[1].tick_params(axis="y", length=0)
     panels[0].xaxis.set_major_formatter(EngFormatter(sep=""))
     best = panels[0].plot([], [], color=INK, lw=1.4, label="best so far")[0]
@@ -89,7 +88,7 @@ def learning_curves(facts: Facts) -> Figure:
     longest = max(one.step for curve in facts.reached.values() for one in curve)
     axes.set_xlim(0, 1.03 * longest)
     axes.set_xlabel("training steps of the trial", fontsize=9, color=INK)
-    axes.set_ylabel(title_of(facts.objective), fontsize=9, color=INK)
+    axes.set_ylabel(facts.objective.label, fontsize=9, color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     _finish(axes)
     draw_legend(figure, facts, list(facts.reached), extra)

@@ -73,13 +73,6 @@ def value_limits(values: Sequence[float], maximise: bool) -> tuple[float, float]
     return low - margin, high + margin
 
 
-def time_unit(seconds: float) -> tuple[float, str]:
-    """Seconds of a unit that suits a length of time, and its name."""
-    if seconds < 180:
-        return 1.0, "s"
-    return (60.0, "min") if seconds < 3 * 3600 else (3600.0, "h")
-
-
 def draw_legend(
     figure: Figure, facts: Facts, names: Sequence[str], extra: Sequence[Artist]
 ) -> None:

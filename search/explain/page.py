@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from dtsinn.core.bounds import read_json
+from dtsinn.core.display import duration, percent
 from dtsinn.core.errors import InputError
 from dtsinn.core.formats import SEARCH_REPORT
 from dtsinn.core.progress import Progress, no_progress
@@ -22,7 +23,6 @@ from dtsinn.plots.page import Card, render_page
 from dtsinn.search.events.state import History, read_history
 from dtsinn.search.explain.facts import FATES, Facts
 from dtsinn.search.explain.importance import Importances, importances
-from dtsinn.search.explain.naming import duration, percent, title_of, with_unit
 from dtsinn.search.explain.pictures import PICTURES, Picture, pictures_of
 from dtsinn.search.explain.record import as_record, trials_table
 from dtsinn.search.explain.words import Conclusion, conclude
@@ -195,13 +195,13 @@ def _render(explanation: Explanation, pictures: Sequence[Picture]) -> str:
 
 def _cards(facts: Facts) -> Iterator[Card]:
     if facts.best is not None:
-        value = with_unit(facts.final[facts.best.name], facts.objective)
-        yield Card(f"Best {title_of(facts.objective).partition(',')[0]}", value, facts.best.name)
+        value = facts.objective.text(facts.final[facts.best.name])
+        yield Card(f"Best {facts.objective.title}", value, facts.best.name)
     gain = facts.gain
     if gain is not None:
         difference = gain.best_value - gain.base_value
         sign = "+" if difference >= 0 else "−"
-        text = sign + with_unit(abs(difference), facts.objective)
+        text = sign + facts.objective.text(abs(difference))
         where = "" if gain.step is None else f", at step {gain.step:,}"
         yield Card("Against the base configuration", text, f"{gain.base}{where}")
     if facts.trials:

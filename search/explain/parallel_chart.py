@@ -19,7 +19,6 @@ from dtsinn.plots.style import DPI, FAINT, INK
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importances, ranked
 from dtsinn.search.explain.marks import WIDTH, value_limits
-from dtsinn.search.explain.naming import title_of
 from dtsinn.search.explain.ranges import side_by_side
 from dtsinn.search.space.space import Parameter
 
@@ -84,7 +83,7 @@ def parallel(facts: Facts, found: Importances) -> Figure:
     )
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8.5, length=2, colors=FAINT, labelcolor=INK)
-    bar.set_label(title_of(facts.objective), fontsize=9, color=INK)
+    bar.set_label(facts.objective.label, fontsize=9, color=INK)
     figure.legend(loc="upper right", bbox_to_anchor=(0.992, 1.0), frameon=False, fontsize=9,
                   labelcolor=INK)  # fmt: skip
     return figure

@@ -16,7 +16,6 @@ from dtsinn.plots.style import DPI, FAINT, INK, SERIES, grid_lines, tidy
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importances, ranked
 from dtsinn.search.explain.marks import WIDTH, draw_dots, draw_legend, value_limits
-from dtsinn.search.explain.naming import title_of
 from dtsinn.search.explain.ranges import side_by_side
 from dtsinn.search.space.space import Parameter
 
@@ -79,7 +78,7 @@ def slices(facts: Facts, found: Importances) -> Figure:
         if number % columns:
             axes.tick_params(axis="y", length=0)
     for row in panels:
-        row[0].set_ylabel(title_of(facts.objective), fontsize=8.5, color=INK)
+        row[0].set_ylabel(facts.objective.label, fontsize=8.5, color=INK)
     draw_legend(figure, facts, list(facts.final), [])
     return figure
 
@@ -118,10 +117,10 @@ def pareto(facts: Facts) -> Figure:
         axes.scatter(*np.array(front).T, s=52, fc="none", ec=INK, lw=1.3, zorder=5)
         axes.set_ylim(*limits)
         axes.set_xlim(*wide)
-        axes.set_xlabel(title_of(others[place]), fontsize=9, color=INK)
+        axes.set_xlabel(others[place].label, fontsize=9, color=INK)
         grid_lines(axes, "y")
         tidy(axes)
-    panels[0][0].set_ylabel(title_of(facts.objective), fontsize=9, color=INK)
+    panels[0][0].set_ylabel(facts.objective.label, fontsize=9, color=INK)
     ring = panels[0][0].plot(
         [], [], "o", ms=7, mfc="none", mec=INK, label=f"{len(facts.front)} on the Pareto front"
     )

@@ -11,7 +11,6 @@ from dtsinn.core.formats import SEARCH_REPORT
 from dtsinn.search.events.state import TrialRecord
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importances
-from dtsinn.search.explain.naming import metric_key
 from dtsinn.search.explain.words import Conclusion
 
 
@@ -109,7 +108,7 @@ def trials_table(facts: Facts) -> str:
     keys = [parameter.key for parameter in facts.space.parameters]
     others = {key for trial in facts.trials for key in trial.suggestion} - set(keys)
     keys += sorted(others)
-    values = [metric_key(objective) for objective in facts.objectives]
+    values = [objective.key for objective in facts.objectives]
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
