@@ -270,7 +270,7 @@ def _lineage(evaluation: Evaluation) -> str:
     for cell in evaluation.cells:
         if cell.store_digest:
             entries.append((f"data, {cell.title}", cell.store_digest))
-    return parts().definitions(entries, "lineage")
+    return str(parts().definitions(entries, "lineage"))
 
 
 def _range(interval: Interval) -> str:

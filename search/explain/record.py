@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from dataclasses import asdict
 from typing import Any
 
 from dtsinn.core.formats import SEARCH_REPORT
@@ -12,6 +13,8 @@ from dtsinn.search.events.state import TrialRecord
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importances
 from dtsinn.search.explain.words import Conclusion
+
+TOLD_OF_A_PARAMETER = ("key", "share", "chance", "matters", "trials", "condition", "good")
 
 
 def as_record(facts: Facts, found: Importances, said: Conclusion) -> dict[str, Any]:
@@ -30,23 +33,14 @@ def as_record(facts: Facts, found: Importances, said: Conclusion) -> dict[str, A
         "sittings": len(history.sittings),
         "seconds": history.seconds,
         "best": None if facts.best is None else _trial(facts, facts.best),
-        "gain": _gain(facts),
+        "gain": facts.gain and asdict(facts.gain),
         "front": [_trial(facts, history.trials[name]) for name in _front(facts)],
         "importances": {
             "step": found.step,
             "trials": found.trials,
             "note": found.note,
             "parameters": [
-                {
-                    "key": row.key,
-                    "share": row.share,
-                    "chance": row.chance,
-                    "matters": row.matters,
-                    "trials": row.trials,
-                    "condition": row.condition,
-                    "good": row.good,
-                }
-                for row in found.rows
+                {name: getattr(row, name) for name in TOLD_OF_A_PARAMETER} for row in found.rows
             ],
         },
         "budget": {
@@ -75,18 +69,6 @@ def _trial(facts: Facts, trial: TrialRecord) -> dict[str, Any]:
             for objective in facts.objectives
         },
         "suggestion": dict(trial.suggestion),
-    }
-
-
-def _gain(facts: Facts) -> dict[str, Any] | None:
-    gain = facts.gain
-    if gain is None:
-        return None
-    return {
-        "base": gain.base,
-        "base_value": gain.base_value,
-        "best_value": gain.best_value,
-        "step": gain.step,
     }
 
 
