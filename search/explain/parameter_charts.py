@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
-from optuna.distributions import CategoricalDistribution
 
 from dtsinn.core.display import value_text
 from dtsinn.plots.style import FAINT, INK, SERIES, grid_lines, tidy
@@ -135,15 +134,14 @@ def _slice(axes: Axes, facts: Facts, parameter: Parameter, limits: tuple[float, 
     if places is not None:
         axes.set_xticks(list(places.values()), _short(list(places)))
         axes.set_xlim(-0.5, len(places) - 0.5)
-    elif not isinstance(of, CategoricalDistribution) and of.log:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=5))
-        axes.xaxis.set_major_formatter(lambda value, _: value_text(float(value)))
-        axes.xaxis.set_minor_formatter(NullFormatter())
     else:
+        axes.plot([of.low, of.high], [limits[0]] * 2, alpha=0)  # type: ignore[union-attr]
         axes.xaxis.set_major_locator(MaxNLocator(4))
-    if places is None:
-        axes.set_xlim(*_with_margin(parameter))
+        if of.log:  # type: ignore[union-attr]
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=5))
+            axes.xaxis.set_major_formatter(lambda value, _: value_text(float(value)))
+            axes.xaxis.set_minor_formatter(NullFormatter())
     if facts.best is not None and facts.best.name in dots:
         axes.plot(*dots[facts.best.name], "o", ms=8, mfc="none", mec=INK, mew=1.4, zorder=5)
     if not dots:
@@ -152,17 +150,6 @@ def _slice(axes: Axes, facts: Facts, parameter: Parameter, limits: tuple[float, 
     axes.set_title(key, loc="left", fontsize=9, color=INK, pad=4)
     if places is not None and len(places) > COLUMNS:
         axes.tick_params(axis="x", labelsize=7)
-
-
-def _with_margin(parameter: Parameter) -> tuple[float, float]:
-    """Both ends of a range of numbers, with a little air on its own scale."""
-    of = parameter.distribution
-    low, high = float(of.low), float(of.high)  # type: ignore[union-attr]
-    if of.log:  # type: ignore[union-attr]
-        air = (high / low) ** 0.05
-        return low / air, high * air
-    air = 0.05 * (high - low) or 0.5
-    return low - air, high + air
 
 
 def _short(names: Sequence[str]) -> list[str]:
