@@ -301,4 +301,4 @@ def _protocol_row(axes: Axes, row: int, protocol: Protocol) -> None:
 
 
 def _isotope(tracer: Tracer) -> str:
-    return f"{tracer.isotope}, half-life {duration(tracer.half_life)}"
+    return f"{tracer.isotope}, half-life {duration(tracer.half_life, 2)}"
