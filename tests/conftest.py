@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Set
@@ -20,6 +21,8 @@ from dtsinn.data.store import Store, open_store
 from dtsinn.data.writer import StoreWriter
 from dtsinn.simulation.request import StudyRequest
 from dtsinn.simulation.study import simulate
+from tests.support import exports
+from tests.support.exports import exporting_once
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,6 +60,26 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Name bytes by their place: what they hold may change from one run to the next."""
     return argname if isinstance(val, bytes) else None
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for all workers of this test session."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _networks_are_exported_once(shared_folder: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.onnx, "export", exporting_once(shared_folder / "exported"))
+        yield
+
+
+@pytest.fixture
+def exported_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every export is torch's own."""
+    monkeypatch.setattr(torch.onnx, "export", exports.export)
 
 
 @pytest.fixture(scope="session")
