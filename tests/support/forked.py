@@ -27,10 +27,10 @@ from typing import Any, Self
 
 IMPORTED = (
     "dtsinn.cli",
-    "dtsinn.road",
-    "dtsinn.search.tuning",
+    "dtsinn.workflows.pipeline",
+    "dtsinn.search.engine.tuner",
     "dtsinn.registry.copying.copy",
-    "dtsinn.registry.promotion",
+    "dtsinn.registry.promotion.promotion",
     "dtsinn.training.run",
     "mlflow.store.tracking.sqlalchemy_store",
     "mlflow.store.model_registry.sqlalchemy_store",
