@@ -23,6 +23,7 @@ from dtsinn.simulation.request import StudyRequest
 from dtsinn.simulation.study import simulate
 from tests.support import exports
 from tests.support.exports import exporting_once
+from tests.support.forked import Forks, fork_server
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,6 +75,13 @@ def _networks_are_exported_once(shared_folder: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.onnx, "export", exporting_once(shared_folder / "exported"))
         yield
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """Starts processes that have imported everything already."""
+    with fork_server() as server:
+        yield server
 
 
 @pytest.fixture

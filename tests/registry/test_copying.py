@@ -7,8 +7,6 @@ import os
 import random
 import shutil
 import socket
-import subprocess
-import sys
 import time
 import uuid
 import warnings
@@ -41,6 +39,7 @@ from dtsinn.registry.registration import register
 from dtsinn.registry.tracking.tracker import MlflowTracker, connect
 from dtsinn.registry.versions import get_version, list_models
 from dtsinn.search.events.lock import driving
+from tests.support.forked import Forks
 
 NAME = "dtsinn-fmz-fdg-p1"
 POINTS = 12
@@ -344,11 +343,12 @@ for moment in moments:
 """
 
 
-def killed(workspace: Workspace, uri: str, moments: list[float]) -> list[int]:
+def killed(forks: Forks, workspace: Workspace, uri: str, moments: list[float]) -> list[int]:
     """Copy and kill at these moments, in seconds; the exit statuses."""
-    command = [sys.executable, "-c", COPIER, str(workspace.root), uri, *map(str, moments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return [int(line) for line in done.stdout.split()]
+    with forks.python(COPIER, workspace.root, uri, *moments) as job:
+        out, err = job.communicate()
+    assert job.returncode == 0, err
+    return [int(line) for line in out.split()]
 
 
 @pytest.mark.parametrize(
@@ -356,14 +356,14 @@ def killed(workspace: Workspace, uri: str, moments: list[float]) -> list[int]:
     [(3, False), pytest.param(25, True, marks=[pytest.mark.slow, pytest.mark.timeout(900)])],
 )
 def test_kills_lose_and_double_nothing(
-    filled, undisturbed, postgres, migrated, kills: int, empty: bool
+    filled, undisturbed, postgres, migrated, forks, kills: int, empty: bool
 ) -> None:
     """Those of many also meet MLflow as it makes its tables."""
     database, takes = postgres() if empty else postgres(migrated), undisturbed.seconds
     seed = random.SystemRandom().randrange(10**6)
     chance = random.Random(seed)
     moments = [takes / 5, *(chance.uniform(0.05, takes) for _ in range(kills - 1))]
-    statuses = killed(filled.workspace, database, moments)
+    statuses = killed(forks, filled.workspace, database, moments)
     assert 9 in statuses  # SIGKILL met it at work
     assert counts(copy(filled, database)) == counts(undisturbed.report)
     assert sent(copy(filled, database)) == {}

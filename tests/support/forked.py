@@ -21,7 +21,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from io import RawIOBase
+from io import FileIO
 from pathlib import Path
 from typing import Any, Self
 
@@ -42,7 +42,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Forked:
-    """A process, as :class:`subprocess.Popen` would show it with three pipes of unbuffered bytes."""
+    """A process, as :class:`subprocess.Popen` would show it with three unbuffered pipes."""
 
     def __init__(self, server: socket.socket, request: Mapping[str, object]) -> None:
         pipes = [os.pipe() for _ in range(4)]
@@ -55,8 +55,8 @@ class Forked:
             os.close(one)
         self.pid = int.from_bytes(_read(server, NUMBER_bytes))
         self.returncode: int | None = None
-        self.stdin = open(mine[0], "wb", buffering=0)
-        self.stdout, self.stderr, self._status = (open(one, "rb", buffering=0) for one in mine[1:])
+        self.stdin = FileIO(mine[0], "w")
+        self.stdout, self.stderr, self._status = (FileIO(one) for one in mine[1:])
 
     def __enter__(self) -> Self:
         return self
@@ -121,7 +121,7 @@ class Forked:
         self.send_signal(signal.SIGKILL)
         self.wait()
 
-    def _await(self, timeout: float | None, *streams: RawIOBase) -> list[RawIOBase]:
+    def _await(self, timeout: float | None, *streams: FileIO) -> list[FileIO]:
         """Those of the streams that can be read."""
         with selectors.DefaultSelector() as selector:
             for stream in streams:
@@ -140,8 +140,7 @@ class Forks:
 
     def dtsinn(self, *arguments: object, **environment: str) -> Forked:
         """The console script, with these variables more in its environment."""
-        script = Path(sys.executable).with_name("dtsinn")
-        return self._begin("", [str(script), *map(str, arguments)], environment)
+        return self._begin("", [str(_script()), *map(str, arguments)], environment)
 
     def python(self, code: str, *arguments: object) -> Forked:
         """As ``python -c``."""
@@ -149,8 +148,26 @@ class Forks:
 
     def _begin(self, code: str, argv: list[str], more: Mapping[str, str]) -> Forked:
         environment = {**os.environ, **more}
-        request = {"code": code, "argv": argv, "environment": environment, "folder": os.getcwd()}
+        request = {
+            "code": code,
+            "argv": argv,
+            "environment": environment,
+            "folder": str(Path.cwd()),
+        }
         return Forked(self._server, request)
+
+
+def fresh_dtsinn(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+    """The console script as a user starts it, with pipes and these variables more."""
+    command = [str(_script()), *map(str, arguments)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        command, env=os.environ | environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True
+    )
+
+
+def _script() -> Path:
+    return Path(sys.executable).with_name("dtsinn")
 
 
 @contextmanager
@@ -210,7 +227,7 @@ def _serve(server: socket.socket) -> dict[str, Any] | None:
                     os.close(key.fd)
                     pid, status_fd = running.pop(key.fd)
                     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-                    with suppress(BrokenPipeError), open(status_fd, "wb") as status:
+                    with suppress(BrokenPipeError), FileIO(status_fd, "w") as status:
                         status.write(code.to_bytes(NUMBER_bytes, signed=True))
                     continue
                 begin, fds, _, _ = socket.recv_fds(server, NUMBER_bytes, 4)
