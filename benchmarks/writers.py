@@ -23,7 +23,6 @@ import typer
 from rich.console import Console
 
 from benchmarks.machine import describe_machine
-from benchmarks.postgres import postgres_server
 from benchmarks.report import Result, Say, Table, show, write
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.server.access import ADMIN
@@ -32,6 +31,7 @@ from dtsinn.registry.tracking import environment
 from dtsinn.registry.tracking.tracker import connect
 from dtsinn.search.events.ledger import LEDGER, Ledger
 from dtsinn.search.events.spool import TOLD, Spool
+from tests.support.postgres import postgres_server
 
 NAME = "postgres"
 RESULTS = Path(__file__).parent / "results"

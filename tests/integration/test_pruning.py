@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -59,9 +60,11 @@ def run(*arguments: object) -> str:
 
 
 @pytest.fixture
-def workspace(small_path: Path, tmp_path: Path) -> Workspace:
+def workspace(
+    small_path: Path, tmp_path: Path, begin_workspace: Callable[[Path], Workspace]
+) -> Workspace:
     """After a search of eight trials whose best one and worst one are registered."""
-    workspace = Workspace(tmp_path / "workspace")
+    workspace = begin_workspace(tmp_path / "workspace")
     space = space_of(tmp_path, SPACE)
     plan = SearchPlan(
         name="first", store=str(small_path), space=space, trials=8, scheduler="none", seed=1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -25,7 +24,7 @@ from typer.testing import CliRunner
 
 from dtsinn.cli import app
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.tracking.tracker import connect, connect_existing
+from dtsinn.registry.tracking.tracker import connect_existing
 from dtsinn.search.events.ledger import LEDGER, Ledger
 from dtsinn.search.events.state import DIED, History, read_history
 from tests.support.forked import Forked, Forks, fresh_dtsinn
@@ -46,18 +45,11 @@ parameters:
 
 
 @pytest.fixture(scope="module")
-def make_workspace(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Workspace]:
-    """Workspaces with an MLflow database that was migrated once."""
-    pristine = Workspace(tmp_path_factory.mktemp("pristine"))
-    connect(pristine)
-
-    def make(name: str) -> Workspace:
-        workspace = Workspace(tmp_path_factory.mktemp(name) / "workspace")
-        workspace.artifacts.mkdir(parents=True)
-        shutil.copyfile(pristine.database, workspace.database)
-        return workspace
-
-    return make
+def make_workspace(
+    tmp_path_factory: pytest.TempPathFactory, begin_workspace: Callable[[Path], Workspace]
+) -> Callable[[str], Workspace]:
+    """Workspaces of their own."""
+    return lambda name: begin_workspace(tmp_path_factory.mktemp(name) / "workspace")
 
 
 Job = Forked | subprocess.Popen[str]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,13 @@ from tests.support.forked import Forks, fresh_dtsinn
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_training_is_told_and_can_be_resumed(
-    small_path: Path, tmp_path: Path, forks: Forks, number: signal.Signals
+    small_path: Path,
+    tmp_path: Path,
+    begin_workspace: Callable[[Path], Workspace],
+    forks: Forks,
+    number: signal.Signals,
 ) -> None:
-    root = tmp_path / "workspace"
+    root = begin_workspace(tmp_path / "workspace").root
     train = ["train", str(small_path), "--workspace", str(root), "--quiet"]
     settings = ["--set", "model.width=4", "--set", "validate_every=5", "--set", "steps=100000"]
     command = [*train, "--name", "long", *settings]

@@ -1,7 +1,7 @@
 """torch's export to ONNX, which takes seconds, once for each network of a test session.
 
-Only what torch computes is kept, and only for modules that are equal in every weight and setting:
-what dtsinn does before and after it is done each time.
+Only what torch computes is kept, and only of modules that are equal in every weight and setting:
+what dtsinn does before it and after it is done each time.
 """
 
 from __future__ import annotations
@@ -10,15 +10,18 @@ import hashlib
 import io
 import os
 import pickle
-from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import onnx
+import pytest
 import torch
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
-export = torch.onnx.export
+EXPORT = torch.onnx.export
+REGISTRY = ONNXRegistry.__dict__["from_torchlib"]
 
 
 class _Content(pickle.Pickler):
@@ -31,23 +34,28 @@ class _Content(pickle.Pickler):
         return NotImplemented
 
 
-def exporting_once(folder: Path) -> Callable[..., Any]:
-    """Torch's exporter, with what it returned before for an equal module kept in ``folder``.
-
-    Processes may share the folder.
-    """
+def export_once(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Keep in ``folder``, which processes may share, what torch exports."""
     folder.mkdir(exist_ok=True)
 
-    def export_once(graph: torch.nn.Module, example: Any, **settings: Any) -> Any:
+    def export(graph: torch.nn.Module, example: Any, **settings: Any) -> Any:
         content = io.BytesIO()
         _Content(content).dump((graph, example, settings))
         kept = folder / hashlib.sha256(content.getbuffer()).hexdigest()
         if not kept.exists():
-            program = export(graph, example, **settings)
+            program = EXPORT(graph, example, **settings)
             assert program is not None
             partial = kept.with_suffix(f".{os.getpid()}")
             partial.write_bytes(program.model_proto.SerializeToString())
             partial.replace(kept)
         return SimpleNamespace(model_proto=onnx.load_from_string(kept.read_bytes()))
 
-    return export_once
+    patch.setattr(torch.onnx, "export", export)
+    # torch collects its few hundred functions anew for every export, in half a second.
+    patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
+
+
+def export_anew(patch: pytest.MonkeyPatch) -> None:
+    """Let torch do all of it again."""
+    patch.setattr(torch.onnx, "export", EXPORT)
+    patch.setattr(ONNXRegistry, "from_torchlib", REGISTRY)
