@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from benchmarks import memory, speed
+from tests.support.memory import peak_growth
 
 
 def silent(text: str) -> None:
@@ -21,7 +22,7 @@ def test_the_peak_is_what_is_held_at_once() -> None:
         second, third = torch.zeros(2000), torch.zeros(500)
         del second, third
 
-    assert memory.peak_growth(call) == pytest.approx(4 * 2500, abs=256)
+    assert peak_growth(call) == pytest.approx(4 * 2500, abs=256)
 
 
 def test_memory() -> None:

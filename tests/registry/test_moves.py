@@ -6,12 +6,12 @@ import subprocess
 
 import pytest
 
-from benchmarks.promoting.invariants import violations
 from dtsinn.core.errors import InputError
 from dtsinn.registry.gate.config import GateConfig
 from dtsinn.registry.promotion.alias_transaction import MOVING, history, settle_left
 from dtsinn.registry.promotion.promotion import promote, roll_back
 from dtsinn.registry.versions import find_alias
+from tests.support.aliases import violations
 
 NAME = "dtsinn-fmz-fdg-p1"
 CONFIG = GateConfig(suite=None)

@@ -24,7 +24,6 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.db.utils import InitialBase, _get_alembic_config
 from sqlalchemy import make_url
 
-from benchmarks.writers import Load, flood
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.gate.config import GateConfig
@@ -39,6 +38,7 @@ from dtsinn.registry.versions import find_alias, list_models
 from tests.support.postgres import PASSWORD as DATABASE_PASSWORD
 from tests.support.postgres import QUOTED
 from tests.support.s3 import BUCKET
+from tests.support.writers import Load, flood
 
 ROOT = Path(__file__).resolve().parents[2]
 
