@@ -68,7 +68,7 @@ noise: [mid]
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
     """Files are not parted, nor are those that share a search, a database server, or S3."""
 
-    class Scheduling(LoadFileScheduling):
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file: str = super()._split_scope(nodeid)
             return SHARING.get(file, file)
@@ -120,7 +120,8 @@ def check_texts() -> Callable[[Figure], None]:
         canvas.draw()
         texts = [*figure.texts]
         for axes in figure.axes:
-            texts += [*axes.texts, axes.title, axes._left_title, axes.xaxis.label, axes.yaxis.label]
+            texts += [*axes.texts, axes.title, axes.xaxis.label, axes.yaxis.label]
+            texts.append(axes._left_title)  # type: ignore[attr-defined]
         texts += [text for legend in figure.findobj(Legend) for text in legend.get_texts()]
         boxes = {
             f"{place}: {text.get_text()}": text.get_window_extent(canvas.get_renderer())

@@ -37,7 +37,7 @@ def test_memory() -> None:
 
 
 def test_speed() -> None:
-    tiny = replace(speed.DENSE, blocks=1, width=4)
+    tiny = replace(memory.DENSE, blocks=1, width=4)
     makes = [replace(make, model=tiny) for make in speed.MAKES]
     result = speed.run(rounds=1, say=silent, makes=makes, size=8)
     assert len(result.data["steps"]) == len(makes) + 1

@@ -65,8 +65,9 @@ def begin(forks: Forks) -> Iterator[Begin]:
             command: list[str], workspace: Workspace, *, fresh: bool = False, **environment: str
         ) -> Job:
             environment = {"DTSINN_WORKSPACE": str(workspace.root), **environment}
-            begun = (fresh_dtsinn if fresh else forks.dtsinn)(*command, **environment)
-            job = stack.enter_context(begun)
+            begun = fresh_dtsinn if fresh else forks.dtsinn
+            job: Job = begun(*command, **environment)
+            stack.enter_context(job)
             stack.callback(job.kill)
             return job
 

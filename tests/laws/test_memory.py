@@ -100,7 +100,7 @@ def gradients(
     inputs = {"mixture": mixture.clone(), "tracers": tracers.clone()}
     for value in inputs.values():
         value.requires_grad_()
-    LOSSES[loss](network, **inputs).backward()
+    LOSSES[loss](network, **inputs).backward()  # type: ignore[call-arg]
     return {name: value.grad for name, value in [*network.named_parameters(), *inputs.items()]}
 
 

