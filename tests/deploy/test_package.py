@@ -25,6 +25,7 @@ from dtsinn.deploy.package import (
     write_package,
 )
 from dtsinn.networks.invertible import InvertibleSeparator
+from tests.support.exports import export_anew
 
 Reseal = Callable[[Path], None]
 
@@ -49,7 +50,9 @@ def test_two_writes_of_one_network_are_the_same_files(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    export_anew(monkeypatch)
     # torch's loggers do not all propagate, so the handler goes to each level.
     loggers = [logging.getLogger(name) for name in ("torch", "torch.onnx", EXPORTER)]
     for logger in loggers:

@@ -99,7 +99,7 @@ def test_after_one_step_a_gradient_reaches_every_weight(kind: str) -> None:
         reached = {name: p.grad is not None and bool(p.grad.any()) for name, p in named(network)}
         with torch.no_grad():
             for _, parameter in named(network):
-                parameter -= 0.1 * parameter.grad  # type: ignore[operator]
+                parameter -= 0.1 * parameter.grad  # type: ignore[operator, misc]
     assert all(reached.values()), reached
 
 
