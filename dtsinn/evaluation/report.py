@@ -12,6 +12,7 @@ from dtsinn.core.display import value_text
 from dtsinn.evaluation.gallery import Picture
 from dtsinn.evaluation.metrics import FEWEST, Interval
 from dtsinn.evaluation.results import FLOOR, CellResult, Difference, Evaluation, ModelScores
+from dtsinn.networks.build import baselines
 from dtsinn.plots.page import Card, parts, render_page
 
 DEFINITIONS = {
@@ -32,9 +33,6 @@ DEFINITIONS = {
     "sum_residual": "RMS of (sum of the two answers - noisy mixture) over the RMS of the mixture, "
     "body pixels, all frames; a fraction. A network that removes noise has a residual.",
     "halved mixture": "The floor: each tracer is taken to be half of the mixture. No training.",
-    "spectral analysis": "A baseline without training (Cunningham and Jones, 1993). It is told "
-    "each subject's input functions, which no network is, and fits each voxel's curve with "
-    "non-negative exponentials of both tracers.",
     "n": "The number of subjects.",
     "interval": "95 % percentile bootstrap interval of the mean over subjects, 2000 resamples. "
     f"None is given of fewer than {FEWEST} subjects; with few it is too narrow.",
@@ -49,6 +47,13 @@ DEFINITIONS = {
     "subject": "Simulated subjects are counted from 1 for people; files name them by their id, "
     "whose number is one less: subject 17 is study-0-0016.",
 }
+
+
+def definitions() -> dict[str, str]:
+    """What stands in a report, in sentences."""
+    return DEFINITIONS | {baseline.title: baseline.description for baseline in baselines()}
+
+
 """What every number means, in words; ``evaluation.json`` carries them too."""
 VERDICTS = {"beats": "beats", "level with": "is level with", "loses to": "loses to"}
 NO_VERDICT = "no verdict"
@@ -75,7 +80,7 @@ def render(evaluation: Evaluation, pictures: Sequence[Picture]) -> str:
         _section(
             "What the numbers mean",
             parts().definitions(
-                (name.replace("_", " "), text) for name, text in DEFINITIONS.items()
+                (name.replace("_", " "), text) for name, text in definitions().items()
             ),
         ),
         _section("Where it comes from", _lineage(evaluation)),

@@ -22,7 +22,7 @@ def with_later_field(cls: Any = None, /, **options: Any) -> Any:
     """``dataclass``, and one defaulted field more for what is configured or written."""
     if cls is None:
         return lambda made: with_later_field(made, **options)
-    if "__pydantic_config__" in vars(cls) or cls.__name__ in PLAIN:
+    if hasattr(cls, "__pydantic_config__") or cls.__name__ in PLAIN:
         cls.__annotations__["added_later"] = "bool"
         cls.added_later = False
         GROWN.append(cls.__qualname__)
