@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 
 from dtsinn.cli import app
 from dtsinn.core.config import from_mapping
-from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
 from dtsinn.networks.rivals.spectral import SpectralAnalysis, SpectralConfig
 from dtsinn.search.engine.trial import score_untrained
@@ -27,9 +26,9 @@ from dtsinn.workflows.pipeline import search_and_promote
 
 
 @pytest.fixture(scope="module")
-def searched(small_path: Path, tmp_path_factory: pytest.TempPathFactory):
+def searched(small_path: Path, begin_workspace, tmp_path_factory: pytest.TempPathFactory):
     """Two trials over the shipped space, the defaults first."""
-    workspace = Workspace(tmp_path_factory.mktemp("bases") / "workspace")
+    workspace = begin_workspace(tmp_path_factory.mktemp("bases") / "workspace")
     space = load_space("spectral")
     plan = SearchPlan(name="bases", store=str(small_path), space=space, trials=2, seed=1)
     return search_and_promote(plan, workspace, Console(quiet=True)), workspace

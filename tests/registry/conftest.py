@@ -56,20 +56,9 @@ def no_other_tracking_server(monkeypatch):
         monkeypatch.delenv(f"MLFLOW_{name}", raising=False)
 
 
-@pytest.fixture(scope="session")
-def pristine(tmp_path_factory) -> Path:
-    """A migrated database without runs."""
-    workspace = Workspace(tmp_path_factory.mktemp("pristine"))
-    connect(workspace)
-    return workspace.database
-
-
 @pytest.fixture
-def workspace(tmp_path, pristine) -> Workspace:
-    workspace = Workspace(tmp_path / "work space")
-    workspace.artifacts.mkdir(parents=True)
-    shutil.copyfile(pristine, workspace.database)
-    return workspace
+def workspace(tmp_path, begin_workspace) -> Workspace:
+    return begin_workspace(tmp_path / "work space")
 
 
 @pytest.fixture

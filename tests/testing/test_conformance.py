@@ -57,7 +57,7 @@ def test_every_method_says_what_it_is() -> None:
     titles = [method.title for method in METHODS.values()]
     assert len(set(titles)) == len(titles)
     for kind, method in METHODS.items():
-        assert method.Config().kind == kind
+        assert method.Config().kind == kind  # type: ignore[call-arg]
         assert method.has_weights == (method.learning != "nothing")
         assert issubclass(method, UntrainedMethod) == (method.learning == "nothing")
 
