@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: env demo test test-all check bench bench-quality bench-search bench-faults \
+.PHONY: env demo test test-all check release bench bench-quality bench-search bench-faults \
 	bench-efficiency bench-registry bench-postgres browser screenshots
 .DEFAULT_GOAL := help
 
@@ -11,6 +11,7 @@ help:
 	@echo "make test      the tests"
 	@echo "make test-all  the slow ones too"
 	@echo "make check     lint, types, import directions"
+	@echo "make release   source distribution and wheel in dist/, the wheel tried on its own"
 	@echo "make bench     benchmarks, with their tables in benchmarks/results"
 	@echo "make bench-quality  every method with the same search and seeds, about an hour"
 	@echo "make bench-search   what searching costs beside training, and with 5,000 trials"
@@ -44,6 +45,9 @@ check: env
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+release: env
+	.ci/release
 
 bench: env
 	$(BIN)/python -m benchmarks

@@ -51,6 +51,7 @@ COMMANDS = [
     "ui",
     "server",
     "demo",
+    "doctor",
     "registry",
 ]
 INSIDE = ["registry copy", "registry prune"]

@@ -1,12 +1,17 @@
-"""Which code made a result: the package's version and, in a checkout, the commit."""
+"""Which code made a result: the package's version, in a checkout the commit, and its libraries."""
 
 from __future__ import annotations
 
 import functools
+import platform
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import dtsinn
+
+LIBRARIES = "torch", "ray", "optuna", "mlflow", "zarr"
+"""Whose versions tell most about what a command does."""
 
 
 @functools.cache
@@ -21,3 +26,20 @@ def code_version() -> str:
     except (OSError, subprocess.SubprocessError):
         return dtsinn.__version__
     return f"{dtsinn.__version__}+g{done.stdout.strip()}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of dtsinn, Python and the main libraries, none of which is imported."""
+    return {
+        "dtsinn": code_version(),
+        "Python": platform.python_version(),
+        **{name: installed_version(name) or "missing" for name in LIBRARIES},
+    }
+
+
+def installed_version(package: str) -> str | None:
+    """A package's version as it was installed; None where it was not."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
