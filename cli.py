@@ -13,12 +13,12 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 import dtsinn
-from dtsinn import terminal
 from dtsinn.commands import data, doctor, models, registry, report, search, show, train, upkeep
 from dtsinn.commands.command_log import CommandLog
 from dtsinn.commands.options import read_arguments
 from dtsinn.core.causes import in_our_words
 from dtsinn.core.errors import DtsinnError, InputError
+from dtsinn.workflows import console
 
 
 class _Commands(TyperGroup):
@@ -30,7 +30,7 @@ class _Commands(TyperGroup):
             ctx.meta["words"] = list(words)
             return super().parse_args(ctx, words)
         except InputError as error:
-            terminal.complain(str(error))
+            console.complain(str(error))
             raise typer.Exit(error.exit_code) from None
 
     def invoke(self, ctx: Any) -> Any:
@@ -47,10 +47,10 @@ class _Commands(TyperGroup):
                 traceback.print_exc()
             ours = in_our_words(error)
             log.fail(error)
-            terminal.complain(self._advise(_with_details(ours, log), ctx))
+            console.complain(self._advise(_with_details(ours, log), ctx))
             raise typer.Exit(ours.exit_code) from None
         except KeyboardInterrupt:
-            terminal.complain("interrupted")
+            console.complain("interrupted")
             raise typer.Exit(130) from None
 
     def _advise(self, words: str, ctx: Any) -> str:
@@ -96,7 +96,7 @@ for part in (data, train, search, report, models, registry, show, doctor, upkeep
 
 def _version(value: bool) -> None:
     if value:
-        terminal.say(dtsinn.__version__)
+        console.say(dtsinn.__version__)
         raise typer.Exit
 
 
@@ -112,7 +112,7 @@ def _root(
 def main() -> None:
     """Entry point of the ``dtsinn`` command; SIGTERM ends it as tidily as Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    terminal.prepare()
+    console.prepare()
     app()
 
 

@@ -16,8 +16,8 @@ from benchmarks import ablation, conditioning, memory, reading, roundtrip, speed
 from benchmarks.report import Result, show, write
 from dtsinn.core.errors import InputError
 from dtsinn.data.store import Store, open_store
-from dtsinn.demo import REQUEST
 from dtsinn.simulation.study import simulate
+from dtsinn.workflows.demo import REQUEST
 
 RESULTS = Path(__file__).parent / "results"
 NAMES = (reading.NAME, roundtrip.NAME, ablation.NAME, conditioning.NAME, memory.NAME, speed.NAME)

@@ -22,9 +22,10 @@ from benchmarks.ablation_chart import Row, ablation_chart
 from benchmarks.machine import describe_machine
 from benchmarks.report import Result, Say, Table
 from dtsinn.core.errors import RunError
+from dtsinn.data.body import truth_of
 from dtsinn.data.loader import Reading, batches
 from dtsinn.data.store import Samples, Store
-from dtsinn.evaluation.metrics import psnr, sum_residual, truth_of
+from dtsinn.evaluation.metrics import psnr, sum_residual
 from dtsinn.networks.invertible import InvertibleSeparator
 from dtsinn.networks.normalisation import per_sample, sample_scale
 from dtsinn.training.config import load_run_config

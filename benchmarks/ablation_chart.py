@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dtsinn.core.figures import INK, SERIES, grid_lines, heading, png, tidy
+from dtsinn.plots.style import INK, SERIES, grid_lines, heading, png, tidy
 
 
 @dataclass(frozen=True, kw_only=True)

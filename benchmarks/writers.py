@@ -26,12 +26,12 @@ from benchmarks.machine import describe_machine
 from benchmarks.postgres import postgres_server
 from benchmarks.report import Result, Say, Table, show, write
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry import environment
-from dtsinn.registry.access import ADMIN
-from dtsinn.registry.server import TeamServer, started
-from dtsinn.registry.tracking import connect
-from dtsinn.search.ledger import LEDGER, Ledger
-from dtsinn.search.spool import TOLD, Spool
+from dtsinn.registry.server.access import ADMIN
+from dtsinn.registry.server.server import TeamServer, started
+from dtsinn.registry.tracking import environment
+from dtsinn.registry.tracking.tracker import connect
+from dtsinn.search.events.ledger import LEDGER, Ledger
+from dtsinn.search.events.spool import TOLD, Spool
 
 NAME = "postgres"
 RESULTS = Path(__file__).parent / "results"

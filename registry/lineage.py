@@ -9,12 +9,12 @@ from typing import Any
 from mlflow.entities import LoggedModelInput, LoggedModelOutput, Run
 
 from dtsinn.deploy.export import ParityReport
-from dtsinn.registry import tags as tagged
-from dtsinn.registry.moves import history
-from dtsinn.registry.names import told_as
+from dtsinn.registry.promotion.alias_transaction import history
 from dtsinn.registry.references import find_version
-from dtsinn.registry.rows import KEY, KIND, STATUS
-from dtsinn.registry.tracking import MlflowTracker
+from dtsinn.registry.tracking import tags as tagged
+from dtsinn.registry.tracking.names import told_as
+from dtsinn.registry.tracking.rows import KEY, KIND, STATUS
+from dtsinn.registry.tracking.tracker import MlflowTracker
 from dtsinn.registry.versions import LOGGED_MODEL, ModelVersion
 
 EXPORT = "export."

@@ -17,10 +17,10 @@ import mlflow.artifacts
 from dtsinn.core.errors import InputError, PackageError
 from dtsinn.core.workspace import Workspace
 from dtsinn.deploy.package import package_digest, verify_package
-from dtsinn.registry.names import checked_alias, checked_key, checked_name, told_as
 from dtsinn.registry.registration import FOLDER
-from dtsinn.registry.relocation import local_path
-from dtsinn.registry.tracking import MlflowTracker, connect_existing
+from dtsinn.registry.tracking.names import checked_alias, checked_key, checked_name, told_as
+from dtsinn.registry.tracking.relocation import local_path
+from dtsinn.registry.tracking.tracker import MlflowTracker, connect_existing
 from dtsinn.registry.versions import (
     CHAMPION,
     ModelVersion,

@@ -24,9 +24,9 @@ from dtsinn.deploy.package import (
     package_digest,
     read_package,
 )
-from dtsinn.registry.embedded import lock
-from dtsinn.registry.names import checked_name, model_name, rounded, told_as
-from dtsinn.registry.tracking import MlflowTracker
+from dtsinn.registry.tracking.embedded import lock
+from dtsinn.registry.tracking.names import checked_name, model_name, rounded, told_as
+from dtsinn.registry.tracking.tracker import MlflowTracker
 from dtsinn.registry.versions import (
     DIGEST,
     LOGGED_MODEL,

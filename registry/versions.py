@@ -8,9 +8,9 @@ from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 from mlflow.exceptions import MlflowException
 
 from dtsinn.core.errors import InputError
-from dtsinn.registry import tags as tagged
-from dtsinn.registry.names import checked_name, told_as
-from dtsinn.registry.tracking import MlflowTracker
+from dtsinn.registry.tracking import tags as tagged
+from dtsinn.registry.tracking.names import checked_name, told_as
+from dtsinn.registry.tracking.tracker import MlflowTracker
 
 CHAMPION = "champion"
 PREVIOUS = "previous"

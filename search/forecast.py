@@ -15,9 +15,9 @@ from optuna.samplers import RandomSampler
 from dtsinn.core.errors import InputError
 from dtsinn.data.store import Store
 from dtsinn.networks.config import SpectralConfig
-from dtsinn.search.halving import expected_share, halving_of
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.referee import Referee
+from dtsinn.search.sampling.feasibility import Referee
+from dtsinn.search.sampling.halving import expected_share, halving_of
 from dtsinn.training.config import RunConfig
 from dtsinn.training.feed import Feed
 from dtsinn.training.footprint import Footprint, footprint

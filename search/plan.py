@@ -17,12 +17,12 @@ from dtsinn.core.config import STRICT
 from dtsinn.core.errors import InputError, naming
 from dtsinn.core.formats import SEARCH_PLAN
 from dtsinn.core.workspace import Workspace
-from dtsinn.search.history import History
-from dtsinn.search.ledger import LEDGER
+from dtsinn.search.events.ledger import LEDGER
+from dtsinn.search.events.state import History
 from dtsinn.search.objective import PSNR, Objective, read_objectives
-from dtsinn.search.samplers import SAMPLERS, check_sampler
-from dtsinn.search.space import SearchSpace
-from dtsinn.search.space_file import space_of
+from dtsinn.search.sampling.samplers import SAMPLERS, check_sampler
+from dtsinn.search.space.reader import space_of
+from dtsinn.search.space.space import SearchSpace
 
 SCHEDULERS = ("asha", "hyperband", "none")
 LIMITS = ("time_budget_s", "step_budget", "gpu_hours", "patience")

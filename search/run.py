@@ -18,18 +18,18 @@ from dtsinn.core.tracker import Tracker
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.known_stores import remember_store
 from dtsinn.data.store import Store, open_store
-from dtsinn.search.best import best_trial, front_of, ranked
-from dtsinn.search.cluster import ray_session, trials_that_fit
-from dtsinn.search.driver import Driver
-from dtsinn.search.history import is_begun
-from dtsinn.search.ledger import LEDGER, Ledger
-from dtsinn.search.lock import check_undriven, driving
-from dtsinn.search.opening import open_sitting
-from dtsinn.search.packing import GpuShare, share_of_gpus
+from dtsinn.search.engine.cluster import ray_session, trials_that_fit
+from dtsinn.search.engine.driver import Driver
+from dtsinn.search.engine.packing import GpuShare, share_of_gpus
+from dtsinn.search.engine.session import open_sitting
+from dtsinn.search.engine.tuner import TRIALS, interruptible, train_trials
+from dtsinn.search.events.best import best_trial, front_of, ranked
+from dtsinn.search.events.ledger import LEDGER, Ledger
+from dtsinn.search.events.lock import check_undriven, driving
+from dtsinn.search.events.spool import Spool
+from dtsinn.search.events.state import is_begun
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.reconcile import end_again
-from dtsinn.search.spool import Spool
-from dtsinn.search.tuning import TRIALS, interruptible, train_trials
+from dtsinn.search.status import end_again
 from dtsinn.training.package import package_run, picture_run
 from dtsinn.training.run import check_store_fits
 from dtsinn.training.state import TrainingState, latest_checkpoint

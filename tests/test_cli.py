@@ -24,11 +24,11 @@ from dtsinn.core.config import from_mapping
 from dtsinn.core.protocol import protocol_names
 from dtsinn.core.tracer import Tracer, load_tracer, tracer_names
 from dtsinn.core.workspace import Workspace
-from dtsinn.demo import further_commands
-from dtsinn.search.lock import driving
+from dtsinn.search.events.lock import driving
 from dtsinn.search.plan import resume_command
 from dtsinn.simulation.images import render_subject
 from dtsinn.simulation.request import StudyRequest
+from dtsinn.workflows.demo import further_commands
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = [

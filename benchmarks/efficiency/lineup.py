@@ -5,7 +5,7 @@ from __future__ import annotations
 from optuna.samplers import RandomSampler, TPESampler
 
 from benchmarks.efficiency.methods import Method, halving, hyperband, optuna_decides, product
-from dtsinn.search.halving import BRACKETS, FIRST_PART, REDUCTION
+from dtsinn.search.sampling.halving import BRACKETS, FIRST_PART, REDUCTION
 
 RANDOM = "random"
 KEEN, THIRD = 1 / 27, 1 / 3

@@ -12,8 +12,8 @@ from optuna.samplers import BaseSampler
 from benchmarks.efficiency.problem import REPORTS, STEPS_OF_REPORT
 from benchmarks.efficiency.simulate import Decide, Trace, parameters_of, search
 from benchmarks.efficiency.table import CurveTable
-from dtsinn.search.halving import Halving
-from dtsinn.search.samplers import make_sampler
+from dtsinn.search.sampling.halving import Halving
+from dtsinn.search.sampling.samplers import make_sampler
 
 TRAINING = REPORTS * STEPS_OF_REPORT
 """Steps of a whole training."""

@@ -22,7 +22,7 @@ from optuna.trial import TrialState
 
 from benchmarks.efficiency.problem import STEPS_OF_REPORT, Point
 from benchmarks.efficiency.table import CurveTable
-from dtsinn.search.space import Parameter
+from dtsinn.search.space.space import Parameter
 
 WORKERS = 4
 """Trials that run at a time (uncited)."""

@@ -14,7 +14,7 @@ from rich.console import Console
 from benchmarks.promoting import kills, page, power, seconds
 from benchmarks.report import Result, show, write
 from dtsinn.core.errors import InputError
-from dtsinn.registry import environment
+from dtsinn.registry.tracking import environment
 
 NAMES = (seconds.NAME, page.NAME, kills.NAME, power.NAME)
 RESULTS = Path(__file__).parent.parent / "results"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dtsinn.registry.moves import HISTORY, MOVING, history
-from dtsinn.registry.tracking import MlflowTracker
+from dtsinn.registry.promotion.alias_transaction import HISTORY, MOVING, history
+from dtsinn.registry.tracking.tracker import MlflowTracker
 from dtsinn.registry.versions import CHAMPION, PREVIOUS, find_alias
 
 

@@ -17,9 +17,9 @@ from benchmarks.report import Result, Say, Table
 from dtsinn.core.errors import RunError
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
-from dtsinn.registry.moves import MOVING, history, settle_left
-from dtsinn.registry.promotion import promote
-from dtsinn.registry.tracking import MlflowTracker, connect
+from dtsinn.registry.promotion.alias_transaction import MOVING, history, settle_left
+from dtsinn.registry.promotion.promotion import promote
+from dtsinn.registry.tracking.tracker import MlflowTracker, connect
 from dtsinn.simulation.request import StudyRequest
 from dtsinn.simulation.study import simulate
 

@@ -26,8 +26,8 @@ from dtsinn.data.store import open_store
 from dtsinn.deploy.info import SeparatorInfo
 from dtsinn.evaluation.score import SubjectScore, score_subjects
 from dtsinn.evaluation.suite import SPLIT, cell_store, cells_of, load_suite
-from dtsinn.registry.gate.bout import CellScores
 from dtsinn.registry.gate.cells import GateCell, suite_for
+from dtsinn.registry.gate.comparison import CellScores
 from dtsinn.registry.gate.config import GateConfig, load_gate
 from dtsinn.registry.gate.decide import compared
 from dtsinn.registry.gate.report import GateReport

@@ -17,12 +17,12 @@ from benchmarks.report import Result, Say, Table
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
 from dtsinn.evaluation.score import score_subjects
-from dtsinn.registry import promotion
-from dtsinn.registry.gate import bout
+from dtsinn.registry.gate import comparison
 from dtsinn.registry.gate.cells import gate_cells
 from dtsinn.registry.gate.config import load_gate
+from dtsinn.registry.promotion import promotion
 from dtsinn.registry.registration import register
-from dtsinn.registry.tracking import connect
+from dtsinn.registry.tracking.tracker import connect
 from dtsinn.simulation.request import StudyRequest
 from dtsinn.simulation.study import simulate
 from dtsinn.training.package import package_run
@@ -126,7 +126,7 @@ def scoring() -> Iterator[list[float]]:
         return watch
 
     with (
-        patch.object(bout, "score_subjects", watched(score_subjects)),
+        patch.object(comparison, "score_subjects", watched(score_subjects)),
         patch.object(promotion, "gate_cells", watched(gate_cells)),
     ):
         yield seconds

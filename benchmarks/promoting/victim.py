@@ -10,11 +10,11 @@ from pathlib import Path
 
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
-from dtsinn.registry import environment
 from dtsinn.registry.gate.config import GateConfig
-from dtsinn.registry.promotion import promote, roll_back
+from dtsinn.registry.promotion.promotion import promote, roll_back
 from dtsinn.registry.references import find_version
-from dtsinn.registry.tracking import connect
+from dtsinn.registry.tracking import environment
+from dtsinn.registry.tracking.tracker import connect
 
 CONFIG = GateConfig(suite=None)
 """The store's own ``gate`` subjects decide: a few, so that most of the time aliases move."""

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dtsinn.core.figures import FAINT, INK, SERIES, grid_lines, png, tidy
+from dtsinn.plots.style import FAINT, INK, SERIES, grid_lines, png, tidy
 
 LINK = "#c9d2dc"
 BAND = "#eef4fb"

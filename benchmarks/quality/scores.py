@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from dtsinn.core.config import STRICT
 from dtsinn.core.protocol import Protocol
-from dtsinn.data.body import body_mask
+from dtsinn.data.body import body_mask, truth_of
 from dtsinn.data.store import Samples, Store
 from dtsinn.evaluation.baselines import SeparateSubject
-from dtsinn.evaluation.metrics import first_frame, truth_of
+from dtsinn.evaluation.metrics import first_frame
 from dtsinn.evaluation.score import score_subject
 
 Floats = npt.NDArray[np.floating[Any]]

@@ -13,7 +13,7 @@ from rich.console import Console
 from benchmarks.report import Result, show, write
 from benchmarks.searching import faults, overhead, scale, toll
 from dtsinn.core.errors import InputError
-from dtsinn.registry import environment
+from dtsinn.registry.tracking import environment
 
 NAMES = (overhead.NAME, scale.NAME, toll.NAME)
 RESULTS = Path(__file__).parent.parent / "results"

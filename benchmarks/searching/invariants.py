@@ -12,11 +12,11 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.rows import KEY
-from dtsinn.registry.tracking import connect
-from dtsinn.search.history import History, history_of
-from dtsinn.search.ledger import LEDGER, Ledger
-from dtsinn.search.study import STUDY
+from dtsinn.registry.tracking.rows import KEY
+from dtsinn.registry.tracking.tracker import connect
+from dtsinn.search.events.ledger import LEDGER, Ledger
+from dtsinn.search.events.state import History, history_of
+from dtsinn.search.sampling.study import STUDY
 
 IN_OPTUNA = {"finished": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
 IN_MLFLOW = {"finished": "FINISHED", "pruned": "FINISHED", "failed": "FAILED", "killed": "KILLED"}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.searching.stopwatch import timed
-from dtsinn.search.trial import TrialPlan, run_trial
+from dtsinn.search.engine.trial import TrialPlan, run_trial
 
 
 def timed_trial(config: dict[str, Any], plan: TrialPlan, times: Path) -> None:

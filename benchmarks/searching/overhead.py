@@ -25,14 +25,14 @@ from benchmarks.searching.setting import NEUTRAL, open_seat, sit, small_store, s
 from benchmarks.searching.stock import run_stock
 from benchmarks.searching.stopwatch import Times, read_times
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.embedded import embedded_uri
-from dtsinn.registry.tracking import connect
-from dtsinn.search.cluster import ray_session, trials_that_fit
-from dtsinn.search.driver import Driver
+from dtsinn.registry.tracking.embedded import embedded_uri
+from dtsinn.registry.tracking.tracker import connect
+from dtsinn.search.engine.cluster import ray_session, trials_that_fit
+from dtsinn.search.engine.driver import Driver
+from dtsinn.search.engine.trial import TrialPlan
+from dtsinn.search.engine.tuner import TRIALS, run_trials
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.space_file import load_space
-from dtsinn.search.trial import TrialPlan
-from dtsinn.search.tuning import TRIALS, run_trials
+from dtsinn.search.space.reader import load_space
 
 NAME = "overhead"
 REPORTS = 6

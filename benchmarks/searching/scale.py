@@ -26,13 +26,13 @@ from benchmarks.report import Result, Say, Table
 from benchmarks.searching.setting import MIXED, Seat, open_seat, sit, small_store, space_file
 from benchmarks.searching.watch import Block, Watch, block, resident
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.tracking import connect
-from dtsinn.registry.ui import start_ui
-from dtsinn.search.cluster import ray_session, trials_that_fit
-from dtsinn.search.driver import Driver
+from dtsinn.registry.server.ui import start_ui
+from dtsinn.registry.tracking.tracker import connect
+from dtsinn.search.engine.cluster import ray_session, trials_that_fit
+from dtsinn.search.engine.driver import Driver
+from dtsinn.search.engine.tuner import run_trials
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.space_file import load_space
-from dtsinn.search.tuning import run_trials
+from dtsinn.search.space.reader import load_space
 
 NAME = "scale"
 REPORTS = 20

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from dtsinn.core.telemetry import TELEMETRY_OFF
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.embedded import embedded_uri, make_database
-from dtsinn.registry.environment import SAFE
+from dtsinn.registry.tracking.embedded import embedded_uri, make_database
+from dtsinn.registry.tracking.environment import SAFE
 
 START_LIMIT_s = 180.0
 HOST = "127.0.0.1"

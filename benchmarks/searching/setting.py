@@ -12,12 +12,12 @@ from rich.console import Console
 from dtsinn.core.workspace import Workspace
 from dtsinn.core.yaml_text import format_yaml
 from dtsinn.data.store import open_store
-from dtsinn.registry.tracking import connect
-from dtsinn.search.driver import Driver
-from dtsinn.search.ledger import LEDGER, Ledger
-from dtsinn.search.opening import open_sitting
+from dtsinn.registry.tracking.tracker import connect
+from dtsinn.search.engine.driver import Driver
+from dtsinn.search.engine.session import open_sitting
+from dtsinn.search.events.ledger import LEDGER, Ledger
+from dtsinn.search.events.spool import Spool
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.spool import Spool
 from dtsinn.simulation.request import StudyRequest
 from dtsinn.simulation.study import simulate
 

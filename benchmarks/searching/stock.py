@@ -27,7 +27,7 @@ from dtsinn.training.loop import train
 from dtsinn.training.state import TrainingState
 
 OURS = ("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "TUNE_GLOBAL_CHECKPOINT_S")
-"""What :mod:`dtsinn.search.cluster` sets, and stock Ray does without."""
+"""What :mod:`dtsinn.search.engine.cluster` sets, and stock Ray does without."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class StockPlan:
 
 
 def train_stock(config: dict[str, Any], plan: StockPlan) -> None:
-    """The same training as :func:`dtsinn.search.trial.run_trial`, with Ray's own checkpoints."""
+    """Train as :func:`dtsinn.search.engine.trial.run_trial`, with Ray's own checkpoints."""
     torch.set_num_threads(1)
     with timed(plan.times, tune.get_context().get_trial_id(), "write"):
         settings = from_mapping(RunConfig, changed(plan.base, config), "suggestion")

@@ -15,8 +15,8 @@ from typing import Any
 import psutil
 
 from dtsinn.core.workspace import Workspace
-from dtsinn.search.history import History, history_of
-from dtsinn.search.ledger import LEDGER, Ledger
+from dtsinn.search.events.ledger import LEDGER, Ledger
+from dtsinn.search.events.state import History, history_of
 
 POLL_s = 0.05
 WORKER_s = 60.0

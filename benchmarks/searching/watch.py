@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dtsinn.search.driver import Driver
+from dtsinn.search.engine.driver import Driver
 
 PAGE_bytes = 4096
 MB = 1e6

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dtsinn import terminal
 from dtsinn.commands.options import MOST, AsJson, Debug, Pictures, Quiet, StorePath
 from dtsinn.core.display import minutes
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import command
 from dtsinn.data.device import check_device
+from dtsinn.workflows import console
 
 if TYPE_CHECKING:
-    from dtsinn.data.importers.source import Source
+    from dtsinn.importers.source import Source
 
 app = typer.Typer()
 
@@ -77,11 +77,11 @@ def simulate(
     )
     device, dtype = device.lower(), dtype.lower()
     check_device(device)
-    with terminal.progress(quiet) as progress:
+    with console.progress(quiet) as progress:
         result = run(request, out, workers=workers, progress=progress, dtype=dtype, device=device)
-    terminal.say(f"{out}: {result.samples} samples, digest {result.digest[:12]}", quiet=quiet)
-    terminal.say(result.cost(), quiet=quiet)
-    terminal.say(f"try: {command('info', out, '--pictures', 'pictures')}", quiet=quiet)
+    console.say(f"{out}: {result.samples} samples, digest {result.digest[:12]}", quiet=quiet)
+    console.say(result.cost(), quiet=quiet)
+    console.say(f"try: {command('info', out, '--pictures', 'pictures')}", quiet=quiet)
 
 
 @app.command("import", epilog="Example: dtsinn import plan.yaml brain.zarr --from nifti")
@@ -114,9 +114,9 @@ def import_(
     Subjects get pseudonyms; only the map file, which nobody else may read, knows their names.
     """
     from dtsinn.core.bounds import allowing
-    from dtsinn.data.importers.run import import_study
     from dtsinn.data.layout import is_url, local_or_url
     from dtsinn.data.writer import refuse_existing
+    from dtsinn.importers.run import import_study
 
     out = local_or_url(out.rstrip("/") or out)
     kind = kind.lower()
@@ -131,18 +131,18 @@ def import_(
     if identities is None and is_url(out):
         raise InputError("--map", got="none", wanted="a local file, as OUT is a URL")
     refuse_existing(out)  # before the headers of all scans are read
-    with allowing(max_memory), terminal.progress(quiet) as progress:
+    with allowing(max_memory), console.progress(quiet) as progress:
         header = import_study(
             _source(kind, source, plan),
             out,
             identities or Path(f"{out}.subjects.json"),
             progress,
-            note=terminal.note,
+            note=console.note,
         )
-    terminal.say(
+    console.say(
         f"{out}: {header.samples} samples, checked, digest {header.digest[:12]}", quiet=quiet
     )
-    terminal.say(f"try: {command('info', out, '--pictures', 'pictures')}", quiet=quiet)
+    console.say(f"try: {command('info', out, '--pictures', 'pictures')}", quiet=quiet)
 
 
 @app.command(epilog="Example: dtsinn info brain.zarr --json")
@@ -160,13 +160,13 @@ def info(
     opened = open_store(store)
     header = opened.header
     if pictures is not None:
-        from dtsinn.data.pictures import draw_store
+        from dtsinn.plots.stores import draw_store
 
         for path in draw_store(opened, pictures):
-            terminal.note(str(path))
+            console.note(str(path))
     if as_json:
         plain = dataclasses.asdict(header) | {"protocol": to_mapping(header.protocol)}
-        terminal.say_json(plain | {"subjects": opened.split_counts()})
+        console.say_json(plain | {"subjects": opened.split_counts()})
         return
     first, second = map(minutes, header.protocol.injection_time)
     counts = ", ".join(f"{split} {n}" for split, n in opened.split_counts().items())
@@ -191,7 +191,7 @@ def info(
         ["stored as", header.dtype],
         ["digest", header.digest],
     ]
-    terminal.say_table(["", store], [row for row in rows if row[1]])
+    console.say_table(["", store], [row for row in rows if row[1]])
 
 
 @app.command(epilog="Example: dtsinn check brain.zarr")
@@ -199,11 +199,11 @@ def check(store: StorePath, quiet: Quiet = False, debug: Debug = False) -> None:
     """Verify every chunk, checksum and invariant of a store."""
     from dtsinn.data.check import check_store
 
-    with terminal.progress(quiet) as progress:
+    with console.progress(quiet) as progress:
         checked = check_store(store, progress)
     for remark in checked.remarks:
-        terminal.note(remark)
-    terminal.say(f"{store} is whole: {checked.header.samples} samples", quiet=quiet)
+        console.note(remark)
+    console.say(f"{store} is whole: {checked.header.samples} samples", quiet=quiet)
 
 
 @app.command(epilog="Example: dtsinn tracers fdg --pictures curves")
@@ -222,16 +222,16 @@ def tracers(
 
     known = [load_tracer(one) for one in ([name] if name else tracer_names())]
     if pictures is not None:
-        from dtsinn.simulation.pictures import draw_tracers
+        from dtsinn.plots.tracers import draw_tracers
 
         for path in draw_tracers(known, pictures):
-            terminal.note(str(path))
+            console.note(str(path))
     if as_json:
-        terminal.say_json([to_mapping(tracer) for tracer in known])
+        console.say_json([to_mapping(tracer) for tracer in known])
     elif name:
-        terminal.say_tracer(known[0])
+        console.say_tracer(known[0])
     else:
-        terminal.say_tracers(known)
+        console.say_tracers(known)
 
 
 @app.command(epilog="Example: dtsinn protocols p1")
@@ -250,22 +250,22 @@ def protocols(
 
     known = [load_protocol(one) for one in ([name] if name else protocol_names())]
     if pictures is not None:
-        from dtsinn.simulation.pictures import draw_protocols
+        from dtsinn.plots.tracers import draw_protocols
 
-        terminal.note(str(draw_protocols(known, pictures)))
+        console.note(str(draw_protocols(known, pictures)))
     if as_json:
-        terminal.say_json([to_mapping(protocol) for protocol in known])
+        console.say_json([to_mapping(protocol) for protocol in known])
     else:
-        terminal.say_protocols(known)
+        console.say_protocols(known)
 
 
 def _source(kind: str, source: Path, plan: Path | None) -> Source:
     """What is to be imported, opened by the importer of its kind."""
     if plan is not None:
-        from dtsinn.data.importers.mat.study import open_mat
+        from dtsinn.importers.mat.study import open_mat
 
         return open_mat(source, plan)
-    from dtsinn.data.importers.scans import open_plan
+    from dtsinn.importers.scans import open_plan
 
     return open_plan(source, "nifti" if kind == "nifti" else "dicom")
 

@@ -6,9 +6,9 @@ import dataclasses
 
 import typer
 
-from dtsinn import terminal
 from dtsinn.commands.options import ROOT, AsJson, Debug, Folder, Quiet
 from dtsinn.core.workspace import Workspace
+from dtsinn.workflows import console
 
 app = typer.Typer()
 
@@ -27,19 +27,17 @@ def doctor(
     from dtsinn.workflows.doctor import examine
 
     findings = examine(Workspace(workspace))
-    problems, notes = (
-        sum(one.state == state for one in findings) for state in ("problem", "note")
-    )
+    problems, notes = (sum(one.state == state for one in findings) for state in ("problem", "note"))
     if as_json:
         plain = [dataclasses.asdict(one) for one in findings]
-        terminal.say_json({"problems": problems, "notes": notes, "findings": plain})
+        console.say_json({"problems": problems, "notes": notes, "findings": plain})
     else:
         for one in findings:
-            terminal.say(
+            console.say(
                 f"{one.state:<9}{one.what}: {one.found}" + f"; try {one.cure}" * bool(one.cure),
                 quiet=quiet and one.state == "ok",
             )
-        terminal.say(f"{problems} problems, {notes} notes")
+        console.say(f"{problems} problems, {notes} notes")
     if problems:
         raise typer.Exit(1)
 

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import os
 
-from dtsinn import terminal
 from dtsinn.commands.training_line import in_words
 from dtsinn.core.display import value_text
 from dtsinn.data.store import Store
 from dtsinn.search.forecast import forecast
-from dtsinn.search.limits import MiB
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.space import describe
+from dtsinn.search.space.constraints import MiB
+from dtsinn.search.space.space import describe
+from dtsinn.workflows import console
 
 
 def say_forecast(plan: SearchPlan, store: Store) -> None:
     """The space, its size, some samples, and what the search will cost."""
-    terminal.say_table(["parameter", "range"], [list(line) for line in describe(plan.space)])
+    console.say_table(["parameter", "range"], [list(line) for line in describe(plan.space)])
     fitting = max(1, int((os.cpu_count() or 1) / (plan.cpus_per_trial * plan.workers_per_trial)))
     at_a_time = plan.concurrent or fitting
     told = forecast(plan, store, at_a_time)
     size = "a range is continuous" if told.size is None else f"{told.size:,}"
-    terminal.say(f"different suggestions: {size}")
+    console.say(f"different suggestions: {size}")
     if told.refused:
-        terminal.say(f"refused before a trial starts: about {100 * told.refused:.0f} %")
+        console.say(f"refused before a trial starts: about {100 * told.refused:.0f} %")
     rows = [
         [
             ", ".join(f"{key}={value_text(value)}" for key, value in sample.suggestion.items()),
@@ -33,10 +33,10 @@ def say_forecast(plan: SearchPlan, store: Store) -> None:
         ]
         for sample in told.samples
     ]
-    terminal.say_table(["samples", "parameters", "MiB", "ms a step"], rows)
+    console.say_table(["samples", "parameters", "MiB", "ms a step"], rows)
     if told.seconds:
         stops = f", about {told.expected_steps:,} with {plan.scheduler}'s stops"
-        terminal.say(
+        console.say(
             f"{plan.trials} trials: at most {told.steps:,} training steps"
             f"{stops if told.expected_steps < told.steps else ''}; about "
             f"{in_words(told.seconds)} of training, {at_a_time} at a time on this machine's cores"

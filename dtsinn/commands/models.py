@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from dtsinn import terminal
 from dtsinn.commands.options import ROOT, AsJson, Debug, Quiet, Root
 from dtsinn.core.workspace import Workspace
+from dtsinn.workflows import console
 
 app = typer.Typer()
 
@@ -38,11 +38,11 @@ def evaluate(
     from dtsinn.evaluation.baselines import BASELINES
     from dtsinn.evaluation.record import as_record
     from dtsinn.evaluation.suite import load_suite
-    from dtsinn.road import evaluate_models
+    from dtsinn.workflows.pipeline import evaluate_models
 
     grid = None if suite == "none" else load_suite(suite)
     refs = model or ["best"]
-    with terminal.progress(quiet or as_json) as progress:
+    with console.progress(quiet or as_json) as progress:
         evaluation, folder = evaluate_models(
             refs,
             grid,
@@ -53,12 +53,12 @@ def evaluate(
             baselines=BASELINES if baselines else (),
         )
     if as_json:
-        terminal.say_json(as_record(evaluation))
+        console.say_json(as_record(evaluation))
         return
-    terminal.say_evaluation(evaluation)
+    console.say_evaluation(evaluation)
     if data is None and all(cell.source != "store" for cell in evaluation.cells):
-        terminal.note("no test subjects of a store: the model's own is gone or changed; try --data")
-    terminal.say(f"report: {folder / 'report.html'}")
+        console.note("no test subjects of a store: the model's own is gone or changed; try --data")
+    console.say(f"report: {folder / 'report.html'}")
 
 
 @app.command(epilog="Example: dtsinn export best --out fmz-fdg")
@@ -70,12 +70,12 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write a model's package, after proving its ONNX graphs against torch."""
-    from dtsinn.road import export_model
+    from dtsinn.workflows.pipeline import export_model
 
-    with terminal.progress(quiet) as progress:
+    with console.progress(quiet) as progress:
         model, proof = export_model(ref, out, Workspace(workspace), progress)
     version = "" if model.version is None else f"/{model.version}"
-    terminal.say(f"{model.name}{version} is in {out}")
-    terminal.say(f"ONNX Runtime against torch: relative error {proof.model_error:.1e}")
+    console.say(f"{model.name}{version} is in {out}")
+    console.say(f"ONNX Runtime against torch: relative error {proof.model_error:.1e}")
     if proof.round_trip_error is not None:
-        terminal.say(f"inverse of forward in ONNX Runtime: {proof.round_trip_error:.1e}")
+        console.say(f"inverse of forward in ONNX Runtime: {proof.round_trip_error:.1e}")

@@ -59,7 +59,7 @@ def _note_workspace(ctx: typer.Context, value: Path) -> Path:
 
 def _tracked_workspace(ctx: typer.Context, value: Path) -> Path:
     """Refuse variables of MLflow that can never work, before anything is done."""
-    from dtsinn.registry import environment
+    from dtsinn.registry.tracking import environment
 
     environment.check()
     return _note_workspace(ctx, value)

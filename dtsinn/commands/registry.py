@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from dtsinn import terminal
 from dtsinn.commands.options import ROOT, AsJson, Debug, Quiet, Root
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
+from dtsinn.workflows import console
 
 app = typer.Typer()
 
@@ -34,8 +34,8 @@ def models(
 ) -> None:
     """List the registered models, or show where one comes from and what became of it."""
     from dtsinn.registry.lineage import show_model
-    from dtsinn.registry.moves import settle_left
-    from dtsinn.registry.tracking import connect_existing
+    from dtsinn.registry.promotion.alias_transaction import settle_left
+    from dtsinn.registry.tracking.tracker import connect_existing
     from dtsinn.registry.versions import list_models
 
     if what not in (None, "show") or (what is None) != (ref is None):
@@ -44,23 +44,23 @@ def models(
     versions = list_models(tracker)
     settled = [settle_left(tracker, name) for name in sorted({v.name for v in versions})]
     for words in filter(None, settled):
-        terminal.note(words)
+        console.note(words)
     if ref is not None:
         lineage = show_model(ref, tracker)
         if as_json:
-            terminal.say_json(lineage)
+            console.say_json(lineage)
         else:
-            terminal.say_tree(lineage["ref"], lineage)
+            console.say_tree(lineage["ref"], lineage)
         return
     if any(settled):
         versions = list_models(tracker)
     if as_json:
-        terminal.say_json([dataclasses.asdict(version) for version in versions])
+        console.say_json([dataclasses.asdict(version) for version in versions])
         return
     if not versions:
-        terminal.say("no models yet")
+        console.say("no models yet")
         return
-    terminal.say_table(TITLES, [_row(version) for version in versions])
+    console.say_table(TITLES, [_row(version) for version in versions])
 
 
 @app.command(epilog="Example: dtsinn promote dtsinn-fmz-fdg-p1/3 --dry-run")
@@ -82,18 +82,18 @@ def promote(
 ) -> None:
     """Make a version the champion if it passes the gate; exit code 3 if it does not."""
     from dtsinn.registry.gate.config import load_gate
-    from dtsinn.road import promote_model
+    from dtsinn.workflows.pipeline import promote_model
 
     limits = load_gate(gate)
-    with terminal.progress(quiet or as_json) as progress:
+    with console.progress(quiet or as_json) as progress:
         report = promote_model(
             ref, data, limits, Workspace(workspace), name=name, dry_run=dry_run, progress=progress
         )
     if as_json:
-        terminal.say_json(report.to_json())
+        console.say_json(report.to_json())
     else:
         for line in report.lines():
-            terminal.say(line)
+            console.say(line)
     if not report.passed:
         raise typer.Exit(REFUSED)
 
@@ -109,16 +109,16 @@ def rollback(
     debug: Debug = False,
 ) -> None:
     """Make an earlier champion the champion again."""
-    from dtsinn.registry.promotion import roll_back
-    from dtsinn.registry.tracking import connect_existing
+    from dtsinn.registry.promotion.promotion import roll_back
+    from dtsinn.registry.tracking.tracker import connect_existing
 
     at = Workspace(workspace)
     champion, before = roll_back(connect_existing(at), at, name, to)
-    terminal.say(f"{champion.ref} is the champion again; {before.ref} is the previous one")
+    console.say(f"{champion.ref} is the champion again; {before.ref} is the previous one")
 
 
 def _row(version: Any) -> list[str]:
-    from dtsinn.registry import tags as tagged
+    from dtsinn.registry.tracking import tags as tagged
 
     tags = version.tags
     return [
@@ -136,7 +136,7 @@ def _row(version: Any) -> list[str]:
 
 def gate_psnr(tags: Mapping[str, str]) -> str:
     """Mean, interval and number of subjects of a version's gate, as its row shows them."""
-    from dtsinn.registry import tags as tagged
+    from dtsinn.registry.tracking import tags as tagged
 
     found = tagged.interval(tags, "gate.psnr")
     if found is None:

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from dtsinn import terminal
 from dtsinn.commands.options import ROOT, AsJson, Debug, Folder, Quiet
 from dtsinn.core.workspace import Workspace
+from dtsinn.workflows import console
 
 app = typer.Typer()
 
@@ -27,7 +27,7 @@ def report(
     debug: Debug = False,
 ) -> None:
     """Explain a search: what mattered, what it cost, what to doubt; also while it runs."""
-    from dtsinn.search.history import search_folder
+    from dtsinn.search.events.state import search_folder
 
     folder = search_folder(Workspace(workspace), name)
     # Pictures and forests need much that finding no search does not.
@@ -35,14 +35,14 @@ def report(
 
     target = out or folder / "report"
     check_out(target)
-    with terminal.progress(quiet) as tell:
+    with console.progress(quiet) as tell:
         explanation = explain_search(folder, tell)
         page = write_explanation(explanation, target, tell)
     if as_json:
-        terminal.say_json(explanation.record | {"report": str(page)})
+        console.say_json(explanation.record | {"report": str(page)})
         return
     for line in explanation.conclusion.lines:
-        terminal.say(line)
+        console.say(line)
     for warning in explanation.conclusion.warnings:
-        terminal.say(f"doubt: {warning}")
-    terminal.say(f"report: {page}")
+        console.say(f"doubt: {warning}")
+    console.say(f"report: {page}")

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from dtsinn import terminal
 from dtsinn.commands.options import (
     MOST,
     ROOT,
@@ -25,6 +24,7 @@ from dtsinn.commands.train import name_of
 from dtsinn.core.display import value_text
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace, command
+from dtsinn.workflows import console
 
 app = typer.Typer()
 
@@ -105,7 +105,7 @@ def search(
     from dtsinn.data.store import open_store
     from dtsinn.search.objective import read_objectives
     from dtsinn.search.plan import SearchPlan, resume_command
-    from dtsinn.search.space_file import load_space
+    from dtsinn.search.space.reader import load_space
 
     gpus_per_trial = gpus_per_trial.lower()
     if len(set(warm_start or [])) < len(warm_start or []):
@@ -135,7 +135,7 @@ def search(
     opened = open_store(store, need_truth=True)
     at = Workspace(workspace)
     if resume:
-        from dtsinn.search.history import read_history
+        from dtsinn.search.events.state import read_history
         from dtsinn.search.plan import changed_plan, read_plan
 
         folder = at.searches / name_of(name, "search")
@@ -150,13 +150,13 @@ def search(
 
         say_forecast(plan, opened)
         return
-    from dtsinn.road import Found, search_and_promote
+    from dtsinn.workflows.pipeline import Found, search_and_promote
 
-    with terminal.progress(quiet) as progress:
+    with console.progress(quiet) as progress:
         found = search_and_promote(
             plan,
             at,
-            terminal.live(quiet),
+            console.live(quiet),
             resume=resume,
             warm_start=warm_start or [],
             progress=progress,
@@ -164,25 +164,25 @@ def search(
     result = found.search if isinstance(found, Found) else found
     _say_search(result)
     if isinstance(found, Found):
-        terminal.say(f"registered as {found.version.ref}")
+        console.say(f"registered as {found.version.ref}")
         for line in found.gate.lines():
-            terminal.say(line)
+            console.say(line)
         further = at.command("evaluate", "--model", found.version.ref)
-        terminal.say(f"try: {further}", quiet=quiet)
+        console.say(f"try: {further}", quiet=quiet)
         return
     # What ended early would be taken up again; it is only to be delivered and registered.
     enough = sum(result.states.values()) if result.over and not result.interrupted else None
     again = resume_command(store, plan.name, at, enough)
     if result.interrupted:
-        terminal.complain(f"interrupted ({result.over}); what was under way is kept; try {again}")
+        console.complain(f"interrupted ({result.over}); what was under way is kept; try {again}")
         raise typer.Exit(130 if result.over in {"Ctrl-C", "SIGTERM"} else 1)
     if result.undelivered:
-        terminal.complain(
+        console.complain(
             f"MLflow has not got {result.undelivered} events; they are kept, and the best trial "
             f"is not registered yet; try {again} when it answers"
         )
     elif result.package is None:
-        terminal.say("nothing to register: spectral analysis has no weights")
+        console.say("nothing to register: spectral analysis has no weights")
 
 
 @app.command(epilog="Example: dtsinn status first")
@@ -198,9 +198,9 @@ def status(
 ) -> None:
     """Show where searches stand; mend what killed ones left, deliver what MLflow has not got."""
     from dtsinn.core.causes import in_our_words
-    from dtsinn.registry.tracking import connect
-    from dtsinn.search.history import search_folder, search_names
-    from dtsinn.search.reconcile import Standing, standing
+    from dtsinn.registry.tracking.tracker import connect
+    from dtsinn.search.events.state import search_folder, search_names
+    from dtsinn.search.status import Standing, standing
 
     at = Workspace(workspace)
     folders = [search_folder(at, one) for one in ([name] if name else search_names(at))]
@@ -216,10 +216,10 @@ def status(
             )
             damaged = True
     if as_json:
-        terminal.say_json([dataclasses.asdict(one) for one in told])
+        console.say_json([dataclasses.asdict(one) for one in told])
         raise typer.Exit(InputError.exit_code if damaged else 0)
     if not told:
-        terminal.say("no searches yet")
+        console.say("no searches yet")
         return
     rows = [
         [
@@ -233,15 +233,15 @@ def status(
         ]
         for one in told
     ]
-    terminal.say_table(
+    console.say_table(
         ["search", "state", "trials", "of them", "best", "steps", "undelivered"], rows
     )
     for one in told:
         for line in (one.reason, *one.repaired):
             if line:
-                terminal.say(f"{one.name}: {line}")
+                console.say(f"{one.name}: {line}")
         if one.resume:
-            terminal.say(f"{one.name}: try {one.resume}")
+            console.say(f"{one.name}: try {one.resume}")
     if damaged:
         raise typer.Exit(InputError.exit_code)
 
@@ -254,15 +254,15 @@ def stop(
     debug: Debug = False,
 ) -> None:
     """End a running search gently: what its trials have reached is kept, registered and judged."""
-    from dtsinn.search.driver import STOP
-    from dtsinn.search.history import search_folder
-    from dtsinn.search.lock import holder, is_driven
+    from dtsinn.search.engine.driver import STOP
+    from dtsinn.search.events.lock import holder, is_driven
+    from dtsinn.search.events.state import search_folder
 
     folder = search_folder(Workspace(workspace), name)
     if not is_driven(folder):
         raise InputError(f"search {name} is not running", hint=command("status", name))
     (folder / STOP).touch()
-    terminal.say(
+    console.say(
         f"search {name}, driven by {holder(folder)}, ends its trials within seconds "
         "and registers the best"
     )
@@ -292,14 +292,14 @@ def _is_given(ctx: typer.Context, option: str) -> bool:
 def _say_search(result: Any) -> None:
     states = ", ".join(f"{count} {state}" for state, count in sorted(result.states.items()))
     best = f"; best {result.best_psnr:.2f} dB in {result.best_trial}" if result.best_trial else ""
-    terminal.say(f"search {result.name}: {states}{best}")
+    console.say(f"search {result.name}: {states}{best}")
     if result.over and not result.interrupted:
-        terminal.say(f"it ended early: {result.over}")
+        console.say(f"it ended early: {result.over}")
     if result.suggestion:
         tried = ", ".join(f"{key}={value_text(value)}" for key, value in result.suggestion.items())
-        terminal.say(f"with {tried}")
+        console.say(f"with {tried}")
     if result.front:
-        terminal.say(f"no other trial beats in all objectives: {', '.join(result.front)}")
+        console.say(f"no other trial beats in all objectives: {', '.join(result.front)}")
 
 
 def _gpus(text: str) -> float:

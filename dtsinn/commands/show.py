@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from dtsinn import terminal
 from dtsinn.commands.options import ROOT, Debug, Quiet, Root
 from dtsinn.core.workspace import Workspace
+from dtsinn.workflows import console
 
 app = typer.Typer()
 
@@ -23,12 +23,12 @@ def ui(
     debug: Debug = False,
 ) -> None:
     """Show this workspace in the MLflow UI on 127.0.0.1, until Ctrl-C."""
-    from dtsinn.registry.ui import ui as show
+    from dtsinn.registry.server.ui import ui as show
 
     show(
         Workspace(workspace),
         port,
-        announce=lambda url: terminal.say(f"{url}   (Ctrl-C ends it)", quiet=quiet),
+        announce=lambda url: console.say(f"{url}   (Ctrl-C ends it)", quiet=quiet),
         open_browser=browser,
     )
 
@@ -84,9 +84,9 @@ def server(
     debug: Debug = False,
 ) -> None:
     """Serve MLflow to a team, from PostgreSQL and a bucket, until Ctrl-C or SIGTERM."""
-    from dtsinn.registry.access import given_password
-    from dtsinn.registry.server import TeamServer, serve
-    from dtsinn.registry.view import HOME
+    from dtsinn.registry.server.access import given_password
+    from dtsinn.registry.server.server import TeamServer, serve
+    from dtsinn.registry.tracking.view import HOME
 
     order = TeamServer(
         backend=backend,
@@ -101,10 +101,10 @@ def server(
     )
     serve(
         order,
-        announce=lambda url: terminal.say(
+        announce=lambda url: console.say(
             f"{url}   (page: {url}{HOME}; Ctrl-C ends it)", quiet=quiet
         ),
-        note=terminal.note,
+        note=console.note,
     )
 
 
@@ -115,6 +115,6 @@ def demo(
     debug: Debug = False,
 ) -> None:
     """Walk the whole road on a small store: minutes on two cores."""
-    from dtsinn.demo import walk
+    from dtsinn.workflows.demo import walk
 
     walk(Workspace(workspace), quiet=quiet)

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from dtsinn import terminal
 from dtsinn.commands.options import MOST, ROOT, Debug, Quiet, Root, finite
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.device import check_device
+from dtsinn.workflows import console
 
 app = typer.Typer()
 
@@ -66,8 +66,8 @@ def train(
         raise InputError("a store is given twice", got=", ".join(stores), wanted="each once")
     device = device.lower()
     check_device(device)
-    from dtsinn.road import TrainRequest, train_and_register
-    from dtsinn.search.cluster import Workers
+    from dtsinn.search.engine.cluster import Workers
+    from dtsinn.workflows.pipeline import TrainRequest, train_and_register
 
     team = Workers(
         number=workers, cpus=cpus_per_worker, gpu=device.startswith("cuda"), cluster=cluster
@@ -90,11 +90,11 @@ def train(
     except KeyboardInterrupt:
         again = at.command("train", *stores, "--resume", request.name)
         kept = (at.runs / request.name).exists()
-        terminal.complain("interrupted" + f"; what was trained is kept; try {again}" * kept)
+        console.complain("interrupted" + f"; what was trained is kept; try {again}" * kept)
         raise typer.Exit(130) from None
-    terminal.say(f"run {run.key}: {run.best_psnr:.2f} dB on val, registered as {version.ref}")
-    terminal.say(f"package: {run.package}")
-    terminal.say(f"try: {at.command('evaluate', '--model', version.ref)}", quiet=quiet)
+    console.say(f"run {run.key}: {run.best_psnr:.2f} dB on val, registered as {version.ref}")
+    console.say(f"package: {run.package}")
+    console.say(f"try: {at.command('evaluate', '--model', version.ref)}", quiet=quiet)
 
 
 def name_of(given: str | None, kind: str) -> str:

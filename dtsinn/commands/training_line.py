@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from dtsinn import terminal
+from dtsinn.workflows import console
 
 if TYPE_CHECKING:
     from dtsinn.training.loop import Report
@@ -36,7 +36,7 @@ class TrainingLine:
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[pace]}", markup=False),
-            console=terminal.err,
+            console=console.err,
         )
         self.task: Any = None
 
@@ -71,9 +71,9 @@ class TrainingLine:
         left = "" if report.finished else self._left(report.step, now)
         if self.first is None:
             self.first = report.step, now
-        terminal.note(f"step {report.step} of {report.steps}: {self.quality}{left}")
+        console.note(f"step {report.step} of {report.steps}: {self.quality}{left}")
         if report.finished and report.step < report.steps:
-            terminal.note(f"ended early: {report.ended}")
+            console.note(f"ended early: {report.ended}")
         self._draw(report.step, left)
 
     def _left(self, step: int, now: float) -> str:

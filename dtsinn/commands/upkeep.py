@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dtsinn import terminal
 from dtsinn.commands.options import ROOT, AsJson, Debug, Quiet, Root, finite
 from dtsinn.core.workspace import Workspace
+from dtsinn.workflows import console
 
 if TYPE_CHECKING:
-    from dtsinn.housekeeping import PruneReport
     from dtsinn.registry.copying.copy import CopyReport
+    from dtsinn.workflows.prune import PruneReport
 
 app = typer.Typer()
 inside = typer.Typer(
@@ -39,21 +39,21 @@ def copy(
     again. The source stays as it is.
     """
     from dtsinn.registry.copying.copy import copy_registry
-    from dtsinn.registry.tracking import connect_existing
-    from dtsinn.search.history import search_names
-    from dtsinn.search.lock import is_driven
+    from dtsinn.registry.tracking.tracker import connect_existing
+    from dtsinn.search.events.lock import is_driven
+    from dtsinn.search.events.state import search_names
 
     at = Workspace(workspace)
     tracker = connect_existing(at)
     driven = [name for name in search_names(at) if is_driven(at.searches / name)]
-    with terminal.progress(quiet or as_json) as progress:
+    with console.progress(quiet or as_json) as progress:
         report = copy_registry(tracker, at, to, progress=progress)
     if as_json:
-        terminal.say_json(report.to_json())
+        console.say_json(report.to_json())
     else:
         _say_copied(report)
     for name in driven:
-        terminal.note(f"{name} still runs: copy again when it has ended")
+        console.note(f"{name} still runs: copy again when it has ended")
     if not report.equal:
         raise typer.Exit(1)
 
@@ -80,13 +80,13 @@ def prune(
     all of searches that run or can be resumed. Numbers, curves, pictures and reports stay; but a
     trial without its checkpoint can no longer become a package or a version.
     """
-    from dtsinn.housekeeping import prune_workspace
-    from dtsinn.search.pruning import Policy
+    from dtsinn.workflows.prune import prune_workspace
+    from dtsinn.workflows.prune_searches import Policy
 
     policy = Policy(keep=keep, older_than_days=older_than)
     report = prune_workspace(Workspace(workspace), policy, search=search, dry_run=not yes)
     if as_json:
-        terminal.say_json(report.to_json())
+        console.say_json(report.to_json())
     else:
         _say_pruned(report, Workspace(workspace).command("status"))
 
@@ -95,7 +95,7 @@ def _say_pruned(report: PruneReport, status: str) -> None:
     goes, would = ("goes", "would free") if report.dry_run else ("deleted", "freed")
     for one in report.searches:
         if one.left_alone:
-            terminal.say(f"{one.search}: left alone, {one.left_alone}")
+            console.say(f"{one.search}: left alone, {one.left_alone}")
             continue
         rows = [
             [kept.trial, "" if kept.value is None else f"{kept.value:.4g}", _mb(kept.bytes), why]
@@ -105,17 +105,17 @@ def _say_pruned(report: PruneReport, status: str) -> None:
         if one.gone or one.aside:
             size = _mb(one.bytes)
             rows.append([f"{len(one.gone)} others", "", size, f"{goes}: beaten"])
-        terminal.say_table([one.search, one.objective, "MB", ""], rows)
+        console.say_table([one.search, one.objective, "MB", ""], rows)
         if one.untold:
-            terminal.note(f"{one.search}: MLflow has not heard of it yet; try {status}")
+            console.note(f"{one.search}: MLflow has not heard of it yet; try {status}")
     if report.packages:
         size = _mb(sum(package.bytes for package in report.packages))
-        terminal.say(f"{len(report.packages)} packages, {size} MB, {goes}: no version uses them")
-    terminal.say(f"{would} {_mb(report.bytes)} MB")
+        console.say(f"{len(report.packages)} packages, {size} MB, {goes}: no version uses them")
+    console.say(f"{would} {_mb(report.bytes)} MB")
     if any(one.gone for one in report.searches):
-        terminal.say("a trial without its checkpoint can no longer become a package or a version")
+        console.say("a trial without its checkpoint can no longer become a package or a version")
     if report.dry_run and report.bytes:
-        terminal.say("nothing was deleted; try it again with --yes")
+        console.say("nothing was deleted; try it again with --yes")
 
 
 def _mb(size: int) -> str:
@@ -124,14 +124,14 @@ def _mb(size: int) -> str:
 
 def _say_copied(report: CopyReport) -> None:
     what = ", ".join(f"{count} {kind}" for kind, count in report.sent.items() if count)
-    terminal.say(f"{report.source} -> {report.destination}: sent {what or 'nothing'}")
+    console.say(f"{report.source} -> {report.destination}: sent {what or 'nothing'}")
     rows = [
         [row.kind, f"{row.source:,}", f"{row.destination:,}", "yes" if row.equal else "NO"]
         for row in report.rows
     ]
-    terminal.say_table(["", "source", "destination", "equal"], rows)
+    console.say_table(["", "source", "destination", "equal"], rows)
     for row in report.rows:
         if not row.equal:
-            terminal.complain(f"{row.kind} differ of {', '.join(row.differing[:5])}")
+            console.complain(f"{row.kind} differ of {', '.join(row.differing[:5])}")
     if report.equal:
-        terminal.say("all is there; commands use it where MLFLOW_TRACKING_URI names it")
+        console.say("all is there; commands use it where MLFLOW_TRACKING_URI names it")

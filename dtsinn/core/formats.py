@@ -80,13 +80,13 @@ MANIFEST = Format(name="dtsinn-manifest")
 CHECKPOINT = Format(name="dtsinn-checkpoint", marked=False)
 """``state.json`` of a checkpoint (:mod:`dtsinn.training.state`)."""
 EVENT_LOG = Format(name="dtsinn-event-log", marked=False)
-"""Each line of a search's ``ledger.jsonl`` (:mod:`dtsinn.search.ledger`)."""
+"""Each line of a search's ``ledger.jsonl`` (:mod:`dtsinn.search.events.ledger`)."""
 SEARCH_PLAN = Format(name="dtsinn-search-plan", marked=False)
 """The plan in a search's event log (:mod:`dtsinn.search.plan`)."""
 SEARCH_REPORT = Format(name="dtsinn-search-report", marked=False)
 """``report.json`` of a search (:mod:`dtsinn.search.explain.record`)."""
 IDENTITY_MAP = Format(name="dtsinn-identity-map")
-"""The map of pseudonyms (:mod:`dtsinn.data.importers.pseudonym`)."""
+"""The map of pseudonyms (:mod:`dtsinn.importers.pseudonym`)."""
 EVALUATION = Format(name="dtsinn-evaluation", version=2, upgrades={1: dict})
 """``evaluation.json`` (:mod:`dtsinn.evaluation.record`); 2 may lack intervals, and has ``n``."""
 GATE_REPORT = Format(name="dtsinn-gate-report", version=3, oldest=2, upgrades={2: dict})

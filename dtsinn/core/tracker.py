@@ -54,7 +54,7 @@ class Point:
 
 
 class Tracker(Protocol):
-    """Records runs. Implementations: ``dtsinn.registry.tracking``, :class:`NullTracker`."""
+    """Records runs. Implementations: ``dtsinn.registry.tracking.tracker``, :class:`NullTracker`."""
 
     @property
     def place(self) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor
 from dtsinn.core.config import STRICT
 from dtsinn.core.errors import InputError
 from dtsinn.core.seeds import generator
-from dtsinn.data.remixing import other_counts, other_dose, recombined
+from dtsinn.data.recombination import other_counts, other_dose, recombined
 from dtsinn.data.warp import FOLDING, Warp, smoothed, warped
 
 LIMITS = {

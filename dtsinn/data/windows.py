@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import weakref
+from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import dask
 import numpy as np
+import numpy.typing as npt
 import torch
 import zarr
 from torch import Tensor
 
-from dtsinn.data.buffers import Buffers
 from dtsinn.data.order import IndexArray
 from dtsinn.data.shards import is_plain, read_shard
 from dtsinn.data.store import Store
@@ -106,3 +108,19 @@ def ahead(windows: Iterator[IndexArray], blocks: Blocks) -> Iterator[tuple[Index
             if pending is not None:
                 yield pending[0], pending[1].result()
             pending = following
+
+
+class Buffers:
+    """Tensors to be filled; as many exist as were in use at once."""
+
+    def __init__(self) -> None:
+        self._idle: defaultdict[tuple[int, ...], list[npt.NDArray[np.float32]]] = defaultdict(list)
+
+    def lend(self, shape: tuple[int, ...]) -> Tensor:
+        """A float32 tensor with arbitrary content; it comes back when its last view is gone."""
+        idle = self._idle[shape]
+        memory = idle.pop() if idle else np.empty(shape, np.float32)
+        # An array of its own, which torch keeps as long as any tensor looks at it.
+        lent = memory[...]
+        weakref.finalize(lent, idle.append, memory).atexit = False
+        return torch.from_numpy(lent)

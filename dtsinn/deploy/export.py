@@ -12,10 +12,10 @@ import numpy.typing as npt
 import torch
 from onnxruntime import InferenceSession, SessionOptions
 
+from dtsinn.core.atomic import fresh_folder
 from dtsinn.core.causes import brief
 from dtsinn.core.errors import RunError
 from dtsinn.core.seeds import generator
-from dtsinn.deploy.folders import fresh_folder
 from dtsinn.deploy.manifest import INVERSE_NAME, MODEL_NAME
 from dtsinn.deploy.package import copy_package, load_network, read_package
 from dtsinn.deploy.separator import Separator

@@ -18,11 +18,11 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from dtsinn.core.atomic import fresh_folder
 from dtsinn.core.causes import brief
 from dtsinn.core.config import to_mapping
 from dtsinn.core.errors import PackageError, naming
 from dtsinn.deploy.card import card_text
-from dtsinn.deploy.folders import fresh_folder
 from dtsinn.deploy.info import (
     INFO_NAME,
     Lineage,

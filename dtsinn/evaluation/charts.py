@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dtsinn.core.figures import DPI, INK, SERIES, grid_lines, text_width, tidy
 from dtsinn.evaluation.metrics import Interval
 from dtsinn.evaluation.results import FLOOR, CellResult, Evaluation, ModelScores
+from dtsinn.plots.style import DPI, INK, SERIES, grid_lines, text_width, tidy
 
 FLOOR_COLOUR = "#9aa5b1"
 STEP = 0.2

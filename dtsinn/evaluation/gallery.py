@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dtsinn.core.display import subject_text
-from dtsinn.core.figures import png
 from dtsinn.data.store import Samples, Store
 from dtsinn.deploy.separator import Separator
-from dtsinn.evaluation import charts, pictures
+from dtsinn.evaluation import charts
 from dtsinn.evaluation.metrics import FEWEST
 from dtsinn.evaluation.results import CellResult, Evaluation, ModelScores
 from dtsinn.evaluation.score import Separate
 from dtsinn.evaluation.suite import SPLIT
+from dtsinn.plots import separations
+from dtsinn.plots.style import png
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,14 +91,14 @@ def _of_model(
             cell=cell.key,
             caption=f"Truth, prediction and error: {who}. Corrected for decay since the tracer's "
             "injection; one scale per tracer for all frames, another for its errors.",
-            png=png(pictures.separation(samples, answer_NKTYX, store.header)),
+            png=png(separations.separation(samples, answer_NKTYX, store.header)),
         ),
         Picture(
             file=f"{stem}-curves.png",
             cell=cell.key,
             caption=f"Curves of the regions that each tracer is given for, not decay-corrected: "
             f"{who}.",
-            png=png(pictures.regional_curves(samples, answer_NKTYX, store.header)),
+            png=png(separations.regional_curves(samples, answer_NKTYX, store.header)),
         ),
     ]
 

@@ -18,7 +18,7 @@ from scipy.special import ndtr, stdtrit
 from dtsinn.core.errors import RunError, StoreError
 from dtsinn.core.protocol import Protocol
 from dtsinn.core.seeds import generator
-from dtsinn.data.body import body_mask
+from dtsinn.data.body import body_mask, mean_curves, truth_of
 from dtsinn.data.store import Samples
 
 Floats = NDArray[np.floating]
@@ -63,19 +63,6 @@ class Interval(NamedTuple):
     def text(self, digits: int, sign: str = "") -> str:
         """Mean and ends: ``51.3 (50.1 to 52.5)``."""
         return f"{self.mean:{sign}.{digits}f} ({self.range_text(digits, sign)})"
-
-
-def truth_of(samples: Samples) -> NDArray[np.float32]:
-    """The true tracers [N, K, T, Y, X].
-
-    Raises:
-        StoreError: The store holds none.
-    """
-    if samples.tracers_NKTYX is None:
-        raise StoreError(
-            "this store has no true tracers", wanted="a store with the array 'tracers'"
-        )
-    return samples.tracers_NKTYX
 
 
 def check_prediction(samples: Samples, predicted_NKTYX: Floats) -> None:
@@ -177,22 +164,6 @@ def ssim(samples: Samples, predicted_NKTYX: Floats, protocol: Protocol) -> Pair:
     return means[0], means[1]
 
 
-def regional_curves(
-    tracer_NTYX: Floats, regions_NYX: NDArray[np.uint8], names: Sequence[str]
-) -> dict[str, NDArray[np.float64]]:
-    """Time-activity curve [T] in kBq/mL of each region present: its mean over all slices.
-
-    A label without a name is called after its number.
-    """
-    curves = {}
-    for label in np.unique(regions_NYX):
-        if label > 0:
-            n, y, x = np.nonzero(regions_NYX == label)
-            name = names[label] if label < len(names) else f"region {label}"
-            curves[name] = tracer_NTYX[n, :, y, x].mean(axis=0, dtype=np.float64)
-    return curves
-
-
 def regional_bias(
     samples: Samples, predicted_NKTYX: Floats, protocol: Protocol, names: Sequence[str]
 ) -> tuple[dict[str, float], dict[str, float]]:
@@ -210,7 +181,7 @@ def regional_bias(
         first = first_frame(protocol, tracer)
         duration_T = np.asarray(protocol.frame_duration)[first:]
         true, found = (
-            regional_curves(image[:, tracer, first:], samples.regions_NYX, names)
+            mean_curves(image[:, tracer, first:], samples.regions_NYX, names)
             for image in (truth_NKTYX, predicted_NKTYX)
         )
         areas = {name: (true[name] @ duration_T, found[name] @ duration_T) for name in true}

@@ -10,10 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dtsinn.simulation.anatomy import BLOOD, Anatomy, kernel_sigma
-from dtsinn.simulation.fields import HEAD_MM, Float32Array, blur_matrix, pixel_centres, smooth_field
+from dtsinn.simulation.anatomy.anatomy import BLOOD, Anatomy, kernel_sigma
+from dtsinn.simulation.anatomy.fields import (
+    HEAD_MM,
+    Float32Array,
+    blur_matrix,
+    pixel_centres,
+    smooth_field,
+)
 from dtsinn.simulation.input_function import FloatArray
-from dtsinn.simulation.noise import correlated_noise, load_image_noise, noise_sd
 from dtsinn.simulation.request import (
     StudyRequest,
     noise_strength,
@@ -21,6 +26,7 @@ from dtsinn.simulation.request import (
     resolution_mm,
     voxel_size,
 )
+from dtsinn.simulation.scanner.noise import correlated_noise, load_image_noise, noise_sd
 from dtsinn.simulation.subject import slice_positions, tissue_curves
 
 
@@ -110,7 +116,9 @@ def _scanned(
 
     A scan of one tracer alone has the sensitivity of the mixture's: the same scanner and time.
     """
-    from dtsinn.simulation.reconstruction import scanner_model  # with torch, which takes seconds
+    from dtsinn.simulation.scanner.reconstruction import (
+        scanner_model,  # with torch, which takes seconds
+    )
 
     parts = request.parts
     duration = np.array(parts.protocol.frame_duration)

@@ -14,10 +14,10 @@ from dtsinn.core.errors import InputError
 from dtsinn.core.protocol import Protocol, load_protocol
 from dtsinn.core.seeds import generator
 from dtsinn.core.tracer import Tracer, load_tracer
-from dtsinn.simulation.anatomy import BLOOD, NOTHING
-from dtsinn.simulation.noise import load_image_noise, noise_level
-from dtsinn.simulation.phantom import PHANTOMS, Phantom
-from dtsinn.simulation.scanner import Scanner, load_scanner
+from dtsinn.simulation.anatomy.anatomy import BLOOD, NOTHING
+from dtsinn.simulation.anatomy.phantom import PHANTOMS, Phantom
+from dtsinn.simulation.scanner.noise import load_image_noise, noise_level
+from dtsinn.simulation.scanner.scanner import Scanner, load_scanner
 
 NOISE_MODELS = ("image", "osem")
 """``image`` adds noise to images, ``osem`` counts photons and reconstructs them."""
@@ -50,7 +50,7 @@ class StudyRequest:
     Attributes:
         tracers: Names or YAML files, by order of injection.
         protocol: Name or YAML file.
-        phantom: A key of :data:`dtsinn.simulation.phantom.PHANTOMS`.
+        phantom: A key of :data:`dtsinn.simulation.anatomy.phantom.PHANTOMS`.
         noise: A level: low, mid or high; what it means, the noise model says.
         noise_model: One of :data:`NOISE_MODELS`.
         labels: One of :data:`LABELS`; ``osem`` goes with that noise model only.

@@ -10,7 +10,7 @@ import numpy as np
 from dtsinn.core.errors import InputError
 from dtsinn.core.input_function import InputFunction
 from dtsinn.core.tracer import PARAMETERS, Tracer
-from dtsinn.simulation.anatomy import BLOOD, NOTHING, Region
+from dtsinn.simulation.anatomy.anatomy import BLOOD, NOTHING, Region
 from dtsinn.simulation.input_function import (
     FloatArray,
     clipped_normal,

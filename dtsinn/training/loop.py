@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 
 from dtsinn.data.store import Store
@@ -16,7 +17,6 @@ from dtsinn.training.protocols import as_stores, check_stores_fit, digests_of
 from dtsinn.training.schedule import batch_size, learning_rate, samples_before
 from dtsinn.training.state import TrainingState
 from dtsinn.training.step import GRADIENT, Task, Watch, take_step, task_of
-from dtsinn.training.system import SystemMeter
 from dtsinn.training.team import ALONE, Team
 from dtsinn.training.validation import validate_all
 
@@ -179,3 +179,42 @@ class _Meter:
     def elapsed(self) -> tuple[float, float]:
         """Wall and process CPU seconds of the whole stretch."""
         return time.perf_counter() - self.wall, time.process_time() - self.cpu
+
+
+MB = 1e6
+"""Bytes."""
+
+
+class SystemMeter:
+    """Looks at the machine that this process runs on.
+
+    Args:
+        device: Where the network is.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._process = psutil.Process()
+        psutil.cpu_percent()  # what it says next is of the time since
+
+    def look(self) -> dict[str, float]:
+        """Use of all cores since the last look, and of memory now.
+
+        Returns:
+            ``system/cpu_utilization_percentage``, ``system/system_memory_usage_megabytes`` and
+            ``..._percentage``, ``system/process_memory_megabytes``; of a GPU also
+            ``system/gpu_0_memory_usage_megabytes`` and ``..._percentage``.
+        """
+        memory = psutil.virtual_memory()
+        found = {
+            "cpu_utilization_percentage": psutil.cpu_percent(),
+            "system_memory_usage_megabytes": (memory.total - memory.available) / MB,
+            "system_memory_usage_percentage": memory.percent,
+            "process_memory_megabytes": self._process.memory_info().rss / MB,
+        }
+        if self.device.type == "cuda":
+            free, total = torch.cuda.mem_get_info(self.device)
+            number = self.device.index or 0
+            found[f"gpu_{number}_memory_usage_megabytes"] = (total - free) / MB
+            found[f"gpu_{number}_memory_usage_percentage"] = 100 * (total - free) / total
+        return {f"system/{name}": float(value) for name, value in found.items()}

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dtsinn.core.config import to_mapping
-from dtsinn.core.figures import write_figure
 from dtsinn.core.version import code_version
 from dtsinn.data.layout import name_of_store
 from dtsinn.data.store import Store, StoreHeader
 from dtsinn.deploy.info import TrainingData
 from dtsinn.deploy.package import Lineage, SeparatorInfo, write_package
 from dtsinn.deploy.separator import Separator
-from dtsinn.evaluation import pictures
+from dtsinn.plots import separations
+from dtsinn.plots.style import write_figure
 from dtsinn.training.state import TrainingState
 
 
@@ -93,5 +93,5 @@ def picture_run(state: TrainingState, store: Store, folder: Path, run: str) -> l
     predicted_NKTYX = separator.separate(samples.mixture_NTYX)
     return [
         write_figure(draw(samples, predicted_NKTYX, store.header), folder / f"{draw.__name__}.png")
-        for draw in (pictures.separation, pictures.regional_curves)
+        for draw in (separations.separation, separations.regional_curves)
     ]

@@ -23,7 +23,6 @@ from dtsinn.core.formats import CHECKPOINT
 from dtsinn.networks.build import Shapes, build_network, build_outline
 from dtsinn.networks.invertible import InvertibleSeparator
 from dtsinn.networks.separator import SeparatorNetwork
-from dtsinn.training import ema
 from dtsinn.training.config import RunConfig
 
 PREFIX = "checkpoint-"
@@ -130,8 +129,8 @@ class TrainingState:
     def averaged(self) -> None:
         """Take the weights of a step, the one that comes next in the count, into the average."""
         if self.average is not None:
-            decay = ema.decay_at(self.config.optimizer.ema, self.progress.step)
-            ema.update(self.average, self.network, decay)
+            decay = decay_at(self.config.optimizer.ema, self.progress.step)
+            update_average(self.average, self.network, decay)
 
     def validated(self, psnr: float) -> None:
         """Take note of a validation; its weights are kept when ``psnr`` is the highest yet."""
@@ -306,3 +305,23 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
             value = torch.empty_like(of, requires_grad=False).copy_(value)
         state.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+
+
+def decay_at(decay: float, updates: int) -> float:
+    """The decay after ``updates`` earlier ones.
+
+    It begins low, so that the average soon forgets the random start: min(decay, (1 + t)/(10 + t)),
+    as TensorFlow's ``ExponentialMovingAverage`` with ``num_updates`` has it.
+    """
+    return min(decay, (1 + updates) / (10 + updates))
+
+
+@torch.no_grad()
+def update_average(average: SeparatorNetwork, network: SeparatorNetwork, decay: float) -> None:
+    """Move the weights of ``average`` a part of 1 - ``decay`` towards those of ``network``."""
+    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
+    learned = {name for name, _ in network.named_parameters()}
+    current = network.state_dict()
+    for name, kept in average.state_dict().items():
+        if name not in learned:  # a permutation, a running statistic: as it is now
+            kept.copy_(current[name])

@@ -1,1 +1,1 @@
-"""Workflows: the parts joined."""
+"""Workflows: the parts joined, as commands walk them."""

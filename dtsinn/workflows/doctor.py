@@ -235,7 +235,9 @@ def _links(workspace: Workspace) -> Iterator[Finding]:
             cure = "on Windows developer mode; no command of the wheel needs them"
             yield Finding(what="links", state="note", found="cannot be made here", cure=cure)
         else:
-            yield Finding(what="links", state="ok", found="can be made, and the package's are whole")
+            yield Finding(
+                what="links", state="ok", found="can be made, and the package's are whole"
+            )
 
 
 def _is_whole(path: Path) -> bool:
@@ -280,13 +282,13 @@ def _schema(what: str, database: Path, place: str) -> Finding:
 
 
 def _tracking(workspace: Workspace) -> Iterator[Finding]:
-    from dtsinn.registry import environment
+    from dtsinn.registry.tracking import environment
 
     environment.check()
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     told = without_passwords(uri)
     if uri.startswith(("http:", "https:")):
-        from dtsinn.registry.remote import ask  # which imports MLflow, for seconds
+        from dtsinn.registry.tracking.remote import ask  # which imports MLflow, for seconds
 
         ask(uri)
         yield Finding(what="tracking server", state="ok", found=f"{told} answers")
@@ -307,7 +309,7 @@ def _tracking(workspace: Workspace) -> Iterator[Finding]:
 
 def _ray(workspace: Workspace) -> Iterator[Finding]:
     """Whether a search finds its cluster, or can start one here: sockets, port, open files."""
-    from dtsinn.search.cluster import INSIDE_bytes, check_cluster, short_folder
+    from dtsinn.search.engine.cluster import INSIDE_bytes, check_cluster, short_folder
 
     if address := os.environ.get("RAY_ADDRESS", ""):
         check_cluster(address.removeprefix("ray://"))

@@ -8,13 +8,13 @@ from mlflow.entities import Run, ViewType
 from mlflow.entities.model_registry import RegisteredModel
 
 from dtsinn.core.errors import InputError
-from dtsinn.registry import tags as tagged
 from dtsinn.registry.copying.place import Place
 from dtsinn.registry.copying.versions import mark_of
-from dtsinn.registry.moves import HISTORY, MOVING
-from dtsinn.registry.names import told_as
-from dtsinn.registry.rows import BEGUN, ENDED, KEY
-from dtsinn.registry.tracking import MlflowTracker
+from dtsinn.registry.promotion.alias_transaction import HISTORY, MOVING
+from dtsinn.registry.tracking import tags as tagged
+from dtsinn.registry.tracking.names import told_as
+from dtsinn.registry.tracking.rows import BEGUN, ENDED, KEY
+from dtsinn.registry.tracking.tracker import MlflowTracker
 
 SHOWN = 8
 """Conflicts that are listed; of more the number is told."""

@@ -19,8 +19,8 @@ from dtsinn.registry.copying.kinds import KINDS
 from dtsinn.registry.copying.models import adopt_strays
 from dtsinn.registry.copying.place import Place
 from dtsinn.registry.copying.versions import is_placeholder
-from dtsinn.registry.moves import MOVING, settle_left
-from dtsinn.registry.tracking import MlflowTracker
+from dtsinn.registry.promotion.alias_transaction import MOVING, settle_left
+from dtsinn.registry.tracking.tracker import MlflowTracker
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,12 +13,12 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.copying.place import Place
-from dtsinn.registry.embedded import home_uri, is_served, make_tables
-from dtsinn.registry.environment import check_uri
-from dtsinn.registry.names import told_as, without_secrets
-from dtsinn.registry.postgres import DRIVER, backend_of, held, with_driver
-from dtsinn.registry.relocation import mend_locations
-from dtsinn.registry.remote import ask
+from dtsinn.registry.tracking.embedded import home_uri, is_served, make_tables
+from dtsinn.registry.tracking.environment import check_uri
+from dtsinn.registry.tracking.names import told_as, without_secrets
+from dtsinn.registry.tracking.postgres import DRIVER, backend_of, held, with_driver
+from dtsinn.registry.tracking.relocation import mend_locations
+from dtsinn.registry.tracking.remote import ask
 
 
 def open_destination(uri: str, workspace: Workspace) -> Place:

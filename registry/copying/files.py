@@ -18,8 +18,8 @@ from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.yaml_text import parse_yaml, read_yaml_text
 from dtsinn.registry.copying.ids import Ids
 from dtsinn.registry.copying.place import Place
-from dtsinn.registry.names import told_as
-from dtsinn.registry.relocation import local_path
+from dtsinn.registry.tracking.names import told_as
+from dtsinn.registry.tracking.relocation import local_path
 
 MLMODEL = "MLmodel"
 """The file of a logged model that names run, model and location."""

@@ -23,9 +23,9 @@ from dtsinn.registry.copying.ids import COPIED, neutral_tags, translated
 from dtsinn.registry.copying.inventory import Inventory
 from dtsinn.registry.copying.place import Place
 from dtsinn.registry.copying.versions import location_of
-from dtsinn.registry.names import told_as
 from dtsinn.registry.registration import FOLDER
-from dtsinn.registry.tracking import METRICS_PER_BATCH
+from dtsinn.registry.tracking.names import told_as
+from dtsinn.registry.tracking.tracker import METRICS_PER_BATCH
 from dtsinn.registry.versions import DIGEST
 
 STRAYS = "models without a run"

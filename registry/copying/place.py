@@ -13,12 +13,12 @@ from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.store.model_registry.dbmodels.models import SqlModelVersion
 from mlflow.store.tracking.dbmodels.models import SqlMetric
 
-from dtsinn.registry import tags as tagged
 from dtsinn.registry.copying.ids import COPIED, MOST, Ids
-from dtsinn.registry.embedded import is_served
-from dtsinn.registry.names import told_as, without_secrets
-from dtsinn.registry.rows import KEY
-from dtsinn.registry.tracking import MlflowTracker
+from dtsinn.registry.tracking import tags as tagged
+from dtsinn.registry.tracking.embedded import is_served
+from dtsinn.registry.tracking.names import told_as, without_secrets
+from dtsinn.registry.tracking.rows import KEY
+from dtsinn.registry.tracking.tracker import MlflowTracker
 
 
 class Place:

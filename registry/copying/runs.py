@@ -10,9 +10,9 @@ from dtsinn.registry.copying.files import digests, files_at
 from dtsinn.registry.copying.ids import COPIED, is_mark, neutral_tags, translated
 from dtsinn.registry.copying.inventory import Inventory
 from dtsinn.registry.copying.place import Place
-from dtsinn.registry.names import told_as
-from dtsinn.registry.rows import KEY
-from dtsinn.registry.tracking import ENTRIES_PER_BATCH, METRICS_PER_BATCH
+from dtsinn.registry.tracking.names import told_as
+from dtsinn.registry.tracking.rows import KEY
+from dtsinn.registry.tracking.tracker import ENTRIES_PER_BATCH, METRICS_PER_BATCH
 
 PARENT = "mlflow.parentRunId"
 NAME = "mlflow.runName"

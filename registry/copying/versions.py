@@ -13,13 +13,13 @@ from typing import Any
 from mlflow.entities.model_registry import ModelVersion
 
 from dtsinn.core.errors import RunError
-from dtsinn.registry import tags as tagged
 from dtsinn.registry.copying.ids import COPIED, MOST, is_mark, neutral_tags, translated
 from dtsinn.registry.copying.inventory import Inventory
 from dtsinn.registry.copying.place import Place
-from dtsinn.registry.moves import MOVING
-from dtsinn.registry.names import told_as
-from dtsinn.registry.turns import TURN
+from dtsinn.registry.promotion.alias_transaction import MOVING
+from dtsinn.registry.promotion.lock import TURN
+from dtsinn.registry.tracking import tags as tagged
+from dtsinn.registry.tracking.names import told_as
 from dtsinn.registry.versions import CREATED, created_at
 
 GAP = "gap"

@@ -26,7 +26,7 @@ from dtsinn.data.store import Store
 from dtsinn.deploy.info import SeparatorInfo
 from dtsinn.evaluation.suite import SPLIT, Combination, Suite, cell_store, cells_of, load_suite
 from dtsinn.registry.gate.config import GateConfig
-from dtsinn.simulation.phantom import PHANTOMS
+from dtsinn.simulation.anatomy.phantom import PHANTOMS
 
 GATE_SPLIT = "gate"
 """Of a user's store: no training and no search reads it."""

@@ -10,8 +10,8 @@ from dtsinn.core.errors import PackageError, RunError
 from dtsinn.deploy.info import SeparatorInfo
 from dtsinn.deploy.package import verify_package
 from dtsinn.evaluation.metrics import Interval
-from dtsinn.registry.gate.bout import Bout, Contender
 from dtsinn.registry.gate.cells import GateCell, GateCells
+from dtsinn.registry.gate.comparison import Bout, Contender
 from dtsinn.registry.gate.config import GateConfig
 from dtsinn.registry.gate.report import CellFound, Check
 

@@ -15,9 +15,9 @@ from dtsinn.evaluation.metrics import Interval, bootstrap_interval, expanded
 from dtsinn.evaluation.novelty import novelty
 from dtsinn.evaluation.score import SubjectScore
 from dtsinn.registry.gate import checks
-from dtsinn.registry.gate.bout import Bout, CellScores, Contender
 from dtsinn.registry.gate.cells import GateCell
 from dtsinn.registry.gate.checks import SubjectMeans
+from dtsinn.registry.gate.comparison import Bout, CellScores, Contender
 from dtsinn.registry.gate.config import GateConfig
 from dtsinn.registry.gate.report import FLOOR, CellFound, Check, GateReport
 

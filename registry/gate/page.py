@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from matplotlib.figure import Figure
 
-from dtsinn.core.figures import png
 from dtsinn.core.version import code_version
 from dtsinn.evaluation import html
 from dtsinn.evaluation.html import Card
 from dtsinn.evaluation.metrics import Interval
+from dtsinn.plots.style import png
 from dtsinn.registry.gate.report import CellFound, GateReport
 
 BETTER, WORSE, INK = "#1b7837", "#b2182b", "#333333"

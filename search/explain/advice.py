@@ -10,12 +10,12 @@ from typing import Any, Literal
 from optuna.distributions import CategoricalDistribution
 
 from dtsinn.core.display import value_text
+from dtsinn.search.events.state import TrialRecord
 from dtsinn.search.explain.common_step import FEWEST
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importances
 from dtsinn.search.explain.ranges import end_of, goes_on
-from dtsinn.search.history import TrialRecord
-from dtsinn.search.space import Parameter
+from dtsinn.search.space.space import Parameter
 
 FEW = 2
 """Trials with a value, per parameter, below which there are few (uncited)."""

@@ -8,7 +8,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from dtsinn.core.figures import DPI, INK, grid_lines, tidy
+from dtsinn.plots.style import DPI, INK, grid_lines, tidy
 from dtsinn.search.explain.facts import FATES, Facts
 from dtsinn.search.explain.marks import (
     COLOURS,

@@ -10,7 +10,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dtsinn.core.figures import DPI, INK, SERIES, tidy
+from dtsinn.plots.style import DPI, INK, SERIES, tidy
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.marks import COLOURS, WIDTH, draw_legend, time_unit
 

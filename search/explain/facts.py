@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 
-from dtsinn.search.best import best_trial, front_of
-from dtsinn.search.history import History, TrialRecord
+from dtsinn.search.events.best import best_trial, front_of
+from dtsinn.search.events.state import History, TrialRecord
 from dtsinn.search.objective import Objective, pareto_front
-from dtsinn.search.space import SearchSpace
+from dtsinn.search.space.space import SearchSpace
 
 FATES = {
     "finished": "spent its budget",

@@ -33,7 +33,7 @@ from dtsinn.core.progress import Progress, no_progress
 from dtsinn.search.explain.common_step import FEWEST, Judged, at_common_step, fenced
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.ranges import condition_text, good_text, lean_of
-from dtsinn.search.space import Parameter
+from dtsinn.search.space.space import Parameter
 
 GOOD = 0.25
 """Part of the trials whose values are called good (uncited)."""

@@ -10,7 +10,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dtsinn.core.figures import FAINT, INK, SERIES
+from dtsinn.plots.style import FAINT, INK, SERIES
 from dtsinn.search.explain.facts import FATES, Facts
 
 COLOURS = {

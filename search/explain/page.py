@@ -20,16 +20,16 @@ from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.version import code_version
 from dtsinn.evaluation import html
 from dtsinn.evaluation.html import Card
+from dtsinn.search.events.state import History, read_history
 from dtsinn.search.explain.facts import FATES, Facts
 from dtsinn.search.explain.importance import Importances, importances
 from dtsinn.search.explain.naming import duration, percent, title_of, with_unit
 from dtsinn.search.explain.pictures import PICTURES, Picture, pictures_of
 from dtsinn.search.explain.record import as_record, trials_table
 from dtsinn.search.explain.words import Conclusion, conclude
-from dtsinn.search.history import History, read_history
 from dtsinn.search.objective import Objective
 from dtsinn.search.plan import read_plan
-from dtsinn.search.space import SearchSpace, describe
+from dtsinn.search.space.space import SearchSpace, describe
 
 PAGE, TABLE, RECORD = "report.html", "trials.csv", "report.json"
 """Files of a report; the last one marks a folder as such."""

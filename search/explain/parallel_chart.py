@@ -15,13 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dtsinn.core.display import value_text
-from dtsinn.core.figures import DPI, FAINT, INK
+from dtsinn.plots.style import DPI, FAINT, INK
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importances, ranked
 from dtsinn.search.explain.marks import WIDTH, value_limits
 from dtsinn.search.explain.naming import title_of
 from dtsinn.search.explain.ranges import side_by_side
-from dtsinn.search.space import Parameter
+from dtsinn.search.space.space import Parameter
 
 AXES = 10
 """Parameters that a chart of parallel axes holds at most; those that explain most."""

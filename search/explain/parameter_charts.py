@@ -12,13 +12,13 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from optuna.distributions import CategoricalDistribution
 
 from dtsinn.core.display import value_text
-from dtsinn.core.figures import DPI, FAINT, INK, SERIES, grid_lines, tidy
+from dtsinn.plots.style import DPI, FAINT, INK, SERIES, grid_lines, tidy
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importances, ranked
 from dtsinn.search.explain.marks import WIDTH, draw_dots, draw_legend, value_limits
 from dtsinn.search.explain.naming import title_of
 from dtsinn.search.explain.ranges import side_by_side
-from dtsinn.search.space import Parameter
+from dtsinn.search.space.space import Parameter
 
 COLUMNS = 4
 """Of slices side by side."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from dtsinn.core.figures import png
+from dtsinn.plots.style import png
 from dtsinn.search.explain import charts, parameter_charts
 from dtsinn.search.explain.cost_chart import cost
 from dtsinn.search.explain.facts import Facts

@@ -12,7 +12,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from dtsinn.core.display import value_text
 from dtsinn.core.errors import InputError
-from dtsinn.search.space import Parameter, SearchSpace, values_of
+from dtsinn.search.space.space import Parameter, SearchSpace, values_of
 
 FEW_VALUES = 8
 """Whole numbers of a range that are shown one by one."""

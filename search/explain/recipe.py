@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dtsinn.core.display import value_text
-from dtsinn.search.space import SearchSpace
+from dtsinn.search.space.space import SearchSpace
 
 PUBLISHED: Mapping[str, Any] = {
     "model.kind": "invertible",

@@ -8,11 +8,11 @@ import math
 from typing import Any
 
 from dtsinn.core.formats import SEARCH_REPORT
+from dtsinn.search.events.state import TrialRecord
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importances
 from dtsinn.search.explain.naming import metric_key
 from dtsinn.search.explain.words import Conclusion
-from dtsinn.search.history import TrialRecord
 
 
 def as_record(facts: Facts, found: Importances, said: Conclusion) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from benchmarks.efficiency.methods import TRAINING
 from benchmarks.efficiency.problem import FIRST, PROBLEMS, REPORTS, STEPS_OF_REPORT
 from benchmarks.efficiency.simulate import WORKERS, Trace, parameters_of, search
 from benchmarks.efficiency.table import CurveTable, load, save
-from dtsinn.search.halving import Halving
+from dtsinn.search.sampling.halving import Halving
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 SHORT = 8 * TRAINING

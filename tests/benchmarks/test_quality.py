@@ -27,9 +27,9 @@ from benchmarks.quality.search import FACTORS, LEARNING_RATE, WIDTH, suggest, wi
 from benchmarks.quality.tables import NAME, report
 from benchmarks.report import write
 from dtsinn.core.errors import RunError
+from dtsinn.data.body import truth_of
 from dtsinn.data.splits import assign_splits
 from dtsinn.data.store import Store
-from dtsinn.evaluation.metrics import truth_of
 from dtsinn.evaluation.score import halve
 
 TINY = replace(REQUEST, subjects=12, slices=1, size=16)

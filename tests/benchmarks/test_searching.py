@@ -9,7 +9,7 @@ import pytest
 from benchmarks.searching.invariants import Seen, curves_of, violations
 from benchmarks.searching.stopwatch import Times
 from benchmarks.searching.watch import Mark, Watch, block
-from dtsinn.search.history import history_of
+from dtsinn.search.events.state import history_of
 
 RATES = {"t0": {"rate": 0.1}, "t1": {"rate": 0.2}}
 STATES = {"t0": "COMPLETE", "t1": "PRUNED"}

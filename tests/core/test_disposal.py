@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dtsinn.core.disposal import bytes_of, dispose, left_aside
+from dtsinn.core.safe_delete import bytes_of, dispose, left_aside
 
 
 def test_disposing_is_whole_and_can_be_repeated(tmp_path: Path) -> None:

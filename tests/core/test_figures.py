@@ -16,7 +16,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from dtsinn.core.errors import RunError
-from dtsinn.core.figures import (
+from dtsinn.plots.style import (
     ACTIVITY,
     body_window,
     colour_bar,

@@ -8,7 +8,7 @@ import pytest
 
 from dtsinn.core.errors import InputError
 from dtsinn.core.protocol import load_protocol, protocol_names, protocol_of_frames
-from dtsinn.core.timeline import timeline_text
+from dtsinn.workflows.console import timeline_text
 
 
 def test_borders_and_injections_stand_at_their_minutes() -> None:

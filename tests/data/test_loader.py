@@ -13,10 +13,10 @@ import torch
 import zarr
 
 from dtsinn.core.errors import InputError, StoreError
-from dtsinn.data.buffers import Buffers
 from dtsinn.data.loader import Reading, SampleStream, batches
 from dtsinn.data.plan import StorePlan
 from dtsinn.data.store import Store, open_store
+from dtsinn.data.windows import Buffers
 
 Plan = Callable[..., StorePlan]
 WriteStore = Callable[..., dict[str, np.ndarray]]

@@ -15,21 +15,15 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dtsinn.core.errors import StoreError
-from dtsinn.core.figures import png
 from dtsinn.core.protocol import protocol_of_frames
 from dtsinn.core.seeds import generator
-from dtsinn.data.picture_view import (
-    decay_factors,
-    largest_regions,
-    readout_regions,
-    setting,
-    view_of,
-)
-from dtsinn.data.pictures import curves, draw_store, montage
 from dtsinn.data.plan import StorePlan
 from dtsinn.data.store import Samples, Store, open_store
-from dtsinn.data.sum_picture import sum_check
 from dtsinn.data.writer import StoreWriter
+from dtsinn.plots.stores import curves, draw_store, montage
+from dtsinn.plots.style import png
+from dtsinn.plots.sums import sum_check
+from dtsinn.plots.views import decay_factors, largest_regions, readout_regions, setting, view_of
 
 REGIONS = ("outside", "rim", "core")
 LN2 = float(np.log(2))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from dtsinn.core.atomic import fresh_folder
 from dtsinn.core.errors import PackageError
-from dtsinn.deploy.folders import fresh_folder
 
 
 def test_it_appears_when_all_went_well(tmp_path: Path) -> None:

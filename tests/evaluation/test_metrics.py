@@ -11,7 +11,7 @@ import pytest
 from dtsinn.core.errors import RunError, StoreError
 from dtsinn.core.protocol import Protocol, protocol_of_frames
 from dtsinn.core.seeds import generator
-from dtsinn.data.body import body_mask
+from dtsinn.data.body import body_mask, mean_curves
 from dtsinn.data.store import Samples
 from dtsinn.evaluation import metrics
 from dtsinn.evaluation.score import halve
@@ -140,7 +140,7 @@ def test_regional_bias_is_that_of_the_area_after_the_injection(samples, protocol
 def test_long_frames_weigh_more_in_the_area(samples, protocol):
     answer = samples.tracers_NKTYX.copy()
     answer[:, 0, -1] += 2.0
-    true = metrics.regional_curves(samples.tracers_NKTYX[:, 0], samples.regions_NYX, ("", "white"))
+    true = mean_curves(samples.tracers_NKTYX[:, 0], samples.regions_NYX, ("", "white"))
     area = float(true["white"] @ np.array(protocol.frame_duration))
     bias, _ = metrics.regional_bias(samples, answer, protocol, ("", "white"))
     assert bias["white"] == pytest.approx(100 * 2 * protocol.frame_duration[-1] / area, rel=1e-4)

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from matplotlib._pylab_helpers import Gcf
 
-from dtsinn.core.figures import png
-from dtsinn.evaluation import charts, metrics, pictures
+from dtsinn.data.body import mean_curves
+from dtsinn.evaluation import charts
 from dtsinn.evaluation.results import CellResult, ModelScores, summarise
 from dtsinn.evaluation.score import score_subjects
+from dtsinn.plots import separations
+from dtsinn.plots.style import png
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def answer(samples):
 
 
 def test_separation_shows_truth_answer_and_error_on_shared_scales(scene, samples, answer):
-    figure = pictures.separation(samples, answer, scene.header)
+    figure = separations.separation(samples, answer, scene.header)
     images = [axes.images[0] for axes in figure.axes if axes.images]
     assert len(images) == 36  # 6 rows of 6 frames
     for tracer in (0, 1):
@@ -39,7 +41,7 @@ def test_separation_shows_truth_answer_and_error_on_shared_scales(scene, samples
 
 
 def test_separation_titles_are_the_frames_it_shows(scene, samples, answer):
-    figure = pictures.separation(samples, answer, scene.header)
+    figure = separations.separation(samples, answer, scene.header)
     assert [axes.get_title() for axes in figure.axes[:6]] == [
         "2.5–5 min",
         "10–15 min",
@@ -51,11 +53,11 @@ def test_separation_titles_are_the_frames_it_shows(scene, samples, answer):
 
 
 def test_curves_are_the_regional_means_against_minutes(scene, samples, answer):
-    figure = pictures.regional_curves(samples, answer, scene.header)
+    figure = separations.regional_curves(samples, answer, scene.header)
     protocol = scene.header.protocol
     for tracer, axes in enumerate(figure.axes):
         lines = {line.get_label(): line for line in axes.lines}
-        true = metrics.regional_curves(
+        true = mean_curves(
             samples.tracers_NKTYX[:, tracer], samples.regions_NYX, scene.header.region_names
         )
         for region, curve_T in true.items():
@@ -67,15 +69,17 @@ def test_curves_are_the_regional_means_against_minutes(scene, samples, answer):
 
 def test_no_text_is_cut_whatever_the_tracers_are_called(scene, samples, answer, check_texts):
     long = dataclasses.replace(scene.header, tracers=("raclopride", "fluoroestradiol-18"))
-    for draw in (pictures.separation, pictures.regional_curves):
+    for draw in (separations.separation, separations.regional_curves):
         check_texts(draw(samples, answer, long))
-    named = [text.get_text() for text in pictures.separation(samples, answer, long).axes[0].texts]
+    named = [
+        text.get_text() for text in separations.separation(samples, answer, long).axes[0].texts
+    ]
     assert "RACLOPRIDE" in named
 
 
 def test_late_frames_are_corrected_for_decay_and_decayed_ones_are_left_out(scene, samples, answer):
     header = dataclasses.replace(scene.header, half_life=(75.0, 6588.0))
-    figure = pictures.separation(samples, answer, header)
+    figure = separations.separation(samples, answer, header)
     images = [axes.images[0] for axes in figure.axes if axes.images]
     shown = [not np.isnan(np.asarray(image.get_array(), dtype=float)).any() for image in images]
     assert shown == 3 * [True, *[False] * 5] + 18 * [True]
@@ -96,13 +100,13 @@ def test_bias_has_one_axis_for_both_tracers(scene):
 
 def test_pictures_without_regions_show_the_body(scene, samples, answer):
     bare = dataclasses.replace(samples, regions_NYX=None)
-    figure = pictures.regional_curves(bare, answer, scene.header)
+    figure = separations.regional_curves(bare, answer, scene.header)
     assert "body" in [line.get_label() for line in figure.axes[0].lines]
-    assert len(pictures.separation(bare, answer, scene.header).axes) == 40
+    assert len(separations.separation(bare, answer, scene.header).axes) == 40
 
 
 def test_png_is_an_image_repeats_and_leaves_no_global_figure(scene, samples, answer):
-    first, second = (png(pictures.separation(samples, answer, scene.header)) for _ in range(2))
+    first, second = (png(separations.separation(samples, answer, scene.header)) for _ in range(2))
     assert first == second
     image = matplotlib.image.imread(io.BytesIO(first))
     assert min(image.shape[:2]) > 500

@@ -39,9 +39,9 @@ def main(golden: Path, folder: Path, digest: str) -> None:
     from dtsinn.deploy.separator import Separator
     from dtsinn.evaluation.suite import load_suite
     from dtsinn.registry.gate.config import load_gate
-    from dtsinn.search.history import read_history
+    from dtsinn.search.events.state import read_history
     from dtsinn.search.plan import changed_plan, read_plan
-    from dtsinn.search.space_file import load_space
+    from dtsinn.search.space.reader import load_space
     from dtsinn.training.config import load_run_config
     from dtsinn.training.finetune import read_parent
     from dtsinn.training.run import resumed_state

@@ -25,21 +25,21 @@ from dtsinn.core.formats import GATE_REPORT, KNOWN_STORE, Format
 from dtsinn.core.tracker import NullTracker
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.check import check_store
-from dtsinn.data.importers.pseudonym import enrol
 from dtsinn.data.store import Store, open_store
 from dtsinn.deploy.info import read_info
 from dtsinn.deploy.manifest import verify_files
 from dtsinn.deploy.package import package_digest
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation import record
+from dtsinn.importers.pseudonym import enrol
+from dtsinn.search.engine.session import open_sitting
+from dtsinn.search.events.ledger import LEDGER, Ledger
+from dtsinn.search.events.spool import Spool
+from dtsinn.search.events.state import read_history
 from dtsinn.search.explain import page
-from dtsinn.search.history import read_history
-from dtsinn.search.ledger import LEDGER, Ledger
-from dtsinn.search.opening import open_sitting
 from dtsinn.search.plan import changed_plan, read_plan
-from dtsinn.search.reconcile import standing
-from dtsinn.search.space_file import load_space
-from dtsinn.search.spool import Spool
+from dtsinn.search.space.reader import load_space
+from dtsinn.search.status import standing
 from dtsinn.training.finetune import read_parent
 from dtsinn.training.loop import train_here
 from dtsinn.training.run import resumed_state
@@ -225,7 +225,7 @@ READERS: dict[str, tuple[str, str, Any, Callable[[Path], Any]]] = {
         lambda path: TrainingState.load(path.parent),
     ),
     "dtsinn-event-log": (
-        "search.ledger.EVENT_LOG",
+        "search.events.ledger.EVENT_LOG",
         "done/ledger.jsonl",
         _of_lines,
         lambda path: read_history(path.parent),
@@ -243,7 +243,7 @@ READERS: dict[str, tuple[str, str, Any, Callable[[Path], Any]]] = {
         lambda path: page.check_out(path.parent),
     ),
     "dtsinn-identity-map": (
-        "data.importers.pseudonym.IDENTITY_MAP",
+        "importers.pseudonym.IDENTITY_MAP",
         "subjects.json",
         _of_json,
         lambda path: enrol(["rat 7"], path),

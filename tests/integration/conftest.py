@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from dtsinn.core.workspace import Workspace
-from dtsinn.road import Found, search_and_promote
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.space import SearchSpace
-from dtsinn.search.space_file import load_space
+from dtsinn.search.space.reader import load_space
+from dtsinn.search.space.space import SearchSpace
+from dtsinn.workflows.pipeline import Found, search_and_promote
 
 SPACE = """
 base: default

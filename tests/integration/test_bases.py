@@ -17,13 +17,13 @@ from dtsinn.core.config import from_mapping
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
 from dtsinn.networks.config import SpectralConfig
-from dtsinn.road import search_and_promote
-from dtsinn.search.basis import score_basis
-from dtsinn.search.ledger import Ledger
+from dtsinn.search.engine.spectral_trial import score_basis
+from dtsinn.search.events.ledger import Ledger
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import SearchResult
-from dtsinn.search.space_file import load_space
+from dtsinn.search.space.reader import load_space
 from dtsinn.training.config import changed
+from dtsinn.workflows.pipeline import search_and_promote
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_a_search_over_bases_finds_one_and_makes_no_package(searched, small_path
 
 
 def test_every_trial_is_told_to_the_tracker(searched) -> None:
-    from dtsinn.registry.tracking import connect_existing
+    from dtsinn.registry.tracking.tracker import connect_existing
 
     result, workspace = searched
     tracker = connect_existing(workspace)

@@ -17,12 +17,12 @@ from dtsinn.core.errors import DivergedError, InputError
 from dtsinn.core.tracker import NullTracker
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
-from dtsinn.search.cluster import Workers
-from dtsinn.search.history import read_history
-from dtsinn.search.parallel import train_in_parallel
+from dtsinn.search.engine.cluster import Workers
+from dtsinn.search.engine.parallel import train_in_parallel
+from dtsinn.search.events.state import read_history
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import run_search
-from dtsinn.search.space_file import load_space
+from dtsinn.search.space.reader import load_space
 from dtsinn.training.config import RunConfig, load_run_config
 from dtsinn.training.loop import train
 from dtsinn.training.state import TrainingState

@@ -17,13 +17,13 @@ from dtsinn.core.workspace import Workspace
 from dtsinn.deploy.package import verify_package
 from dtsinn.registry.references import resolve
 from dtsinn.registry.registration import register
-from dtsinn.registry.tracking import connect
-from dtsinn.search.history import read_history
-from dtsinn.search.ledger import LEDGER, Ledger
+from dtsinn.registry.tracking.tracker import connect
+from dtsinn.search.events.ledger import LEDGER, Ledger
+from dtsinn.search.events.spool import Spool
+from dtsinn.search.events.state import read_history
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.pruning import PRUNED
 from dtsinn.search.run import run_search
-from dtsinn.search.spool import Spool
+from dtsinn.workflows.prune_searches import PRUNED
 from tests.integration.conftest import QUIET, space_of
 
 SPACE = """
@@ -38,8 +38,8 @@ PRUNER = """
 import os, select, signal, sys
 from pathlib import Path
 from dtsinn.core.workspace import Workspace
-from dtsinn.housekeeping import prune_workspace
-from dtsinn.search.pruning import Policy
+from dtsinn.workflows.prune import prune_workspace
+from dtsinn.workflows.prune_searches import Policy
 
 root, *moments = sys.argv[1:]
 for moment in moments:

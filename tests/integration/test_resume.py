@@ -26,9 +26,9 @@ from typer.testing import CliRunner
 
 from dtsinn.cli import app
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.tracking import connect, connect_existing
-from dtsinn.search.history import DIED, History, read_history
-from dtsinn.search.ledger import LEDGER, Ledger
+from dtsinn.registry.tracking.tracker import connect, connect_existing
+from dtsinn.search.events.ledger import LEDGER, Ledger
+from dtsinn.search.events.state import DIED, History, read_history
 
 BIN = Path(sys.executable).parent
 PATIENCE_s = 240

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from dtsinn.cli import app
 from dtsinn.core.config import to_mapping
-from dtsinn.search.space_file import load_space
+from dtsinn.search.space.reader import load_space
 
 TINY = {
     "residual-cnn": {"width": 4, "blocks": 1},

@@ -17,8 +17,8 @@ from dtsinn.cli import app
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
 from dtsinn.deploy.separator import Separator
-from dtsinn.registry.tracking import connect_existing
-from dtsinn.registry.ui import start_ui
+from dtsinn.registry.server.ui import start_ui
+from dtsinn.registry.tracking.tracker import connect_existing
 
 SUITE = """
 name: tiny

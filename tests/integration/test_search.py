@@ -17,7 +17,7 @@ from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.tracker import NullTracker
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
-from dtsinn.search.ledger import Ledger
+from dtsinn.search.events.ledger import Ledger
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import run_search
 from dtsinn.training.config import load_run_config
@@ -33,7 +33,7 @@ def study_trials(workspace: Workspace, name: str) -> list[FrozenTrial]:
 
 @pytest.fixture(scope="module")
 def runs(done) -> dict[str, Run]:
-    from dtsinn.registry.tracking import connect_existing
+    from dtsinn.registry.tracking.tracker import connect_existing
 
     found = connect_existing(done.workspace).search("")
     keys = {run.data.tags["dtsinn.key"]: run for run in found}
@@ -66,7 +66,7 @@ def test_each_child_can_be_traced_and_repeated(done, runs: dict[str, Run]) -> No
 
 
 def test_curves_and_pictures_are_there(done, runs: dict[str, Run]) -> None:
-    from dtsinn.registry.tracking import connect_existing
+    from dtsinn.registry.tracking.tracker import connect_existing
 
     client = connect_existing(done.workspace).client
     for key, run in runs.items():
@@ -120,8 +120,8 @@ def test_the_best_trial_becomes_champion_through_the_gate(done) -> None:
 
 def test_the_ledger_tells_the_same_story_again(done, runs: dict[str, Run]) -> None:
     """Delivering every event a second time changes nothing in MLflow."""
-    from dtsinn.registry.tracking import connect_existing
-    from dtsinn.search.spool import tell
+    from dtsinn.registry.tracking.tracker import connect_existing
+    from dtsinn.search.events.spool import tell
 
     tracker = connect_existing(done.workspace)
     assert tell(tracker, list(Ledger(done.found.search.folder / "ledger.jsonl"))) > 5

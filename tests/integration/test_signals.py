@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.tracking import connect_existing
+from dtsinn.registry.tracking.tracker import connect_existing
 
 BIN = Path(sys.executable).parent
 

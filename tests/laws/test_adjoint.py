@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from dtsinn.simulation.fields import pixel_centres
-from dtsinn.simulation.projector import Projector, view_angles
+from dtsinn.simulation.anatomy.fields import pixel_centres
+from dtsinn.simulation.scanner.projector import Projector, view_angles
 
 GEOMETRIES = [(64, 3.6, 2.0, 24), (33, 2.0, 3.1, 17), (16, 5.0, 20.0, 6), (1, 4.0, 1.0, 3)]
 """Size, pixel in mm, width of bins in mm, views."""

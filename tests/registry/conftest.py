@@ -34,7 +34,7 @@ from dtsinn.networks.config import InvertibleConfig, ModelConfig, UNetConfig
 from dtsinn.networks.normalisation import per_sample, sample_scale
 from dtsinn.networks.separator import SeparatorNetwork
 from dtsinn.registry.registration import register
-from dtsinn.registry.tracking import MlflowTracker, connect
+from dtsinn.registry.tracking.tracker import MlflowTracker, connect
 from dtsinn.registry.versions import ModelVersion
 
 PROTOCOL = Protocol(

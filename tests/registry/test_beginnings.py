@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from dtsinn.beginnings import beginnings
 from dtsinn.core.errors import InputError
 from dtsinn.core.tracker import Point
 from dtsinn.registry.registration import register
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.space_file import load_space
+from dtsinn.search.space.reader import load_space
+from dtsinn.workflows.warm_start import beginnings
 
 SPACE = """
 fixed: {steps: 90}

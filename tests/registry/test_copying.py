@@ -33,14 +33,14 @@ from dtsinn.deploy.separator import Separator
 from dtsinn.registry.copying.copy import CopyReport, copy_registry
 from dtsinn.registry.copying.destination import open_destination
 from dtsinn.registry.lineage import note_evaluated, note_found, show_model
-from dtsinn.registry.moves import carry_out, decision, history
-from dtsinn.registry.promotion import roll_back
+from dtsinn.registry.promotion.alias_transaction import carry_out, decision, history
+from dtsinn.registry.promotion.lock import turn
+from dtsinn.registry.promotion.promotion import roll_back
 from dtsinn.registry.references import local_path, resolve
 from dtsinn.registry.registration import register
-from dtsinn.registry.tracking import MlflowTracker, connect
-from dtsinn.registry.turns import turn
+from dtsinn.registry.tracking.tracker import MlflowTracker, connect
 from dtsinn.registry.versions import get_version, list_models
-from dtsinn.search.lock import driving
+from dtsinn.search.events.lock import driving
 
 NAME = "dtsinn-fmz-fdg-p1"
 POINTS = 12
@@ -329,7 +329,7 @@ COPIER = """
 import os, select, signal, sys
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.copying.copy import copy_registry
-from dtsinn.registry.tracking import connect
+from dtsinn.registry.tracking.tracker import connect
 
 root, to, *moments = sys.argv[1:]
 for moment in moments:

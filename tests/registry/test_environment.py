@@ -14,7 +14,8 @@ from mlflow.telemetry.utils import is_telemetry_disabled
 from ray._common.usage.usage_lib import usage_stats_enabled
 
 from dtsinn.core.telemetry import TELEMETRY_OFF, switch_telemetry_off
-from dtsinn.registry import environment, serving
+from dtsinn.registry.server import serving
+from dtsinn.registry.tracking import environment
 
 
 def consumers() -> list[threading.Thread]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from dtsinn.deploy.separator import Separator
-from dtsinn.registry.embedded import embedded_uri
+from dtsinn.registry.tracking.embedded import embedded_uri
 from dtsinn.registry.versions import CHAMPION
 
 WAIT_s = 120

@@ -16,7 +16,7 @@ from dtsinn.registry.gate.checks import better, no_cell_lost
 from dtsinn.registry.gate.config import GateConfig, load_gate
 from dtsinn.registry.gate.page import gate_page
 from dtsinn.registry.gate.report import CellFound, GateReport
-from dtsinn.registry.promotion import promote
+from dtsinn.registry.promotion.promotion import promote
 from dtsinn.registry.versions import find_alias, list_models
 
 from .conftest import info

@@ -8,9 +8,9 @@ import pytest
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from dtsinn.registry import guard, patience
-from dtsinn.registry.guard import PAGE, SERVED, Guard
-from dtsinn.registry.patience import PatientProtocol
+from dtsinn.registry.server import guard, patience
+from dtsinn.registry.server.guard import PAGE, SERVED, Guard
+from dtsinn.registry.server.patience import PatientProtocol
 
 JSON = "/api/2.0/mlflow/runs/create"
 FILE = "/api/2.0/mlflow-artifacts/artifacts/1/a"

@@ -21,7 +21,7 @@ from dtsinn.deploy.package import read_info
 from dtsinn.registry.copying.files import MLMODEL, model_digests
 from dtsinn.registry.copying.ids import Ids
 from dtsinn.registry.gate.config import GateConfig
-from dtsinn.registry.promotion import promote, roll_back
+from dtsinn.registry.promotion.promotion import promote, roll_back
 from dtsinn.registry.registration import register
 from dtsinn.registry.versions import find_alias
 

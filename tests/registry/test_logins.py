@@ -3,9 +3,9 @@
 import pytest
 import werkzeug.security
 
-from dtsinn.registry.confinement import is_below
-from dtsinn.registry.guard import SERVED, _hash, _verify
-from dtsinn.registry.logins import (
+from dtsinn.registry.server.confinement import is_below
+from dtsinn.registry.server.guard import SERVED, _hash, _verify
+from dtsinn.registry.server.logins import (
     ENTRIES,
     TRIES,
     TRIES_EACH,

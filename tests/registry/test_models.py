@@ -12,9 +12,9 @@ from dtsinn.deploy.package import package_digest
 from dtsinn.deploy.separator import Separator
 from dtsinn.registry.flavour import SeparatorModel
 from dtsinn.registry.lineage import show_model
-from dtsinn.registry.names import model_name
 from dtsinn.registry.references import resolve
 from dtsinn.registry.registration import register
+from dtsinn.registry.tracking.names import model_name
 from dtsinn.registry.versions import CHAMPION, list_models
 
 NAME = "dtsinn-fmz-fdg-p1"

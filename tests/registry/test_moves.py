@@ -10,8 +10,8 @@ import pytest
 from benchmarks.promoting.invariants import violations
 from dtsinn.core.errors import InputError
 from dtsinn.registry.gate.config import GateConfig
-from dtsinn.registry.moves import MOVING, history, settle_left
-from dtsinn.registry.promotion import promote, roll_back
+from dtsinn.registry.promotion.alias_transaction import MOVING, history, settle_left
+from dtsinn.registry.promotion.promotion import promote, roll_back
 from dtsinn.registry.versions import find_alias
 
 NAME = "dtsinn-fmz-fdg-p1"
@@ -66,8 +66,8 @@ def test_whatever_a_kill_leaves_half_done_is_finished(tracker, workspace, led):
     code = (
         "import sys; from pathlib import Path\n"
         "from dtsinn.core.workspace import Workspace\n"
-        "from dtsinn.registry.promotion import roll_back\n"
-        "from dtsinn.registry.tracking import connect\n"
+        "from dtsinn.registry.promotion.promotion import roll_back\n"
+        "from dtsinn.registry.tracking.tracker import connect\n"
         "space = Workspace(Path(sys.argv[1])); tracker = connect(space)\n"
         "while True:\n"
         f"    roll_back(tracker, space, '{NAME}')\n"

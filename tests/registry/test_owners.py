@@ -8,8 +8,8 @@ from flask import Flask
 from mlflow.server import handlers
 from sqlalchemy import create_engine, text
 
-from dtsinn.registry import owners as module
-from dtsinn.registry.owners import Owners
+from dtsinn.registry.server import owners as module
+from dtsinn.registry.server.owners import Owners
 
 ANNA = SimpleNamespace(id=7, is_admin=False)
 ADMIN = SimpleNamespace(id=1, is_admin=True)

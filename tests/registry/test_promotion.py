@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from dtsinn.core.errors import InputError
-from dtsinn.registry.exactness import round_trip_difference
+from dtsinn.registry.gate.comparison import round_trip_difference
 from dtsinn.registry.gate.config import GateConfig, load_gate
-from dtsinn.registry.promotion import promote
+from dtsinn.registry.promotion.promotion import promote
 from dtsinn.registry.versions import find_alias, list_models
 
 NAME = "dtsinn-fmz-fdg-p1"
@@ -138,8 +138,8 @@ def test_two_processes_promote_one_after_the_other(
         "from dtsinn.data.store import open_store\n"
         "from dtsinn.registry.gate.config import GateConfig\n"
         "from dtsinn.registry.references import find_version\n"
-        "from dtsinn.registry.promotion import promote\n"
-        "from dtsinn.registry.tracking import connect\n"
+        "from dtsinn.registry.promotion.promotion import promote\n"
+        "from dtsinn.registry.tracking.tracker import connect\n"
         "space = Workspace(Path(sys.argv[1])); tracker = connect(space)\n"
         "promote(tracker, space, find_version(sys.argv[3], tracker), open_store(sys.argv[2]),"
         " GateConfig(suite=None))\n"

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from dtsinn.core.disposal import dispose
+from dtsinn.core.safe_delete import dispose
 from dtsinn.deploy.package import package_digest
-from dtsinn.registry.pruning import PRUNED, delete_orphans, orphans, registries, runs_in_use
 from dtsinn.registry.references import local_path, resolve
 from dtsinn.registry.registration import register
-from dtsinn.registry.tracking import MlflowTracker, connect
+from dtsinn.registry.tracking.tracker import MlflowTracker, connect
 from dtsinn.registry.versions import DIGEST, LOGGED_MODEL
+from dtsinn.workflows.prune_packages import PRUNED, delete_orphans, orphans, registries, runs_in_use
 
 NAME = "dtsinn-fmz-fdg-p1"
 LATER_ms = int(time.time() * 1000) + 3_600_000

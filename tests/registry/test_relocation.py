@@ -17,11 +17,11 @@ from dtsinn.core.tracker import RunStart
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.known_stores import find_store
 from dtsinn.deploy.package import package_digest
-from dtsinn.registry import relocation
-from dtsinn.registry.pruning import delete_orphans
 from dtsinn.registry.references import resolve
 from dtsinn.registry.registration import register
-from dtsinn.registry.tracking import connect
+from dtsinn.registry.tracking import relocation
+from dtsinn.registry.tracking.tracker import connect
+from dtsinn.workflows.prune_packages import delete_orphans
 
 NAME = "dtsinn-fmz-fdg-p1"
 
@@ -125,7 +125,9 @@ def test_what_an_older_dtsinn_scattered_is_brought_home(
     else:
         shutil.copytree(old, new.root)
     with monkeypatch.context() as older:
-        older.setattr("dtsinn.registry.tracking.mend_locations", lambda uri, workspace: None)
+        older.setattr(
+            "dtsinn.registry.tracking.tracker.mend_locations", lambda uri, workspace: None
+        )
         use(new, packages.strong, "second")
         more = tmp_path / "more.md"
         more.write_text("more")

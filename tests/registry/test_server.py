@@ -30,14 +30,14 @@ from benchmarks.s3 import BUCKET
 from benchmarks.writers import Load, flood
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry import logins
-from dtsinn.registry.access import ADMIN, given_password, is_loopback
 from dtsinn.registry.gate.config import GateConfig
-from dtsinn.registry.postgres import backend_of, held
-from dtsinn.registry.promotion import promote
+from dtsinn.registry.promotion.promotion import promote
 from dtsinn.registry.references import resolve
-from dtsinn.registry.server import TeamServer, serve
-from dtsinn.registry.tracking import connect
+from dtsinn.registry.server import logins
+from dtsinn.registry.server.access import ADMIN, given_password, is_loopback
+from dtsinn.registry.server.server import TeamServer, serve
+from dtsinn.registry.tracking.postgres import backend_of, held
+from dtsinn.registry.tracking.tracker import connect
 from dtsinn.registry.versions import find_alias, list_models
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -564,7 +564,8 @@ def test_it_comes_back_with_everything_and_ends_whole(postgres, s3, tmp_path):
 @pytest.mark.parametrize("attempt", range(4))
 def test_an_end_while_it_starts_leaves_nothing(attempt, postgres, tmp_path):
     """The signal comes as the child appears, which its parent may not have noted yet."""
-    code = "import dtsinn.registry.server\nfrom dtsinn.cli import main\nprint(flush=True)\nmain()"
+    code = "import dtsinn.registry.server.server\nfrom dtsinn.cli import main\n"
+    code += "print(flush=True)\nmain()"
     words = [sys.executable, "-c", code, "server", "--no-auth", "--port", "0"]
     settings = os.environ | {"DTSINN_BACKEND": postgres, "DTSINN_ARTIFACTS": str(tmp_path / "kept")}
     with (tmp_path / "log").open("wb") as log:
@@ -708,9 +709,9 @@ def test_what_the_extra_brings_is_named_when_it_is_missing(tmp_path):
             (tmp_path / path.name).symlink_to(path)
     code = """
 from dtsinn.core.errors import InputError
-from dtsinn.registry.access import basic_auth
-from dtsinn.registry.artifacts import check_destination
-from dtsinn.registry.postgres import backend_of
+from dtsinn.registry.server.access import basic_auth
+from dtsinn.registry.server.artifacts import check_destination
+from dtsinn.registry.tracking.postgres import backend_of
 for ask in (
     lambda: backend_of("postgresql://u@h/d"),
     lambda: check_destination("s3://bucket/a"),

@@ -17,16 +17,16 @@ from dtsinn.cli import app
 from dtsinn.commands.registry import _row
 from dtsinn.core.errors import DtsinnError
 from dtsinn.core.text import printable
-from dtsinn.registry import tags as tagged
 from dtsinn.registry.copying.copy import copy_registry
 from dtsinn.registry.gate.config import GateConfig
 from dtsinn.registry.lineage import show_model
-from dtsinn.registry.moves import HISTORY, MOVING, history, settle
-from dtsinn.registry.promotion import promote, roll_back
+from dtsinn.registry.promotion.alias_transaction import HISTORY, MOVING, history, settle
+from dtsinn.registry.promotion.lock import TURN, turn
+from dtsinn.registry.promotion.promotion import promote, roll_back
 from dtsinn.registry.references import fetch, find_version
 from dtsinn.registry.registration import register
-from dtsinn.registry.trials import recorded_search
-from dtsinn.registry.turns import TURN, turn
+from dtsinn.registry.tracking import tags as tagged
+from dtsinn.registry.tracking.trials import recorded_search
 from dtsinn.registry.versions import _version, list_models
 
 NAME = "dtsinn-fmz-fdg-p1"

@@ -10,8 +10,8 @@ from mlflow.entities import ViewType
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.tracker import Point, RunStart, Tracker
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.embedded import home_uri, tracking_uri
-from dtsinn.registry.tracking import connect, connect_existing
+from dtsinn.registry.tracking.embedded import home_uri, tracking_uri
+from dtsinn.registry.tracking.tracker import connect, connect_existing
 
 
 def start(key="search/a", **more):
@@ -283,7 +283,7 @@ def test_processes_make_a_fresh_workspace_together_and_quietly(tmp_path):
         "import sys; from pathlib import Path\n"
         "from dtsinn.core.tracker import Point, RunStart\n"
         "from dtsinn.core.workspace import Workspace\n"
-        "from dtsinn.registry.tracking import connect\n"
+        "from dtsinn.registry.tracking.tracker import connect\n"
         "key = sys.argv[2]\n"
         "connect(Workspace(Path(sys.argv[1]))).begin(RunStart(key=key, name=key, kind='trial',"
         " experiment='x', time_ms=1))\n"

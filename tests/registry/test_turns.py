@@ -8,8 +8,8 @@ import pytest
 
 from dtsinn.core.errors import RunError
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry import turns
-from dtsinn.registry.tracking import connect
+from dtsinn.registry.promotion import lock
+from dtsinn.registry.tracking.tracker import connect
 
 PROCESSES = 4
 TURNS = 10
@@ -18,20 +18,20 @@ BEGIN = """
 import sys
 from pathlib import Path
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry import turns
-from dtsinn.registry.tracking import connect
+from dtsinn.registry.promotion import lock
+from dtsinn.registry.tracking.tracker import connect
 tracker, name = connect(Workspace(Path(sys.argv[1]))), sys.argv[2]
 """
 COUNT = """
 for _ in range(int(sys.argv[3])):
-    with turns.turn(tracker, name) as held:
+    with lock.turn(tracker, name) as held:
         count = int(tracker.client.get_registered_model(name).tags["count"])
         held.check()
         tracker.client.set_registered_model_tag(name, "count", str(count + 1))
 """
 HOLD = """
-turns.LEASE_s = float(sys.argv[3])
-with turns.turn(tracker, name):
+lock.LEASE_s = float(sys.argv[3])
+with lock.turn(tracker, name):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -68,7 +68,7 @@ def run(tmp_path):
 
 def waiting(tracker, name):
     tags = tracker.client.get_registered_model(name).tags
-    return [key for key in tags if key.startswith(turns.TURN)]
+    return [key for key in tags if key.startswith(lock.TURN)]
 
 
 def test_no_step_of_four_processes_is_lost(tracker, run):
@@ -79,19 +79,19 @@ def test_no_step_of_four_processes_is_lost(tracker, run):
 
 
 def test_who_is_killed_with_the_turn_is_passed_over(tracker, run, monkeypatch):
-    monkeypatch.setattr(turns, "LEASE_s", SHORT_s)
+    monkeypatch.setattr(lock, "LEASE_s", SHORT_s)
     tracker.client.create_registered_model("dead")
     job = run(HOLD, "dead", SHORT_s)
     assert job.stdout.readline() == "held\n"
     (left,) = waiting(tracker, "dead")
     told = f"another promotion holds dead; got process {job.pid}"
-    with pytest.raises(RunError, match=told), turns.turn(tracker, "dead", patience_s=0):
+    with pytest.raises(RunError, match=told), lock.turn(tracker, "dead", patience_s=0):
         pass
     assert waiting(tracker, "dead") == [left]
     job.kill()
     job.wait(30)
     begun = time.monotonic()
-    with turns.turn(tracker, "dead") as held:
+    with lock.turn(tracker, "dead") as held:
         assert time.monotonic() - begun > SHORT_s
         held.check()
         assert waiting(tracker, "dead") == [held.tag]
@@ -100,8 +100,8 @@ def test_who_is_killed_with_the_turn_is_passed_over(tracker, run, monkeypatch):
 
 def test_a_holder_that_others_took_for_dead_is_told(tracker):
     tracker.client.create_registered_model("slow")
-    with turns.turn(tracker, "slow") as held:
+    with lock.turn(tracker, "slow") as held:
         held.check()
         tracker.client.delete_registered_model_tag("slow", held.tag)
-        with pytest.raises(turns.TurnLostError, match="the turn to promote slow was lost"):
+        with pytest.raises(lock.TurnLostError, match="the turn to promote slow was lost"):
             held.check()

@@ -12,8 +12,8 @@ import pytest
 
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.ui import start_ui, ui
-from dtsinn.registry.view import page_of, shown_at, where_shown
+from dtsinn.registry.server.ui import start_ui, ui
+from dtsinn.registry.tracking.view import page_of, shown_at, where_shown
 
 
 def status(url, host=None):
@@ -35,7 +35,7 @@ def page(workspace):
     code = (
         "import sys; from pathlib import Path\n"
         "from dtsinn.core.workspace import Workspace\n"
-        "from dtsinn.registry.ui import ui\n"
+        "from dtsinn.registry.server.ui import ui\n"
         "ui(Workspace(Path(sys.argv[1])), int(sys.argv[2]), announce=print)\n"
     )
     command = [sys.executable, "-u", "-c", code, str(workspace.root), str(port)]

@@ -13,12 +13,12 @@ from rich.console import Console
 from dtsinn.core.errors import RunError
 from dtsinn.core.tracker import NullTracker, Point, RunStart, Tracker
 from dtsinn.data.store import Store
-from dtsinn.search.driver import Driver, now_ms
-from dtsinn.search.ledger import LEDGER, Ledger
-from dtsinn.search.opening import open_sitting
+from dtsinn.search.engine.driver import Driver, now_ms
+from dtsinn.search.engine.session import open_sitting
+from dtsinn.search.events.ledger import LEDGER, Ledger
+from dtsinn.search.events.spool import Spool
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.space_file import load_space
-from dtsinn.search.spool import Spool
+from dtsinn.search.space.reader import load_space
 
 SPACE = """
 fixed: {steps: 90, validate_every: 10, model.width: 4}

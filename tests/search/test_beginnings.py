@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from dtsinn.beginnings import BEST, _is_same, beginnings
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store
-from dtsinn.registry.trials import RecordedTrial
+from dtsinn.registry.tracking.trials import RecordedTrial
 from dtsinn.search.objective import read_objectives
+from dtsinn.workflows.warm_start import BEST, _is_same, beginnings
 from tests.search.conftest import SPACE
 
 ELSEWHERE: Any = SimpleNamespace(header=SimpleNamespace(digest="of another store"))

@@ -13,7 +13,7 @@ from ray.exceptions import AuthenticationError
 
 from dtsinn.core.causes import cure_of
 from dtsinn.core.errors import InputError
-from dtsinn.search.cluster import (
+from dtsinn.search.engine.cluster import (
     INSIDE_bytes,
     SOCKET_PATH_bytes,
     close_token,

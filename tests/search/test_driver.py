@@ -11,10 +11,10 @@ import pytest
 from optuna.trial import TrialState
 
 from dtsinn.core.errors import RunError
-from dtsinn.search import driver as module
-from dtsinn.search.driver import STOP, now_ms
-from dtsinn.search.history import DIED, history_of
-from dtsinn.search.ledger import LEDGER, Ledger
+from dtsinn.search.engine import driver as module
+from dtsinn.search.engine.driver import STOP, now_ms
+from dtsinn.search.events.ledger import LEDGER, Ledger
+from dtsinn.search.events.state import DIED, history_of
 from dtsinn.search.objective import read_objectives
 from dtsinn.search.plan import changed_plan
 

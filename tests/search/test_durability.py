@@ -13,13 +13,13 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from dtsinn.core.tracker import NullTracker
-from dtsinn.search.history import History
-from dtsinn.search.ledger import Ledger
+from dtsinn.search.events.ledger import Ledger
+from dtsinn.search.events.spool import Spool
+from dtsinn.search.events.state import History
 from dtsinn.search.objective import PSNR
-from dtsinn.search.samplers import make_sampler
-from dtsinn.search.space_file import load_space
-from dtsinn.search.spool import Spool
-from dtsinn.search.study import SearchStudy
+from dtsinn.search.sampling.samplers import make_sampler
+from dtsinn.search.sampling.study import SearchStudy
+from dtsinn.search.space.reader import load_space
 
 
 @pytest.fixture

@@ -12,18 +12,18 @@ from typing import Any
 
 import pytest
 
-from dtsinn.beginnings import beginnings
 from dtsinn.core.errors import InputError
 from dtsinn.core.tracker import NullTracker
 from dtsinn.core.workspace import Workspace
-from dtsinn.search.events import check_event
+from dtsinn.search.events.events import check_event
+from dtsinn.search.events.ledger import LEDGER, Ledger
+from dtsinn.search.events.spool import tell
+from dtsinn.search.events.state import is_begun, read_history
 from dtsinn.search.explain.page import check_out, explain_search
-from dtsinn.search.history import is_begun, read_history
-from dtsinn.search.ledger import LEDGER, Ledger
 from dtsinn.search.plan import read_plan
-from dtsinn.search.pruning import Policy, weigh
-from dtsinn.search.reconcile import standing
-from dtsinn.search.spool import tell
+from dtsinn.search.status import standing
+from dtsinn.workflows.prune_searches import Policy, weigh
+from dtsinn.workflows.warm_start import beginnings
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "0.1.0" / "searches" / "done"
 LINES = (GOLDEN / LEDGER).read_text().splitlines(keepends=True)

@@ -20,19 +20,19 @@ from typer.testing import CliRunner
 from dtsinn.cli import app
 from dtsinn.core.config import from_mapping, known_keys
 from dtsinn.core.errors import InputError
+from dtsinn.search.events.ledger import Ledger
+from dtsinn.search.events.state import History, history_of
 from dtsinn.search.explain.advice import shared_by
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importance
 from dtsinn.search.explain.page import Explanation, explain, write_explanation, write_report
 from dtsinn.search.explain.pictures import PICTURES
 from dtsinn.search.explain.recipe import PUBLISHED
-from dtsinn.search.halving import Halving
-from dtsinn.search.history import History, history_of
-from dtsinn.search.ledger import Ledger
 from dtsinn.search.objective import PSNR, Objective
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.space import SearchSpace
-from dtsinn.search.space_file import load_space
+from dtsinn.search.sampling.halving import Halving
+from dtsinn.search.space.reader import load_space
+from dtsinn.search.space.space import SearchSpace
 from dtsinn.training.config import RunConfig, changed
 
 SPACE = """

@@ -12,7 +12,7 @@ from dtsinn.data.store import Store
 from dtsinn.networks.build import build_network, parameter_count
 from dtsinn.search.forecast import SAMPLES, forecast
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.space_file import load_space
+from dtsinn.search.space.reader import load_space
 
 SPACE = """
 fixed: {steps: 900, validate_every: 100}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dtsinn.core.errors import InputError
-from dtsinn.search.halving import Halving, expected_share, halving_of
+from dtsinn.search.sampling.halving import Halving, expected_share, halving_of
 
 
 def halving(**more: int | float) -> Halving:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from dtsinn.core.errors import InputError
-from dtsinn.search.history import DIED, History, ends_of_died, history_of, read_history
-from dtsinn.search.ledger import LEDGER, Ledger
+from dtsinn.search.events.ledger import LEDGER, Ledger
+from dtsinn.search.events.state import DIED, History, ends_of_died, history_of, read_history
 
 
 def sitting(time_ms: int, **plan: Any) -> dict[str, Any]:

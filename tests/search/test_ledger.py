@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dtsinn.core.errors import InputError
-from dtsinn.search.ledger import Ledger
+from dtsinn.search.events.ledger import Ledger
 
 
 def event(number: int) -> dict[str, object]:
@@ -51,7 +51,7 @@ def test_nan_is_not_written(tmp_path: Path) -> None:
 def test_a_killed_writer_leaves_every_event_that_it_was_told_of(tmp_path: Path) -> None:
     code = (
         "import sys, itertools; from pathlib import Path\n"
-        "from dtsinn.search.ledger import Ledger\n"
+        "from dtsinn.search.events.ledger import Ledger\n"
         "ledger = Ledger(Path(sys.argv[1]))\n"
         "for number in itertools.count():\n"
         "    ledger.append({'number': number}); print(number, flush=True)\n"
@@ -97,7 +97,7 @@ def test_a_file_of_one_torn_line_is_an_empty_ledger(tmp_path: Path) -> None:
 FULL = """
 import resource, sys
 from pathlib import Path
-from dtsinn.search.ledger import Ledger
+from dtsinn.search.events.ledger import Ledger
 ledger = Ledger(Path(sys.argv[1]))
 ledger.append({"number": 0})
 room = ledger.path.stat().st_size + int(sys.argv[2])

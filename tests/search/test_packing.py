@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from dtsinn.core.errors import InputError
-from dtsinn.search.packing import CONTEXT_BYTES, PARTS, SPARE, GpuShare
+from dtsinn.search.engine.packing import CONTEXT_BYTES, PARTS, SPARE, GpuShare
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.referee import Referee
-from dtsinn.search.space import SearchSpace
-from dtsinn.search.space_file import load_space
+from dtsinn.search.sampling.feasibility import Referee
+from dtsinn.search.space.reader import load_space
+from dtsinn.search.space.space import SearchSpace
 from dtsinn.training.footprint import footprint
 
 GiB = 2**30

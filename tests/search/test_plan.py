@@ -12,7 +12,7 @@ from dtsinn.core.config import config_names
 from dtsinn.core.errors import InputError
 from dtsinn.search.objective import read_objectives
 from dtsinn.search.plan import CHANGEABLE, SearchPlan, changed_plan, plan_of
-from dtsinn.search.space_file import load_space
+from dtsinn.search.space.reader import load_space
 
 BRANCHES = """
 base: quick

@@ -13,11 +13,11 @@ import pytest
 import ray
 from ray import tune
 
-from dtsinn.search import plugs
-from dtsinn.search.cluster import has_nodes, ray_session
-from dtsinn.search.driver import now_ms
-from dtsinn.search.ledger import LEDGER, Ledger
-from dtsinn.search.tuning import run_trials
+from dtsinn.search.engine import ray_adapters
+from dtsinn.search.engine.cluster import has_nodes, ray_session
+from dtsinn.search.engine.driver import now_ms
+from dtsinn.search.engine.tuner import run_trials
+from dtsinn.search.events.ledger import LEDGER, Ledger
 
 
 def whole(config: dict[str, Any]) -> None:
@@ -79,12 +79,12 @@ def test_a_search_whose_ray_died_is_interrupted(
 ) -> None:
     """Ray waits for other nodes for ever; on one machine there will be none."""
     ray.shutdown()
-    monkeypatch.setattr(plugs, "LOOK_s", 0.1)
+    monkeypatch.setattr(ray_adapters, "LOOK_s", 0.1)
     monkeypatch.setenv("RAY_health_check_initial_delay_ms", "0")
     monkeypatch.setenv("RAY_health_check_period_ms", "200")
     hand = sit(make_plan())
     with ray_session(None):
-        over = plugs.Over(hand.driver)
+        over = ray_adapters.Over(hand.driver)
         assert has_nodes()
         (raylet,) = [
             process

@@ -12,13 +12,13 @@ import pytest
 
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.tracker import NullTracker, Tracker
-from dtsinn.search.driver import now_ms
-from dtsinn.search.history import read_history
-from dtsinn.search.ledger import LEDGER, Ledger
-from dtsinn.search.lock import driving
+from dtsinn.search.engine.driver import now_ms
+from dtsinn.search.events.ledger import LEDGER, Ledger
+from dtsinn.search.events.lock import driving
+from dtsinn.search.events.state import read_history
 from dtsinn.search.objective import read_objectives
-from dtsinn.search.pruning import PRUNED, Policy, SearchPruning, prune, weigh
-from dtsinn.search.reconcile import standing
+from dtsinn.search.status import standing
+from dtsinn.workflows.prune_searches import PRUNED, Policy, SearchPruning, prune, weigh
 
 FILES = 20
 """Of a checkpoint here, 100 bytes each."""
@@ -214,7 +214,7 @@ PRUNER = """
 import os, signal, sys
 from pathlib import Path
 from dtsinn.core.tracker import NullTracker
-from dtsinn.search.pruning import Policy, prune
+from dtsinn.workflows.prune_searches import Policy, prune
 
 folder, *numbers = sys.argv[1:]
 

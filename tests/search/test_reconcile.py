@@ -22,14 +22,14 @@ from typer.testing import CliRunner
 from dtsinn.cli import app
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.tracker import Tracker
-from dtsinn.search import reconcile
-from dtsinn.search.history import DIED, read_history
-from dtsinn.search.ledger import LEDGER, Ledger
-from dtsinn.search.lock import driving
+from dtsinn.search import status
+from dtsinn.search.events.ledger import LEDGER, Ledger
+from dtsinn.search.events.lock import driving
+from dtsinn.search.events.spool import TOLD
+from dtsinn.search.events.state import DIED, read_history
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.reconcile import Standing, end_again, standing
-from dtsinn.search.spool import TOLD
-from dtsinn.search.study import STUDY
+from dtsinn.search.sampling.study import STUDY
+from dtsinn.search.status import Standing, end_again, standing
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def test_whatever_one_search_fails_with_hides_no_other(
         assert folder.name != "odd"
         return standing(folder, connect)
 
-    monkeypatch.setattr(reconcile, "standing", stumble)
+    monkeypatch.setattr(status, "standing", stumble)
     result = CliRunner().invoke(app, ["status", "--json", "--workspace", str(at)])
     told = {one["name"]: one for one in json.loads(result.stdout)}
     assert result.exit_code == 2
@@ -225,13 +225,13 @@ from pathlib import Path
 from rich.console import Console
 from dtsinn.core.tracker import NullTracker
 from dtsinn.data.store import open_store
-from dtsinn.search.driver import now_ms
-from dtsinn.search.ledger import Ledger
-from dtsinn.search.lock import driving
-from dtsinn.search.opening import open_sitting
+from dtsinn.search.engine.driver import now_ms
+from dtsinn.search.events.ledger import Ledger
+from dtsinn.search.events.lock import driving
+from dtsinn.search.engine.session import open_sitting
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.space_file import load_space
-from dtsinn.search.spool import Spool
+from dtsinn.search.space.reader import load_space
+from dtsinn.search.events.spool import Spool
 
 store, space, folder = sys.argv[1:]
 plan = SearchPlan(name="hand", store=store, space=load_space(space), trials=3)

@@ -8,10 +8,10 @@ import pytest
 
 from dtsinn.core.errors import InputError
 from dtsinn.networks.build import build_network, parameter_count
-from dtsinn.search.limits import GiB, Limit, MiB, read_limit
-from dtsinn.search.referee import Referee
-from dtsinn.search.space import describe
-from dtsinn.search.space_file import load_space
+from dtsinn.search.sampling.feasibility import Referee
+from dtsinn.search.space.constraints import GiB, Limit, MiB, read_limit
+from dtsinn.search.space.reader import load_space
+from dtsinn.search.space.space import describe
 
 FRAMES, SIZE = 18, (64, 64)
 

@@ -23,13 +23,13 @@ from dtsinn.core.tracker import NullTracker
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store, open_store
 from dtsinn.search import run as module
-from dtsinn.search.cluster import ray_session, trials_that_fit
-from dtsinn.search.history import read_history
-from dtsinn.search.ledger import LEDGER, Ledger
+from dtsinn.search.engine.cluster import ray_session, trials_that_fit
+from dtsinn.search.engine.tuner import TRIALS
+from dtsinn.search.events.ledger import LEDGER, Ledger
+from dtsinn.search.events.state import read_history
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.reconcile import standing
 from dtsinn.search.run import PACKAGE, REPORT, SearchResult, run_search
-from dtsinn.search.tuning import TRIALS
+from dtsinn.search.status import standing
 from dtsinn.training.package import picture_run
 from dtsinn.training.state import TrainingState
 from tests.search.conftest import SPACE

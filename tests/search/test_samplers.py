@@ -19,9 +19,9 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from dtsinn.core.errors import InputError
-from dtsinn.search.foresight import FLOOR, foreseen
-from dtsinn.search.samplers import SAMPLERS, check_sampler, make_sampler
-from dtsinn.search.space import Parameter
+from dtsinn.search.sampling.imputed_gp import FLOOR, foreseen
+from dtsinn.search.sampling.samplers import SAMPLERS, check_sampler, make_sampler
+from dtsinn.search.space.space import Parameter
 
 RATE = Parameter(key="rate", distribution=FloatDistribution(1e-4, 1e-1, log=True))
 BLOCKS = Parameter(key="blocks", distribution=IntDistribution(1, 3))

@@ -9,8 +9,8 @@ from dtsinn.core.config import config_names
 from dtsinn.core.errors import InputError
 from dtsinn.networks.config import SpectralConfig
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.space import describe
-from dtsinn.search.space_file import load_space, space_of
+from dtsinn.search.space.reader import load_space, space_of
+from dtsinn.search.space.space import describe
 
 OWNERS_WISH = {"model.blocks", "loss.backward", "loss.consistency"}
 

@@ -14,9 +14,9 @@ import pytest
 
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.tracker import OWN_PLACE, Tracker
-from dtsinn.search import spool as module
-from dtsinn.search.ledger import Ledger
-from dtsinn.search.spool import TOLD, Spool, tell
+from dtsinn.search.events import spool as module
+from dtsinn.search.events.ledger import Ledger
+from dtsinn.search.events.spool import TOLD, Spool, tell
 
 
 def begin(key: str, time_ms: int = 0, parent: str | None = None) -> dict[str, Any]:

@@ -16,12 +16,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dtsinn.core.errors import RunError
 from dtsinn.core.tracker import Point
-from dtsinn.search.history import History, TrialRecord
+from dtsinn.search.events.state import History, TrialRecord
 from dtsinn.search.objective import PSNR, read_objectives
-from dtsinn.search.samplers import SAMPLERS, make_sampler
-from dtsinn.search.space import SearchSpace
-from dtsinn.search.space_file import load_space
-from dtsinn.search.study import STUDY, SearchStudy, told_state
+from dtsinn.search.sampling.samplers import SAMPLERS, make_sampler
+from dtsinn.search.sampling.study import STUDY, SearchStudy, told_state
+from dtsinn.search.space.reader import load_space
+from dtsinn.search.space.space import SearchSpace
 
 NAN, INF = math.nan, math.inf
 BOTH = read_objectives("psnr:max,step_seconds:min")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from dtsinn.search.trial import is_disk_full
+from dtsinn.search.engine.trial import is_disk_full
 
 
 def test_a_full_disk_and_a_spent_quota_are_known() -> None:

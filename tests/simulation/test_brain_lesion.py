@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dtsinn.core.seeds import generator
-from dtsinn.simulation.brain import load_brain
-from dtsinn.simulation.brain_lesion import load_brain_lesion
+from dtsinn.simulation.anatomy.brain import load_brain
+from dtsinn.simulation.anatomy.brain_lesion import load_brain_lesion
 
 BRAIN, PHANTOM = load_brain(), load_brain_lesion()
 NAMES = [region.name for region in PHANTOM.regions]

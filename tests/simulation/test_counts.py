@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dtsinn.simulation.counts import ExpectedCounts, expected_counts
-from dtsinn.simulation.scanner import load_scanner
+from dtsinn.simulation.scanner.counts import ExpectedCounts, expected_counts
+from dtsinn.simulation.scanner.scanner import load_scanner
 
 GE = load_scanner("ge-dls")
 BINS, VIEWS = 81, 12

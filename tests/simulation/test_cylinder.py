@@ -9,8 +9,8 @@ import pytest
 from scipy import ndimage
 
 from dtsinn.core.errors import InputError
-from dtsinn.simulation.anatomy import NOTHING, WATER
-from dtsinn.simulation.cylinder import load_cylinder
+from dtsinn.simulation.anatomy.anatomy import NOTHING, WATER
+from dtsinn.simulation.anatomy.cylinder import load_cylinder
 
 CYLINDER = load_cylinder()
 SHAPE = CYLINDER.shape

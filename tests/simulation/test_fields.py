@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from dtsinn.simulation.fields import blur_matrix, noise_matrix, pixel_centres, smooth_field
+from dtsinn.simulation.anatomy.fields import blur_matrix, noise_matrix, pixel_centres, smooth_field
 
 
 def test_a_smooth_field_has_unit_variance_and_the_stated_correlation() -> None:

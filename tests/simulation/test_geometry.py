@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dtsinn.core.errors import InputError
-from dtsinn.simulation.geometry import (
+from dtsinn.simulation.anatomy.geometry import (
     OrientedEllipsoid,
     Outline,
     block_mean,

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from dtsinn.core.errors import InputError
-from dtsinn.simulation.anatomy import OUTSIDE, Region
-from dtsinn.simulation.lesions import REACH, Lesion, LesionNumbers, Site, draw_lesions
-from dtsinn.simulation.lesions import draw_with_lesions as draw
+from dtsinn.simulation.anatomy.anatomy import OUTSIDE, Region
+from dtsinn.simulation.anatomy.lesions import REACH, Lesion, LesionNumbers, Site, draw_lesions
+from dtsinn.simulation.anatomy.lesions import draw_with_lesions as draw
 
 FIELD = 200.0
 REGIONS = (OUTSIDE, Region(name="left", tissue="left"), Region(name="right", tissue="right"))

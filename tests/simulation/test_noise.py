@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from dtsinn.core.errors import InputError
-from dtsinn.simulation.calibration import CALIBRATION, calibrate
+from dtsinn.simulation.anatomy.phantom import PHANTOMS
 from dtsinn.simulation.images import render_subject
-from dtsinn.simulation.noise import (
+from dtsinn.simulation.scanner.calibration import CALIBRATION, calibrate
+from dtsinn.simulation.scanner.noise import (
     ImageNoise,
     NoiseLevel,
     correlated_noise,
@@ -16,7 +17,6 @@ from dtsinn.simulation.noise import (
     noise_level,
     noise_sd,
 )
-from dtsinn.simulation.phantom import PHANTOMS
 
 
 def test_variance_of_voxels_is_alpha_squared_activity_over_duration() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from dtsinn.core.errors import InputError
 from dtsinn.core.tracer import load_tracer
-from dtsinn.simulation.anatomy import (
+from dtsinn.simulation.anatomy.anatomy import (
     BLOOD,
     NOTHING,
     OUTSIDE,
@@ -16,9 +16,9 @@ from dtsinn.simulation.anatomy import (
     draw_affine,
     kernel_sigma,
 )
-from dtsinn.simulation.brain import load_brain
-from dtsinn.simulation.brain_atlas import Structure
-from dtsinn.simulation.phantom import PHANTOMS, Phantom
+from dtsinn.simulation.anatomy.brain import load_brain
+from dtsinn.simulation.anatomy.brain_atlas import Structure
+from dtsinn.simulation.anatomy.phantom import PHANTOMS, Phantom
 
 BRAIN = load_brain()
 

@@ -15,12 +15,10 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dtsinn.core.figures import png
 from dtsinn.core.protocol import load_protocol, protocol_names, protocol_of_frames
 from dtsinn.core.tracer import PARAMETERS, Tracer, load_tracer, tracer_names
-from dtsinn.simulation.input_function import blood_curve, plasma_and_blood
-from dtsinn.simulation.kinetics import frame_averages, time_grid
-from dtsinn.simulation.pictures import (
+from dtsinn.plots.style import png
+from dtsinn.plots.tracers import (
     BRAIN,
     draw_protocols,
     draw_tracers,
@@ -28,6 +26,8 @@ from dtsinn.simulation.pictures import (
     tracer_curves,
     tracer_sheet,
 )
+from dtsinn.simulation.input_function import blood_curve, plasma_and_blood
+from dtsinn.simulation.kinetics import frame_averages, time_grid
 from dtsinn.simulation.typical_curves import MINUTES, typical_curves
 
 

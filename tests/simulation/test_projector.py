@@ -9,8 +9,8 @@ from scipy import sparse
 
 from dtsinn.core.errors import InputError
 from dtsinn.data.device import check_device
-from dtsinn.simulation.fields import blur_matrix
-from dtsinn.simulation.projector import (
+from dtsinn.simulation.anatomy.fields import blur_matrix
+from dtsinn.simulation.scanner.projector import (
     Projector,
     SparseMatrix,
     covering_bins,

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from dtsinn.core.errors import InputError
-from dtsinn.simulation.fields import blur_matrix, pixel_centres
+from dtsinn.simulation.anatomy.fields import blur_matrix, pixel_centres
 from dtsinn.simulation.images import render_subject
-from dtsinn.simulation.projector import covering_bins
-from dtsinn.simulation.reconstruction import ScannerModel, scanner_model
 from dtsinn.simulation.request import StudyRequest, voxel_size
-from dtsinn.simulation.scanner import load_scanner
+from dtsinn.simulation.scanner.projector import covering_bins
+from dtsinn.simulation.scanner.reconstruction import ScannerModel, scanner_model
+from dtsinn.simulation.scanner.scanner import load_scanner
 
 SIZE, PIXEL = 32, 4.0
 GE = load_scanner("ge-dls")

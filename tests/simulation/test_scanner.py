@@ -10,7 +10,7 @@ import yaml
 
 from dtsinn.core.config import config_names, from_mapping, to_mapping
 from dtsinn.core.errors import InputError
-from dtsinn.simulation.scanner import Scanner, load_scanner
+from dtsinn.simulation.scanner.scanner import Scanner, load_scanner
 
 
 def altered(**changes: Any) -> dict[str, Any]:

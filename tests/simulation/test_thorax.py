@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 
-from dtsinn.simulation.anatomy import BLOOD, NOTHING, WATER
-from dtsinn.simulation.fields import pixel_centres
-from dtsinn.simulation.thorax import ThoraxPhantom, load_thorax
+from dtsinn.simulation.anatomy.anatomy import BLOOD, NOTHING, WATER
+from dtsinn.simulation.anatomy.fields import pixel_centres
+from dtsinn.simulation.anatomy.thorax import ThoraxPhantom, load_thorax
 
 PHANTOM = load_thorax()
 SHAPE = PHANTOM.shape

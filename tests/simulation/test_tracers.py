@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from dtsinn.core.tracer import PARAMETERS, load_tracer, tracer_names
-from dtsinn.simulation.anatomy import BLOOD, NOTHING
+from dtsinn.simulation.anatomy.anatomy import BLOOD, NOTHING
+from dtsinn.simulation.anatomy.phantom import PHANTOMS
 from dtsinn.simulation.input_function import (
     FloatArray,
     blood_curve,
@@ -20,7 +21,6 @@ from dtsinn.simulation.input_function import (
     plasma_and_blood,
 )
 from dtsinn.simulation.kinetics import frame_averages, time_grid
-from dtsinn.simulation.phantom import PHANTOMS
 
 NEARLY_STABLE = 1e-7
 """Decay constant that stands for none, 1/s: the models divide by it (0.05 % in 90 min)."""

@@ -9,13 +9,12 @@ import torch
 
 from dtsinn.core.errors import DivergedError, InputError
 from dtsinn.data.store import Store
-from dtsinn.training import ema
 from dtsinn.training.config import RunConfig, load_run_config
 from dtsinn.training.feed import Feed
 from dtsinn.training.loop import Report, train
 from dtsinn.training.run import resumed_state
 from dtsinn.training.schedule import batch_size, samples_before
-from dtsinn.training.state import TrainingState
+from dtsinn.training.state import TrainingState, decay_at
 from dtsinn.training.step import GRADIENT, Watch, take_step, task_of
 from dtsinn.training.team import ALONE
 
@@ -93,7 +92,7 @@ def test_an_average_follows_its_recursion_and_is_what_counts(tiny_store: Store) 
     state = TrainingState(config, 3)
     expected = {k: v.clone() for k, v in state.network.named_parameters()}
     for step, _ in enumerate(train(tiny_store, state)):
-        decay = ema.decay_at(0.5, step)
+        decay = decay_at(0.5, step)
         for name, value in state.network.named_parameters():
             expected[name] = decay * expected[name] + (1 - decay) * value.detach()
     average = dict(state.average.named_parameters())
@@ -101,8 +100,8 @@ def test_an_average_follows_its_recursion_and_is_what_counts(tiny_store: Store) 
     assert state.judged is state.average
     if state.progress.best_step == 6:
         assert torch.equal(state.best[name], average[name])
-    assert ema.decay_at(0.999, 0) == pytest.approx(0.1)
-    assert ema.decay_at(0.999, 10**6) == 0.999
+    assert decay_at(0.999, 0) == pytest.approx(0.1)
+    assert decay_at(0.999, 10**6) == 0.999
 
 
 def test_accumulation_averages_the_gradients(tiny_store: Store) -> None:

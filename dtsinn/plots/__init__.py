@@ -1,0 +1,1 @@
+"""Plots: figures and pages, and what all of them share."""

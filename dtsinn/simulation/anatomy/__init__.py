@@ -1,0 +1,1 @@
+"""Anatomy: phantoms, and the shapes and fields that they are made of."""

@@ -1,0 +1,1 @@
+"""Scanners: counts, projection, reconstruction and noise."""

@@ -1,0 +1,1 @@
+"""Promotion: the gate decides, aliases move in one transaction."""

@@ -1,0 +1,1 @@
+"""MLflow for one person and for a team: served, guarded, owned."""

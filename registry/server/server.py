@@ -1,0 +1,165 @@
+"""MLflow for a team: PostgreSQL for runs and models, a bucket for artifacts, a password for each.
+
+Clients reach artifacts through the server and need no keys of the bucket. Before anything starts,
+the database and the bucket are tried; an address that other machines can reach is not served
+without passwords.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dtsinn.core.errors import InputError
+from dtsinn.registry.server import app, serving
+from dtsinn.registry.server.access import (
+    ADMIN,
+    allowed_hosts,
+    allowed_origins,
+    basic_auth,
+    checked_proxy,
+    is_loopback,
+)
+from dtsinn.registry.server.artifacts import check_destination
+from dtsinn.registry.tracking.postgres import backend_of, has_user, held
+
+PORT = 5000
+ASK_LIMIT_s = 30
+CONNECTIONS = {
+    "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "10",
+    "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW": "50",
+}
+"""Of MLflow to PostgreSQL: kept, and beyond those at most.
+
+MLflow answers 40 requests at a time, and who logs a batch holds one connection while he takes
+another: with SQLAlchemy's 15 in all, a few dozen clients make them wait for each other until they
+give up. With more than 40 somebody always goes on, and 60 of PostgreSQL's 100 leave room.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeamServer:
+    """What a server is to be."""
+
+    backend: str = field(repr=False)
+    """URL of a PostgreSQL database, with the password unless the driver finds it elsewhere."""
+    artifacts: str
+    """``s3://bucket/prefix``, or an absolute folder."""
+    host: str = "127.0.0.1"
+    """Address that it listens on."""
+    port: int = PORT
+    """0 takes a free one."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names that clients call it by, besides the address."""
+    proxy: str = ""
+    """Address or network of the proxy before it, which says whom a request comes from."""
+    admin_password: str = field(default="", repr=False)
+    """Of the user ``admin``; needed until there is one."""
+    auth: bool = True
+    """Ask everybody for a password."""
+    upgrade: bool = False
+    """Change the tables of an older MLflow to those of this one; its servers are stopped first."""
+
+
+def serve(
+    order: TeamServer, *, announce: Callable[[str], None], note: Callable[[str], None]
+) -> None:
+    """Serve until Ctrl-C or SIGTERM.
+
+    Args:
+        order: What is served.
+        announce: Told the address once it answers.
+        note: Told what the admin had better know.
+
+    Raises:
+        InputError: What is wrong with the order; nothing was started.
+        RunError: MLflow did not start, or ended by itself.
+    """
+    with serving.until_signalled(), started(order, note) as served:
+        announce(served.url)
+        served.run()
+
+
+@contextmanager
+def started(
+    order: TeamServer, note: Callable[[str], None], log: Path | None = None
+) -> Iterator[serving.Served]:
+    """A server that answers, ended with the context; see :func:`serve`.
+
+    Args:
+        order: What is served.
+        note: Told what the admin had better know.
+        log: Where MLflow's words go; None: to standard error.
+    """
+    local = is_loopback(order.host)
+    if not local and not order.auth:
+        raise InputError(
+            f"everybody who reaches {order.host} could change everything without a password",
+            wanted="a password, or 127.0.0.1",
+            hint="--admin-password-file FILE instead of --no-auth",
+        )
+    database = backend_of(order.backend)
+    port = serving.free_port(order.host, order.port)
+    hosts = allowed_hosts(order.host, port, order.allowed_hosts)
+    proxy = checked_proxy(order.proxy)
+    uri = database.render_as_string(hide_password=False)
+    guarded: AbstractContextManager[dict[str, str]] = nullcontext({})
+    if order.auth:
+        guarded = basic_auth(uri, order.admin_password)
+    with ExitStack() as stack:
+        # Both until MLflow runs: it has made its tables then, and read the file with its settings.
+        with guarded as settings, held(database, upgrade=order.upgrade) as connection:
+            known = order.auth and has_user(connection, ADMIN)
+            if order.auth and not (known or order.admin_password):
+                raise InputError(
+                    f"nobody has a password yet, and there is none for {ADMIN}",
+                    hint="DTSINN_ADMIN_PASSWORD=..., or --admin-password-file FILE",
+                )
+            options = {
+                "--artifacts-destination": check_destination(order.artifacts),
+                "--allowed-hosts": ",".join(hosts),
+                "--cors-allowed-origins": ",".join(allowed_origins(hosts)),
+                "--app-name": app.GUARDED if order.auth else app.OPEN,
+            }
+            words = [word for pair in options.items() for word in pair]
+            pool = {name: os.environ.get(name, number) for name, number in CONNECTIONS.items()}
+            secrets = {**pool, **settings, "MLFLOW_BACKEND_STORE_URI": uri}
+            served = serving.start(
+                "the server",
+                order.host,
+                port,
+                [*words, "--serve-artifacts"],
+                secrets,
+                log,
+                proxy,
+            )
+            stack.callback(served.stop)
+        if known and order.admin_password and not _is_let_in(served, hosts[0], order):
+            note(
+                f"{ADMIN} has had another password since an earlier start: it still holds, "
+                "and the one given now was not used"
+            )
+        if not local:
+            note(f"{order.host} is served without TLS: let a proxy with a certificate face it")
+        yield served
+
+
+def _is_let_in(served: serving.Served, host: str, order: TeamServer) -> bool:
+    """Whether the running server takes the admin's password: MLflow sets it only once."""
+    login = base64.b64encode(f"{ADMIN}:{order.admin_password}".encode()).decode()
+    request = urllib.request.Request(  # noqa: S310 (our own server)
+        f"{served.url}/api/2.0/mlflow/users/current",
+        headers={"Authorization": f"Basic {login}", "Host": host},
+    )
+    try:
+        with serving.direct.open(request, timeout=ASK_LIMIT_s):
+            return True
+    except urllib.error.HTTPError as refusal:
+        with refusal:
+            return refusal.code != 401

@@ -1,0 +1,1 @@
+"""The engine: one driver decides and writes; Ray's workers train."""

@@ -1,0 +1,143 @@
+"""One trial: what a Ray worker does. It trains, reports and checkpoints; it writes nowhere else.
+
+Its checkpoints lie in the search's folder, so that whoever is started next in its place, by Ray
+after a fault or by another driver, goes on from the last one, or anew where that is damaged.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+import time
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+from safetensors import SafetensorError
+
+from dtsinn.core.config import from_mapping
+from dtsinn.core.errors import DivergedError, InputError, StoreError
+from dtsinn.data.store import Store, open_store
+from dtsinn.networks.config import SpectralConfig
+from dtsinn.search.engine.cluster import Workers
+from dtsinn.search.engine.spectral_trial import score_basis
+from dtsinn.training.config import RunConfig, changed
+from dtsinn.training.device import is_out_of_memory
+from dtsinn.training.loop import Report, train_here
+from dtsinn.training.state import TrainingState, latest_checkpoint
+
+log = logging.getLogger(__name__)
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+"""The disk is full, or as full as this user may make it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialPlan:
+    """What all trials of a search share."""
+
+    store: str
+    """Path or URL, the same on every node."""
+    base: dict[str, Any]
+    """Run configuration that suggestions change."""
+    trials: Path
+    """Folder of the trials, the same on every node; each has one in it."""
+    threads: int
+    device: str
+    workers: Workers | None = None
+    """Processes that train each trial together; None is the trial's own process alone."""
+
+
+def run_trial(config: dict[str, Any], plan: TrialPlan) -> None:
+    """Train one suggestion, reporting to Ray Tune at every validation.
+
+    What the configuration does wrong (divergence, a lost inverse, no memory) is reported as a
+    ``reason``, an answer for the sampler. A full disk is reported as ``halt``. Everything else is
+    a fault and raised.
+
+    Args:
+        config: ``trial``, its name, and ``suggestion``, by dotted key.
+        plan: Of all trials.
+    """
+    torch.set_num_threads(plan.threads)
+    try:
+        _train(config["suggestion"], plan.trials / config["trial"], plan)
+    except StoreError:
+        raise  # no configuration is to blame for a damaged store
+    except (DivergedError, InputError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+            raise
+        _answer(reason=str(error) or type(error).__name__)
+    except (OSError, SafetensorError) as error:
+        if not is_disk_full(error):
+            raise
+        _answer(halt=f"no space left for checkpoints in {plan.trials}")
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Whether there is no space left; safetensors says so in words alone."""
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        return True
+    return any(os.strerror(number) in str(error) for number in NO_SPACE)
+
+
+def _answer(**what: str) -> None:
+    tune.report({"step": 0, "finished": False} | what)
+
+
+def _train(suggestion: dict[str, Any], folder: Path, plan: TrialPlan) -> None:
+    config = from_mapping(RunConfig, changed(plan.base, suggestion), "suggestion")
+    store = open_store(plan.store, need_truth=True)
+    if isinstance(config.model, SpectralConfig):
+        scores = score_basis(store, config.model) | {"parameters": 0.0}
+        now = int(time.time() * 1000)
+        tune.report({"step": config.steps, "metrics": scores, "finished": True, "time_ms": now})
+        return
+    state = _resumed(folder, plan.device)
+    if state is None:
+        state = TrainingState(config, store.header.protocol.frames, plan.device)
+    parameters = float(sum(p.numel() for p in state.network.parameters()))
+    # Closed at once when the trial is stopped: its workers stop then.
+    with closing(_reports(store, state, folder, plan)) as reports:
+        for report in reports:
+            tune.report(
+                {
+                    "step": report.step,
+                    "metrics": report.metrics | {"parameters": parameters},
+                    "finished": report.finished,
+                    "time_ms": report.time_ms,
+                }
+            )
+
+
+def _resumed(folder: Path, device: str) -> TrainingState | None:
+    """The state of the last checkpoint; None without one, and of one that is damaged.
+
+    That is no fault of the configuration: the trial begins anew, and says again what it said.
+    """
+    checkpoint = latest_checkpoint(folder)
+    if checkpoint is None:
+        return None
+    try:
+        return TrainingState.load(checkpoint, device)
+    except InputError as error:
+        log.warning("the trial begins anew: %s", error)
+        shutil.rmtree(checkpoint)
+        return None
+
+
+def _reports(
+    store: Store, state: TrainingState, folder: Path, plan: TrialPlan
+) -> Generator[Report]:
+    """The trial's reports; each finds a checkpoint of its step in the folder."""
+    if plan.workers is None:
+        return train_here((store,), state, folder)
+    from dtsinn.search.engine.parallel import train_in_parallel  # a second of Ray Train's imports
+
+    return train_in_parallel((store,), state, folder, plan.workers)

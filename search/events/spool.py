@@ -1,0 +1,230 @@
+"""From the ledger to the tracker: the only way a search reaches MLflow.
+
+A thread reads the ledger behind the driver and tells the tracker of its events, each run's reports
+of one round at once. While the tracker does not answer, for however long, nothing waits but the
+spool: it tries again, later and later. What has been told is remembered beside the ledger by its
+place in it, so that the next driver, or ``dtsinn status``, goes on from there; telling an event
+twice changes nothing (:mod:`dtsinn.core.tracker`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from dtsinn.core.atomic import replace_file
+from dtsinn.core.bounds import read_json
+from dtsinn.core.causes import brief
+from dtsinn.core.errors import InputError
+from dtsinn.core.tracker import OWN_PLACE, Point, RunStart, Tracker
+from dtsinn.core.workspace import Workspace
+from dtsinn.search.events.ledger import Ledger
+
+log = logging.getLogger(__name__)
+
+TOLD = "delivered.json"
+"""Its memory in a search's folder: who was told, and up to which byte of the ledger."""
+ROUND = 500
+"""Events that are told at a time (uncited)."""
+REST_s = 0.5
+"""Between rounds, so that reports gather (uncited)."""
+LONGEST_WAIT_s = 30.0
+"""Between attempts during an outage; the first wait is :data:`REST_s`, each next one twice that."""
+
+
+class Spool:
+    """Appends events to the ledger, and tells the tracker of them in its own time.
+
+    Args:
+        ledger: Of the search.
+        connect: Gives the tracker; called again until it succeeds.
+    """
+
+    def __init__(self, ledger: Ledger, connect: Callable[[], Tracker]) -> None:
+        self.ledger = ledger
+        self.error = ""
+        """What the last attempt failed with; nothing when it succeeded."""
+        self.connect = connect
+        self._tracker: Tracker | None = None
+        self._memory = ledger.path.with_name(TOLD)
+        self._place, self._offset = _remembered(self._memory)
+        if not ledger.begins_line(self._offset):  # another log, or a memory that is damaged
+            self._offset = 0
+        self._wake, self._closing, self._given_up = threading.Event(), False, False
+        self._thread = threading.Thread(target=self._work, name="dtsinn-spool", daemon=True)
+
+    def start(self) -> None:
+        """Begin to tell."""
+        self._thread.start()
+
+    def record(self, event: dict[str, Any]) -> None:
+        """Append an event; it is told soon.
+
+        Raises:
+            OSError: It could not be written: the disk is full.
+        """
+        self.ledger.append(event)
+
+    def close(self, patience_s: float) -> int:
+        """Tell what is left, for so long at most; returns how many events still wait.
+
+        A tracker that did not answer the last time gets a tenth of that.
+        """
+        self._closing = True
+        self._wake.set()
+        self._thread.join(timeout=patience_s / 10 if self.error else patience_s)
+        self._given_up = True  # it must not write its memory beside whoever comes next
+        return self.waiting()
+
+    def waiting(self) -> int:
+        """Events of the ledger that the tracker has not been told of."""
+        return sum(event["event"] in _TOLD for event in self.ledger.read(self._offset)[0])
+
+    def deliver(self) -> int:
+        """Tell all there is, here and now; returns how many events were told.
+
+        Raises:
+            Exception: Whatever the tracker fails with.
+        """
+        told = 0
+        while True:
+            if not self.ledger.read(self._offset, 1)[0]:
+                return told
+            self.ledger.sync()  # whether the tracker answers or not
+            tracker = self._connected()  # it may have to be told from the beginning
+            events, offset = self.ledger.read(self._offset, ROUND)
+            self.ledger.sync()  # no tracker knows what the ledger might lose
+            told += tell(tracker, events, self.ledger.path.parent)
+            self._remember(offset)
+
+    def _connected(self) -> Tracker:
+        if self._tracker is None:
+            self._tracker = self.connect()
+            if self._tracker.place != self._place:  # another one has been told, this one nothing
+                self._place, self._offset = self._tracker.place, 0
+        return self._tracker
+
+    def _remember(self, offset: int) -> None:
+        replace_file(self._memory, json.dumps({"offset": offset, "place": self._place}))
+        self._offset = offset
+
+    def _work(self) -> None:
+        wait = REST_s
+        while True:
+            closing = self._closing  # before the round: what came before it is told by it
+            try:
+                self.deliver()
+                self.error, wait = "", REST_s
+                if closing:
+                    return
+            except Exception as error:  # whatever a tracking server, or the disk, fails with
+                if not self.error:
+                    log.warning("tracking failed, kept for later: %s", error)
+                self.error = brief(error)
+                wait = min(2 * wait, LONGEST_WAIT_s) if not closing else REST_s
+            if self._given_up:
+                return
+            self._wake.wait(wait)
+            if self._closing:
+                self._wake.clear()
+
+
+_TOLD = {"begin", "report", "artifact", "end", "tag"}
+_RUN = {field.name for field in fields(RunStart)}
+"""What a tracker is told of a run; a later version may have written more."""
+
+
+def tell(tracker: Tracker, events: Sequence[dict[str, Any]], folder: Path = Path()) -> int:
+    """Tell a tracker of events, in order, with the reports of each run gathered.
+
+    A run's reports are told before anything else is told of it, and before the events end.
+
+    Args:
+        tracker: Who is told.
+        events: Of a search.
+        folder: Of the search, where its files are.
+
+    Returns:
+        Number of events that concern a tracker.
+    """
+    points: dict[str, list[Point]] = {}
+
+    def flush(key: str) -> None:
+        gathered = points.pop(key, [])
+        if gathered:
+            tracker.report(key, gathered)
+
+    told = 0
+    for event in events:
+        kind = event["event"]
+        told += kind in _TOLD
+        if kind == "report":
+            point = Point(step=event["step"], metrics=event["metrics"], time_ms=event["time_ms"])
+            points.setdefault(event["key"], []).append(point)
+        elif kind == "begin":
+            flush(event["run"]["key"])
+            tracker.begin(RunStart(**{k: v for k, v in event["run"].items() if k in _RUN}))
+        elif kind == "artifact":
+            flush(event["key"])
+            try:
+                tracker.artifact(event["key"], _here(event["path"], folder), event["folder"])
+            except InputError as error:  # it is gone, and will not come back
+                log.warning("not attached: %s", error)
+        elif kind == "end":
+            flush(event["key"])
+            tracker.end(event["key"], event["status"], event["time_ms"], event["tags"])
+        elif kind == "tag":
+            tracker.tag(event["key"], event["tags"])
+    for key in list(points):
+        flush(key)
+    return told
+
+
+def _here(path: str, folder: Path) -> Path:
+    """A file of a search, whose event names it from the search's folder.
+
+    dtsinn 0.1.0 named it from where the command ran, or from the root: where that was, is gone
+    with a workspace that moved.
+
+    Raises:
+        InputError: It lies outside the folder: whoever handed the search on may have written it.
+    """
+    _, found, inner = f"/{path}".rpartition(f"/{folder.parent.name}/{folder.name}/")
+    file = folder / (inner if found else path)
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"{path} is no file of the search {folder.name}", wanted=f"one in {folder}"
+        )
+    return file
+
+
+def place_told(folder: Path) -> str:
+    """Place of the tracker that was told last of the search in ``folder``; nothing without one."""
+    return _remembered(folder / TOLD)[0]
+
+
+def _remembered(memory: Path) -> tuple[str, int]:
+    """Who was told, and how far; nothing where that is not known, as telling again is free."""
+    try:
+        known = read_json(memory)
+        place, offset = str(known["place"]), int(known["offset"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return "", 0
+    return (OWN_PLACE if _is_own(place, memory.parent) else place), offset
+
+
+def _is_own(place: str, folder: Path) -> bool:
+    """Whether a place is this workspace's own database, as dtsinn 0.1.0 named it.
+
+    It is here, or where the workspace was before it moved, or where the original of this copy is,
+    which has the search too.
+    """
+    own = Workspace(Path(place.removeprefix("sqlite:///")).parent)
+    if place != f"sqlite:///{own.database}":
+        return False
+    return not own.database.exists() or (own.searches / folder.name).is_dir()

@@ -1,0 +1,356 @@
+"""What a ledger tells of a search: its trials, sittings and end. Every question is asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dtsinn.core.errors import InputError, naming
+from dtsinn.core.tracker import Point
+from dtsinn.core.workspace import Workspace
+from dtsinn.search.events.events import check_event
+from dtsinn.search.events.ledger import LEDGER, Ledger
+
+DIED = "its driver died"
+"""Why something ended that nobody ended."""
+SPOILED = "spoiled"
+"""Tag of the end of a trial that its own configuration ended, beside those that were stopped."""
+BEFORE = ("warm", "point")
+"""What is written before the first driver sits down."""
+ENDED = ("finished", "pruned", "failed")
+"""States after which nothing follows; a trial that was ``killed`` goes on when it is resumed."""
+
+
+@dataclass(kw_only=True)
+class TrialRecord:
+    """One trial."""
+
+    name: str
+    number: int
+    """Its place among the search's trials, from 0 on."""
+    suggestion: dict[str, Any]
+    """What it tries, by dotted key."""
+    seed: int
+    """Of its training."""
+    source: str
+    """Who thought of it: ``sampler``, ``base``, ``point`` or ``warm start``."""
+    suggested_ms: int
+    """When, in ms since 1970 UTC, as all times here."""
+    suggest_seconds: float = 0.0
+    """That the sampler took."""
+    state: str = "waiting"
+    """``waiting``, ``running``, ``finished``, ``pruned``, ``failed`` or ``killed``."""
+    reason: str = ""
+    """Why it ended, where it did not end by itself."""
+    spoiled: bool = False
+    """Its own configuration ended it: it diverged, lost its inverse or found no memory."""
+    points: list[Point] = field(default_factory=list)
+    """Its reports, in the order of steps."""
+    begun_ms: int | None = None
+    """Of its latest begin."""
+    ended_ms: int | None = None
+    kept_ms: int = 0
+    """When it last began, reported or began again: what was done since is lost with its worker."""
+    gpus: float = 0.0
+    """That it holds, since its latest begin."""
+    active_ms: int = 0
+    """Time between begins and ends, those that have ended."""
+    gpu_ms: float = 0.0
+    """The same, times the GPUs that it held."""
+    restarts: int = 0
+    """Times that a worker died."""
+    repeats: int = 0
+    """Reports that came again."""
+    lost_seconds: float = 0.0
+    """Work that was done again, or never, because of kills."""
+
+    @property
+    def step(self) -> int:
+        """Training steps that it has reported."""
+        return self.points[-1].step if self.points else 0
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Of its last report."""
+        return self.points[-1].metrics if self.points else {}
+
+    def active_seconds(self, now_ms: int) -> float:
+        """That it was under way, up to now."""
+        return (self.active_ms + self._lasts_ms(now_ms)) / 1000
+
+    def gpu_seconds(self, now_ms: int) -> float:
+        """The same, times the GPUs that it held."""
+        return (self.gpu_ms + self.gpus * self._lasts_ms(now_ms)) / 1000
+
+    def took(self, until_ms: int) -> None:
+        """Count what began and has not ended as lasting until then."""
+        lasted = self._lasts_ms(until_ms)
+        self.active_ms += lasted
+        self.gpu_ms += self.gpus * lasted
+
+    def _lasts_ms(self, until_ms: int) -> int:
+        if self.begun_ms is None or self.ended_ms is not None:
+            return 0
+        return until_ms - self.begun_ms
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something may follow."""
+        return self.state not in ENDED
+
+
+@dataclass(kw_only=True)
+class Sitting:
+    """What one driver did, from its begin to its last event."""
+
+    host: str
+    pid: int
+    begun_ms: int
+    last_ms: int
+
+    @property
+    def seconds(self) -> float:
+        """That it lasted."""
+        return (self.last_ms - self.begun_ms) / 1000
+
+
+@dataclass(kw_only=True)
+class History:
+    """One search."""
+
+    name: str
+    plan: dict[str, Any] = field(default_factory=dict)
+    """Of the latest sitting, as plain data (:mod:`dtsinn.search.plan`)."""
+    run: dict[str, Any] = field(default_factory=dict)
+    """Its own run, as it first began."""
+    trials: dict[str, TrialRecord] = field(default_factory=dict)
+    """By name, in the order in which they were thought of."""
+    warm: list[dict[str, Any]] = field(default_factory=list)
+    """Results of earlier searches that the sampler was told of: ``warm`` events."""
+    points: list[dict[str, Any]] = field(default_factory=list)
+    """What was to be tried before the sampler is asked: ``point`` events."""
+    refused: list[dict[str, Any]] = field(default_factory=list)
+    """``refuse`` events."""
+    sittings: list[Sitting] = field(default_factory=list)
+    state: str = "running"
+    """``running`` until its own run ended, then ``finished``, ``failed`` or ``killed``."""
+    reason: str = ""
+    """Why it ended."""
+    tags: dict[str, str] = field(default_factory=dict)
+    """That its end gave."""
+
+    @property
+    def seconds(self) -> float:
+        """All sittings together."""
+        return sum(sitting.seconds for sitting in self.sittings)
+
+    @property
+    def steps(self) -> int:
+        """Training steps of all trials."""
+        return sum(trial.step for trial in self.trials.values())
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Know of one more event.
+
+        Raises:
+            InputError: It is none, of another search, or cannot follow what is known.
+        """
+        check_event(event)
+        _take(self, event)
+
+    def trial_of(self, key: str) -> TrialRecord | None:
+        """The trial with this key of a run; None for the search's own.
+
+        Raises:
+            InputError: The key is of another search, or of a trial that nobody has suggested.
+        """
+        if key == self.name:
+            return None
+        search, _, trial = key.rpartition("/")
+        if search != self.name:
+            raise InputError("an event of another search", got=key, wanted=f"{self.name}/...")
+        return self.trial(trial)
+
+    def trial(self, name: str) -> TrialRecord:
+        """The trial with this name.
+
+        Raises:
+            InputError: Nobody has suggested it.
+        """
+        if name not in self.trials:
+            raise InputError("an event of a trial before it was suggested", got=name)
+        return self.trials[name]
+
+    def states(self) -> dict[str, int]:
+        """Number of trials by state."""
+        counts: dict[str, int] = {}
+        for trial in self.trials.values():
+            counts[trial.state] = counts.get(trial.state, 0) + 1
+        return counts
+
+
+def search_folder(workspace: Workspace, name: str) -> Path:
+    """Folder of the search with this name.
+
+    Raises:
+        InputError: There is none; the message names those that there are.
+    """
+    known = search_names(workspace)
+    if name not in known:
+        raise InputError(
+            f"no search {name!r} in {workspace.searches}",
+            wanted=f"one of {', '.join(known)}" if known else "",
+            hint="" if known else "dtsinn search STORE",
+        )
+    return workspace.searches / name
+
+
+def workspace_of(folder: Path) -> Workspace:
+    """The workspace that a search's folder lies in."""
+    return Workspace(folder.parent.parent)
+
+
+def search_names(workspace: Workspace) -> list[str]:
+    """Names of all searches in a workspace."""
+    return sorted(path.parent.name for path in workspace.searches.glob(f"*/{LEDGER}"))
+
+
+def read_history(folder: Path) -> History:
+    """The history of the search in ``folder``; also while it runs.
+
+    Raises:
+        InputError: There is no search, it never began, or its ledger is damaged.
+    """
+    path = folder / LEDGER
+    if not path.is_file():
+        raise InputError(f"no search {folder.name}", got=f"no {path}", hint="dtsinn status")
+    history = history_of(folder.name, Ledger(path, readonly=True))
+    if not history.sittings:
+        raise InputError(
+            f"search {folder.name} never began",
+            got="a driver that died before",
+            hint="the command that began it, without --resume",
+        )
+    return history
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether a driver has sat down to the search in ``folder``; what is older is of no use.
+
+    Raises:
+        InputError: Its ledger is damaged.
+    """
+    return bool(history_of(folder.name, Ledger(folder / LEDGER, readonly=True)).sittings)
+
+
+def history_of(name: str, events: Ledger | Iterable[Mapping[str, Any]]) -> History:
+    """The history that events tell.
+
+    Raises:
+        InputError: One of them is none, of another search, or out of order; names file and line.
+    """
+    history = History(name=name)
+    log = events.path if isinstance(events, Ledger) else f"event log of {name}"
+    for number, event in enumerate(events, 1):
+        with naming(f"{log}, line {number}"):
+            history.take(event)
+    return history
+
+
+def ends_of_died(history: History) -> list[dict[str, Any]]:
+    """Events that end what a driver left under way when it died: with the last that it told of."""
+    keys = [
+        f"{history.name}/{trial.name}"
+        for trial in history.trials.values()
+        if trial.state == "running"
+    ]
+    if history.state == "running" and history.run:
+        keys.append(history.name)
+    last = history.sittings[-1].last_ms if history.sittings else 0
+    ended = {"event": "end", "time_ms": last, "status": "killed", "tags": {"reason": DIED}}
+    return [ended | {"key": key} for key in keys]
+
+
+def _take(history: History, event: Mapping[str, Any]) -> None:
+    kind, now = event["event"], int(event.get("time_ms", 0))
+    if not history.sittings and kind not in {"sitting", *BEFORE}:
+        raise InputError("out of order", got=f"{kind} before any sitting")
+    if kind in {"tag", "artifact"}:
+        history.trial_of(event["key"])
+    if kind == "tag":  # written between sittings, and no part of the search
+        return
+    if history.sittings and kind != "sitting":  # what lies between two sittings is a pause
+        history.sittings[-1].last_ms = max(now, history.sittings[-1].last_ms)
+    if kind == "sitting":
+        of = event["plan"].get("name", history.name)
+        if of != history.name:
+            raise InputError("the plan of another search", got=of, wanted=history.name)
+        history.sittings.append(
+            Sitting(host=event["host"], pid=event["pid"], begun_ms=now, last_ms=now)
+        )
+        history.plan = event["plan"]
+    elif kind == "warm":
+        history.warm.append(dict(event))
+    elif kind == "point":
+        history.points.append(dict(event))
+    elif kind == "refuse":
+        history.refused.append(dict(event))
+    elif kind == "suggest":
+        if event["trial"] in history.trials or event["number"] != len(history.trials):
+            got = f"{event['trial']}, number {event['number']}, after {len(history.trials)} trials"
+            raise InputError("out of order", got=got)
+        history.trials[event["trial"]] = TrialRecord(
+            name=event["trial"],
+            number=event["number"],
+            suggestion=event["suggestion"],
+            seed=event["seed"],
+            source=event["source"],
+            suggested_ms=now,
+            suggest_seconds=event["seconds"],
+        )
+    elif kind == "restart":
+        trial = history.trial(event["trial"])
+        trial.restarts += 1
+        trial.lost_seconds += event["lost_seconds"]
+        trial.kept_ms = now
+    elif kind == "repeat":
+        history.trial(event["trial"]).repeats += 1
+    elif kind in {"begin", "report", "end"}:
+        trial_or_none = history.trial_of(event["run"]["key"] if kind == "begin" else event["key"])
+        if trial_or_none is None:
+            _take_of_search(history, event)
+        else:
+            _take_of_trial(trial_or_none, event, now)
+
+
+def _take_of_search(history: History, event: Mapping[str, Any]) -> None:
+    if event["event"] == "begin":
+        history.state, history.reason = "running", ""
+        history.run = history.run or event["run"]
+    elif event["event"] == "end":
+        history.state, history.tags = event["status"], event["tags"]
+        history.reason = event["tags"].get("reason", "")
+
+
+def _take_of_trial(trial: TrialRecord, event: Mapping[str, Any], now: int) -> None:
+    if not trial.is_open and event["event"] != "end":
+        got = f"{event['event']} of {trial.name}, which is {trial.state}"
+        raise InputError("out of order", got=got)
+    if event["event"] == "report" and event["step"] < trial.step:
+        got = f"step {event['step']} of {trial.name} after step {trial.step}"
+        raise InputError("out of order", got=got)
+    if event["event"] == "begin":
+        trial.took(trial.points[-1].time_ms if trial.points else now)
+        trial.state, trial.reason = "running", ""
+        trial.begun_ms, trial.ended_ms, trial.kept_ms = now, None, now
+        trial.gpus = float(event.get("gpus", 0))  # an older dtsinn did not say
+    elif event["event"] == "report":
+        trial.points.append(Point(step=event["step"], metrics=event["metrics"], time_ms=now))
+        trial.kept_ms = now
+    else:
+        trial.state, trial.reason = event["status"], event["tags"].get("reason", "")
+        trial.spoiled = SPOILED in event["tags"]
+        trial.took(now)
+        trial.ended_ms = now

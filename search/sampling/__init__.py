@@ -1,0 +1,1 @@
+"""Sampling: what is tried next, and what is stopped early."""

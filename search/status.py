@@ -1,0 +1,183 @@
+"""Where a search stands, and what is mended: ledger, Optuna's study and MLflow are to agree.
+
+The ledger is right. What a driver that died left open is ended in it, the study is made anew where
+it says something else, the tracker is told what it has not been told yet, and runs that it takes
+for running although they ended are ended again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from dtsinn.core.causes import brief
+from dtsinn.core.errors import DtsinnError
+from dtsinn.core.tracker import Tracker
+from dtsinn.data.known_stores import find_store
+from dtsinn.search.events.best import best_trial
+from dtsinn.search.events.ledger import LEDGER, Ledger
+from dtsinn.search.events.lock import driving, holder, is_driven
+from dtsinn.search.events.spool import Spool, tell
+from dtsinn.search.events.state import DIED, History, ends_of_died, history_of, workspace_of
+from dtsinn.search.plan import read_plan, resume_command
+from dtsinn.search.sampling.study import STUDY, WARM, SearchStudy, told_state
+
+
+@dataclass(kw_only=True)
+class Standing:
+    """Where one search stands."""
+
+    name: str
+    state: str
+    """``running``, ``finished``, ``failed`` or ``killed``; ``not begun`` where its first driver
+    died at once, ``damaged`` where its ledger cannot be read."""
+    trials: dict[str, int] = field(default_factory=dict)
+    """Number of trials by state."""
+    ended: int = 0
+    """Trials after which nothing follows."""
+    planned: int = 0
+    """Number of trials that it was asked for."""
+    best_trial: str = ""
+    best: float | None = None
+    """Value of the first objective of that trial."""
+    objective: str = ""
+    """The first one: ``psnr:max``."""
+    steps: int = 0
+    """Training steps of all trials."""
+    seconds: float = 0.0
+    """Wall time of all sittings."""
+    lost_seconds: float = 0.0
+    """Work that was done again, or never, because of kills."""
+    driver: str = ""
+    """Who drives it, if anybody does."""
+    reason: str = ""
+    """Why it ended."""
+    undelivered: int = 0
+    """Events that the tracker has not been told of."""
+    repaired: list[str] = field(default_factory=list)
+    """What was mended just now, in words."""
+    resume: str = ""
+    """What to type to go on, where something is still to come."""
+
+
+def standing(folder: Path, connect: Callable[[], Tracker]) -> Standing:
+    """Where the search in a folder stands, mended unless a driver is at work.
+
+    Raises:
+        InputError: Its ledger is damaged.
+    """
+    name = folder.name
+    if is_driven(folder):
+        return _told(folder, holder(folder), [])
+    with driving(folder):
+        ledger = Ledger(folder / LEDGER)
+        repaired = _end_what_is_open(ledger, name)
+        repaired += _mend_study(folder)
+        spool = Spool(ledger, connect)
+        if spool.waiting():
+            try:
+                told = spool.deliver()
+                repaired.append(f"{told} events delivered")
+            except Exception as error:  # whatever a tracking server fails with
+                repaired.append(f"not delivered: {brief(error)}")
+        if not spool.waiting():
+            repaired += end_again(ledger, name, connect)
+    return _told(folder, "", repaired)
+
+
+def end_again(ledger: Ledger, name: str, connect: Callable[[], Tracker]) -> list[str]:
+    """End the runs that the tracker takes for running although they ended; says which."""
+    try:
+        tracker = connect()
+        running = set(tracker.running(name))
+        ends = {e["key"]: e for e in ledger if e["event"] == "end" and e["key"] in running}
+        tell(tracker, list(ends.values()), ledger.path.parent)
+    except DtsinnError as error:
+        return [f"runs not compared: {error.what}"]
+    return [f"{key} ended again" for key in ends]
+
+
+def _end_what_is_open(ledger: Ledger, name: str) -> list[str]:
+    ends = ends_of_died(history_of(name, ledger))
+    for end in ends:
+        ledger.append(end)
+    return [f"{end['key']}: {DIED}" for end in ends]
+
+
+def _mend_study(folder: Path) -> list[str]:
+    history = history_of(folder.name, Ledger(folder / LEDGER, readonly=True))
+    if not history.sittings:
+        return []
+    plan = read_plan(folder, history)
+    values = [objective.value for objective in plan.objectives]
+    wanted = {}
+    for trial in history.trials.values():
+        state = told_state(trial.state, [value(trial.metrics) for value in values])
+        wanted[trial.name] = TrialState.FAIL if state is TrialState.RUNNING else state
+    if _states(folder / STUDY, folder.name) == wanted:
+        return []
+    study = SearchStudy(history, plan.space, plan.objectives, path=folder / STUDY)
+    study.close(DIED)
+    return ["Optuna's study made anew"]
+
+
+def _states(path: Path, name: str) -> dict[str, TrialState] | None:
+    """What Optuna's study says of each trial; None of a torn or foreign file."""
+    if not path.is_file():
+        return None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        storage = JournalStorage(JournalFileBackend(str(path)))
+        trials = optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)
+    except (KeyError, ValueError, TypeError, AttributeError, AssertionError, RecursionError):
+        return None
+    if any(trial.state is TrialState.RUNNING for trial in trials):  # also one without a name yet
+        return None
+    return {
+        trial.user_attrs["name"]: trial.state
+        for trial in trials
+        if trial.user_attrs.get("name", WARM) != WARM
+    }
+
+
+def _told(folder: Path, driver: str, repaired: list[str]) -> Standing:
+    ledger = Ledger(folder / LEDGER, readonly=True)
+    history: History = history_of(folder.name, ledger)
+    plan = read_plan(folder, history) if history.plan else None
+    told = Standing(
+        name=folder.name,
+        state=history.state if history.sittings or driver else "not begun",
+        trials=history.states(),
+        ended=sum(not trial.is_open for trial in history.trials.values()),
+        planned=plan.trials if plan else 0,
+        steps=history.steps,
+        seconds=history.seconds,
+        lost_seconds=sum(trial.lost_seconds for trial in history.trials.values()),
+        driver=driver,
+        reason=history.reason,
+        undelivered=Spool(ledger, _nobody).waiting(),
+        repaired=repaired,
+    )
+    if plan:
+        objectives = plan.objectives
+        told.objective = str(objectives[0])
+        best = best_trial(history, objectives)
+        if best is not None:
+            told.best_trial, told.best = best.name, objectives[0].value(best.metrics)
+    if plan and not driver and history.state == "killed":
+        workspace = workspace_of(folder)
+        lineage = history.run.get("tags", {})
+        store = find_store(workspace, lineage.get("store.digest", ""), plan.store)
+        path = store.header.path if store else plan.store
+        told.resume = resume_command(path, folder.name, workspace)
+    return told
+
+
+def _nobody() -> Tracker:
+    raise DtsinnError("nobody to tell")
