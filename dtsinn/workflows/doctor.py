@@ -86,12 +86,15 @@ def _problem(what: str, error: Exception) -> Finding:
     ours = in_our_words(error)
     wanted = f"; wanted {ours.wanted}" if ours.wanted else ""
     got = f": {ours.got}" if ours.got else ""
-    return Finding(what=what, state="problem", found=f"{ours.what}{got}{wanted}", cure=ours.hint)
+    cure = ours.hint or ours.wanted or "the command that needs it, with --debug"
+    return Finding(what=what, state="problem", found=f"{ours.what}{got}{wanted}", cure=cure)
 
 
 def _versions(workspace: Workspace) -> Iterator[Finding]:
     for name, version in versions().items():
-        yield Finding(what=name, state="ok" if version != "missing" else "problem", found=version)
+        state: State = "problem" if (lacks := version == "missing") else "ok"
+        cure = "pip install dtsinn, into the Python of this command" if lacks else ""
+        yield Finding(what=name, state=state, found=version, cure=cure)
 
 
 def _packages(workspace: Workspace) -> Iterator[Finding]:
@@ -224,7 +227,7 @@ def _links(workspace: Workspace) -> Iterator[Finding]:
         yield Finding(
             what="links",
             state="problem",
-            found=f"{', '.join(broken)} in {package}: no links, but what they would lead to as text",
+            found=f"{', '.join(broken)} in {package}: no links, but texts",
             cure="git config core.symlinks true, then git checkout -- dtsinn; on Windows the wheel",
         )
         return
@@ -253,7 +256,7 @@ def _workspace(workspace: Workspace) -> Iterator[Finding]:
         found = f"none yet at {root}; the first training or search makes it"
         yield Finding(what="workspace", state="ok", found=found)
         return
-    os.listdir(root)
+    next(root.iterdir(), None)  # may it be read?
     _write_in(root)
     if not workspace.database.exists():
         yield Finding(what="workspace", state="ok", found=f"{root}, without a database of its own")
