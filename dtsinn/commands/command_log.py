@@ -45,7 +45,7 @@ PLAIN = {
 """Parameters of commands whose words are dtsinn's own, unless they are files."""
 HIDDEN = "…"
 
-_WORDS = re.compile(r"[\w.,:=+<>-]+(?<!\.yaml)(?<!\.yml)(?<!\.json)")
+_WORDS = re.compile(r"(?!.*\.(ya?ml|json)\b)[\w.,:=+<>-]+", re.IGNORECASE)
 _PATH = re.compile(r"(?<!\S)\S*[/\\].*?(?=: |; |$)")
 """A path with whatever follows it, up to the next clause: names of folders may hold blanks."""
 

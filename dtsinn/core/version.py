@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import platform
 import subprocess
-from importlib import metadata
+import sys
 from pathlib import Path
 
 import dtsinn
@@ -32,13 +31,15 @@ def versions() -> dict[str, str]:
     """Versions of dtsinn, Python and the main libraries, none of which is imported."""
     return {
         "dtsinn": code_version(),
-        "Python": platform.python_version(),
+        "Python": sys.version.split()[0],
         **{name: installed_version(name) or "missing" for name in LIBRARIES},
     }
 
 
 def installed_version(package: str) -> str | None:
     """A package's version as it was installed; None where it was not."""
+    from importlib import metadata  # slow to import, and no part of most commands
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

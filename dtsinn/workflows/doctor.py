@@ -126,10 +126,8 @@ def _packages(workspace: Workspace) -> Iterator[Finding]:
 
 def _cpus(workspace: Workspace) -> Iterator[Finding]:
     cores = os.cpu_count() or 1
-    allowed = cores
-    if hasattr(os, "sched_getaffinity"):
-        allowed = len(os.sched_getaffinity(0))
-    allowed = min(allowed, cgroup_cpus() or allowed)
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
+    allowed = min(here, cgroup_cpus() or here)
     if allowed >= cores:
         yield Finding(what="CPUs", state="ok", found=f"{cores} cores")
         return

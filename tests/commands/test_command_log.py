@@ -125,6 +125,7 @@ def test_an_unexpected_end_says_where_its_log_is_and_a_refusal_does_not(
         ("models show best --Anna", "models … … …"),
         ("simulate o --subjects 4 --noise mid --tracers fmz,/Anna/x",
          "simulate … --subjects 4 --noise mid --tracers …"),
+        ("simulate o --tracers Anna.YAML,fdg --size 8", "simulate … --tracers … --size 8"),
         ("store out", "… …"),
     ],
 )  # fmt: skip

@@ -478,7 +478,7 @@ def test_who_is_not_let_in_reads_why_in_one_line(team, member, tmp_path, monkeyp
     place = Workspace(tmp_path / "here")
     member(password="not the right one")
     done = subprocess.run(
-        [sys.executable, "-m", "dtsinn.cli", "models"], capture_output=True, text=True
+        [sys.executable, "-m", "dtsinn.cli", "models"], capture_output=True, text=True, cwd=tmp_path
     )
     told = f"dtsinn: the tracking server {team.url} refuses this user or password; try MLFLOW_"
     assert (done.returncode, done.stdout) == (1, "")
