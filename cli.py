@@ -46,8 +46,8 @@ class _Commands(TyperGroup):
             if ctx.meta.get("debug"):
                 traceback.print_exc()
             ours = in_our_words(error)
-            log.fail(error)
-            console.complain(self._advise(_with_details(ours, log), ctx))
+            log.log_failure(error)
+            console.complain(self._advise(_add_details(ours, log), ctx))
             raise typer.Exit(ours.exit_code) from None
         except KeyboardInterrupt:
             console.complain("interrupted")
@@ -71,7 +71,7 @@ class _Commands(TyperGroup):
         return told + found + _COMMAND.sub(complete, advice)
 
 
-def _with_details(error: DtsinnError, log: CommandLog) -> str:
+def _add_details(error: DtsinnError, log: CommandLog) -> str:
     """An error's words; where it came while running, they say where its traceback is."""
     if error.exit_code != 1 or log.path is None:
         return str(error)

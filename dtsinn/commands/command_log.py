@@ -26,7 +26,7 @@ from typer.core import TyperGroup
 
 from dtsinn.core.causes import brief
 from dtsinn.core.paths import home_path
-from dtsinn.core.version import versions
+from dtsinn.core.version import collect_versions
 from dtsinn.core.workspace import DEFAULT, VARIABLE, Workspace
 
 MOST_LOGS = 200
@@ -63,9 +63,9 @@ class CommandLog(logging.Handler):
     def __init__(self, commands: TyperGroup, words: Sequence[str]) -> None:
         super().__init__()
         self.path: Path | None = None
-        """Of its file; None where there is none."""
-        self.name_of_command, self.line, self._hidden = told_of(commands, words)
-        self._workspace = Workspace(_workspace_in(words))
+        """Where the file lies; None while there is none."""
+        self.name_of_command, self.line, self._hidden = redact_command_line(commands, words)
+        self._workspace = Workspace(_find_workspace(words))
         self._began = datetime.now(UTC)
         self._clock = time.monotonic()
         self._room = MOST_bytes
@@ -84,21 +84,21 @@ class CommandLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a record; one that no other handler takes goes to the terminal as without a log."""
-        text = "(not kept)" if self._is_foreign else self._clean(record.getMessage())
+        text = "(not kept)" if self._is_foreign else self._redact(record.getMessage())
         self._write(f"{_now()} {record.levelname} {record.name}: {text}\n")
         last = logging.lastResort
-        if last and record.levelno >= last.level and not self._has_company(record.name):
+        if last and record.levelno >= last.level and not self._has_other_handlers(record.name):
             last.handle(record)
 
-    def fail(self, error: BaseException) -> None:
+    def log_failure(self, error: BaseException) -> None:
         """Keep the traceback of an error and of those that led to it."""
-        self._write("".join(f"{line}\n" for line in self._trace(error, set())))
+        self._write("".join(f"{line}\n" for line in self._format_traceback(error, set())))
 
     @property
     def _is_foreign(self) -> bool:
         return self.name_of_command in FOREIGN
 
-    def _has_company(self, name: str) -> bool:
+    def _has_other_handlers(self, name: str) -> bool:
         logger: logging.Logger | None = logging.getLogger(name)
         while logger is not None:
             if any(handler is not self for handler in logger.handlers):
@@ -106,20 +106,21 @@ class CommandLog(logging.Handler):
             logger = logger.parent if logger.propagate else None
         return False
 
-    def _trace(self, error: BaseException, seen: set[int]) -> Iterator[str]:
+    def _format_traceback(self, error: BaseException, seen: set[int]) -> Iterator[str]:
         """Lines of a traceback: what came first stands first, as Python prints it."""
         seen.add(id(error))
         before = error.__cause__ or error.__context__  # "from None" is for the terminal
         for inner in (before, *getattr(error, "exceptions", ())):
             if inner is not None and id(inner) not in seen:
-                yield from self._trace(inner, seen)
+                yield from self._format_traceback(inner, seen)
                 yield "which led to"
         for frame in traceback.extract_tb(error.__traceback__)[-MOST_FRAMES:]:
-            yield f"  {_place_of(frame.filename)}:{frame.lineno} in {frame.name}: {frame.line}"
-        said = "" if self._is_foreign else f": {self._clean(brief(error))}"
+            place = f"{_shorten_code_path(frame.filename)}:{frame.lineno}"
+            yield f"  {place} in {frame.name}: {frame.line}"
+        said = "" if self._is_foreign else f": {self._redact(brief(error))}"
         yield f"{type(error).__module__}.{type(error).__qualname__}{said}"
 
-    def _clean(self, text: str) -> str:
+    def _redact(self, text: str) -> str:
         """A text on one line without what the user named, and without paths."""
         text = " ".join(text.split())
         for word in self._hidden:
@@ -128,7 +129,7 @@ class CommandLog(logging.Handler):
 
     def _write(self, text: str) -> None:
         """Append to the file, which is begun when there is a workspace, up to its full length."""
-        with contextlib.suppress(OSError, ValueError), self._held():
+        with contextlib.suppress(OSError, ValueError), self._lock():
             if self.path is None:
                 if not self._wanted or not self._workspace.is_begun:
                     return
@@ -149,11 +150,11 @@ class CommandLog(logging.Handler):
         path = folder / f"{stamp}-{self.name_of_command}-{os.getpid()}.log"
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         self.path = path
-        code = ", ".join(f"{name} {version}" for name, version in versions().items())
+        code = ", ".join(f"{name} {version}" for name, version in collect_versions().items())
         self._write(f"{self._began:%Y-%m-%dT%H:%M:%SZ} {self.line}\n{code}, {sys.platform}\n")
 
     @contextlib.contextmanager
-    def _held(self) -> Iterator[None]:
+    def _lock(self) -> Iterator[None]:
         self.acquire()
         try:
             yield
@@ -161,7 +162,7 @@ class CommandLog(logging.Handler):
             self.release()
 
 
-def told_of(commands: TyperGroup, words: Sequence[str]) -> tuple[str, str, list[str]]:
+def redact_command_line(commands: TyperGroup, words: Sequence[str]) -> tuple[str, str, list[str]]:
     """What a log says of a command line.
 
     Args:
@@ -193,7 +194,7 @@ def told_of(commands: TyperGroup, words: Sequence[str]) -> tuple[str, str, list[
             shown.append(value)
         else:
             shown.append(HIDDEN)
-            hidden.update(_parts_of(value))
+            hidden.update(_list_private_words(value))
         expecting = None
     return "-".join(path) or "dtsinn", " ".join(shown), sorted(hidden, key=len, reverse=True)
 
@@ -208,7 +209,7 @@ def _is_plain(parameter: Any, value: str) -> bool:
     return parameter.name in PLAIN and _WORDS.fullmatch(value) is not None
 
 
-def _parts_of(value: str) -> set[str]:
+def _list_private_words(value: str) -> set[str]:
     """A value, and if it is a path the folders on the way to it, and its name without endings."""
     whole = {value}
     with contextlib.suppress(OSError, RuntimeError, ValueError):
@@ -218,7 +219,7 @@ def _parts_of(value: str) -> set[str]:
     return {part for part in whole if len(part) > 2}
 
 
-def _workspace_in(words: Sequence[str]) -> Path:
+def _find_workspace(words: Sequence[str]) -> Path:
     """The workspace that a command line names, or that is used where it names none."""
     given = os.environ.get(VARIABLE) or str(DEFAULT)
     for word, after in zip(words, [*words[1:], ""], strict=True):
@@ -228,7 +229,7 @@ def _workspace_in(words: Sequence[str]) -> Path:
     return home_path(given or DEFAULT)
 
 
-def _place_of(file: str) -> str:
+def _shorten_code_path(file: str) -> str:
     """A file of code, from the folder that it is imported from: that folder may name the user."""
     inside = [folder for folder in sys.path if folder and file.startswith(folder.rstrip("/") + "/")]
     return file[len(max(inside, key=len).rstrip("/")) + 1 :] if inside else Path(file).name

@@ -27,16 +27,16 @@ def code_version() -> str:
     return f"{dtsinn.__version__}+g{done.stdout.strip()}"
 
 
-def versions() -> dict[str, str]:
+def collect_versions() -> dict[str, str]:
     """Versions of dtsinn, Python and the main libraries, none of which is imported."""
     return {
         "dtsinn": code_version(),
         "Python": sys.version.split()[0],
-        **{name: installed_version(name) or "missing" for name in LIBRARIES},
+        **{name: find_version(name) or "missing" for name in LIBRARIES},
     }
 
 
-def installed_version(package: str) -> str | None:
+def find_version(package: str) -> str | None:
     """A package's version as it was installed; None where it was not."""
     from importlib import metadata  # slow to import, and no part of most commands
 

@@ -27,7 +27,7 @@ from urllib.parse import quote, urlsplit
 import dtsinn
 from dtsinn.core.causes import in_our_words, without_passwords
 from dtsinn.core.errors import InputError
-from dtsinn.core.version import installed_version, versions
+from dtsinn.core.version import collect_versions, find_version
 from dtsinn.core.workspace import Workspace
 
 State = Literal["ok", "note", "problem"]
@@ -40,11 +40,11 @@ FULL_bytes = GIB // 10
 SCARCE_bytes = 5 * GIB
 """Free space that a search of 50 trials may take (uncited)."""
 LITTLE_MEMORY_bytes = 4 * GIB
-"""Of memory in all, what a search on two cores comes to (uncited)."""
+"""Memory in all that a search on two cores takes (uncited)."""
 NO_MEMORY_bytes = GIB
-"""Of memory in all, what the imports of a training alone come to (uncited)."""
+"""Memory in all that the imports of a training alone take (uncited)."""
 SHARED_bytes = 2**28
-"""Of shared memory, what Ray and the loaders ask for at least (uncited); containers have 64 MiB."""
+"""Shared memory that Ray and the loaders want at least (uncited); containers have 64 MiB."""
 FILES = 1024
 """Open files that Ray wants on one machine (it warns below)."""
 KNOCK_s = 5
@@ -77,11 +77,11 @@ def examine(workspace: Workspace) -> list[Finding]:
         try:
             findings += check(workspace)
         except Exception as error:
-            findings.append(_problem(what, error))
+            findings.append(_as_problem(what, error))
     return findings
 
 
-def _problem(what: str, error: Exception) -> Finding:
+def _as_problem(what: str, error: Exception) -> Finding:
     """What a check ran into, in the words of the command that would run into it."""
     ours = in_our_words(error)
     wanted = f"; wanted {ours.wanted}" if ours.wanted else ""
@@ -90,14 +90,14 @@ def _problem(what: str, error: Exception) -> Finding:
     return Finding(what=what, state="problem", found=f"{ours.what}{got}{wanted}", cure=cure)
 
 
-def _versions(workspace: Workspace) -> Iterator[Finding]:
-    for name, version in versions().items():
+def _check_versions(workspace: Workspace) -> Iterator[Finding]:
+    for name, version in collect_versions().items():
         state: State = "problem" if (lacks := version == "missing") else "ok"
         cure = "pip install dtsinn, into the Python of this command" if lacks else ""
         yield Finding(what=name, state=state, found=version, cure=cure)
 
 
-def _packages(workspace: Workspace) -> Iterator[Finding]:
+def _check_packages(workspace: Workspace) -> Iterator[Finding]:
     """Whether what dtsinn requires is installed, in the versions that it requires."""
     from packaging.requirements import Requirement
 
@@ -109,7 +109,7 @@ def _packages(workspace: Workspace) -> Iterator[Finding]:
         return
     wrong = 0
     for one in required:
-        version = installed_version(one.name)
+        version = find_version(one.name)
         fits = version is not None and one.specifier.contains(version, prereleases=True)
         if fits or (one.marker and not one.marker.evaluate({"extra": ""})):
             continue
@@ -124,10 +124,10 @@ def _packages(workspace: Workspace) -> Iterator[Finding]:
         yield Finding(what="packages", state="ok", found="all that dtsinn requires")
 
 
-def _cpus(workspace: Workspace) -> Iterator[Finding]:
+def _check_cpus(workspace: Workspace) -> Iterator[Finding]:
     cores = os.cpu_count() or 1
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
-    allowed = min(here, cgroup_cpus() or here)
+    allowed = min(here, read_cpu_limit() or here)
     if allowed >= cores:
         yield Finding(what="CPUs", state="ok", found=f"{cores} cores")
         return
@@ -139,7 +139,7 @@ def _cpus(workspace: Workspace) -> Iterator[Finding]:
     )
 
 
-def _gpus(workspace: Workspace) -> Iterator[Finding]:
+def _check_gpus(workspace: Workspace) -> Iterator[Finding]:
     tool = shutil.which("nvidia-smi")
     if tool is None:
         yield Finding(what="GPUs", state="ok", found="none of NVIDIA; the CPU does all")
@@ -151,31 +151,31 @@ def _gpus(workspace: Workspace) -> Iterator[Finding]:
         said = " ".join((done.stdout + done.stderr).split())[:100]
         cure = "the driver that fits the kernel; the CPU does until then"
         yield Finding(what="GPUs", state="note", found=f"nvidia-smi: {said}", cure=cure)
-    elif "+cpu" in (installed_version("torch") or ""):
+    elif "+cpu" in (find_version("torch") or ""):
         cure = "pip install of a torch that is built for CUDA"
         yield Finding(what="GPUs", state="note", found=f"{found}; torch uses none", cure=cure)
     else:
         yield Finding(what="GPUs", state="ok", found=found)
 
 
-def _memory(workspace: Workspace) -> Iterator[Finding]:
+def _check_memory(workspace: Workspace) -> Iterator[Finding]:
     import psutil
 
     memory = psutil.virtual_memory()
-    most = min(memory.total, cgroup_memory() or memory.total)
-    limited = f", of which {_size(most)} may be used" if most < memory.total else ""
+    most = min(memory.total, read_memory_limit() or memory.total)
+    limited = f", of which {_format_size(most)} may be used" if most < memory.total else ""
     few = most < LITTLE_MEMORY_bytes
     yield Finding(
         what="memory",
         state="problem" if most < NO_MEMORY_bytes else "note" if few else "ok",
-        found=f"{_size(memory.total)}{limited}; {_size(memory.available)} available",
+        found=f"{_format_size(memory.total)}{limited}; {_format_size(memory.available)} available",
         cure="a larger machine or limit, or --concurrent 1 and a small batch" if few else "",
     )
 
 
-def _space(workspace: Workspace) -> Iterator[Finding]:
+def _check_space(workspace: Workspace) -> Iterator[Finding]:
     for what, folder in (
-        ("space for the workspace", _nearest(workspace.root)),
+        ("space for the workspace", _find_existing_parent(workspace.root)),
         ("space for temporary files", Path(tempfile.gettempdir())),
     ):
         free = shutil.disk_usage(folder).free
@@ -183,12 +183,12 @@ def _space(workspace: Workspace) -> Iterator[Finding]:
         yield Finding(
             what=what,
             state="problem" if free < FULL_bytes else "note" if scarce else "ok",
-            found=f"{_size(free)} free in {folder}",
+            found=f"{_format_size(free)} free in {folder}",
             cure="df -h, then dtsinn registry prune, or another folder" if scarce else "",
         )
 
 
-def _shared_memory(workspace: Workspace) -> Iterator[Finding]:
+def _check_shared_memory(workspace: Workspace) -> Iterator[Finding]:
     if not SHARED.is_dir():
         if sys.platform == "linux":
             cure = "mount -t tmpfs tmpfs /dev/shm"
@@ -199,12 +199,12 @@ def _shared_memory(workspace: Workspace) -> Iterator[Finding]:
     yield Finding(
         what=str(SHARED),
         state="note" if small else "ok",
-        found=f"{_size(total)}{'; Ray is slow with so little' if small else ''}",
+        found=f"{_format_size(total)}{'; Ray is slow with so little' if small else ''}",
         cure="docker run --shm-size=2g, or a mount of that size" if small else "",
     )
 
 
-def _temporary(workspace: Workspace) -> Iterator[Finding]:
+def _check_temporary(workspace: Workspace) -> Iterator[Finding]:
     """Whether ``TMPDIR`` can be used: Python passes over one that cannot, and says nothing."""
     asked, used = os.environ.get("TMPDIR"), tempfile.gettempdir()
     _write_in(Path(used))
@@ -217,7 +217,7 @@ def _temporary(workspace: Workspace) -> Iterator[Finding]:
     )
 
 
-def _links(workspace: Workspace) -> Iterator[Finding]:
+def _check_links(workspace: Workspace) -> Iterator[Finding]:
     """Whether the checkout's links are links: a system without any makes files of text."""
     package = Path(dtsinn.__file__).parent
     broken = [name for name in LINKS if not _is_whole(package / name)]
@@ -247,10 +247,10 @@ def _is_whole(path: Path) -> bool:
     return path.is_dir()
 
 
-def _workspace(workspace: Workspace) -> Iterator[Finding]:
+def _check_workspace(workspace: Workspace) -> Iterator[Finding]:
     root = workspace.root
     if not root.exists():
-        _write_in(_nearest(root))
+        _write_in(_find_existing_parent(root))
         found = f"none yet at {root}; the first training or search makes it"
         yield Finding(what="workspace", state="ok", found=found)
         return
@@ -259,10 +259,10 @@ def _workspace(workspace: Workspace) -> Iterator[Finding]:
     if not workspace.database.exists():
         yield Finding(what="workspace", state="ok", found=f"{root}, without a database of its own")
         return
-    yield _schema("workspace", workspace.database, str(root))
+    yield _check_schema("workspace", workspace.database, str(root))
 
 
-def _schema(what: str, database: Path, place: str) -> Finding:
+def _check_schema(what: str, database: Path, place: str) -> Finding:
     """Whether this MLflow reads the tables of an SQLite file, which it would have to migrate."""
     uri = f"file:{quote(str(database.resolve()))}?mode=ro"
     with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=KNOCK_s)) as opened:
@@ -282,33 +282,33 @@ def _schema(what: str, database: Path, place: str) -> Finding:
     )
 
 
-def _tracking(workspace: Workspace) -> Iterator[Finding]:
+def _check_tracking(workspace: Workspace) -> Iterator[Finding]:
     from dtsinn.registry.tracking import environment
 
     environment.check()
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    told = without_passwords(uri)
+    shown = without_passwords(uri)
     if uri.startswith(("http:", "https:")):
         from dtsinn.registry.tracking.remote import ask  # which imports MLflow, for seconds
 
         ask(uri)
-        yield Finding(what="tracking server", state="ok", found=f"{told} answers")
+        yield Finding(what="tracking server", state="ok", found=f"{shown} answers")
     elif uri.startswith("sqlite:"):
         file = Path(uri.partition(":///")[2].partition("?")[0]).expanduser()
         if not file.is_file():
-            raise InputError("MLFLOW_TRACKING_URI", got=told, wanted="a file that exists")
-        yield _schema("tracking database", file, told)
+            raise InputError("MLFLOW_TRACKING_URI", got=shown, wanted="a file that exists")
+        yield _check_schema("tracking database", file, shown)
     elif uri:
         place = urlsplit(uri)
         port = place.port or {"mysql": 3306}.get(place.scheme.partition("+")[0], 5432)
         socket.create_connection((place.hostname or "localhost", port), timeout=KNOCK_s).close()
-        found = f"{told}: something listens; whether it takes the user, each command says"
+        found = f"{shown}: something listens; whether it takes the user, each command says"
         yield Finding(what="tracking database", state="ok", found=found)
     else:
         yield Finding(what="tracking", state="ok", found="in the workspace's own database")
 
 
-def _ray(workspace: Workspace) -> Iterator[Finding]:
+def _check_ray(workspace: Workspace) -> Iterator[Finding]:
     """Whether a search finds its cluster, or can start one here: sockets, port, open files."""
     from dtsinn.search.engine.cluster import INSIDE_bytes, check_cluster, short_folder
 
@@ -341,7 +341,7 @@ def _ray(workspace: Workspace) -> Iterator[Finding]:
             )
 
 
-def _browser(workspace: Workspace) -> Iterator[Finding]:
+def _check_browser(workspace: Workspace) -> Iterator[Finding]:
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
     yield Finding(
         what="browser",
@@ -352,24 +352,24 @@ def _browser(workspace: Workspace) -> Iterator[Finding]:
 
 
 CHECKS: dict[str, Callable[[Workspace], Iterator[Finding]]] = {
-    "versions": _versions,
-    "packages": _packages,
-    "CPUs": _cpus,
-    "GPUs": _gpus,
-    "memory": _memory,
-    "space": _space,
-    "shared memory": _shared_memory,
-    "TMPDIR": _temporary,
-    "links": _links,
-    "workspace": _workspace,
-    "tracking": _tracking,
-    "Ray": _ray,
-    "browser": _browser,
+    "versions": _check_versions,
+    "packages": _check_packages,
+    "CPUs": _check_cpus,
+    "GPUs": _check_gpus,
+    "memory": _check_memory,
+    "space": _check_space,
+    "shared memory": _check_shared_memory,
+    "TMPDIR": _check_temporary,
+    "links": _check_links,
+    "workspace": _check_workspace,
+    "tracking": _check_tracking,
+    "Ray": _check_ray,
+    "browser": _check_browser,
 }
 """What is looked at, in this order; the names stand for a check that itself fails."""
 
 
-def cgroup_cpus(root: Path = CGROUP, own: Path = OWN_CGROUP) -> float | None:
+def read_cpu_limit(root: Path = CGROUP, own: Path = OWN_CGROUP) -> float | None:
     """Cores that the control group of this process may use; None without a limit.
 
     Args:
@@ -377,7 +377,7 @@ def cgroup_cpus(root: Path = CGROUP, own: Path = OWN_CGROUP) -> float | None:
         own: The kernel's file that names this process's.
     """
     limits = []
-    for folder in _cgroups(root, own, "cpu"):
+    for folder in _list_cgroups(root, own, "cpu"):
         with contextlib.suppress(OSError, ValueError):
             quota, period = (folder / "cpu.max").read_text().split()
             limits.append(int(quota) / int(period))
@@ -387,22 +387,22 @@ def cgroup_cpus(root: Path = CGROUP, own: Path = OWN_CGROUP) -> float | None:
     return min(limits, default=None)
 
 
-def cgroup_memory(root: Path = CGROUP, own: Path = OWN_CGROUP) -> int | None:
+def read_memory_limit(root: Path = CGROUP, own: Path = OWN_CGROUP) -> int | None:
     """Bytes that the control group of this process may use; None without a limit.
 
     Args:
-        root: As of :func:`cgroup_cpus`.
+        root: As of :func:`read_cpu_limit`.
         own: The same.
     """
     limits = []
-    for folder in _cgroups(root, own, "memory"):
+    for folder in _list_cgroups(root, own, "memory"):
         for name in ("memory.max", "memory.limit_in_bytes"):
             with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
                 limits.append(int((folder / name).read_text()))
     return min(limits, default=None)
 
 
-def _cgroups(root: Path, own: Path, controller: str) -> Iterator[Path]:
+def _list_cgroups(root: Path, own: Path, controller: str) -> Iterator[Path]:
     """The folders of a process's control group and of those around it, which limit it too."""
     try:
         lines = own.read_text().splitlines()
@@ -419,7 +419,7 @@ def _cgroups(root: Path, own: Path, controller: str) -> Iterator[Path]:
             group = group.parent
 
 
-def _nearest(path: Path) -> Path:
+def _find_existing_parent(path: Path) -> Path:
     """The folder in which a path would be made: the nearest that exists."""
     return next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
 
@@ -437,5 +437,5 @@ def _write_in(folder: Path) -> None:
         raise OSError(error.errno, error.strerror, str(folder)) from None
 
 
-def _size(size: int) -> str:
+def _format_size(size: int) -> str:
     return f"{size / GIB:,.1f} GiB" if size >= GIB else f"{size / 2**20:,.0f} MiB"

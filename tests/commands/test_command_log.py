@@ -16,9 +16,9 @@ import typer
 from typer.testing import CliRunner, Result
 
 from dtsinn.cli import app
-from dtsinn.commands.command_log import HIDDEN, MOST_LOGS, CommandLog, told_of
+from dtsinn.commands.command_log import HIDDEN, MOST_LOGS, CommandLog, redact_command_line
 from dtsinn.commands.options import Debug
-from dtsinn.core.version import versions
+from dtsinn.core.version import collect_versions
 from dtsinn.core.workspace import Workspace
 
 GROUP = typer.main.get_command(app)
@@ -72,7 +72,7 @@ def test_a_log_says_what_ran_with_which_versions_and_how_it_ended(workspace: Wor
     assert re.fullmatch(rf"\d{{8}}T\d{{6}}\.\d{{3}}Z-tracers-{os.getpid()}\.log", path.name)
     first, second, last = path.read_text(encoding="utf-8").splitlines()
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ dtsinn tracers --json", first)
-    assert all(f"{name} {version}" in second for name, version in versions().items())
+    assert all(f"{name} {version}" in second for name, version in collect_versions().items())
     assert re.search(r"Z exit code 0 after [\d.]+ s$", last)
 
 
@@ -130,7 +130,7 @@ def test_an_unexpected_end_says_where_its_log_is_and_a_refusal_does_not(
     ],
 )  # fmt: skip
 def test_of_a_command_line_only_what_is_dtsinns_own_is_told(words: str, wanted: str) -> None:
-    assert told_of(GROUP, words.split())[1] == f"dtsinn {wanted}"  # type: ignore[arg-type]
+    assert redact_command_line(GROUP, words.split())[1] == f"dtsinn {wanted}"  # type: ignore[arg-type]
 
 
 def every_command(group: object, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
@@ -149,7 +149,7 @@ def test_no_option_of_any_command_tells_a_path_or_a_name(path: tuple[str, ...]) 
     for parameter in command.params:
         for option in [name for name in parameter.opts if name.startswith("-")]:
             for words in ([option, secret], [f"{option}={secret}"], [secret]):
-                name, line, hidden = told_of(GROUP, [*path, *words])  # type: ignore[arg-type]
+                name, line, hidden = redact_command_line(GROUP, [*path, *words])  # type: ignore[arg-type]
                 assert name == "-".join(path)
                 assert NAME not in line
                 assert {secret, NAME} < set(hidden)
@@ -202,7 +202,7 @@ def test_messages_are_kept_without_paths_and_passwords(workspace: Workspace) -> 
         logging.getLogger("dtsinn.search.run").warning(
             "no pictures of first: %s: 3 of 4; got C:\\Anna x; wanted './a b/c'", "/An na/x y"
         )
-        kept.fail(OSError("postgresql://me:secret@host/base: it is gone"))
+        kept.log_failure(OSError("postgresql://me:secret@host/base: it is gone"))
     told = log_of(workspace)
     assert "WARNING dtsinn.search.run: no pictures of …: …: 3 of 4; got …; wanted …\n" in told
     assert "builtins.OSError: …: it is gone" in told

@@ -28,9 +28,9 @@ from dtsinn.workflows.doctor import (
     CHECKS,
     LINKS,
     Finding,
-    cgroup_cpus,
-    cgroup_memory,
     examine,
+    read_cpu_limit,
+    read_memory_limit,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -300,19 +300,19 @@ def test_links_that_a_checkout_wrote_as_text_are_a_problem(tmp_path: Path) -> No
 
 
 def test_limits_of_control_groups_are_found(tmp_path: Path) -> None:
-    """Of version 2, where those around a process limit it too, and of version 1."""
+    """In version 2 those around a process limit it too; version 1 has a tree per controller."""
     own = tmp_path / "cgroup"
     own.write_text("0::/user/job\n")
     new, old = tmp_path / "2", tmp_path / "1"
     (new / "user" / "job").mkdir(parents=True)
-    assert cgroup_cpus(new, own) is None
-    assert cgroup_memory(new, own) is None
+    assert read_cpu_limit(new, own) is None
+    assert read_memory_limit(new, own) is None
     (new / "user" / "cpu.max").write_text("150000 100000\n")
     (new / "user" / "job" / "cpu.max").write_text("max 100000\n")
     (new / "user" / "job" / "memory.max").write_text("4000\n")
     (new / "user" / "memory.max").write_text("max\n")
-    assert cgroup_cpus(new, own) == 1.5
-    assert cgroup_memory(new, own) == 4000
+    assert read_cpu_limit(new, own) == 1.5
+    assert read_memory_limit(new, own) == 4000
     own.write_text("5:cpu,cpuacct:/job\n4:memory:/job\n")
     for controller, name, content in (
         ("cpu", "cpu.cfs_quota_us", "50000"),
@@ -321,8 +321,8 @@ def test_limits_of_control_groups_are_found(tmp_path: Path) -> None:
     ):
         (old / controller / "job").mkdir(parents=True, exist_ok=True)
         (old / controller / "job" / name).write_text(content)
-    assert cgroup_cpus(old, own) == 0.5
-    assert cgroup_memory(old, own) == 3000
+    assert read_cpu_limit(old, own) == 0.5
+    assert read_memory_limit(old, own) == 3000
     (old / "cpu" / "job" / "cpu.cfs_quota_us").write_text("-1")
-    assert cgroup_cpus(old, own) is None
-    assert cgroup_cpus(old, tmp_path / "none") is None
+    assert read_cpu_limit(old, own) is None
+    assert read_cpu_limit(old, tmp_path / "none") is None
