@@ -84,8 +84,13 @@ class CommandLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a record; one that no other handler takes goes to the terminal as without a log."""
-        text = "(not kept)" if self._is_foreign else self._redact(record.getMessage())
-        self._write(f"{_now()} {record.levelname} {record.name}: {text}\n")
+        try:
+            text = "(not kept)" if self._is_foreign else self._redact(record.getMessage())
+        except Exception:  # a message that does not fit its arguments
+            self.handleError(record)
+            return
+        line = f"{_now()} {record.levelname} {record.name}: {text}\n"
+        self._write(line, leave=MOST_bytes // 4)  # for how it ends
         last = logging.lastResort
         if last and record.levelno >= last.level and not self._has_other_handlers(record.name):
             last.handle(record)
@@ -127,17 +132,17 @@ class CommandLog(logging.Handler):
             text = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", HIDDEN, text)
         return _PATH.sub(HIDDEN, text)
 
-    def _write(self, text: str) -> None:
-        """Append to the file, which is begun when there is a workspace, up to its full length."""
+    def _write(self, text: str, leave: int = 0) -> None:
+        """Append to the file, which is begun when there is a workspace, what it has room for."""
         with contextlib.suppress(OSError, ValueError), self._lock():
             if self.path is None:
                 if not self._wanted or not self._workspace.is_begun:
                     return
                 self._begin()
             content = text.encode(errors="replace")
-            self._room -= len(content)
-            if self.path is not None and self._room >= 0:
-                with self.path.open("ab") as file:
+            if self.path is not None and len(content) <= self._room - leave:
+                self._room -= len(content)
+                with os.fdopen(os.open(self.path, os.O_WRONLY | os.O_APPEND), "wb") as file:
                     file.write(content)
 
     def _begin(self) -> None:

@@ -272,11 +272,22 @@ def test_old_logs_are_pruned(workspace: Workspace) -> None:
     assert "-tracers-" in found[-2].name
 
 
-def test_a_log_has_a_most_length(workspace: Workspace) -> None:
+def test_a_log_has_a_most_length_and_room_for_its_end(workspace: Workspace) -> None:
+    with CommandLog(GROUP, ["report", "x"]) as kept:  # type: ignore[arg-type]
+        for _ in range(30):
+            logging.getLogger("dtsinn").error("y" * 50_000)
+        kept.log_failure(KeyError("the end"))
+    told = log_of(workspace)
+    assert 2**19 < len(told.encode()) < 2**20
+    assert "builtins.KeyError: 'the end'\n" in told
+    assert "exit code 0" in told
+
+
+def test_a_log_that_is_deleted_is_not_made_anew_for_others_to_read(workspace: Workspace) -> None:
     with CommandLog(GROUP, ["report", "x"]):  # type: ignore[arg-type]
-        for _ in range(3):
-            logging.getLogger("dtsinn").error("y" * 500_000)
-    assert 2**19 < logs(workspace)[0].stat().st_size <= 2**20
+        logs(workspace)[0].unlink()
+        logging.getLogger("dtsinn").error("lost")
+    assert logs(workspace) == []
 
 
 @pytest.mark.parametrize("why", ["a file", "a circle", "full"])
