@@ -144,6 +144,15 @@ def test_what_a_page_names_is_there(name: str) -> None:
     assert missing == []
 
 
+def test_every_template_travels_in_the_wheel(wheel: list[str]) -> None:
+    rooms = [ROOT / "dtsinn" / room for room in ("plots", "search", "registry")]
+    files = [path for room in rooms for path in room.resolve().rglob("*.j2")]
+    assert len(files) == 4
+    names = {name.rpartition("dtsinn/")[2] for name in wheel}
+    for path in files:
+        assert str(path.relative_to(ROOT)).removeprefix("dtsinn/") in names
+
+
 def test_the_command_is_installed() -> None:
     (command,) = entry_points(group="console_scripts", name="dtsinn")
     assert command.value == "dtsinn.cli:main"
