@@ -1,6 +1,8 @@
 # make demo and make test are all the set-up that there is: each makes .venv when there is none.
 PYTHON ?= python3
 BIN := .venv/bin
+# Threads that spin for work would take the cores from each other's process.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: env demo test test-all check release bench bench-quality bench-search bench-faults \
 	bench-efficiency bench-registry bench-postgres browser screenshots
@@ -35,10 +37,10 @@ demo: env
 	$(BIN)/dtsinn demo
 
 test: env
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(TESTS)
 
 test-all: env
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m ''
+	$(TESTS) -m ''
 
 check: env
 	$(BIN)/ruff check .

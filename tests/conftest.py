@@ -65,6 +65,7 @@ noise: [mid]
 """
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
     """Files are not parted, nor are those that share a search, a database server, or S3."""
 
