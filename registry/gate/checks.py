@@ -11,9 +11,9 @@ from dtsinn.deploy.info import SeparatorInfo
 from dtsinn.deploy.package import verify_package
 from dtsinn.evaluation.metrics import Interval
 from dtsinn.registry.gate.cells import GateCell, GateCells
-from dtsinn.registry.gate.comparison import Bout, Contender
+from dtsinn.registry.gate.comparison import Comparison, LoadedPackage
 from dtsinn.registry.gate.config import GateConfig
-from dtsinn.registry.gate.report import CellFound, Check
+from dtsinn.registry.gate.report import CellResult, Check
 
 FRAME_TOLERANCE_s = 0.1
 """Difference of frame times up to which they are the same: scanners round to 1 ms (uncited)."""
@@ -38,7 +38,7 @@ class SubjectMeans:
         return sum(self.psnr) / 2
 
 
-def files(candidate: Contender) -> Check:
+def files(candidate: LoadedPackage) -> Check:
     """Every file as the manifest says, none beside them, none of a format that runs code."""
     wanted = "all files match, none is a pickle"
     try:
@@ -74,7 +74,7 @@ def made_for(info: SeparatorInfo, cells: Sequence[GateCell]) -> Check:
     )
 
 
-def champion_fits(champion: Contender, cells: Sequence[GateCell]) -> Check:
+def champion_fits(champion: LoadedPackage, cells: Sequence[GateCell]) -> Check:
     """The champion was made for the same subjects, and can be scored on them."""
     separator = champion.separator
     reasons = [
@@ -114,7 +114,7 @@ def better(difference: Interval) -> Check:
     )
 
 
-def no_cell_lost(cells: Sequence[CellFound], config: GateConfig) -> Check:
+def no_cell_lost(cells: Sequence[CellResult], config: GateConfig) -> Check:
     """The cell that lost most against the opponent."""
     worst = min(cells, key=lambda cell: cell.difference.mean)
     return Check(
@@ -159,7 +159,7 @@ def regions(pairs: Pairs, config: GateConfig) -> list[Check]:
     ]
 
 
-def round_trip(bout: Bout, config: GateConfig) -> Check:
+def round_trip(bout: Comparison, config: GateConfig) -> Check:
     """Separated tracers mix back into what was separated."""
     exact = bout.candidate.separator.network.exact
     return Check(
@@ -171,7 +171,7 @@ def round_trip(bout: Bout, config: GateConfig) -> Check:
     )
 
 
-def onnx_parity(bout: Bout, config: GateConfig) -> Check:
+def onnx_parity(bout: Comparison, config: GateConfig) -> Check:
     """The ONNX graphs answer as torch does."""
     limit = config.onnx_parity_limit
     try:

@@ -22,7 +22,7 @@ CellScores = dict[str, list[SubjectScore]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contender:
+class LoadedPackage:
     """A separator at the gate."""
 
     ref: str
@@ -31,12 +31,12 @@ class Contender:
     separator: Separator
 
     @classmethod
-    def load(cls, ref: str, path: Path) -> Contender:
+    def load(cls, ref: str, path: Path) -> LoadedPackage:
         """Verify and load the package at ``path``."""
         return cls(ref=ref, path=path, separator=Separator.load(path))
 
 
-class Bout:
+class Comparison:
     """A candidate at the gate: it separates each subject once, whoever it meets.
 
     Args:
@@ -46,7 +46,7 @@ class Bout:
     """
 
     def __init__(
-        self, candidate: Contender, cells: GateCells, progress: Progress = no_progress
+        self, candidate: LoadedPackage, cells: GateCells, progress: Progress = no_progress
     ) -> None:
         self.candidate, self.cells, self._progress = candidate, cells, progress
         self.round_trip = 0.0
@@ -64,7 +64,7 @@ class Bout:
             self._ours = self._scored("candidate", lambda cell: self._separate)
         return self._ours
 
-    def theirs(self, champion: Contender | None) -> CellScores:
+    def theirs(self, champion: LoadedPackage | None) -> CellScores:
         """The champion's scores; those of half the mixture where there is none.
 
         Raises:
@@ -101,10 +101,10 @@ class Bout:
         separator = self.candidate.separator
         tracers_NKTYX = separator.separate(mixture_NTYX)
         if separator.network.exact:
-            error = round_trip_difference(separator, mixture_NTYX, tracers_NKTYX)
+            error = round_trip_error(separator, mixture_NTYX, tracers_NKTYX)
             self.round_trip = max(self.round_trip, error)
         if not self._parity:  # one subject is enough: the graph is the same for all
-            self._parity = onnx_difference(self.candidate.path, mixture_NTYX, tracers_NKTYX)
+            self._parity = onnx_error(self.candidate.path, mixture_NTYX, tracers_NKTYX)
         return tracers_NKTYX
 
 
@@ -112,7 +112,7 @@ ONNX_SAMPLES = 4
 """Samples that parity is measured on: ONNX Runtime takes as long as torch."""
 
 
-def round_trip_difference(
+def round_trip_error(
     separator: Separator, mixture_NTYX: NDArray[np.float32], tracers_NKTYX: NDArray[np.float32]
 ) -> float:
     """Relative error of mixing separated tracers again, with the scale of the mixture.
@@ -126,7 +126,7 @@ def round_trip_difference(
     return relative_difference(mixed_NTYX, mixture_NTYX)
 
 
-def onnx_difference(
+def onnx_error(
     package: Path, mixture_NTYX: NDArray[np.float32], tracers_NKTYX: NDArray[np.float32]
 ) -> float:
     """Relative difference of the package's ``model.onnx`` from what torch answered.

@@ -17,13 +17,13 @@ from dtsinn.evaluation.score import SubjectScore
 from dtsinn.registry.gate import checks
 from dtsinn.registry.gate.cells import GateCell
 from dtsinn.registry.gate.checks import SubjectMeans
-from dtsinn.registry.gate.comparison import Bout, CellScores, Contender
+from dtsinn.registry.gate.comparison import CellScores, Comparison, LoadedPackage
 from dtsinn.registry.gate.config import GateConfig
-from dtsinn.registry.gate.report import FLOOR, CellFound, Check, GateReport
+from dtsinn.registry.gate.report import FLOOR, CellResult, Check, GateReport
 
 
 def gate(
-    bout: Bout, champion: Contender | None, config: GateConfig, *, run_known: bool = True
+    bout: Comparison, champion: LoadedPackage | None, config: GateConfig, *, run_known: bool = True
 ) -> GateReport:
     """Compare a candidate with the champion, or with the floor.
 
@@ -108,9 +108,9 @@ def compared(
     )
 
 
-def _cell(cell: GateCell, ours: CellScores, theirs: CellScores, config: GateConfig) -> CellFound:
+def _cell(cell: GateCell, ours: CellScores, theirs: CellScores, config: GateConfig) -> CellResult:
     pairs = list(zip(ours[cell.key], theirs[cell.key], strict=True))
-    return CellFound(
+    return CellResult(
         key=cell.key,
         decides=cell.decides,
         store_digest=cell.store.header.digest,

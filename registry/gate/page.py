@@ -11,7 +11,7 @@ from dtsinn.evaluation import html
 from dtsinn.evaluation.html import Card
 from dtsinn.evaluation.metrics import Interval
 from dtsinn.plots.style import png
-from dtsinn.registry.gate.report import CellFound, GateReport
+from dtsinn.registry.gate.report import CellResult, GateReport
 
 BETTER, WORSE, INK = "#1b7837", "#b2182b", "#333333"
 """Colours of subjects that gained and lost, told apart in grey too."""
@@ -80,7 +80,7 @@ def _cards(report: GateReport) -> Iterator[Card]:
         yield Card("Subjects", str(report.subjects), "each counts once")
 
 
-def _row(cell: CellFound) -> list[str]:
+def _row(cell: CellResult) -> list[str]:
     return [
         cell.key,
         str(cell.subjects),

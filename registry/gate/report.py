@@ -37,7 +37,7 @@ class Check:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CellFound:
+class CellResult:
     """How candidate and opponent did in one cell."""
 
     key: str
@@ -66,7 +66,7 @@ class GateReport:
     """Mean PSNR of the candidate minus the opponent's and its interval over subjects, dB."""
     psnr: Interval | None = None
     """Mean PSNR of the candidate and its interval over subjects, dB."""
-    cells: tuple[CellFound, ...] = ()
+    cells: tuple[CellResult, ...] = ()
     dry_run: bool = False
     per_subject: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Subject that decided -> mean PSNR of candidate and opponent over its cells, dB."""

@@ -41,7 +41,7 @@ _NAME = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 (compared only)
 
 
-def given_password(path: Path | None) -> str:
+def read_password(path: Path | None) -> str:
     """The admin's password, from a file or ``DTSINN_ADMIN_PASSWORD``; empty where there is none.
 
     Raises:
@@ -69,7 +69,7 @@ def is_loopback(host: str) -> bool:
     return all(ipaddress.ip_address(one.partition("%")[0]).is_loopback for one in found)
 
 
-def checked_proxy(address: str) -> str:
+def parse_proxy(address: str) -> str:
     """The address or network of a proxy; empty where there is none.
 
     Raises:

@@ -43,20 +43,20 @@ def announced() -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory(prefix="dtsinn-app-") as folder:
         info = Path(folder) / "dtsinn_app-0.dist-info"
         info.mkdir()
-        text = f"[mlflow.app]\n{OPEN} = {__name__}:for_all\n{GUARDED} = {__name__}:with_passwords\n"
+        text = f"[mlflow.app]\n{OPEN} = {__name__}:make_open_app\n{GUARDED} = {__name__}:make_guarded_app\n"
         (info / "entry_points.txt").write_text(text, encoding="utf-8")
         paths = (os.environ.get("PYTHONPATH", ""), folder)
         yield {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
-def for_all() -> App:
+def make_open_app() -> App:
     """The application that asks nobody for a password."""
     from mlflow.server.fastapi_app import app
 
     return _closed(app, None)
 
 
-def with_passwords() -> App:
+def make_guarded_app() -> App:
     """The application that asks for one, as MLflow's ``basic-auth`` does."""
     from mlflow.server import app as flask
     from mlflow.server import auth

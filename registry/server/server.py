@@ -23,11 +23,11 @@ from dtsinn.registry.server.access import (
     allowed_hosts,
     allowed_origins,
     basic_auth,
-    checked_proxy,
     is_loopback,
+    parse_proxy,
 )
 from dtsinn.registry.server.artifacts import check_destination
-from dtsinn.registry.tracking.postgres import backend_of, has_user, held
+from dtsinn.registry.tracking.postgres import has_user, hold_database, parse_backend
 
 PORT = 5000
 ASK_LIMIT_s = 30
@@ -81,7 +81,7 @@ def serve(
         InputError: What is wrong with the order; nothing was started.
         RunError: MLflow did not start, or ended by itself.
     """
-    with serving.until_signalled(), started(order, note) as served:
+    with serving.end_on_signal(), started(order, note) as served:
         announce(served.url)
         served.run()
 
@@ -89,7 +89,7 @@ def serve(
 @contextmanager
 def started(
     order: TeamServer, note: Callable[[str], None], log: Path | None = None
-) -> Iterator[serving.Served]:
+) -> Iterator[serving.ServerProcess]:
     """A server that answers, ended with the context; see :func:`serve`.
 
     Args:
@@ -104,17 +104,17 @@ def started(
             wanted="a password, or 127.0.0.1",
             hint="--admin-password-file FILE instead of --no-auth",
         )
-    database = backend_of(order.backend)
+    database = parse_backend(order.backend)
     port = serving.free_port(order.host, order.port)
     hosts = allowed_hosts(order.host, port, order.allowed_hosts)
-    proxy = checked_proxy(order.proxy)
+    proxy = parse_proxy(order.proxy)
     uri = database.render_as_string(hide_password=False)
     guarded: AbstractContextManager[dict[str, str]] = nullcontext({})
     if order.auth:
         guarded = basic_auth(uri, order.admin_password)
     with ExitStack() as stack:
         # Both until MLflow runs: it has made its tables then, and read the file with its settings.
-        with guarded as settings, held(database, upgrade=order.upgrade) as connection:
+        with guarded as settings, hold_database(database, upgrade=order.upgrade) as connection:
             known = order.auth and has_user(connection, ADMIN)
             if order.auth and not (known or order.admin_password):
                 raise InputError(
@@ -150,7 +150,7 @@ def started(
         yield served
 
 
-def _is_let_in(served: serving.Served, host: str, order: TeamServer) -> bool:
+def _is_let_in(served: serving.ServerProcess, host: str, order: TeamServer) -> bool:
     """Whether the running server takes the admin's password: MLflow sets it only once."""
     login = base64.b64encode(f"{ADMIN}:{order.admin_password}".encode()).decode()
     request = urllib.request.Request(  # noqa: S310 (our own server)

@@ -45,7 +45,7 @@ direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass(frozen=True)
-class Served:
+class ServerProcess:
     """A running server."""
 
     what: str
@@ -93,7 +93,7 @@ def start(
     secrets: Mapping[str, str],
     log: Path | None = None,
     proxy: str = "",
-) -> Served:
+) -> ServerProcess:
     """Start ``mlflow server`` in processes of its own and wait until it answers.
 
     Args:
@@ -124,7 +124,7 @@ def start(
                     env={**_environment(), **found, **secrets},
                     start_new_session=True,  # so that it ends as a whole group
                 )
-                served = Served(what, url_of(reachable(host), port), process, log)
+                served = ServerProcess(what, url_of(reachable(host), port), process, log)
             _wait_until_up(served)
     except BaseException:
         if served:
@@ -154,7 +154,7 @@ def _signals_held_back() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def until_signalled() -> Iterator[None]:
+def end_on_signal() -> Iterator[None]:
     """Ctrl-C, SIGTERM and a closed terminal end the block, as a good end; further ones wait."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -211,7 +211,7 @@ def authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _wait_until_up(served: Served) -> None:
+def _wait_until_up(served: ServerProcess) -> None:
     deadline = time.monotonic() + START_LIMIT_s
     while time.monotonic() < deadline:
         if served.process.poll() is not None:

@@ -26,8 +26,8 @@ DIGITS = 6
 """Significant digits of settings that are shown; the whole numbers are in package and event log."""
 
 
-def checked_key(key: str) -> str:
-    """A run's key that may stand in a path, a URL and a filter.
+def check_key(key: str) -> str:
+    """Return a run's key if it may stand in a path, a URL and a filter.
 
     Raises:
         InputError: It holds ``..``, quotes, spaces, ``%``, ``#`` or control characters.
@@ -37,8 +37,8 @@ def checked_key(key: str) -> str:
     return key
 
 
-def checked_name(name: str) -> str:
-    """A registered model's name.
+def check_name(name: str) -> str:
+    """Return a registered model's name if it is one.
 
     Raises:
         InputError: It holds anything but letters, digits, single dots, ``_`` and ``-``.
@@ -48,8 +48,8 @@ def checked_name(name: str) -> str:
     return name
 
 
-def checked_alias(alias: str) -> str:
-    """An alias of a version.
+def check_alias(alias: str) -> str:
+    """Return an alias of a version if it is one.
 
     Raises:
         InputError: It is malformed, or one that MLflow reserves (``latest``, ``v1``).
@@ -59,8 +59,8 @@ def checked_alias(alias: str) -> str:
     return alias
 
 
-def checked_folder(folder: str) -> str:
-    """An artifact folder inside a run: relative, with ``/``, or empty.
+def check_folder(folder: str) -> str:
+    """Return an artifact folder inside a run if it is relative, with ``/``, or empty.
 
     Raises:
         InputError: It is absolute or leaves the run's root.
@@ -71,7 +71,7 @@ def checked_folder(folder: str) -> str:
 
 
 def model_name(tracers: tuple[str, str], protocol: str) -> str:
-    """Name under which separators of a tracer pair and protocol compete: dtsinn-fmz-fdg-p1.
+    """Name the model of a tracer pair and protocol: dtsinn-fmz-fdg-p1.
 
     Args:
         tracers: Names of the two tracers in the order of their injection.
@@ -89,16 +89,16 @@ def model_name(tracers: tuple[str, str], protocol: str) -> str:
                 wanted="letters, digits and single . _ - between them",
                 hint="--as NAME",
             )
-    return checked_name("-".join(["dtsinn", *parts]))
+    return check_name("-".join(["dtsinn", *parts]))
 
 
-def rounded(value: float) -> float:
-    """A number as people read it."""
+def round_shown(value: float) -> float:
+    """Round a number as people read it."""
     return float(f"{value:.{DIGITS}g}")
 
 
-def without_secrets(key: str, value: object) -> str:
-    """A setting as text, in the words of a YAML file, without passwords."""
+def hide_secrets(key: str, value: object) -> str:
+    """Write a setting as a YAML file would, without passwords."""
     if _SECRET.search(key):
         return "(hidden)"
     if value is None:
@@ -106,12 +106,12 @@ def without_secrets(key: str, value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return str(rounded(value))
+        return str(round_shown(value))
     return without_passwords(str(value))
 
 
-def without_folders(text: str) -> str:
-    """A text that names none of this machine's folders: of absolute paths the last part is left.
+def hide_folders(text: str) -> str:
+    """Cut this machine's folders from a text: of absolute paths the last part is left.
 
     Folders carry names of users, and may carry those of patients.
     """
@@ -120,9 +120,23 @@ def without_folders(text: str) -> str:
     return _FOLDERS.sub("", text)
 
 
+ABSENT, EXISTS = "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"
+"""MLflow's codes of errors for what is not there, and for what is there already."""
+
+
 @contextmanager
-def told_as(doing: str) -> Iterator[None]:
-    """Turn what MLflow raises while ``doing`` something into one line.
+def suppress_mlflow(*codes: str) -> Iterator[None]:
+    """Leave the block quietly where MLflow raises an error with one of these codes."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code not in codes:
+            raise
+
+
+@contextmanager
+def mlflow_errors_as(doing: str) -> Iterator[None]:
+    """Turn what MLflow raises while ``doing`` something into an error of one line.
 
     Raises:
         RunError: MLflow or its storage failed.

@@ -11,7 +11,7 @@ from mlflow.entities import Run
 from dtsinn.core.errors import InputError
 from dtsinn.core.yaml_text import parse_yaml
 from dtsinn.registry.tracking import tags as tagged
-from dtsinn.registry.tracking.names import told_as
+from dtsinn.registry.tracking.names import mlflow_errors_as
 from dtsinn.registry.tracking.rows import KIND, STATUS
 from dtsinn.registry.tracking.tracker import MlflowTracker
 
@@ -41,7 +41,7 @@ class RecordedSearch:
     trials: list[RecordedTrial]
 
 
-def recorded_search(tracker: MlflowTracker, name: str) -> RecordedSearch | None:
+def find_recorded_search(tracker: MlflowTracker, name: str) -> RecordedSearch | None:
     """The search of this name, or None where MLflow knows none."""
     parent = tracker.find_run(name)
     if parent is None or parent.data.tags.get(KIND) != "search":
@@ -76,6 +76,6 @@ def _trial(tracker: MlflowTracker, run: Run) -> RecordedTrial | None:
 
 
 def _last_step(tracker: MlflowTracker, run_id: str) -> int:
-    with told_as("reading a trial's steps"):
+    with mlflow_errors_as("reading a trial's steps"):
         points = tracker.client.get_metric_history(run_id, "best_psnr")
     return max((point.step for point in points), default=0)

@@ -15,7 +15,7 @@ from dtsinn.registry.gate.cells import gate_cells, suite_for
 from dtsinn.registry.gate.checks import better, no_cell_lost
 from dtsinn.registry.gate.config import GateConfig, load_gate
 from dtsinn.registry.gate.page import gate_page
-from dtsinn.registry.gate.report import CellFound, GateReport
+from dtsinn.registry.gate.report import CellResult, GateReport
 from dtsinn.registry.promotion.promotion import promote
 from dtsinn.registry.versions import find_alias, list_models
 
@@ -86,7 +86,7 @@ def mean_of(cells, place):
 @pytest.mark.parametrize(("loss", "passes"), [(-0.31, False), (-0.3, True), (0.5, True)])
 def test_the_cell_that_lost_most_is_judged(loss, passes):
     cells = [
-        CellFound(
+        CellResult(
             key=f"cell {gain}",
             decides=True,
             store_digest="",
@@ -107,7 +107,7 @@ def test_fewer_than_five_subjects_prove_nothing(subjects, passes):
     found = bootstrap_interval(gains)
     check = better(found)
     assert check.passed == passes
-    cell = CellFound(
+    cell = CellResult(
         key="c", decides=True, store_digest="", subjects=subjects, candidate=30.0, opponent=29.8,
         difference=found, novelty=Novelty(pair="as trained", protocol="as trained", noise="new"),
     )  # fmt: skip
