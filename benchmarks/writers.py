@@ -27,7 +27,7 @@ from benchmarks.postgres import postgres_server
 from benchmarks.report import Result, Say, Table, show, write
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.server.access import ADMIN
-from dtsinn.registry.server.server import TeamServer, started
+from dtsinn.registry.server.server import TeamServer, start_team_server
 from dtsinn.registry.tracking import environment
 from dtsinn.registry.tracking.tracker import connect
 from dtsinn.search.events.ledger import LEDGER, Ledger
@@ -185,7 +185,7 @@ def run(load: Load, say: Say) -> Result:
             backend=database, artifacts=f"{name}/artifacts", port=0, admin_password=PASSWORD
         )
         say("starting the server")
-        with started(order, say, Path(name) / "log") as served:
+        with start_team_server(order, say, Path(name) / "log") as served:
             os.environ["MLFLOW_TRACKING_URI"] = served.url
             os.environ["MLFLOW_TRACKING_USERNAME"] = ADMIN
             os.environ["MLFLOW_TRACKING_PASSWORD"] = PASSWORD

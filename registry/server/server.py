@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dtsinn.core.errors import InputError
-from dtsinn.registry.server import app, serving
+from dtsinn.registry.server import serving
 from dtsinn.registry.server.access import (
     ADMIN,
     allowed_hosts,
@@ -74,27 +74,27 @@ def serve(
 
     Args:
         order: What is served.
-        announce: Told the address once it answers.
-        note: Told what the admin had better know.
+        announce: Called with the address once it answers.
+        note: Called with what the admin had better know.
 
     Raises:
         InputError: What is wrong with the order; nothing was started.
         RunError: MLflow did not start, or ended by itself.
     """
-    with serving.end_on_signal(), started(order, note) as served:
+    with serving.end_on_signal(), start_team_server(order, note) as served:
         announce(served.url)
         served.run()
 
 
 @contextmanager
-def started(
+def start_team_server(
     order: TeamServer, note: Callable[[str], None], log: Path | None = None
 ) -> Iterator[serving.ServerProcess]:
     """A server that answers, ended with the context; see :func:`serve`.
 
     Args:
         order: What is served.
-        note: Told what the admin had better know.
+        note: Called with what the admin had better know.
         log: Where MLflow's words go; None: to standard error.
     """
     local = is_loopback(order.host)
@@ -105,7 +105,7 @@ def started(
             hint="--admin-password-file FILE instead of --no-auth",
         )
     database = parse_backend(order.backend)
-    port = serving.free_port(order.host, order.port)
+    port = serving.find_port(order.host, order.port)
     hosts = allowed_hosts(order.host, port, order.allowed_hosts)
     proxy = parse_proxy(order.proxy)
     uri = database.render_as_string(hide_password=False)
@@ -125,7 +125,7 @@ def started(
                 "--artifacts-destination": check_destination(order.artifacts),
                 "--allowed-hosts": ",".join(hosts),
                 "--cors-allowed-origins": ",".join(allowed_origins(hosts)),
-                "--app-name": app.GUARDED if order.auth else app.OPEN,
+                "--app-name": serving.GUARDED if order.auth else serving.OPEN,
             }
             words = [word for pair in options.items() for word in pair]
             pool = {name: os.environ.get(name, number) for name, number in CONNECTIONS.items()}
@@ -140,7 +140,7 @@ def started(
                 proxy,
             )
             stack.callback(served.stop)
-        if known and order.admin_password and not _is_let_in(served, hosts[0], order):
+        if known and order.admin_password and not _admin_password_holds(served, hosts[0], order):
             note(
                 f"{ADMIN} has had another password since an earlier start: it still holds, "
                 "and the one given now was not used"
@@ -150,7 +150,7 @@ def started(
         yield served
 
 
-def _is_let_in(served: serving.ServerProcess, host: str, order: TeamServer) -> bool:
+def _admin_password_holds(served: serving.ServerProcess, host: str, order: TeamServer) -> bool:
     """Whether the running server takes the admin's password: MLflow sets it only once."""
     login = base64.b64encode(f"{ADMIN}:{order.admin_password}".encode()).decode()
     request = urllib.request.Request(  # noqa: S310 (our own server)
@@ -158,7 +158,7 @@ def _is_let_in(served: serving.ServerProcess, host: str, order: TeamServer) -> b
         headers={"Authorization": f"Basic {login}", "Host": host},
     )
     try:
-        with serving.direct.open(request, timeout=ASK_LIMIT_s):
+        with serving.direct_opener.open(request, timeout=ASK_LIMIT_s):
             return True
     except urllib.error.HTTPError as refusal:
         with refusal:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.server import app, serving
+from dtsinn.registry.server import serving
 from dtsinn.registry.tracking.embedded import embedded_uri, is_server, require_workspace
 from dtsinn.registry.tracking.names import hide_secrets
 from dtsinn.registry.tracking.tracker import connect
@@ -21,7 +21,7 @@ from dtsinn.registry.tracking.view import HOME, announce_page, front_page
 
 HOST = "127.0.0.1"
 PORT = 5000
-"""Unless told otherwise."""
+"""Port of the page by default."""
 
 
 def ui(
@@ -36,7 +36,7 @@ def ui(
     Args:
         workspace: What is shown; it must exist.
         port: 0 takes a free one.
-        announce: Told the address of the latest runs once the page answers.
+        announce: Called with the address of the latest runs once the page answers.
         open_browser: Open the page in the user's browser.
 
     Raises:
@@ -74,12 +74,12 @@ def start_ui(workspace: Workspace, port: int = 0) -> serving.ServerProcess:
         )
     require_workspace(workspace)
     connect(workspace)  # an outdated database says so in one line
-    port = serving.free_port(HOST, port)
+    port = serving.find_port(HOST, port)
     options = {
         "--backend-store-uri": embedded_uri(workspace),
         "--default-artifact-root": workspace.artifacts_here.as_uri(),
         "--allowed-hosts": f"localhost:{port},{HOST}:{port}",
-        "--app-name": app.OPEN,
+        "--app-name": serving.OPEN,
     }
     words = [word for pair in options.items() for word in pair]
     log = workspace.root / "ui.log"
