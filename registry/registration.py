@@ -1,4 +1,4 @@
-"""From a separator package to a version in the registry."""
+"""Registration of a separator package as a version of a model."""
 
 from __future__ import annotations
 

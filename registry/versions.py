@@ -38,7 +38,7 @@ class ModelVersion:
     digest: str
     """SHA-256 of weights and configuration; empty where its tag is none."""
     metrics: dict[str, float]
-    """As the package carries them."""
+    """Metrics that the package carries."""
     created: int
     """ms since 1970 UTC."""
     source: str
@@ -53,23 +53,13 @@ class ModelVersion:
 
 def list_models(tracker: MlflowTracker) -> list[ModelVersion]:
     """List all separators in the registry, by name, newest version first."""
-    with mlflow_errors_as("listing models"):
-        aliases = _get_aliases(tracker)
-        found = tracker.all_pages(tracker.client.search_model_versions)
-    # Models of other tools may share a server.
-    versions = [_read_version(v, aliases.get(v.name, {})) for v in found if DIGEST in v.tags]
-    return sorted(versions, key=lambda v: (v.name, -v.version))
+    return sorted(_search_versions(tracker), key=lambda v: (v.name, -v.version))
 
 
 def versions_of_run(tracker: MlflowTracker, run_id: str) -> list[ModelVersion]:
     """List the separators that a run registered, newest first."""
-    with mlflow_errors_as("listing models"):
-        found = tracker.all_pages(
-            tracker.client.search_model_versions, filter_string=f"run_id = '{run_id}'"
-        )
-        aliases = _get_aliases(tracker) if found else {}
-    versions = [_read_version(v, aliases.get(v.name, {})) for v in found if DIGEST in v.tags]
-    return sorted(versions, key=lambda v: -v.created)
+    found = _search_versions(tracker, filter_string=f"run_id = '{run_id}'")
+    return sorted(found, key=lambda v: -v.created)
 
 
 def get_version(tracker: MlflowTracker, name: str, version: int) -> ModelVersion:
@@ -115,6 +105,14 @@ def find_alias(tracker: MlflowTracker, name: str, alias: str) -> ModelVersion | 
 def created_at(found: MlflowVersion) -> int:
     """When a version, or the first one that it is a copy of, was registered: ms since 1970 UTC."""
     return tagged.moment(found.tags, CREATED, int(found.creation_timestamp))
+
+
+def _search_versions(tracker: MlflowTracker, **query: str) -> list[ModelVersion]:
+    """Search the separators; models of other tools may share a server."""
+    with mlflow_errors_as("listing models"):
+        found = tracker.all_pages(tracker.client.search_model_versions, **query)
+        aliases = _get_aliases(tracker) if found else {}
+    return [_read_version(v, aliases.get(v.name, {})) for v in found if DIGEST in v.tags]
 
 
 def _get_aliases(tracker: MlflowTracker) -> dict[str, dict[str, int]]:

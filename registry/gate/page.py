@@ -14,7 +14,7 @@ from dtsinn.plots.style import png
 from dtsinn.registry.gate.report import CellResult, GateReport
 
 BETTER, WORSE, INK = "#1b7837", "#b2182b", "#333333"
-"""Colours of subjects that gained and lost, told apart in grey too."""
+"""Colours of subjects that gained and lost, distinct in grey too."""
 VERDICTS = {
     "passed": "{candidate} passes the gate against {against}.",
     "refused": "{candidate} is refused against {against}.",

@@ -70,7 +70,7 @@ def promote(
         config: Limits.
         dry_run: Decide, but change nothing.
         name: The model that it shall lead, instead of its own; a copy is registered there.
-        progress: Told of simulations and scores.
+        progress: Called during simulations and scoring.
 
     Raises:
         StoreError: A store is damaged.

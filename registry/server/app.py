@@ -36,7 +36,7 @@ SOURCES = "mlflow-artifacts:", "models:", "runs:", "placeholder:"
 """Where the files of a version may be said to lie: in the server's own artifacts, or at what names
 something there; the last stands for none."""
 KEPT_s = 28 * 24 * 3600
-"""How long a browser keeps the page's scripts, as MLflow tells it."""
+"""How long a browser keeps the page's scripts, as MLflow says it."""
 HEADERS_s = 20.0
 """How long the headers of a request may come in (nginx gives 60 s)."""
 

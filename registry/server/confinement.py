@@ -53,7 +53,7 @@ def confine(root: str) -> None:
     """Let this process's MLflow open nothing outside ``root``.
 
     Args:
-        root: Where the server keeps artifacts, as MLflow was told.
+        root: Where the server keeps artifacts, as MLflow knows it.
     """
     info: Any = mlflow.server.server_info_api
     describe = info.build_server_info_payload

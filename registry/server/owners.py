@@ -32,7 +32,7 @@ SHARED = "gate"
 of the gate, by whoever promotes."""
 
 _BEGINNING = "beginning"
-"""In the place of an id: of the row that says since when owners are noted."""
+"""Stands in the place of an id in the row that says since when owners are noted."""
 _MADE = {"_create_run": ("run", "run_id"), "_create_logged_model": ("model", "model_id")}
 """MLflow's handler -> where its answer holds the id of what it made."""
 _PLACE = re.compile(

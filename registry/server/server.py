@@ -35,7 +35,7 @@ CONNECTIONS = {
     "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "10",
     "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW": "50",
 }
-"""Of MLflow to PostgreSQL: kept, and beyond those at most.
+"""Connections of MLflow to PostgreSQL: those that are kept, and those beyond at most.
 
 MLflow answers 40 requests at a time, and who logs a batch holds one connection while he takes
 another: with SQLAlchemy's 15 in all, a few dozen clients make them wait for each other until they
@@ -60,7 +60,7 @@ class TeamServer:
     proxy: str = ""
     """Address or network of the proxy before it, which says whom a request comes from."""
     admin_password: str = field(default="", repr=False)
-    """Of the user ``admin``; needed until there is one."""
+    """Password of the user ``admin``; needed until there is one."""
     auth: bool = True
     """Ask everybody for a password."""
     upgrade: bool = False
@@ -90,7 +90,7 @@ def serve(
 def start_team_server(
     order: TeamServer, note: Callable[[str], None], log: Path | None = None
 ) -> Iterator[serving.ServerProcess]:
-    """A server that answers, ended with the context; see :func:`serve`.
+    """Start a server, wait until it answers, and end it with the context; see :func:`serve`.
 
     Args:
         order: What is served.

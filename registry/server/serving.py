@@ -18,7 +18,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -157,15 +157,11 @@ def _delay_signals() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    before = {sign: signal.getsignal(sign) for sign in _ENDS}
-    before = {sign: handler for sign, handler in before.items() if callable(handler)}
-    for sign in before:
-        signal.signal(sign, lambda number, frame: came.append(number))
+    signs = [sign for sign in _ENDS if callable(signal.getsignal(sign))]
     try:
-        yield
+        with _handle_signals(signs, lambda number, frame: came.append(number)):
+            yield
     finally:
-        for sign, handler in before.items():
-            signal.signal(sign, handler)
         if came:
             signal.raise_signal(came[0])
 
@@ -175,21 +171,26 @@ def end_on_signal() -> Iterator[None]:
     """Ctrl-C, SIGTERM and a closed terminal end the block, as a good end; further ones wait."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        for sign in before:  # what tidies up is not interrupted
+        for sign in signs:  # what tidies up is not interrupted
             signal.signal(sign, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {sign: signal.getsignal(sign) for sign in _ENDS}
-    before = {sign: handler for sign, handler in before.items() if handler is not signal.SIG_IGN}
-    for sign in before:
-        signal.signal(sign, interrupt)
+    signs = [sign for sign in _ENDS if signal.getsignal(sign) is not signal.SIG_IGN]
+    with contextlib.suppress(KeyboardInterrupt), _handle_signals(signs, interrupt):
+        yield
+
+
+@contextlib.contextmanager
+def _handle_signals(
+    signs: Sequence[signal.Signals], handler: Callable[[int, FrameType | None], None]
+) -> Iterator[None]:
+    """Let ``handler`` take signals inside the block, and the former handlers after it."""
+    before = {sign: signal.signal(sign, handler) for sign in signs}
     try:
         yield
-    except KeyboardInterrupt:
-        return
     finally:
-        for sign, handler in before.items():
-            signal.signal(sign, handler)
+        for sign, former in before.items():
+            signal.signal(sign, former)
 
 
 def find_port(host: str, port: int) -> int:

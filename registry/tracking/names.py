@@ -32,9 +32,8 @@ def check_key(key: str) -> str:
     Raises:
         InputError: It holds ``..``, quotes, spaces, ``%``, ``#`` or control characters.
     """
-    if not _KEY.fullmatch(key) or ".." in key:
-        raise InputError("a run's key", got=repr(key), wanted="letters, digits and . _ / @ + = : -")
-    return key
+    fits = _KEY.fullmatch(key) and ".." not in key
+    return _require(fits, "a run's key", key, "letters, digits and . _ / @ + = : -")
 
 
 def check_name(name: str) -> str:
@@ -43,9 +42,8 @@ def check_name(name: str) -> str:
     Raises:
         InputError: It holds anything but letters, digits, single dots, ``_`` and ``-``.
     """
-    if not _NAME.fullmatch(name) or ".." in name:
-        raise InputError("a model's name", got=repr(name), wanted="letters, digits and . _ -")
-    return name
+    fits = _NAME.fullmatch(name) and ".." not in name
+    return _require(fits, "a model's name", name, "letters, digits and . _ -")
 
 
 def check_alias(alias: str) -> str:
@@ -54,9 +52,8 @@ def check_alias(alias: str) -> str:
     Raises:
         InputError: It is malformed, or one that MLflow reserves (``latest``, ``v1``).
     """
-    if not _ALIAS.fullmatch(alias) or _RESERVED_ALIAS.fullmatch(alias):
-        raise InputError("an alias", got=repr(alias), wanted="a word such as champion or previous")
-    return alias
+    fits = _ALIAS.fullmatch(alias) and not _RESERVED_ALIAS.fullmatch(alias)
+    return _require(fits, "an alias", alias, "a word such as champion or previous")
 
 
 def check_folder(folder: str) -> str:
@@ -65,9 +62,14 @@ def check_folder(folder: str) -> str:
     Raises:
         InputError: It is absolute or leaves the run's root.
     """
-    if folder and (not _KEY.fullmatch(folder) or ".." in folder or ":" in folder):
-        raise InputError("an artifact folder", got=repr(folder), wanted="a relative path")
-    return folder
+    fits = not folder or (_KEY.fullmatch(folder) and ".." not in folder and ":" not in folder)
+    return _require(fits, "an artifact folder", folder, "a relative path")
+
+
+def _require(fits: object, what: str, text: str, wanted: str) -> str:
+    if not fits:
+        raise InputError(what, got=repr(text), wanted=wanted)
+    return text
 
 
 def model_name(tracers: tuple[str, str], protocol: str) -> str:

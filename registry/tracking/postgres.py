@@ -108,7 +108,7 @@ def hold_database(url: URL, *, upgrade: bool = False) -> Iterator[Connection]:
 
 def has_user(connection: Connection, name: str) -> bool:
     """Whether MLflow keeps a password of this user in the database."""
-    if not _has_table(connection, "users"):
+    if not sqlalchemy.inspect(connection).has_table("users"):
         return False
     asked = sqlalchemy.text("SELECT EXISTS (SELECT FROM users WHERE username = :name)")
     return bool(connection.execute(asked, {"name": name}).scalar())
@@ -128,7 +128,7 @@ def _wait_for_lock(connection: Connection, url: URL) -> None:
 
 def _needs_upgrade(connection: Connection, url: URL, *, upgrade: bool) -> bool:
     """Whether the tables are of an older MLflow, which is an error unless ``upgrade`` is set."""
-    if not _has_table(connection, "alembic_version"):
+    if not sqlalchemy.inspect(connection).has_table("alembic_version"):
         asked = "SELECT has_schema_privilege(current_schema(), 'CREATE'), current_user"
         allowed, user = connection.execute(sqlalchemy.text(asked)).one()
         if not allowed:
@@ -154,8 +154,3 @@ def _needs_upgrade(connection: Connection, url: URL, *, upgrade: bool) -> bool:
             else "the version of MLflow that made them, or a newer one",
         )
     return True
-
-
-def _has_table(connection: Connection, table: str) -> bool:
-    found = connection.execute(sqlalchemy.text("SELECT to_regclass(:t)"), {"t": table}).scalar()
-    return found is not None

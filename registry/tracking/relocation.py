@@ -4,7 +4,7 @@ MLflow resolves a location when an experiment, run or model is made, and knows n
 So where a workspace was renamed, mounted elsewhere or copied, its tables are copied in line
 when it is opened: the truth is where the database lies. Everything under a former place is
 rewritten in one transaction; what was written to the former place meanwhile (by dtsinn 0.1.0) is
-copied along first. Paths of stores that 0.1.0 told MLflow become names.
+copied along first. Paths of stores that 0.1.0 sent to MLflow become names.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ FIRST = 0
 
 
 def local_path(uri: str) -> Path | None:
-    """The folder that a location of artifacts is on this machine, if it is."""
+    """Find the folder that a location of artifacts is on this machine, if it is."""
     try:
         parsed = urlparse(uri)
     except ValueError:  # no URI at all
@@ -72,7 +72,7 @@ def repair_locations(uri: str, workspace: Workspace) -> None:
     """Let a database name the folders of artifacts where they are now; says so in one line.
 
     Former places of the workspace's own database are the one that it was made with, and each one
-    whose runs or models have their folders here: a copy is told from its original by where its
+    whose runs or models have their folders here: a copy is known from its original by where its
     database lies. Another database may keep artifacts of several workspaces: of a former place
     that still exists they stay there, unless the database was copied with its artifacts.
 
@@ -121,7 +121,7 @@ class _Move:
     """A former place, and the folder that took its place."""
 
     was: str
-    """As the tables spell it."""
+    """Its URI as the tables spell it."""
     old: Path
     here: Path
 
@@ -145,7 +145,7 @@ def _find_moves(connection: Any, uri: str, workspace: Workspace) -> list[_Move]:
 
 
 def _find_roots(connection: Any, name: str) -> dict[str, tuple[Path, bool]]:
-    """Folders called ``name`` under which experiments keep files; whether the first one does."""
+    """Find folders called ``name`` in which experiments keep files; whether the first one does."""
     roots: dict[str, tuple[Path, bool]] = {}
     columns = SqlExperiment.experiment_id, SqlExperiment.artifact_location
     for number, location in connection.execute(sqlalchemy.select(*columns)):
@@ -217,7 +217,7 @@ def _list_links(folder: str, names: list[str]) -> list[str]:
 
 
 def _find_store_paths(connection: Any) -> dict[str, str]:
-    """Whole paths of stores, as dtsinn 0.1.0 told MLflow, and their digests."""
+    """Find whole paths of stores, as dtsinn 0.1.0 sent them to MLflow, and their digests."""
     path, digest = aliased(SqlTag), aliased(SqlTag)
     question: Any = (
         sqlalchemy.select(path.value, digest.value)
@@ -236,10 +236,10 @@ def _name_stores(connection: Any, workspace: Workspace) -> None:
         note_store(workspace, digest, path)
         name = name_of_store(path)
         source: Any = SqlDataset.dataset_source
-        told = func.replace(source, json.dumps(path), json.dumps(name))
+        renamed = func.replace(source, json.dumps(path), json.dumps(name))
         for table, values, where in (
             (SqlTag, {SqlTag.value: name}, (SqlTag.key == "store.path", SqlTag.value == path)),
-            (SqlDataset, {source: told}, (SqlDataset.dataset_source_type == STORE_SOURCE,)),
+            (SqlDataset, {source: renamed}, (SqlDataset.dataset_source_type == STORE_SOURCE,)),
         ):
             connection.execute(sqlalchemy.update(table).where(*where).values(values))
 

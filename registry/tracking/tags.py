@@ -18,9 +18,9 @@ from dtsinn.core.text import printable
 from dtsinn.registry.tracking.names import check_key
 
 LATEST_ms = 4_102_444_800_000
-"""Times from then on, the year 2100, are none: Python's calendar ends soon after (uncited)."""
+"""Times from then on, the year 2100, are none: Python's calendar ends soon after."""
 LARGEST = 1e15
-"""Of the numbers that a table shows; none of ours comes near (uncited)."""
+"""Largest number that a table shows; none of ours comes near."""
 LINE_LENGTH = 100
 """Characters of a text in a table."""
 

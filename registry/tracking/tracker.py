@@ -68,7 +68,7 @@ _STATUS_IN_MLFLOW: dict[RunStatus, str] = {
 
 
 def connect(workspace: Workspace) -> MlflowTracker:
-    """The tracker of a workspace, made when missing; ``MLFLOW_TRACKING_URI`` wins when set.
+    """Open the tracker of a workspace, made when missing; ``MLFLOW_TRACKING_URI`` wins when set.
 
     Raises:
         InputError: The workspace's path cannot stand in a URI.
@@ -99,7 +99,7 @@ def connect(workspace: Workspace) -> MlflowTracker:
 
 
 def connect_existing(workspace: Workspace) -> MlflowTracker:
-    """As :func:`connect`, for commands that only read: nothing is made.
+    """Do as :func:`connect` for commands that only read: nothing is made.
 
     Raises:
         InputError: There is no workspace yet.
@@ -177,9 +177,7 @@ class MlflowTracker:
             return
         rows, tags = metric_rows(points)
         with mlflow_errors_as(f"reporting {key}"):
-            for first in range(0, max(len(rows), 1), METRICS_PER_BATCH):
-                some = rows[first : first + METRICS_PER_BATCH]
-                self.client.log_batch(run.info.run_id, some, tags=[] if first else tags)
+            self._log(run.info.run_id, metrics=rows, tags=tags)
 
     def artifact(self, key: str, path: Path, folder: str = "") -> None:
         """Attach a file, or the content of a directory, to a run under ``folder``.
@@ -365,14 +363,18 @@ class MlflowTracker:
     def _add_parameters(self, known: Run, parameters: Mapping[str, object]) -> None:
         """Parameters are immutable in MLflow: only those that are not there yet."""
         missing = {name: parameters[name] for name in parameters if name not in known.data.params}
-        rows = parameter_rows(missing)
-        for first in range(0, len(rows), ENTRIES_PER_BATCH):
-            self.client.log_batch(known.info.run_id, params=rows[first : first + ENTRIES_PER_BATCH])
+        self._log(known.info.run_id, params=parameter_rows(missing))
 
     def _set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
-        rows = tag_rows(tags)
-        for first in range(0, len(rows), ENTRIES_PER_BATCH):
-            self.client.log_batch(run_id, tags=rows[first : first + ENTRIES_PER_BATCH])
+        self._log(run_id, tags=tag_rows(tags))
+
+    def _log(self, run_id: str, **rows: Sequence[Any]) -> None:
+        """Log ``metrics``, ``params`` or ``tags`` in batches that MLflow takes."""
+        log: Any = self.client.log_batch
+        for kind, entries in rows.items():
+            size = METRICS_PER_BATCH if kind == "metrics" else ENTRIES_PER_BATCH
+            for first in range(0, len(entries), size):
+                log(run_id, **{kind: entries[first : first + size]})
 
 
 def _is_deleted(run: Run) -> bool:

@@ -26,7 +26,7 @@ from dtsinn.registry.tracking.embedded import (
 from dtsinn.registry.tracking.names import hide_secrets
 
 TRAININGS = "workflowType=machine_learning"
-"""What tells MLflow's page to show its view for trainings."""
+"""Makes MLflow's page show its view for trainings."""
 HOME = f"/#/experiments?{TRAININGS}"
 """Path of the list of experiments, in that view."""
 ADDRESS = "ui"

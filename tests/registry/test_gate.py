@@ -12,7 +12,7 @@ from dtsinn.evaluation.metrics import Interval, bootstrap_interval
 from dtsinn.evaluation.novelty import Novelty
 from dtsinn.evaluation.suite import load_suite
 from dtsinn.registry.gate.cells import gate_cells, suite_for
-from dtsinn.registry.gate.checks import better, no_cell_lost
+from dtsinn.registry.gate.checks import check_gain, check_worst_cell
 from dtsinn.registry.gate.config import GateConfig, load_gate
 from dtsinn.registry.gate.page import gate_page
 from dtsinn.registry.gate.report import CellResult, GateReport
@@ -97,7 +97,7 @@ def test_the_cell_that_lost_most_is_judged(loss, passes):
         )
         for gain in (2.0, loss, 1.0)
     ]
-    check = no_cell_lost(cells, GateConfig())
+    check = check_worst_cell(cells, GateConfig())
     assert (check.passed, check.detail) == (passes, f"cell {loss}")
 
 
@@ -105,7 +105,7 @@ def test_the_cell_that_lost_most_is_judged(loss, passes):
 def test_fewer_than_five_subjects_prove_nothing(subjects, passes):
     gains = [0.2 + 0.01 * number for number in range(subjects)]
     found = bootstrap_interval(gains)
-    check = better(found)
+    check = check_gain(found)
     assert check.passed == passes
     cell = CellResult(
         key="c", decides=True, store_digest="", subjects=subjects, candidate=30.0, opponent=29.8,
