@@ -118,7 +118,7 @@ def import_(
     Subjects get pseudonyms; only the map file, which nobody else may read, knows their names.
     """
     from dtsinn.core.bounds import allowing
-    from dtsinn.data.layout import is_url, local_or_url
+    from dtsinn.core.paths import is_url, local_or_url
     from dtsinn.data.writer import refuse_existing
     from dtsinn.importers.run import import_study
 

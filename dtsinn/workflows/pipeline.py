@@ -13,11 +13,11 @@ from typing import Any
 from rich.console import Console
 
 from dtsinn.core.errors import InputError
+from dtsinn.core.paths import name_of_store
 from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.tracker import Point, RunStart
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.known_stores import find_store, remember_store
-from dtsinn.data.layout import name_of_store
 from dtsinn.data.store import Store, open_store
 from dtsinn.deploy.export import ParityReport, export_package
 from dtsinn.deploy.separator import Separator
@@ -28,7 +28,7 @@ from dtsinn.networks.build import METHODS
 from dtsinn.networks.method import UntrainedMethod
 from dtsinn.registry.gate.config import GateConfig, load_gate
 from dtsinn.registry.gate.report import GateReport
-from dtsinn.registry.lineage import EVALUATED, note_evaluated, note_export, note_found
+from dtsinn.registry.lineage import EVALUATED, note_best_model, note_evaluation, note_export
 from dtsinn.registry.promotion.promotion import promote
 from dtsinn.registry.references import ResolvedModel, find_version, resolve
 from dtsinn.registry.registration import register
@@ -114,7 +114,7 @@ def search_and_promote(
         return result
     tracker = connect(workspace)
     version = register(tracker, result.package, run_key=result.best_trial)
-    note_found(version, plan.name, tracker)
+    note_best_model(version, plan.name, tracker)
     report = promote(tracker, workspace, version, store, limits, progress=progress)
     return Found(search=result, version=version, gate=report)
 
@@ -352,5 +352,5 @@ def _log_evaluation(
         for model in models
         if model.version is not None
     ]
-    note_evaluated(registered, key, tracker)
+    note_evaluation(registered, key, tracker)
     tracker.end(key, "finished", now)

@@ -12,7 +12,7 @@ from dtsinn.core.errors import InputError
 from dtsinn.core.tracker import RunStart
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.gate.config import GateConfig
-from dtsinn.registry.promotion.alias_transaction import MOVING, history, settle_left
+from dtsinn.registry.promotion.alias_transaction import MOVING, history, recover_abandoned
 from dtsinn.registry.promotion.promotion import promote, roll_back
 from dtsinn.registry.registration import register
 from dtsinn.registry.tracking.tracker import connect
@@ -101,7 +101,7 @@ def test_whatever_a_kill_leaves_half_done_is_finished(tracker, workspace, forks)
         except subprocess.TimeoutExpired:
             job.kill()
         job.communicate()
-        settle_left(tracker, NAME)
+        recover_abandoned(tracker, NAME)
         now = check_whole(tracker)
         assert now > lines
         lines = now
@@ -114,12 +114,12 @@ def test_what_was_announced_is_finished_by_the_next_command(tracker, workspace):
     }  # fmt: skip
     tracker.client.set_registered_model_tag(NAME, MOVING, json.dumps(plan))
     tracker.client.set_registered_model_alias(NAME, "previous", "2")  # and then it died
-    assert settle_left(tracker, NAME) == f"{NAME}/1 was half rolled back: finished"
+    assert recover_abandoned(tracker, NAME) == f"{NAME}/1 was half rolled back: finished"
     assert (alias(tracker, "champion"), alias(tracker, "previous")) == (1, 2)
     assert check_whole(tracker) == 3
-    assert settle_left(tracker, NAME) == ""
+    assert recover_abandoned(tracker, NAME) == ""
     tracker.client.set_registered_model_tag(NAME, MOVING, "what?")
-    assert "cannot be read was removed" in settle_left(tracker, NAME)
+    assert "cannot be read was removed" in recover_abandoned(tracker, NAME)
     assert check_whole(tracker) == 3
 
 
@@ -133,6 +133,6 @@ def test_what_is_announced_after_the_turn_was_lost_is_dropped(
     }  # fmt: skip
     assert promote(tracker, workspace, registered(packages.stronger), store, CONFIG).passed
     tracker.client.set_registered_model_tag(NAME, MOVING, json.dumps(late))
-    assert "dropped, as it was against another champion" in settle_left(tracker, NAME)
+    assert "dropped, as it was against another champion" in recover_abandoned(tracker, NAME)
     assert (alias(tracker, "champion"), alias(tracker, "previous")) == (3, 2)
     assert check_whole(tracker) == 3
