@@ -39,7 +39,7 @@ def simulate(
     noise_model: Annotated[
         str,
         typer.Option(
-            metavar="dtsinn.simulation.scanner.noise_model:NOISE_MODELS",
+            metavar="dtsinn.simulation.scanner.scanner.noise_model:NOISE_MODELS",
             help="Whether noise is added to images, or counts are reconstructed.",
         ),
     ] = "image",
