@@ -135,7 +135,9 @@ def test_fewer_than_five_subjects_prove_nothing(subjects, passes):
 
 def test_hostile_names_are_text_on_the_page():
     hostile = '</title><script>alert("x")</script>'
-    check = dataclasses.replace(better(bootstrap_interval([0.1])), value=hostile, detail=hostile)
+    check = dataclasses.replace(
+        check_gain(bootstrap_interval([0.1])), value=hostile, detail=hostile
+    )
     page = gate_page(
         GateReport(
             verdict="refused", candidate=hostile, against=hostile, checks=(check,),
