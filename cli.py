@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import shlex
 import signal
@@ -112,6 +113,7 @@ def _root(
 def main() -> None:
     """Entry point of the ``dtsinn`` command; SIGTERM ends it as tidily as Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    gc.set_threshold(50_000)  # what imports make is kept: to look through it takes a fifth of them
     console.prepare()
     app()
 

@@ -123,7 +123,7 @@ def test_what_was_announced_is_finished_by_the_next_command(tracker, workspace):
     assert check_whole(tracker) == 3
 
 
-def test_what_is_announced_after_the_turn_was_lost_is_dropped(
+def test_what_is_announced_after_the_lock_was_lost_is_dropped(
     tracker, workspace, registered, packages, store
 ):
     """Its writer was held up past its lease: others made version 3 the champion meanwhile."""

@@ -72,7 +72,7 @@ def test_no_step_of_four_processes_is_lost(tracker, run):
     assert tracker.client.get_registered_model("sum").tags == {"count": str(PROCESSES * ROUNDS)}
 
 
-def test_who_is_killed_with_the_turn_is_passed_over(tracker, run, monkeypatch):
+def test_who_is_killed_with_the_lock_is_passed_over(tracker, run, monkeypatch):
     monkeypatch.setattr(lock, "LEASE_s", SHORT_s)
     tracker.client.create_registered_model("dead")
     job = run(HOLD, "dead", SHORT_s)
@@ -92,7 +92,7 @@ def test_who_is_killed_with_the_turn_is_passed_over(tracker, run, monkeypatch):
     assert waiting(tracker, "dead") == []
 
 
-def test_a_holder_that_others_took_for_dead_is_told(tracker):
+def test_a_holder_that_others_took_for_dead_learns_it(tracker):
     tracker.client.create_registered_model("slow")
     with lock.promotion_lock(tracker, "slow") as held:
         held.check()
