@@ -1,6 +1,6 @@
 """``python -m benchmarks.writers``: 200 searches report at once to the server of a team.
 
-Each writer is what a search has: a ledger, a spool that reads it, and the tracker of its process.
+Each writer is what a search has: an event log, an outbox that reads it, and its process' tracker.
 The server is ``dtsinn server`` on a real PostgreSQL; what is counted is what that holds.
 """
 
@@ -26,12 +26,12 @@ from benchmarks.machine import describe_machine
 from benchmarks.postgres import postgres_server
 from benchmarks.report import Result, Say, Table, show, write
 from dtsinn.core.workspace import Workspace
+from dtsinn.eventlog.log import LOG_FILE, EventLog
+from dtsinn.eventlog.outbox import DELIVERED, Outbox
 from dtsinn.registry.server.access import ADMIN
 from dtsinn.registry.server.server import TeamServer, started
 from dtsinn.registry.tracking import environment
 from dtsinn.registry.tracking.tracker import connect
-from dtsinn.search.events.ledger import LEDGER, Ledger
-from dtsinn.search.events.spool import TOLD, Spool
 
 NAME = "postgres"
 RESULTS = Path(__file__).parent / "results"
@@ -52,7 +52,7 @@ class Load:
     processes: int = 4
     """They are spread over so many."""
     reports: int = 10
-    """Of each run, one ledger event each."""
+    """Of each run, one event each."""
     metrics: int = 5
     """Of each report, one row of the database each."""
     tellings: int = 1
@@ -69,7 +69,7 @@ class Load:
         )
 
     def events(self, writer: int) -> Iterator[dict[str, Any]]:
-        """The ledger of one writer."""
+        """The event log of one writer."""
         run = {"key": f"{self.name}/{writer}", "name": f"{writer}", "kind": "trial"}
         begin = run | {
             "experiment": self.name,
@@ -104,7 +104,7 @@ def flood(load: Load, folder: Path, database: str) -> Outcome:
 
     Args:
         load: How much.
-        folder: Of the ledgers; empty.
+        folder: Of the event logs; empty.
         database: URL of the database in which everything ends up.
 
     Raises:
@@ -133,24 +133,24 @@ def flood(load: Load, folder: Path, database: str) -> Outcome:
 
 
 def _report(load: Load, part: int, folder: Path, barrier: Barrier) -> None:
-    """One process: every so manieth writer, each with its own ledger and spool."""
+    """One process: every so manieth writer, each with its own event log and outbox."""
     environment.apply()
     tracker = connect(Workspace(folder / "workspace"))
-    ledgers = {
-        writer: Ledger(folder / f"{writer}" / LEDGER)
+    event_logs = {
+        writer: EventLog(folder / f"{writer}" / LOG_FILE)
         for writer in range(part, load.writers, load.processes)
     }
     barrier.wait(PATIENCE_s)
     left = 0
     for telling in range(load.tellings):
-        spools = []
-        for writer, ledger in ledgers.items():
-            ledger.path.with_name(TOLD).unlink(missing_ok=True)
-            spools.append(Spool(ledger, lambda: tracker))
-            spools[-1].start()
+        outboxes = []
+        for writer, event_log in event_logs.items():
+            event_log.path.with_name(DELIVERED).unlink(missing_ok=True)
+            outboxes.append(Outbox(event_log, lambda: tracker))
+            outboxes[-1].start()
             for event in load.events(writer) if telling == 0 else ():
-                spools[-1].record(event)
-        left += sum(spool.close(PATIENCE_s) for spool in spools)
+                outboxes[-1].record(event)
+        left += sum(outbox.close(PATIENCE_s) for outbox in outboxes)
     raise SystemExit(min(left, 1))
 
 
@@ -190,7 +190,7 @@ def run(load: Load, say: Say) -> Result:
             os.environ["MLFLOW_TRACKING_USERNAME"] = ADMIN
             os.environ["MLFLOW_TRACKING_PASSWORD"] = PASSWORD
             say(f"{load.writers} writers in {load.processes} processes")
-            outcome = flood(load, Path(name) / "ledgers", database)
+            outcome = flood(load, Path(name) / "event-logs", database)
     told = load.writers * load.reports
     rows = [
         ("writers", f"{load.writers}"),
@@ -203,10 +203,10 @@ def run(load: Load, say: Say) -> Result:
         ("rows per s", f"{outcome.rows / outcome.seconds:.0f}"),
     ]
     notes = [
-        f"{load.writers} writers in {load.processes} processes, each with a ledger and a spool of "
-        f"its own: begin, {load.reports} reports of {load.metrics} metrics, end.",
+        f"{load.writers} writers in {load.processes} processes, each with an event log and an "
+        f"outbox of its own: begin, {load.reports} reports of {load.metrics} metrics, end.",
         "They tell dtsinn server, with basic auth, on PostgreSQL 18; all on one machine.",
-        "Lost and doubled: rows of the database against those of the ledgers, by run, metric, "
+        "Lost and doubled: rows of the database against those of the event logs, by run, metric, "
         "step, value and time.",
         f"The machine was shared; five-minute load average at the end: {os.getloadavg()[1]:.1f}.",
     ]

@@ -17,8 +17,8 @@ from dtsinn.core.config import STRICT
 from dtsinn.core.errors import InputError, naming
 from dtsinn.core.formats import SEARCH_PLAN
 from dtsinn.core.workspace import Workspace
-from dtsinn.search.events.ledger import LEDGER
-from dtsinn.search.events.state import History
+from dtsinn.eventlog.log import LOG_FILE
+from dtsinn.search.events.state import SearchState
 from dtsinn.search.objective import PSNR, Objective, read_objectives
 from dtsinn.search.sampling.samplers import SAMPLERS, check_sampler
 from dtsinn.search.space.reader import space_of
@@ -197,13 +197,13 @@ def plan_of(data: Mapping[str, Any], where: str = "the plan of the search") -> S
         ) from None
 
 
-def read_plan(folder: Path, history: History) -> SearchPlan:
+def read_plan(folder: Path, search: SearchState) -> SearchPlan:
     """The plan of the search in ``folder``, whose history is known.
 
     Raises:
         InputError: As :func:`plan_of`; the file is named.
     """
-    return plan_of(history.plan, f"{folder / LEDGER}: the plan of the search")
+    return plan_of(search.plan, f"{folder / LOG_FILE}: the plan of the search")
 
 
 def resume_command(store: str, name: str, workspace: Workspace, trials: int | None = None) -> str:

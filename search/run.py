@@ -18,15 +18,15 @@ from dtsinn.core.tracker import Tracker
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.known_stores import remember_store
 from dtsinn.data.store import Store, open_store
+from dtsinn.eventlog.lock import check_undriven, driving
+from dtsinn.eventlog.log import LOG_FILE, EventLog
+from dtsinn.eventlog.outbox import Outbox
 from dtsinn.search.engine.cluster import ray_session, trials_that_fit
 from dtsinn.search.engine.driver import Driver
 from dtsinn.search.engine.packing import GpuShare, share_of_gpus
 from dtsinn.search.engine.session import open_sitting
 from dtsinn.search.engine.tuner import TRIALS, interruptible, train_trials
 from dtsinn.search.events.best import best_trial, front_of, ranked
-from dtsinn.search.events.ledger import LEDGER, Ledger
-from dtsinn.search.events.lock import check_undriven, driving
-from dtsinn.search.events.spool import Spool
 from dtsinn.search.events.state import is_begun
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.status import end_again
@@ -67,7 +67,7 @@ class SearchResult:
     front: list[str]
     """With several objectives: names of the trials that no other one beats in all of them."""
     undelivered: int
-    """Events that the tracker has not taken yet; they are in the ledger."""
+    """Events that the tracker has not taken yet; they are in the event log."""
 
 
 def run_search(
@@ -109,13 +109,13 @@ def run_search(
             _check_name(folder, resume)
             remember_store(workspace, store)
             if not resume:  # what a driver left that died before it sat down
-                (folder / LEDGER).unlink(missing_ok=True)
-            spool = Spool(Ledger(folder / LEDGER), connect)
+                (folder / LOG_FILE).unlink(missing_ok=True)
+            outbox = Outbox(EventLog(folder / LOG_FILE), connect)
             driver = open_sitting(
                 plan,
                 folder,
                 store,
-                spool,
+                outbox,
                 console,
                 points=points,
                 warm=warm,
@@ -123,7 +123,7 @@ def run_search(
                 share=share,
             )
             package = _sat(driver, store, share)
-            return _concluded(driver, package, spool)
+            return _concluded(driver, package, outbox)
 
 
 def _sat(driver: Driver, store: Store, share: GpuShare | None) -> Path | None:
@@ -131,7 +131,7 @@ def _sat(driver: Driver, store: Store, share: GpuShare | None) -> Path | None:
 
     An error ends the search in order before it is raised.
     """
-    driver.tools.spool.start()
+    driver.tools.outbox.start()
     try:
         with driver.tools.table, interruptible(driver):
             if driver.to_come:
@@ -143,7 +143,7 @@ def _sat(driver: Driver, store: Store, share: GpuShare | None) -> Path | None:
         driver.interrupt(brief(error))
         driver.close()
         driver.end("killed", driver.outcome.over)
-        driver.tools.spool.close(PATIENCE_s / 10)
+        driver.tools.outbox.close(PATIENCE_s / 10)
         raise
 
 
@@ -163,7 +163,7 @@ def _kept(driver: Driver, store: Store) -> Path | None:
     An interrupted search keeps nothing yet.
     """
     plan, folder = driver.plan, driver.tools.folder
-    best = best_trial(driver.history, plan.objectives)
+    best = best_trial(driver.search, plan.objectives)
     if best is None:
         return None
     _draw(driver, store)
@@ -178,11 +178,11 @@ def _kept(driver: Driver, store: Store) -> Path | None:
     return package
 
 
-def _concluded(driver: Driver, package: Path | None, spool: Spool) -> SearchResult:
+def _concluded(driver: Driver, package: Path | None, outbox: Outbox) -> SearchResult:
     """End the search's run, explain it, and wait for the tracker."""
-    plan, folder, history = driver.plan, driver.tools.folder, driver.history
+    plan, folder, search = driver.plan, driver.tools.folder, driver.search
     interrupted = driver.outcome.interrupted
-    best = best_trial(history, plan.objectives)
+    best = best_trial(search, plan.objectives)
     if interrupted:
         driver.end("killed", driver.outcome.over)
     elif best is None:
@@ -190,13 +190,13 @@ def _concluded(driver: Driver, package: Path | None, spool: Spool) -> SearchResu
     else:
         driver.end("finished", driver.outcome.over)
         _explain(driver)
-    undelivered = spool.close(PATIENCE_s if not interrupted else PATIENCE_s / 10)
+    undelivered = outbox.close(PATIENCE_s if not interrupted else PATIENCE_s / 10)
     if not undelivered:
-        end_again(spool.ledger, plan.name, spool.connect)
+        end_again(outbox.event_log, plan.name, outbox.connect)
     if driver.error is not None:
         raise driver.error
     if best is None and not interrupted:
-        reasons = {trial.reason for trial in history.trials.values() if trial.reason}
+        reasons = {trial.reason for trial in search.trials.values() if trial.reason}
         raise RunError("no trial gave a result", got="; ".join(sorted(reasons)) or "no report")
     return SearchResult(
         name=plan.name,
@@ -205,10 +205,10 @@ def _concluded(driver: Driver, package: Path | None, spool: Spool) -> SearchResu
         best_psnr=best.metrics.get("best_psnr", nan) if best else nan,
         suggestion=best.suggestion if best else {},
         package=package,
-        states=history.states(),
+        states=search.states(),
         over=driver.outcome.over,
         interrupted=interrupted,
-        front=front_of(history, plan.objectives) if len(plan.objectives) > 1 else [],
+        front=front_of(search, plan.objectives) if len(plan.objectives) > 1 else [],
         undelivered=undelivered,
     )
 
@@ -231,7 +231,7 @@ def _draw(driver: Driver, store: Store) -> None:
     An interrupt ends it, also between two of them.
     """
     folder = driver.tools.folder
-    for trial in ranked(driver.history, driver.plan.objectives)[:PICTURED]:
+    for trial in ranked(driver.search, driver.plan.objectives)[:PICTURED]:
         checkpoint = latest_checkpoint(folder / TRIALS / trial.name)
         if driver.outcome.interrupted:
             return

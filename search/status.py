@@ -1,7 +1,7 @@
-"""Where a search stands, and what is mended: ledger, Optuna's study and MLflow are to agree.
+"""Where a search stands, and what is mended: event log, Optuna's study and MLflow are to agree.
 
-The ledger is right. What a driver that died left open is ended in it, the study is made anew where
-it says something else, the tracker is told what it has not been told yet, and runs that it takes
+The event log is right. What a driver that died left open is ended in it, the study is made anew
+where it says something else, the tracker gets what was not delivered yet, and runs that it takes
 for running although they ended are ended again.
 """
 
@@ -20,11 +20,11 @@ from dtsinn.core.causes import brief
 from dtsinn.core.errors import DtsinnError
 from dtsinn.core.tracker import Tracker
 from dtsinn.data.known_stores import find_store
+from dtsinn.eventlog.lock import driving, holder, is_driven
+from dtsinn.eventlog.log import LOG_FILE, EventLog
+from dtsinn.eventlog.outbox import Outbox, deliver
 from dtsinn.search.events.best import best_trial
-from dtsinn.search.events.ledger import LEDGER, Ledger
-from dtsinn.search.events.lock import driving, holder, is_driven
-from dtsinn.search.events.spool import Spool, tell
-from dtsinn.search.events.state import DIED, History, ends_of_died, history_of, workspace_of
+from dtsinn.search.events.state import DIED, SearchState, ends_of_died, replay, workspace_of
 from dtsinn.search.plan import read_plan, resume_command
 from dtsinn.search.sampling.study import STUDY, WARM, SearchStudy, told_state
 
@@ -36,7 +36,7 @@ class Standing:
     name: str
     state: str
     """``running``, ``finished``, ``failed`` or ``killed``; ``not begun`` where its first driver
-    died at once, ``damaged`` where its ledger cannot be read."""
+    died at once, ``damaged`` where its event log cannot be read."""
     trials: dict[str, int] = field(default_factory=dict)
     """Number of trials by state."""
     ended: int = 0
@@ -70,59 +70,59 @@ def standing(folder: Path, connect: Callable[[], Tracker]) -> Standing:
     """Where the search in a folder stands, mended unless a driver is at work.
 
     Raises:
-        InputError: Its ledger is damaged.
+        InputError: Its event log is damaged.
     """
     name = folder.name
     if is_driven(folder):
         return _told(folder, holder(folder), [])
     with driving(folder):
-        ledger = Ledger(folder / LEDGER)
-        repaired = _end_what_is_open(ledger, name)
+        event_log = EventLog(folder / LOG_FILE)
+        repaired = _end_what_is_open(event_log, name)
         repaired += _mend_study(folder)
-        spool = Spool(ledger, connect)
-        if spool.waiting():
+        outbox = Outbox(event_log, connect)
+        if outbox.waiting():
             try:
-                told = spool.deliver()
+                told = outbox.deliver()
                 repaired.append(f"{told} events delivered")
             except Exception as error:  # whatever a tracking server fails with
                 repaired.append(f"not delivered: {brief(error)}")
-        if not spool.waiting():
-            repaired += end_again(ledger, name, connect)
+        if not outbox.waiting():
+            repaired += end_again(event_log, name, connect)
     return _told(folder, "", repaired)
 
 
-def end_again(ledger: Ledger, name: str, connect: Callable[[], Tracker]) -> list[str]:
+def end_again(event_log: EventLog, name: str, connect: Callable[[], Tracker]) -> list[str]:
     """End the runs that the tracker takes for running although they ended; says which."""
     try:
         tracker = connect()
         running = set(tracker.running(name))
-        ends = {e["key"]: e for e in ledger if e["event"] == "end" and e["key"] in running}
-        tell(tracker, list(ends.values()), ledger.path.parent)
+        ends = {e["key"]: e for e in event_log if e["event"] == "end" and e["key"] in running}
+        deliver(tracker, list(ends.values()), event_log.path.parent)
     except DtsinnError as error:
         return [f"runs not compared: {error.what}"]
     return [f"{key} ended again" for key in ends]
 
 
-def _end_what_is_open(ledger: Ledger, name: str) -> list[str]:
-    ends = ends_of_died(history_of(name, ledger))
+def _end_what_is_open(event_log: EventLog, name: str) -> list[str]:
+    ends = ends_of_died(replay(name, event_log))
     for end in ends:
-        ledger.append(end)
+        event_log.append(end)
     return [f"{end['key']}: {DIED}" for end in ends]
 
 
 def _mend_study(folder: Path) -> list[str]:
-    history = history_of(folder.name, Ledger(folder / LEDGER, readonly=True))
-    if not history.sittings:
+    search = replay(folder.name, EventLog(folder / LOG_FILE, readonly=True))
+    if not search.sittings:
         return []
-    plan = read_plan(folder, history)
+    plan = read_plan(folder, search)
     values = [objective.value for objective in plan.objectives]
     wanted = {}
-    for trial in history.trials.values():
+    for trial in search.trials.values():
         state = told_state(trial.state, [value(trial.metrics) for value in values])
         wanted[trial.name] = TrialState.FAIL if state is TrialState.RUNNING else state
     if _states(folder / STUDY, folder.name) == wanted:
         return []
-    study = SearchStudy(history, plan.space, plan.objectives, path=folder / STUDY)
+    study = SearchStudy(search, plan.space, plan.objectives, path=folder / STUDY)
     study.close(DIED)
     return ["Optuna's study made anew"]
 
@@ -147,32 +147,32 @@ def _states(path: Path, name: str) -> dict[str, TrialState] | None:
 
 
 def _told(folder: Path, driver: str, repaired: list[str]) -> Standing:
-    ledger = Ledger(folder / LEDGER, readonly=True)
-    history: History = history_of(folder.name, ledger)
-    plan = read_plan(folder, history) if history.plan else None
+    event_log = EventLog(folder / LOG_FILE, readonly=True)
+    search: SearchState = replay(folder.name, event_log)
+    plan = read_plan(folder, search) if search.plan else None
     told = Standing(
         name=folder.name,
-        state=history.state if history.sittings or driver else "not begun",
-        trials=history.states(),
-        ended=sum(not trial.is_open for trial in history.trials.values()),
+        state=search.state if search.sittings or driver else "not begun",
+        trials=search.states(),
+        ended=sum(not trial.is_open for trial in search.trials.values()),
         planned=plan.trials if plan else 0,
-        steps=history.steps,
-        seconds=history.seconds,
-        lost_seconds=sum(trial.lost_seconds for trial in history.trials.values()),
+        steps=search.steps,
+        seconds=search.seconds,
+        lost_seconds=sum(trial.lost_seconds for trial in search.trials.values()),
         driver=driver,
-        reason=history.reason,
-        undelivered=Spool(ledger, _nobody).waiting(),
+        reason=search.reason,
+        undelivered=Outbox(event_log, _nobody).waiting(),
         repaired=repaired,
     )
     if plan:
         objectives = plan.objectives
         told.objective = str(objectives[0])
-        best = best_trial(history, objectives)
+        best = best_trial(search, objectives)
         if best is not None:
             told.best_trial, told.best = best.name, objectives[0].value(best.metrics)
-    if plan and not driver and history.state == "killed":
+    if plan and not driver and search.state == "killed":
         workspace = workspace_of(folder)
-        lineage = history.run.get("tags", {})
+        lineage = search.run.get("tags", {})
         store = find_store(workspace, lineage.get("store.digest", ""), plan.store)
         path = store.header.path if store else plan.store
         told.resume = resume_command(path, folder.name, workspace)

@@ -135,11 +135,11 @@ def search(
     opened = open_store(store, need_truth=True)
     at = Workspace(workspace)
     if resume:
-        from dtsinn.search.events.state import read_history
+        from dtsinn.search.events.state import read_state
         from dtsinn.search.plan import changed_plan, read_plan
 
         folder = at.searches / name_of(name, "search")
-        before = read_plan(folder, read_history(folder))
+        before = read_plan(folder, read_state(folder))
         changes = {key: value for key, value in given.items() if _is_given(ctx, _OPTIONS[key])}
         plan = changed_plan(before, changes | {"store": before.store, "name": before.name})
         plan = dataclasses.replace(plan, store=store)
@@ -254,8 +254,8 @@ def stop(
     debug: Debug = False,
 ) -> None:
     """End a running search gently: what its trials have reached is kept, registered and judged."""
+    from dtsinn.eventlog.lock import holder, is_driven
     from dtsinn.search.engine.driver import STOP
-    from dtsinn.search.events.lock import holder, is_driven
     from dtsinn.search.events.state import search_folder
 
     folder = search_folder(Workspace(workspace), name)

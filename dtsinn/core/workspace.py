@@ -62,7 +62,7 @@ class Workspace:
 
     @property
     def searches(self) -> Path:
-        """One folder per search: ledger, Optuna journal, Ray results, trials."""
+        """One folder per search: event log, Optuna journal, Ray results, trials."""
         return self.root / "searches"
 
     @property

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dtsinn.core.workspace import Workspace
+from dtsinn.eventlog.outbox import delivered_place
 from dtsinn.registry.tracking.tracker import connect, connect_existing
-from dtsinn.search.events.spool import place_told
 from dtsinn.search.events.state import search_folder, search_names
 from dtsinn.workflows.prune_packages import (
     Orphan,
@@ -69,7 +69,7 @@ def prune_workspace(
     in_use = runs_in_use(asked)
 
     def pruned(folder: Path) -> SearchPruning:
-        place = place_told(folder)
+        place = delivered_place(folder)
         if is_unasked(place, asked):
             why = f"its versions are at {place}: MLFLOW_TRACKING_URI"
             return SearchPruning(search=folder.name, left_alone=why)

@@ -1,4 +1,4 @@
-"""The trials of a search as MLflow has them: for whoever has the registry but not the ledger."""
+"""The trials of a search as MLflow has them: for whoever has the registry but not the event log."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The driver: decides and writes everything in a search; workers only train, report and keep.
 
-Whatever happens becomes an event. It is written to the ledger, and then applied: to the history,
+Whatever happens becomes an event. It is written to the event log, and then applied: to the state,
 the budget, the scheduler and the table. A driver begins by applying all events of those before
 it, so that one that was killed is replaced by the next, which knows as much.
 """
@@ -20,10 +20,10 @@ from typing import Any
 
 from dtsinn.core.errors import DtsinnError
 from dtsinn.core.tracker import RunStart
+from dtsinn.eventlog.outbox import Outbox
 from dtsinn.search.engine.budget import Budget
 from dtsinn.search.engine.table import TrialTable
-from dtsinn.search.events.spool import Spool
-from dtsinn.search.events.state import SPOILED, History, TrialRecord, ends_of_died
+from dtsinn.search.events.state import SPOILED, SearchState, TrialRecord, ends_of_died
 from dtsinn.search.objective import METRICS
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.sampling.feasibility import Referee
@@ -50,7 +50,7 @@ class Tools:
     halving: Halving | None
     """Stops trials; None stops none."""
     referee: Referee
-    spool: Spool
+    outbox: Outbox
     table: TrialTable
     run: RunStart
     """The search's own."""
@@ -77,8 +77,8 @@ class Driver:
 
     def __init__(self, tools: Tools) -> None:
         self.tools, self.plan = tools, tools.plan
-        self.history = History(name=self.plan.name)
-        self.budget = Budget(self.plan, self.history)
+        self.search = SearchState(name=self.plan.name)
+        self.budget = Budget(self.plan, self.search)
         self.outcome = Outcome()
         self.error: DtsinnError | None = None
         """What ended the sitting, where it was an error of ours."""
@@ -86,11 +86,11 @@ class Driver:
         """What the scheduler said of each trial's last report."""
         for event in tools.events:
             self._apply(event)
-        trials = self.history.trials.values()
+        trials = self.search.trials.values()
         sources = [trial.source for trial in trials]
-        sources += [refused.get("source", SAMPLER) for refused in self.history.refused]
+        sources += [refused.get("source", SAMPLER) for refused in self.search.refused]
         given = sum(source != SAMPLER for source in sources)
-        self._points = deque(self.history.points[given:])
+        self._points = deque(self.search.points[given:])
         self._left = deque(trial.name for trial in trials if trial.is_open)
         self.active: dict[str, str] = {}
         """Names of the trials that Ray has, by its id, first suggested first."""
@@ -99,7 +99,7 @@ class Driver:
 
     def begin(self) -> None:
         """Open the sitting; what a driver before it left under way when it died is ended first."""
-        for end in ends_of_died(self.history):
+        for end in ends_of_died(self.search):
             self._write(end)
         host, now = socket.gethostname(), now_ms()
         self._record("sitting", now, host=host, pid=os.getpid(), plan=self.plan.as_data())
@@ -117,7 +117,7 @@ class Driver:
         is resumed.
         """
         reason = self.outcome.over or "interrupted"
-        for trial in self.history.trials.values():
+        for trial in self.search.trials.values():
             if self.outcome.interrupted and trial.state == "running":
                 self._end(trial, "killed", reason)
             elif not self.outcome.interrupted and trial.is_open:
@@ -140,7 +140,7 @@ class Driver:
     @property
     def to_come(self) -> int:
         """Trials that this sitting will start, unless it is over before."""
-        more = 0 if self.tools.study.exhausted else self.plan.trials - len(self.history.trials)
+        more = 0 if self.tools.study.exhausted else self.plan.trials - len(self.search.trials)
         return len(self._left) + max(0, more)
 
     def is_over(self) -> bool:
@@ -166,10 +166,10 @@ class Driver:
         except OSError as error:
             self.interrupt(f"the study cannot be written: {error}")
             return None
-        if name not in self.history.trials:  # there is none, or it could not be written down
+        if name not in self.search.trials:  # there is none, or it could not be written down
             return None
         self.active[ray_id] = name
-        return {"trial": name, "suggestion": self.history.trials[name].suggestion}
+        return {"trial": name, "suggestion": self.search.trials[name].suggestion}
 
     def started(self, ray_id: str) -> None:
         """A trial starts, or starts again after its worker died."""
@@ -212,9 +212,9 @@ class Driver:
     def ended(self, ray_id: str, result: Mapping[str, Any] | None, error: bool) -> None:
         """A trial ended: by itself, stopped, or for good after its worker died too often."""
         name = self.active.pop(ray_id, None)
-        if name is None or not self.history.trials[name].is_open:
+        if name is None or not self.search.trials[name].is_open:
             return
-        trial = self.history.trials[name]
+        trial = self.search.trials[name]
         if trial.state != "running":  # its worker never came up
             self._begin(trial)
         missing = [
@@ -246,20 +246,20 @@ class Driver:
 
     def _write(self, event: dict[str, Any]) -> bool:
         try:
-            self.tools.spool.record(event)
+            self.tools.outbox.record(event)
         except OSError as error:
-            self.interrupt(f"the ledger cannot be written: {error}")
+            self.interrupt(f"the event log cannot be written: {error}")
             return False
         return self._apply(event)
 
     def _apply(self, event: Mapping[str, Any]) -> bool:
-        self.history.take(event)
-        best = self.budget.take(event)
+        self.search.apply(event)
+        best = self.budget.apply(event)
         kind = event["event"]
-        trial = self.history.trial_of(event["key"]) if kind in {"report", "end"} else None
+        trial = self.search.trial_of(event["key"]) if kind in {"report", "end"} else None
         if trial is not None and kind == "report":
             self._verdicts[trial.name] = self._verdict(trial)
-        self.tools.table.take(event, self.history)
+        self.tools.table.apply(event, self.search)
         return best
 
     def _verdict(self, trial: TrialRecord) -> bool:
@@ -272,7 +272,7 @@ class Driver:
 
     def _new_trial(self) -> str:
         """Its name; nothing where there is none."""
-        number, begun = len(self.history.trials), time.monotonic()
+        number, begun = len(self.search.trials), time.monotonic()
         name = f"trial-{number:03d}"
         given = self._points.popleft() if self._points else None
         source, point = (given["source"], given["suggestion"]) if given else (SAMPLER, None)
@@ -326,7 +326,7 @@ class Driver:
             self.interrupt(f"the study cannot be written: {error}")
 
     def _trial(self, ray_id: str) -> TrialRecord:
-        return self.history.trials[self.active[ray_id]]
+        return self.search.trials[self.active[ray_id]]
 
     def _key(self, trial: TrialRecord) -> str:
         return f"{self.plan.name}/{trial.name}"

@@ -1,7 +1,7 @@
 """Where Ray Tune plugs into the driver: who to try, who goes on, when it is over.
 
 Ray pickles such objects now and then, to restore them from files that are pickles. Nothing is
-restored that way here (the ledger is enough), so of these nothing is kept.
+restored that way here (the event log is enough), so of these nothing is kept.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Suggestions(_Plug, Searcher):  # type: ignore[misc]
         """The scheduler heard it."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the ledger is enough."""
+        """Nothing: the event log is enough."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing, likewise."""

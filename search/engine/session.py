@@ -12,11 +12,11 @@ from rich.console import Console
 from dtsinn.core.errors import InputError
 from dtsinn.core.tracker import RunStart
 from dtsinn.data.store import Store
+from dtsinn.eventlog.outbox import Outbox
 from dtsinn.search.engine.driver import STOP, Driver, Tools, now_ms
 from dtsinn.search.engine.packing import GpuShare
 from dtsinn.search.engine.table import TrialTable
-from dtsinn.search.events.spool import Spool
-from dtsinn.search.events.state import History, history_of
+from dtsinn.search.events.state import SearchState, replay
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.sampling.feasibility import Referee
 from dtsinn.search.sampling.halving import halving_of
@@ -30,7 +30,7 @@ def open_sitting(
     plan: SearchPlan,
     folder: Path,
     store: Store,
-    spool: Spool,
+    outbox: Outbox,
     console: Console,
     *,
     points: Sequence[Mapping[str, Any]],
@@ -44,7 +44,7 @@ def open_sitting(
         plan: Of the search.
         folder: Of the search; the caller drives it alone.
         store: That it trains on.
-        spool: Over the search's ledger.
+        outbox: Over the search's event log.
         console: Where trials are shown.
         points: To try first, beside those of the space.
         warm: Results of earlier searches; a search that is resumed has them already.
@@ -54,24 +54,24 @@ def open_sitting(
     Raises:
         InputError: The search was begun on another store.
     """
-    before = history_of(plan.name, spool.ledger)
+    before = replay(plan.name, outbox.event_log)
     _check_same_store(before, store)
     (folder / STOP).unlink(missing_ok=True)
     if not before.sittings:
         for event in warm:
-            spool.record({"event": "warm", "time_ms": now_ms()} | dict(event))
+            outbox.record({"event": "warm", "time_ms": now_ms()} | dict(event))
         known = [event["suggestion"] for event in warm]
         for source, point in _first_points(plan, points, known):
             told = {"event": "point", "source": source, "suggestion": dict(point)}
-            spool.record(told | {"time_ms": now_ms()})
-    events = list(spool.ledger)
-    history = history_of(plan.name, events)
+            outbox.record(told | {"time_ms": now_ms()})
+    events = list(outbox.event_log)
+    search = replay(plan.name, events)
     driver = Driver(
         Tools(
             plan=plan,
             folder=folder,
             events=events,
-            study=_study(plan, history, folder),
+            study=_study(plan, search, folder),
             halving=halving_of(plan.scheduler, plan.steps, int(plan.space.base["validate_every"])),
             referee=Referee(
                 space=plan.space,
@@ -79,7 +79,7 @@ def open_sitting(
                 size=store.header.size,
                 most_bytes=share.most_bytes if share else None,
             ),
-            spool=spool,
+            outbox=outbox,
             table=TrialTable(console, plan),
             run=_search_run(plan, store),
             lineage=lineage_tags(store),
@@ -91,14 +91,14 @@ def open_sitting(
     return driver
 
 
-def _study(plan: SearchPlan, history: History, folder: Path) -> SearchStudy:
+def _study(plan: SearchPlan, search: SearchState, folder: Path) -> SearchStudy:
     # Another seed for each sitting and warm start: the same one would suggest the same again. But
     # a grid's seed is the order of its points, which stays.
-    known = 0 if plan.sampler == "grid" else len(history.sittings) + len(history.warm)
+    known = 0 if plan.sampler == "grid" else len(search.sittings) + len(search.warm)
     sampler = make_sampler(
         plan.sampler, plan.space.parameters, trials=plan.trials, seed=plan.seed + known
     )
-    return SearchStudy(history, plan.space, plan.objectives, sampler, folder / STUDY)
+    return SearchStudy(search, plan.space, plan.objectives, sampler, folder / STUDY)
 
 
 def _first_points(
@@ -115,11 +115,11 @@ def _first_points(
     )
 
 
-def _check_same_store(history: History, store: Store) -> None:
-    was = history.run.get("tags", {}).get("store.digest", store.header.digest)
+def _check_same_store(search: SearchState, store: Store) -> None:
+    was = search.run.get("tags", {}).get("store.digest", store.header.digest)
     if was != store.header.digest:
         raise InputError(
-            f"search {history.name} was begun on another store",
+            f"search {search.name} was begun on another store",
             got=f"digest {store.header.digest[:12]}",
             wanted=was[:12],
         )

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dtsinn.core.display import value_text
-from dtsinn.search.events.state import ENDED, History, TrialRecord
+from dtsinn.search.events.state import ENDED, SearchState, TrialRecord
 from dtsinn.search.plan import SearchPlan
 
 SHOWN = 12
@@ -57,12 +57,12 @@ class TrialTable:
         if self.console.is_terminal:
             self.live.stop()
 
-    def take(self, event: Mapping[str, Any], history: History) -> None:
-        """Show what an event says; the history has taken it before."""
+    def apply(self, event: Mapping[str, Any], search: SearchState) -> None:
+        """Show what an event says; the state has it before."""
         kind = event["event"]
         if kind not in {"begin", "report", "end"}:
             return
-        trial = history.trial_of(event["run"]["key"] if kind == "begin" else event["key"])
+        trial = search.trial_of(event["run"]["key"] if kind == "begin" else event["key"])
         if trial is None:
             return
         if kind == "begin":
@@ -72,10 +72,10 @@ class TrialTable:
             self._steps += trial.step - before
         elif kind == "end":
             self._open.pop(trial.name, None)
-            self._take_end(trial)
+            self._apply_end(trial)
         self._draw(force=kind == "end")
 
-    def _take_end(self, trial: TrialRecord) -> None:
+    def _apply_end(self, trial: TrialRecord) -> None:
         if trial.state in ENDED:
             self._counts[trial.state] += 1
             self._best.append(trial)

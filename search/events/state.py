@@ -1,4 +1,7 @@
-"""What a ledger tells of a search: its trials, sittings and end. Every question is asked of it."""
+"""The state of a search, as its event log gives it when its events are applied in order.
+
+Every question about a search is asked of it: its trials, its sittings, its end.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ from typing import Any
 from dtsinn.core.errors import InputError, naming
 from dtsinn.core.tracker import Point
 from dtsinn.core.workspace import Workspace
+from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.search.events.events import check_event
-from dtsinn.search.events.ledger import LEDGER, Ledger
 
 DIED = "its driver died"
 """Why something ended that nobody ended."""
@@ -117,7 +120,7 @@ class Sitting:
 
 
 @dataclass(kw_only=True)
-class History:
+class SearchState:
     """One search."""
 
     name: str
@@ -151,14 +154,14 @@ class History:
         """Training steps of all trials."""
         return sum(trial.step for trial in self.trials.values())
 
-    def take(self, event: Mapping[str, Any]) -> None:
+    def apply(self, event: Mapping[str, Any]) -> None:
         """Know of one more event.
 
         Raises:
             InputError: It is none, of another search, or cannot follow what is known.
         """
         check_event(event)
-        _take(self, event)
+        _apply(self, event)
 
     def trial_of(self, key: str) -> TrialRecord | None:
         """The trial with this key of a run; None for the search's own.
@@ -214,94 +217,94 @@ def workspace_of(folder: Path) -> Workspace:
 
 def search_names(workspace: Workspace) -> list[str]:
     """Names of all searches in a workspace."""
-    return sorted(path.parent.name for path in workspace.searches.glob(f"*/{LEDGER}"))
+    return sorted(path.parent.name for path in workspace.searches.glob(f"*/{LOG_FILE}"))
 
 
-def read_history(folder: Path) -> History:
-    """The history of the search in ``folder``; also while it runs.
+def read_state(folder: Path) -> SearchState:
+    """The state of the search in ``folder``; also while it runs.
 
     Raises:
-        InputError: There is no search, it never began, or its ledger is damaged.
+        InputError: There is no search, it never began, or its event log is damaged.
     """
-    path = folder / LEDGER
+    path = folder / LOG_FILE
     if not path.is_file():
         raise InputError(f"no search {folder.name}", got=f"no {path}", hint="dtsinn status")
-    history = history_of(folder.name, Ledger(path, readonly=True))
-    if not history.sittings:
+    search = replay(folder.name, EventLog(path, readonly=True))
+    if not search.sittings:
         raise InputError(
             f"search {folder.name} never began",
             got="a driver that died before",
             hint="the command that began it, without --resume",
         )
-    return history
+    return search
 
 
 def is_begun(folder: Path) -> bool:
     """Whether a driver has sat down to the search in ``folder``; what is older is of no use.
 
     Raises:
-        InputError: Its ledger is damaged.
+        InputError: Its event log is damaged.
     """
-    return bool(history_of(folder.name, Ledger(folder / LEDGER, readonly=True)).sittings)
+    return bool(replay(folder.name, EventLog(folder / LOG_FILE, readonly=True)).sittings)
 
 
-def history_of(name: str, events: Ledger | Iterable[Mapping[str, Any]]) -> History:
-    """The history that events tell.
+def replay(name: str, events: EventLog | Iterable[Mapping[str, Any]]) -> SearchState:
+    """The state that events tell.
 
     Raises:
         InputError: One of them is none, of another search, or out of order; names file and line.
     """
-    history = History(name=name)
-    log = events.path if isinstance(events, Ledger) else f"event log of {name}"
+    search = SearchState(name=name)
+    log = events.path if isinstance(events, EventLog) else f"event log of {name}"
     for number, event in enumerate(events, 1):
         with naming(f"{log}, line {number}"):
-            history.take(event)
-    return history
+            search.apply(event)
+    return search
 
 
-def ends_of_died(history: History) -> list[dict[str, Any]]:
+def ends_of_died(search: SearchState) -> list[dict[str, Any]]:
     """Events that end what a driver left under way when it died: with the last that it told of."""
     keys = [
-        f"{history.name}/{trial.name}"
-        for trial in history.trials.values()
+        f"{search.name}/{trial.name}"
+        for trial in search.trials.values()
         if trial.state == "running"
     ]
-    if history.state == "running" and history.run:
-        keys.append(history.name)
-    last = history.sittings[-1].last_ms if history.sittings else 0
+    if search.state == "running" and search.run:
+        keys.append(search.name)
+    last = search.sittings[-1].last_ms if search.sittings else 0
     ended = {"event": "end", "time_ms": last, "status": "killed", "tags": {"reason": DIED}}
     return [ended | {"key": key} for key in keys]
 
 
-def _take(history: History, event: Mapping[str, Any]) -> None:
+def _apply(search: SearchState, event: Mapping[str, Any]) -> None:
     kind, now = event["event"], int(event.get("time_ms", 0))
-    if not history.sittings and kind not in {"sitting", *BEFORE}:
+    if not search.sittings and kind not in {"sitting", *BEFORE}:
         raise InputError("out of order", got=f"{kind} before any sitting")
     if kind in {"tag", "artifact"}:
-        history.trial_of(event["key"])
+        search.trial_of(event["key"])
     if kind == "tag":  # written between sittings, and no part of the search
         return
-    if history.sittings and kind != "sitting":  # what lies between two sittings is a pause
-        history.sittings[-1].last_ms = max(now, history.sittings[-1].last_ms)
+    if search.sittings and kind != "sitting":  # what lies between two sittings is a pause
+        search.sittings[-1].last_ms = max(now, search.sittings[-1].last_ms)
     if kind == "sitting":
-        of = event["plan"].get("name", history.name)
-        if of != history.name:
-            raise InputError("the plan of another search", got=of, wanted=history.name)
-        history.sittings.append(
+        of = event["plan"].get("name", search.name)
+        if of != search.name:
+            raise InputError("the plan of another search", got=of, wanted=search.name)
+        search.sittings.append(
             Sitting(host=event["host"], pid=event["pid"], begun_ms=now, last_ms=now)
         )
-        history.plan = event["plan"]
+        search.plan = event["plan"]
     elif kind == "warm":
-        history.warm.append(dict(event))
+        search.warm.append(dict(event))
     elif kind == "point":
-        history.points.append(dict(event))
+        search.points.append(dict(event))
     elif kind == "refuse":
-        history.refused.append(dict(event))
+        search.refused.append(dict(event))
     elif kind == "suggest":
-        if event["trial"] in history.trials or event["number"] != len(history.trials):
-            got = f"{event['trial']}, number {event['number']}, after {len(history.trials)} trials"
+        if event["trial"] in search.trials or event["number"] != len(search.trials):
+            got = f"{event['trial']}, number {event['number']}, after {len(search.trials)} trials"
             raise InputError("out of order", got=got)
-        history.trials[event["trial"]] = TrialRecord(
+        search.trials[event["trial"]] = TrialRecord(
             name=event["trial"],
             number=event["number"],
             suggestion=event["suggestion"],
@@ -311,30 +314,30 @@ def _take(history: History, event: Mapping[str, Any]) -> None:
             suggest_seconds=event["seconds"],
         )
     elif kind == "restart":
-        trial = history.trial(event["trial"])
+        trial = search.trial(event["trial"])
         trial.restarts += 1
         trial.lost_seconds += event["lost_seconds"]
         trial.kept_ms = now
     elif kind == "repeat":
-        history.trial(event["trial"]).repeats += 1
+        search.trial(event["trial"]).repeats += 1
     elif kind in {"begin", "report", "end"}:
-        trial_or_none = history.trial_of(event["run"]["key"] if kind == "begin" else event["key"])
+        trial_or_none = search.trial_of(event["run"]["key"] if kind == "begin" else event["key"])
         if trial_or_none is None:
-            _take_of_search(history, event)
+            _apply_to_search(search, event)
         else:
-            _take_of_trial(trial_or_none, event, now)
+            _apply_to_trial(trial_or_none, event, now)
 
 
-def _take_of_search(history: History, event: Mapping[str, Any]) -> None:
+def _apply_to_search(search: SearchState, event: Mapping[str, Any]) -> None:
     if event["event"] == "begin":
-        history.state, history.reason = "running", ""
-        history.run = history.run or event["run"]
+        search.state, search.reason = "running", ""
+        search.run = search.run or event["run"]
     elif event["event"] == "end":
-        history.state, history.tags = event["status"], event["tags"]
-        history.reason = event["tags"].get("reason", "")
+        search.state, search.tags = event["status"], event["tags"]
+        search.reason = event["tags"].get("reason", "")
 
 
-def _take_of_trial(trial: TrialRecord, event: Mapping[str, Any], now: int) -> None:
+def _apply_to_trial(trial: TrialRecord, event: Mapping[str, Any], now: int) -> None:
     if not trial.is_open and event["event"] != "end":
         got = f"{event['event']} of {trial.name}, which is {trial.state}"
         raise InputError("out of order", got=got)

@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import accumulate
 
 from dtsinn.search.events.best import best_trial, front_of
-from dtsinn.search.events.state import History, TrialRecord
+from dtsinn.search.events.state import SearchState, TrialRecord
 from dtsinn.search.objective import Objective, pareto_front
 from dtsinn.search.space.space import SearchSpace
 
@@ -51,7 +51,7 @@ class Gain:
 class Facts:
     """One search, its space and its objectives, and what follows from them."""
 
-    history: History
+    history: SearchState
     space: SearchSpace
     objectives: tuple[Objective, ...]
 

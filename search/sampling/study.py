@@ -1,12 +1,12 @@
-"""The Optuna study of a search: what the sampler knows, told from the ledger and kept in step.
+"""The Optuna study of a search: what the sampler knows, told from the event log and kept in step.
 
 Optuna is told the truth about how trials end, which neither Ray's OptunaSearch nor Optuna's own
 habits do: a trial that the scheduler stopped is PRUNED after its last value was reported, one that
 the configuration spoiled is PRUNED without a value (TPE ranks it last), only a trial that spent
 its budget is COMPLETE, and FAIL is kept for faults of the machine.
 
-The ledger comes first. A study is always made anew from it, in a file of its own, so that the two
-agree after any crash; there is no torn file and no stale lock to mend.
+The event log comes first. A study is always made anew from it, in a file of its own, so that the
+two agree after any crash; there is no torn file and no stale lock to mend.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from dtsinn.core.errors import InputError, RunError
-from dtsinn.search.events.state import History, TrialRecord
+from dtsinn.search.events.state import SearchState, TrialRecord
 from dtsinn.search.objective import Objective
 from dtsinn.search.space.space import SearchSpace
 
@@ -65,7 +65,7 @@ class SearchStudy:
 
     def __init__(
         self,
-        history: History,
+        search: SearchState,
         space: SearchSpace,
         objectives: Sequence[Objective],
         sampler: BaseSampler | None = None,
@@ -74,7 +74,7 @@ class SearchStudy:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space, self.objectives = space, tuple(objectives)
         self.study = optuna.create_study(
-            study_name=history.name,
+            study_name=search.name,
             storage=_fresh(path),
             directions=[
                 StudyDirection.MAXIMIZE if objective.maximise else StudyDirection.MINIMIZE
@@ -84,13 +84,13 @@ class SearchStudy:
         )
         self._numbers: dict[str, int] = {}
         """Optuna's number of each trial of the search, by name."""
-        for warm in history.warm:
+        for warm in search.warm:
             status = "finished" if warm["finished"] else "pruned"
             self._add(warm["suggestion"], status, warm["step"], warm["values"], {"name": WARM})
-        for refused in history.refused:
+        for refused in search.refused:
             attributes = {"reason": refused["reason"]}
             self._add(refused["suggestion"], "pruned", 0, self._unknown, attributes)
-        for trial in history.trials.values():
+        for trial in search.trials.values():
             self._numbers[trial.name] = len(self.study.get_trials(deepcopy=False))
             attributes = {"name": trial.name} | ({"reason": trial.reason} if trial.reason else {})
             self._add(trial.suggestion, trial.state, trial.step, self.values(trial), attributes)
@@ -259,7 +259,7 @@ def _fresh(path: Path | None) -> BaseStorage:
 class JournalFile(JournalFileBackend):
     """Optuna's file, written without Optuna's lock and syncs.
 
-    The search's driver is its only writer, and what is lost of it, the ledger tells again.
+    The search's driver is its only writer, and what is lost of it, the event log tells again.
     """
 
     def __init__(self, path: Path) -> None:

@@ -39,7 +39,7 @@ def main(golden: Path, folder: Path, digest: str) -> None:
     from dtsinn.deploy.separator import Separator
     from dtsinn.evaluation.suite import load_suite
     from dtsinn.registry.gate.config import load_gate
-    from dtsinn.search.events.state import read_history
+    from dtsinn.search.events.state import read_state
     from dtsinn.search.plan import changed_plan, read_plan
     from dtsinn.search.space.reader import load_space
     from dtsinn.training.config import load_run_config
@@ -62,7 +62,7 @@ def main(golden: Path, folder: Path, digest: str) -> None:
     assert TrainingState.load(state.save(folder / "run")).progress == state.progress
 
     for name in ("done", "halted"):
-        history = read_history(golden / "searches" / name)
+        history = read_state(golden / "searches" / name)
         plan = read_plan(golden / "searches" / name, history)
         assert plan.added_later is False
         space = load_space(str(golden / "inputs" / "wide.yaml"))

@@ -19,7 +19,7 @@ from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
 from dtsinn.search.engine.cluster import Workers
 from dtsinn.search.engine.parallel import train_in_parallel
-from dtsinn.search.events.state import read_history
+from dtsinn.search.events.state import read_state
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import run_search
 from dtsinn.search.space.reader import load_space
@@ -102,7 +102,7 @@ def test_a_trial_that_finds_no_memory_is_pruned_with_several_workers_too(
     workspace = Workspace(tmp_path / "w")
     result = run_search(plan, workspace, NullTracker, Console(quiet=True))
     assert result.states == {"finished": 1, "pruned": 1}
-    vast = read_history(workspace.searches / "vast").trials["trial-001"]
+    vast = read_state(workspace.searches / "vast").trials["trial-001"]
     assert vast.spoiled
     assert "can't allocate memory" in vast.reason
     assert vast.restarts == 0

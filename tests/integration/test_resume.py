@@ -26,9 +26,9 @@ from typer.testing import CliRunner
 
 from dtsinn.cli import app
 from dtsinn.core.workspace import Workspace
+from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.registry.tracking.tracker import connect, connect_existing
-from dtsinn.search.events.ledger import LEDGER, Ledger
-from dtsinn.search.events.state import DIED, History, read_history
+from dtsinn.search.events.state import DIED, SearchState, read_state
 
 BIN = Path(sys.executable).parent
 PATIENCE_s = 240
@@ -98,11 +98,11 @@ def search(store: Path, workspace: Workspace, steps: int, *more: str) -> list[st
 
 
 def events(workspace: Workspace) -> list[dict[str, Any]]:
-    return list(Ledger(workspace.searches / "s" / LEDGER, readonly=True))
+    return list(EventLog(workspace.searches / "s" / LOG_FILE, readonly=True))
 
 
-def history(workspace: Workspace) -> History:
-    return read_history(workspace.searches / "s")
+def history(workspace: Workspace) -> SearchState:
+    return read_state(workspace.searches / "s")
 
 
 def wait_for_reports(
@@ -164,7 +164,7 @@ class Story:
     """What was seen on the way."""
 
     workspace: Workspace
-    killed: History
+    killed: SearchState
     """Right after the driver was killed."""
     standing: dict[str, Any]
     mended: dict[str, str]

@@ -30,6 +30,7 @@ from dtsinn.core.tracker import Point, RunStart
 from dtsinn.core.workspace import Workspace
 from dtsinn.deploy.package import package_digest
 from dtsinn.deploy.separator import Separator
+from dtsinn.eventlog.lock import driving
 from dtsinn.registry.copying.copy import CopyReport, copy_registry
 from dtsinn.registry.copying.destination import open_destination
 from dtsinn.registry.lineage import note_evaluated, note_found, show_model
@@ -40,7 +41,6 @@ from dtsinn.registry.references import local_path, resolve
 from dtsinn.registry.registration import register
 from dtsinn.registry.tracking.tracker import MlflowTracker, connect
 from dtsinn.registry.versions import get_version, list_models
-from dtsinn.search.events.lock import driving
 
 NAME = "dtsinn-fmz-fdg-p1"
 POINTS = 12

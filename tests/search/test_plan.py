@@ -1,4 +1,4 @@
-"""The plan: written to the ledger and read again, and what a resumed search may change."""
+"""The plan: written to the event log and read again, and what a resumed search may change."""
 
 from __future__ import annotations
 

@@ -22,11 +22,11 @@ from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.tracker import NullTracker
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store, open_store
+from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.search import run as module
 from dtsinn.search.engine.cluster import ray_session, trials_that_fit
 from dtsinn.search.engine.tuner import TRIALS
-from dtsinn.search.events.ledger import LEDGER, Ledger
-from dtsinn.search.events.state import read_history
+from dtsinn.search.events.state import read_state
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import PACKAGE, REPORT, SearchResult, run_search
 from dtsinn.search.status import standing
@@ -93,7 +93,7 @@ def leave(plan: SearchPlan, workspace: Workspace, sit) -> Callable[..., Path]:
         hand.end(spoiled)
         folder = workspace.searches / plan.name
         for name in PSNR:
-            config = plan.space.config(hand.driver.history.trials[name].suggestion)
+            config = plan.space.config(hand.driver.search.trials[name].suggestion)
             state = TrainingState(config, 18)
             state.progress.step = 90
             state.save(folder / TRIALS / name)
@@ -130,14 +130,14 @@ def test_a_name_whose_driver_died_before_it_sat_down_is_free(
 ) -> None:
     folder = workspace.searches / plan.name
     told = {"event": "point", "time_ms": 1, "source": "base", "suggestion": {}}
-    Ledger(folder / LEDGER).append(told)
-    for ask in (resume, lambda: read_history(folder)):
+    EventLog(folder / LOG_FILE).append(told)
+    for ask in (resume, lambda: read_state(folder)):
         with pytest.raises(InputError, match=r"no search hand to resume|search hand never began"):
             ask()
     assert standing(folder, NullTracker).state == "not begun"
     with pytest.raises(RunError, match="no trial gave a result"):
         start()
-    known = read_history(folder)
+    known = read_state(folder)
     assert len(known.sittings) == 1
     assert [point["suggestion"] for point in known.points] == [
         {"model.blocks": 2},
@@ -159,7 +159,7 @@ def test_the_second_of_two_that_begin_a_search_at_once_is_refused(
     monkeypatch.setattr(module, "open_store", open_late)
     with pytest.raises(InputError, match="hand exists already"):
         start()
-    assert len(read_history(workspace.searches / plan.name).sittings) == 1
+    assert len(read_state(workspace.searches / plan.name).sittings) == 1
 
 
 def test_what_is_typed_to_deliver_a_search_that_ended_early_trains_nothing(
@@ -196,7 +196,7 @@ def test_a_damaged_checkpoint_costs_its_trial_s_pictures(
     assert f"no pictures of {SECOND}: checkpoint" in caplog.text
     drawn = {call[1] for call in recording.calls if call[0] == "artifact"} - {"hand"}
     assert drawn == {f"hand/{name}" for name in PSNR if name != SECOND}
-    assert read_history(folder).state == "finished"
+    assert read_state(folder).state == "finished"
 
 
 def test_a_trial_whose_checkpoint_is_damaged_begins_anew(
@@ -206,13 +206,13 @@ def test_a_trial_whose_checkpoint_is_damaged_begins_anew(
     hand = sit(plan, within=workspace.searches)
     trial = hand.start()
     hand.report(trial, 10, 20.0)  # and the driver dies
-    state = TrainingState(plan.space.config(hand.driver.history.trials[trial].suggestion), 18)
+    state = TrainingState(plan.space.config(hand.driver.search.trials[trial].suggestion), 18)
     state.progress.step = 10
     folder = workspace.searches / plan.name
     state.save(folder / TRIALS / trial)
     damage(folder, trial)
     result = run_search(plan, workspace, NullTracker, Console(quiet=True), resume=True)
-    known = read_history(folder).trials[trial]
+    known = read_state(folder).trials[trial]
     assert (known.state, known.reason) == ("finished", "")
     assert ([point.step for point in known.points], known.repeats) == ([10, 20], 1)
     assert result.package == folder / PACKAGE
@@ -223,7 +223,7 @@ def test_an_error_after_the_last_trial_ends_the_search_in_order(leave, resume, r
     damage(folder, BEST)
     with pytest.raises(InputError, match="cannot be read"):
         resume()
-    known = read_history(folder)
+    known = read_state(folder)
     assert known.state == "killed"
     assert "cannot be read" in known.reason
     assert recording.open == set()
@@ -243,7 +243,7 @@ def test_ctrl_c_while_pictures_are_drawn_interrupts_in_order(
         result = resume()
     assert (result.interrupted, result.over, result.package) == (True, "Ctrl-C", None)
     assert len(list((folder / "pictures").iterdir())) < len(PSNR)
-    known = read_history(folder)
+    known = read_state(folder)
     assert (known.state, known.reason) == ("killed", "Ctrl-C")
     assert recording.open == set()
     assert resume().package == folder / PACKAGE
@@ -260,4 +260,4 @@ def test_a_report_that_cannot_be_written_costs_nothing_else(
     assert result.package == folder / PACKAGE
     assert (result.undelivered, recording.open) == (0, set())
     assert ("artifact", "hand", REPORT) not in recording.calls
-    assert read_history(folder).state == "finished"
+    assert read_state(folder).state == "finished"

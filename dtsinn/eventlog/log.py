@@ -1,4 +1,4 @@
-"""The ledger: every event of a search, appended to one file before anything else hears of it.
+"""The event log: every event of a search, appended to one file before anything else hears of it.
 
 Each line is one JSON object with ``event``, ``time_ms`` and the ``format_version`` of the line
 (:mod:`dtsinn.core.formats`; the first version names none). :mod:`~.events` has the types:
@@ -20,7 +20,7 @@ Each line is one JSON object with ``event``, ``time_ms`` and the ``format_versio
 ``tag``     more tags of a run, after the search's end: ``key``, ``tags``
 =========== ==================================================================================
 
-``begin``, ``report``, ``artifact``, ``end`` and ``tag`` are told to the tracker (:mod:`~.spool`).
+``begin``, ``report``, ``artifact``, ``end`` and ``tag`` are told to the tracker (:mod:`~.outbox`).
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from dtsinn.core.bounds import open_file, parse_json
 from dtsinn.core.errors import InputError, naming
 from dtsinn.core.formats import EVENT_LOG
 
-LEDGER = "ledger.jsonl"
+LOG_FILE = "ledger.jsonl"
 """Its name in a search's folder."""
 
 
-class Ledger:
+class EventLog:
     """An append-only file of JSON lines, with one writer.
 
     An event outlives this process when :meth:`append` returns, and the machine once it is synced:
-    reports within a moment (:meth:`sync`, which the spool calls), all others at once. A torn last
-    line, as a kill leaves it, is cut off when the ledger is opened for writing again.
+    reports within a moment (:meth:`sync`, which the outbox calls), all others at once. A torn last
+    line, as a kill leaves it, is cut off when the event log is opened for writing again.
 
     Args:
         path: Of the file.

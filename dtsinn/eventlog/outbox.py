@@ -1,10 +1,12 @@
-"""From the ledger to the tracker: the only way a search reaches MLflow.
+"""The outbox of an event log: the only way in which searches and trainings reach MLflow.
 
-A thread reads the ledger behind the driver and tells the tracker of its events, each run's reports
-of one round at once. While the tracker does not answer, for however long, nothing waits but the
-spool: it tries again, later and later. What has been told is remembered beside the ledger by its
-place in it, so that the next driver, or ``dtsinn status``, goes on from there; telling an event
-twice changes nothing (:mod:`dtsinn.core.tracker`).
+A thread reads the event log behind its writer and delivers the events to the tracker, each run's
+reports of one round at once. While the tracker does not answer, for however long, nothing waits
+but the outbox: it tries again, later and later. What was delivered is remembered beside the event
+log by its place in it, so that the next writer, or ``dtsinn status``, goes on from there: every
+event is delivered at least once, and delivering it twice changes nothing
+(:mod:`dtsinn.core.tracker`). That is a transactional outbox: the log is written first, and nobody
+hears of an event that the log does not hold.
 """
 
 from __future__ import annotations
@@ -23,12 +25,12 @@ from dtsinn.core.causes import brief
 from dtsinn.core.errors import InputError
 from dtsinn.core.tracker import OWN_PLACE, Point, RunStart, Tracker
 from dtsinn.core.workspace import Workspace
-from dtsinn.search.events.ledger import Ledger
+from dtsinn.eventlog.log import EventLog
 
 log = logging.getLogger(__name__)
 
-TOLD = "delivered.json"
-"""Its memory in a search's folder: who was told, and up to which byte of the ledger."""
+DELIVERED = "delivered.json"
+"""Its memory in a search's folder: who was told, and up to which byte of the event log."""
 ROUND = 500
 """Events that are told at a time (uncited)."""
 REST_s = 0.5
@@ -37,23 +39,23 @@ LONGEST_WAIT_s = 30.0
 """Between attempts during an outage; the first wait is :data:`REST_s`, each next one twice that."""
 
 
-class Spool:
-    """Appends events to the ledger, and tells the tracker of them in its own time.
+class Outbox:
+    """Appends events to the event log, and tells the tracker of them in its own time.
 
     Args:
-        ledger: Of the search.
+        event_log: Of the search.
         connect: Gives the tracker; called again until it succeeds.
     """
 
-    def __init__(self, ledger: Ledger, connect: Callable[[], Tracker]) -> None:
-        self.ledger = ledger
+    def __init__(self, event_log: EventLog, connect: Callable[[], Tracker]) -> None:
+        self.event_log = event_log
         self.error = ""
         """What the last attempt failed with; nothing when it succeeded."""
         self.connect = connect
         self._tracker: Tracker | None = None
-        self._memory = ledger.path.with_name(TOLD)
+        self._memory = event_log.path.with_name(DELIVERED)
         self._place, self._offset = _remembered(self._memory)
-        if not ledger.begins_line(self._offset):  # another log, or a memory that is damaged
+        if not event_log.begins_line(self._offset):  # another log, or a memory that is damaged
             self._offset = 0
         self._wake, self._closing, self._given_up = threading.Event(), False, False
         self._thread = threading.Thread(target=self._work, name="dtsinn-spool", daemon=True)
@@ -68,7 +70,7 @@ class Spool:
         Raises:
             OSError: It could not be written: the disk is full.
         """
-        self.ledger.append(event)
+        self.event_log.append(event)
 
     def close(self, patience_s: float) -> int:
         """Tell what is left, for so long at most; returns how many events still wait.
@@ -82,8 +84,8 @@ class Spool:
         return self.waiting()
 
     def waiting(self) -> int:
-        """Events of the ledger that the tracker has not been told of."""
-        return sum(event["event"] in _TOLD for event in self.ledger.read(self._offset)[0])
+        """Events of the event log that the tracker has not been told of."""
+        return sum(event["event"] in _DELIVERED for event in self.event_log.read(self._offset)[0])
 
     def deliver(self) -> int:
         """Tell all there is, here and now; returns how many events were told.
@@ -93,13 +95,13 @@ class Spool:
         """
         told = 0
         while True:
-            if not self.ledger.read(self._offset, 1)[0]:
+            if not self.event_log.read(self._offset, 1)[0]:
                 return told
-            self.ledger.sync()  # whether the tracker answers or not
+            self.event_log.sync()  # whether the tracker answers or not
             tracker = self._connected()  # it may have to be told from the beginning
-            events, offset = self.ledger.read(self._offset, ROUND)
-            self.ledger.sync()  # no tracker knows what the ledger might lose
-            told += tell(tracker, events, self.ledger.path.parent)
+            events, offset = self.event_log.read(self._offset, ROUND)
+            self.event_log.sync()  # no tracker knows what the event log might lose
+            told += deliver(tracker, events, self.event_log.path.parent)
             self._remember(offset)
 
     def _connected(self) -> Tracker:
@@ -134,12 +136,12 @@ class Spool:
                 self._wake.clear()
 
 
-_TOLD = {"begin", "report", "artifact", "end", "tag"}
+_DELIVERED = {"begin", "report", "artifact", "end", "tag"}
 _RUN = {field.name for field in fields(RunStart)}
 """What a tracker is told of a run; a later version may have written more."""
 
 
-def tell(tracker: Tracker, events: Sequence[dict[str, Any]], folder: Path = Path()) -> int:
+def deliver(tracker: Tracker, events: Sequence[dict[str, Any]], folder: Path = Path()) -> int:
     """Tell a tracker of events, in order, with the reports of each run gathered.
 
     A run's reports are told before anything else is told of it, and before the events end.
@@ -162,7 +164,7 @@ def tell(tracker: Tracker, events: Sequence[dict[str, Any]], folder: Path = Path
     told = 0
     for event in events:
         kind = event["event"]
-        told += kind in _TOLD
+        told += kind in _DELIVERED
         if kind == "report":
             point = Point(step=event["step"], metrics=event["metrics"], time_ms=event["time_ms"])
             points.setdefault(event["key"], []).append(point)
@@ -203,9 +205,9 @@ def _here(path: str, folder: Path) -> Path:
     return file
 
 
-def place_told(folder: Path) -> str:
+def delivered_place(folder: Path) -> str:
     """Place of the tracker that was told last of the search in ``folder``; nothing without one."""
-    return _remembered(folder / TOLD)[0]
+    return _remembered(folder / DELIVERED)[0]
 
 
 def _remembered(memory: Path) -> tuple[str, int]:

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from dtsinn.core.errors import InputError
-from dtsinn.search.events.lock import HOLDER, LOCK, check_undriven, driving, holder, is_driven
+from dtsinn.eventlog.lock import HOLDER, LOCK, check_undriven, driving, holder, is_driven
 
 DRIVE = """
 import sys
 from pathlib import Path
-from dtsinn.search.events.lock import driving
+from dtsinn.eventlog.lock import driving
 with driving(Path(sys.argv[1])):
     print("driving", flush=True)
     sys.stdin.read()
