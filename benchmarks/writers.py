@@ -27,7 +27,7 @@ from benchmarks.postgres import postgres_server
 from benchmarks.report import Result, Say, Table, show, write
 from dtsinn.core.workspace import Workspace
 from dtsinn.eventlog.log import LOG_FILE, EventLog
-from dtsinn.eventlog.outbox import DELIVERED, Outbox
+from dtsinn.eventlog.outbox import MEMORY, Outbox
 from dtsinn.registry.server.access import ADMIN
 from dtsinn.registry.server.server import TeamServer, started
 from dtsinn.registry.tracking import environment
@@ -145,7 +145,7 @@ def _report(load: Load, part: int, folder: Path, barrier: Barrier) -> None:
     for telling in range(load.tellings):
         outboxes = []
         for writer, event_log in event_logs.items():
-            event_log.path.with_name(DELIVERED).unlink(missing_ok=True)
+            event_log.path.with_name(MEMORY).unlink(missing_ok=True)
             outboxes.append(Outbox(event_log, lambda: tracker))
             outboxes[-1].start()
             for event in load.events(writer) if telling == 0 else ():

@@ -18,11 +18,11 @@ from typing import Any
 
 from benchmarks.report import Result, Say
 from benchmarks.searching.invariants import check
-from benchmarks.searching.server import TrackingServer
 from benchmarks.searching.setting import MIXED, small_store, space_file
 from benchmarks.searching.toll import Kill, Survived, report
 from benchmarks.searching.victim import Victim
 from dtsinn.core.workspace import Workspace
+from tests.support.tracking import TrackingServer
 
 KINDS = ("worker", "driver", "server")
 TRIALS, STEPS, VALIDATE_EVERY = 6, 60, 10

@@ -25,6 +25,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.report import Result, Say, Table
 from benchmarks.searching.setting import MIXED, Seat, open_seat, sit, small_store, space_file
 from benchmarks.searching.watch import Block, Watch, block, resident
+from dtsinn.core.clock import now_ms
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.server.ui import start_ui
 from dtsinn.registry.tracking.tracker import connect
@@ -57,7 +58,7 @@ def trivial(config: dict[str, Any]) -> None:
                 "step": step,
                 "metrics": {"best_psnr": value, "val_psnr": value},
                 "finished": step == REPORTS,
-                "time_ms": int(time.time() * 1000),
+                "time_ms": now_ms(),
             }
         )
 

@@ -178,8 +178,8 @@ def search(
         raise typer.Exit(130 if result.over in {"Ctrl-C", "SIGTERM"} else 1)
     if result.undelivered:
         console.complain(
-            f"MLflow has not got {result.undelivered} events; they are kept, and the best trial "
-            f"is not registered yet; try {again} when it answers"
+            f"{result.undelivered} events are not delivered to MLflow yet; they are kept, and the "
+            f"best trial is not registered yet; try {again} when it answers"
         )
     elif result.package is None:
         console.say("nothing to register: spectral analysis has no weights")
@@ -201,6 +201,7 @@ def status(
     from dtsinn.registry.tracking.tracker import connect
     from dtsinn.search.events.state import search_folder, search_names
     from dtsinn.search.status import Standing, standing
+    from dtsinn.workflows.delivery import deliver_runs
 
     at = Workspace(workspace)
     folders = [search_folder(at, one) for one in ([name] if name else search_names(at))]
@@ -215,9 +216,13 @@ def status(
                 Standing(name=folder.name, state="damaged", reason=str(in_our_words(error)))
             )
             damaged = True
+    runs = [] if name else deliver_runs(at)
     if as_json:
-        console.say_json([dataclasses.asdict(one) for one in told])
+        console.say_json([dataclasses.asdict(one) for one in (*told, *runs)])
         raise typer.Exit(InputError.exit_code if damaged else 0)
+    for run in runs:
+        for line in run.repaired:
+            console.say(f"{run.kind} {run.name}: {line}")
     if not told:
         console.say("no searches yet")
         return

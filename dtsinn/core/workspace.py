@@ -61,6 +61,11 @@ class Workspace:
         return self.root / "runs"
 
     @property
+    def events(self) -> Path:
+        """One folder per evaluation: its event log, and the report while it waits for delivery."""
+        return self.root / "events"
+
+    @property
     def searches(self) -> Path:
         """One folder per search: event log, Optuna journal, Ray results, trials."""
         return self.root / "searches"

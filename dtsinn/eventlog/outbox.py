@@ -25,25 +25,28 @@ from dtsinn.core.causes import brief
 from dtsinn.core.errors import InputError
 from dtsinn.core.tracker import OWN_PLACE, Point, RunStart, Tracker
 from dtsinn.core.workspace import Workspace
+from dtsinn.eventlog.events import DELIVERED
 from dtsinn.eventlog.log import EventLog
 
 log = logging.getLogger(__name__)
 
-DELIVERED = "delivered.json"
-"""Its memory in a search's folder: who was told, and up to which byte of the event log."""
+MEMORY = "delivered.json"
+"""Its memory beside the log: to whom events were delivered, and up to which byte of the log."""
 ROUND = 500
-"""Events that are told at a time (uncited)."""
+"""Events that are delivered at a time."""
 REST_s = 0.5
-"""Between rounds, so that reports gather (uncited)."""
+"""Between rounds, so that reports gather."""
+PATIENCE_s = 60.0
+"""Longest wait for the tracker at the end of a search or a run."""
 LONGEST_WAIT_s = 30.0
 """Between attempts during an outage; the first wait is :data:`REST_s`, each next one twice that."""
 
 
 class Outbox:
-    """Appends events to the event log, and tells the tracker of them in its own time.
+    """Appends events to the event log, and delivers them to the tracker in its own time.
 
     Args:
-        event_log: Of the search.
+        event_log: Of the search or run; this process is its only writer.
         connect: Gives the tracker; called again until it succeeds.
     """
 
@@ -53,7 +56,7 @@ class Outbox:
         """What the last attempt failed with; nothing when it succeeded."""
         self.connect = connect
         self._tracker: Tracker | None = None
-        self._memory = event_log.path.with_name(DELIVERED)
+        self._memory = event_log.path.with_name(MEMORY)
         self._place, self._offset = _remembered(self._memory)
         if not event_log.begins_line(self._offset):  # another log, or a memory that is damaged
             self._offset = 0
@@ -61,19 +64,19 @@ class Outbox:
         self._thread = threading.Thread(target=self._work, name="dtsinn-spool", daemon=True)
 
     def start(self) -> None:
-        """Begin to tell."""
+        """Begin to deliver."""
         self._thread.start()
 
     def record(self, event: dict[str, Any]) -> None:
-        """Append an event; it is told soon.
+        """Append an event; it is delivered soon.
 
         Raises:
             OSError: It could not be written: the disk is full.
         """
         self.event_log.append(event)
 
-    def close(self, patience_s: float) -> int:
-        """Tell what is left, for so long at most; returns how many events still wait.
+    def close(self, patience_s: float = PATIENCE_s) -> int:
+        """Deliver what is left, for so long at most; returns how many events still wait.
 
         A tracker that did not answer the last time gets a tenth of that.
         """
@@ -84,30 +87,39 @@ class Outbox:
         return self.waiting()
 
     def waiting(self) -> int:
-        """Events of the event log that the tracker has not been told of."""
-        return sum(event["event"] in _DELIVERED for event in self.event_log.read(self._offset)[0])
+        """Number of events of the log that are not delivered yet."""
+        return sum(event["event"] in DELIVERED for event in self.event_log.read(self._offset)[0])
 
     def deliver(self) -> int:
-        """Tell all there is, here and now; returns how many events were told.
+        """Deliver all there is, here and now; returns how many events it were.
 
         Raises:
             Exception: Whatever the tracker fails with.
         """
-        told = 0
+        delivered = 0
         while True:
             if not self.event_log.read(self._offset, 1)[0]:
-                return told
+                return delivered
             self.event_log.sync()  # whether the tracker answers or not
-            tracker = self._connected()  # it may have to be told from the beginning
+            tracker = self._connected()  # it may need everything from the beginning
             events, offset = self.event_log.read(self._offset, ROUND)
             self.event_log.sync()  # no tracker knows what the event log might lose
-            told += deliver(tracker, events, self.event_log.path.parent)
+            delivered += deliver(tracker, events, self.event_log.path.parent)
             self._remember(offset)
+
+    def try_to_deliver(self) -> str:
+        """Deliver what waits; returns in words what came of it, or nothing where nothing waits."""
+        if not self.waiting():
+            return ""
+        try:
+            return f"{self.deliver()} events delivered"
+        except Exception as error:  # whatever a tracking server fails with
+            return f"not delivered: {brief(error)}"
 
     def _connected(self) -> Tracker:
         if self._tracker is None:
             self._tracker = self.connect()
-            if self._tracker.place != self._place:  # another one has been told, this one nothing
+            if self._tracker.place != self._place:  # another one has the events, this one none
                 self._place, self._offset = self._tracker.place, 0
         return self._tracker
 
@@ -118,7 +130,7 @@ class Outbox:
     def _work(self) -> None:
         wait = REST_s
         while True:
-            closing = self._closing  # before the round: what came before it is told by it
+            closing = self._closing  # before the round, which delivers what came before it
             try:
                 self.deliver()
                 self.error, wait = "", REST_s
@@ -136,20 +148,19 @@ class Outbox:
                 self._wake.clear()
 
 
-_DELIVERED = {"begin", "report", "artifact", "end", "tag"}
 _RUN = {field.name for field in fields(RunStart)}
-"""What a tracker is told of a run; a later version may have written more."""
+"""What a tracker gets of a run; a later version may have written more."""
 
 
 def deliver(tracker: Tracker, events: Sequence[dict[str, Any]], folder: Path = Path()) -> int:
-    """Tell a tracker of events, in order, with the reports of each run gathered.
+    """Deliver events to a tracker, in order, with the reports of each run gathered.
 
-    A run's reports are told before anything else is told of it, and before the events end.
+    A run's reports are delivered before anything else of it, and before the events end.
 
     Args:
-        tracker: Who is told.
-        events: Of a search.
-        folder: Of the search, where its files are.
+        tracker: Who gets them.
+        events: Of a search or a run.
+        folder: Of the log, where the files are.
 
     Returns:
         Number of events that concern a tracker.
@@ -161,10 +172,10 @@ def deliver(tracker: Tracker, events: Sequence[dict[str, Any]], folder: Path = P
         if gathered:
             tracker.report(key, gathered)
 
-    told = 0
+    delivered = 0
     for event in events:
         kind = event["event"]
-        told += kind in _DELIVERED
+        delivered += kind in DELIVERED
         if kind == "report":
             point = Point(step=event["step"], metrics=event["metrics"], time_ms=event["time_ms"])
             points.setdefault(event["key"], []).append(point)
@@ -184,34 +195,32 @@ def deliver(tracker: Tracker, events: Sequence[dict[str, Any]], folder: Path = P
             tracker.tag(event["key"], event["tags"])
     for key in list(points):
         flush(key)
-    return told
+    return delivered
 
 
 def _here(path: str, folder: Path) -> Path:
-    """A file of a search, whose event names it from the search's folder.
+    """A file of a search or a run, which its event names from the log's folder.
 
     dtsinn 0.1.0 named it from where the command ran, or from the root: where that was, is gone
     with a workspace that moved.
 
     Raises:
-        InputError: It lies outside the folder: whoever handed the search on may have written it.
+        InputError: It lies outside the folder: whoever handed the log on may have written it.
     """
     _, found, inner = f"/{path}".rpartition(f"/{folder.parent.name}/{folder.name}/")
     file = folder / (inner if found else path)
     if not file.resolve().is_relative_to(folder.resolve()):
-        raise InputError(
-            f"{path} is no file of the search {folder.name}", wanted=f"one in {folder}"
-        )
+        raise InputError(f"{path} is no file of {folder.name}", wanted=f"one in {folder}")
     return file
 
 
 def delivered_place(folder: Path) -> str:
-    """Place of the tracker that was told last of the search in ``folder``; nothing without one."""
-    return _remembered(folder / DELIVERED)[0]
+    """Place of the tracker that got the events of the log in ``folder``; nothing without one."""
+    return _remembered(folder / MEMORY)[0]
 
 
 def _remembered(memory: Path) -> tuple[str, int]:
-    """Who was told, and how far; nothing where that is not known, as telling again is free."""
+    """Who got the events, and how far; nothing where that is unknown: delivery may be repeated."""
     try:
         known = read_json(memory)
         place, offset = str(known["place"]), int(known["offset"])

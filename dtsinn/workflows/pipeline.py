@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import time
+import logging
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,7 +13,8 @@ from typing import Any
 
 from rich.console import Console
 
-from dtsinn.core.errors import InputError
+from dtsinn.core.clock import now_ms
+from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.tracker import Point, RunStart
 from dtsinn.core.workspace import Workspace
@@ -26,9 +28,11 @@ from dtsinn.evaluation.evaluate import evaluate
 from dtsinn.evaluation.results import Evaluation
 from dtsinn.evaluation.spectral import subject_inputs
 from dtsinn.evaluation.suite import Suite
+from dtsinn.eventlog.outbox import MEMORY
+from dtsinn.eventlog.recorder import recorded
 from dtsinn.registry.gate.config import GateConfig, load_gate
 from dtsinn.registry.gate.report import GateReport
-from dtsinn.registry.lineage import EVALUATED, note_evaluated, note_export, note_found
+from dtsinn.registry.lineage import EVALUATED, note_export, note_found
 from dtsinn.registry.promotion.promotion import promote
 from dtsinn.registry.references import ResolvedModel, find_version, resolve
 from dtsinn.registry.registration import register
@@ -54,7 +58,10 @@ from dtsinn.training.run import (
 )
 from dtsinn.training.state import TrainingState
 from dtsinn.training.team import Team
+from dtsinn.workflows.delivery import REPORT, link_evaluation
 from dtsinn.workflows.warm_start import beginnings
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,8 +153,11 @@ def train_and_register(
     *,
     on_report: Callable[[Report], None],
     pulse: Pulse = no_pulse,
-) -> tuple[FinishedRun, ModelVersion]:
+) -> tuple[FinishedRun, ModelVersion | None]:
     """Train one run, new or resumed, and register its package as a version.
+
+    There is no version while the tracking server does not answer: the run's events wait in its
+    log, and the run that is resumed then is registered.
 
     Args:
         stores: What it trains on, in turn; the first one names the separator.
@@ -175,10 +185,12 @@ def train_and_register(
         )
 
         trainer = partial(train_in_parallel, workers=request.workers)
-    tracker = connect(workspace)
+    tracking_uri(workspace)  # which refuses what can never answer
     remember_store(workspace, stores[0])
-    run = run_training(stores, state, folder, tracker, on_report, trainer)
-    return run, register(tracker, run.package, run_key=run.key)
+    run = run_training(stores, state, folder, lambda: connect(workspace), on_report, trainer)
+    if run.undelivered:
+        return run, None
+    return run, register(connect(workspace), run.package, run_key=run.key)
 
 
 def _new_state(
@@ -241,7 +253,7 @@ def evaluate_models(
         progress=progress,
     )
     if models[0].version is not None:
-        _log_evaluation(evaluation, models, store, out, connect_existing(workspace))
+        _record_evaluation(evaluation, models, store, out, workspace)
     return evaluation, out
 
 
@@ -313,45 +325,52 @@ def _described(evaluation: Evaluation, models: Sequence[ResolvedModel], store: S
     return f"{names} on {' and '.join(where)}; the report is under Artifacts, evaluation."
 
 
-def _log_evaluation(
+def _record_evaluation(
     evaluation: Evaluation,
     models: Sequence[ResolvedModel],
     store: Store | None,
     out: Path,
-    tracker: MlflowTracker,
+    workspace: Workspace,
 ) -> None:
     """One run per evaluation, with the means as metrics and the report as artifacts."""
-    now = int(time.time() * 1000)
     content = (out / "evaluation.json").read_bytes()
-    key = f"evaluation/{hashlib.sha256(content).hexdigest()[:16]}"
-    known = tracker.find_run(key)
+    name = hashlib.sha256(content).hexdigest()[:16]
+    key, folder = f"evaluation/{name}", workspace.events / name
+    try:
+        known = connect(workspace).find_run(key)
+    except RunError:  # it does not answer, and gets the events later
+        known = None
     if known is not None and known.info.status == "FINISHED":
-        return  # the same models scored the same: logged already
+        return  # the same models scored the same: recorded already
     metrics = {
         f"{cell.key}.psnr": scores.summary.psnr.mean
         for cell in evaluation.cells
         for scores in cell.models[:1]
         if scores.summary is not None
     }
-    tracker.begin(
-        RunStart(
-            key=key,
-            name=f"evaluate {_label(models[0])} {evaluation.suite}".strip(),
-            kind="evaluation",
-            experiment=experiment_of(store) if store else "evaluations",
-            time_ms=now,
-            parameters={"suite": evaluation.suite, "models": ", ".join(map(_label, models))},
-            description=_described(evaluation, models, store),
-            tags={EVALUATED: ",".join(model.digest for model in models)}
-            | (lineage_tags(store) if store else {}),
-        )
+    now = now_ms()
+    run = RunStart(
+        key=key,
+        name=f"evaluate {_label(models[0])} {evaluation.suite}".strip(),
+        kind="evaluation",
+        experiment=experiment_of(store) if store else "evaluations",
+        time_ms=now,
+        parameters={"suite": evaluation.suite, "models": ", ".join(map(_label, models))},
+        description=_described(evaluation, models, store),
+        tags={EVALUATED: ",".join(model.digest for model in models)}
+        | (lineage_tags(store) if store else {}),
     )
-    tracker.report(key, [Point(step=0, metrics=metrics, time_ms=now)])
-    tracker.artifact(key, out, "evaluation")
-    registered = [
-        get_version(tracker, model.name, model.version)
-        for model in models
-        if model.version is not None
-    ]
-    note_evaluated(registered, key, tracker)
-    tracker.end(key, "finished", now)
+    (folder / MEMORY).unlink(missing_ok=True)  # MLflow has not got it, or is another one
+    with recorded(folder, lambda: connect(workspace), "evaluation") as recorder:
+        # The next evaluation may replace the report before it is delivered.
+        report = shutil.copytree(out, folder / REPORT, dirs_exist_ok=True)
+        if not any(e.get("status") == "finished" for e in recorder.outbox.event_log):
+            recorder.begin(run)
+            recorder.report(key, [Point(step=0, metrics=metrics, time_ms=now)])
+            recorder.artifact(key, report, "evaluation")
+            recorder.end(key, "finished", now)
+    if recorder.undelivered:
+        hint = workspace.command("status")
+        log.warning("%d events are not delivered to MLflow yet: %s", recorder.undelivered, hint)
+    else:
+        link_evaluation(folder, workspace)

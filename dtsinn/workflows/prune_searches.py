@@ -14,13 +14,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dtsinn.core.clock import now_ms
 from dtsinn.core.errors import InputError
 from dtsinn.core.safe_delete import bytes_of, dispose, left_aside
 from dtsinn.core.tracker import Tracker
 from dtsinn.eventlog.lock import driving, holder, is_driven
 from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.eventlog.outbox import Outbox
-from dtsinn.search.engine.driver import now_ms
 from dtsinn.search.engine.tuner import TRIALS
 from dtsinn.search.events.best import front_of, ranked
 from dtsinn.search.events.state import SearchState, read_state

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dtsinn.core.clock import now_ms
 from dtsinn.core.errors import DtsinnError
 from dtsinn.core.tracker import RunStart
 from dtsinn.eventlog.outbox import Outbox
@@ -339,8 +340,3 @@ def _described(trial: TrialRecord) -> str:
         for key, value in trial.suggestion.items()
     )
     return f"{', '.join(tries)}; source: {trial.source}"
-
-
-def now_ms() -> int:
-    """Milliseconds since 1970 UTC."""
-    return int(time.time() * 1000)

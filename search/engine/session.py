@@ -9,11 +9,12 @@ from typing import Any
 
 from rich.console import Console
 
+from dtsinn.core.clock import now_ms
 from dtsinn.core.errors import InputError
 from dtsinn.core.tracker import RunStart
 from dtsinn.data.store import Store
 from dtsinn.eventlog.outbox import Outbox
-from dtsinn.search.engine.driver import STOP, Driver, Tools, now_ms
+from dtsinn.search.engine.driver import STOP, Driver, Tools
 from dtsinn.search.engine.packing import GpuShare
 from dtsinn.search.engine.table import TrialTable
 from dtsinn.search.events.state import SearchState, replay

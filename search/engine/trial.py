@@ -10,7 +10,6 @@ import errno
 import logging
 import os
 import shutil
-import time
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import torch
 from ray import tune
 from safetensors import SafetensorError
 
+from dtsinn.core.clock import now_ms
 from dtsinn.core.config import from_mapping
 from dtsinn.core.errors import DivergedError, InputError, StoreError
 from dtsinn.data.store import Store, open_store
@@ -96,8 +96,9 @@ def _train(suggestion: dict[str, Any], folder: Path, plan: TrialPlan) -> None:
     store = open_store(plan.store, need_truth=True)
     if isinstance(config.model, SpectralConfig):
         scores = score_basis(store, config.model) | {"parameters": 0.0}
-        now = int(time.time() * 1000)
-        tune.report({"step": config.steps, "metrics": scores, "finished": True, "time_ms": now})
+        tune.report(
+            {"step": config.steps, "metrics": scores, "finished": True, "time_ms": now_ms()}
+        )
         return
     state = _resumed(folder, plan.device)
     if state is None:

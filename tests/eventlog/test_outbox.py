@@ -16,7 +16,7 @@ from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.tracker import OWN_PLACE, Tracker
 from dtsinn.eventlog import outbox as module
 from dtsinn.eventlog.log import EventLog
-from dtsinn.eventlog.outbox import DELIVERED, Outbox, deliver
+from dtsinn.eventlog.outbox import MEMORY, Outbox, deliver
 
 
 def begin(key: str, time_ms: int = 0, parent: str | None = None) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def test_without_a_memory_all_is_told_again(event_log, recording, memory: str) -
     outbox = Outbox(event_log, lambda: recording)
     outbox.record(begin("a"))
     outbox.deliver()
-    event_log.path.with_name(DELIVERED).write_text(memory)
+    event_log.path.with_name(MEMORY).write_text(memory)
     assert Outbox(event_log, lambda: recording).deliver() == 1
     assert [call[0] for call in recording.calls] == ["begin", "begin"]
 
@@ -168,7 +168,7 @@ def test_only_whole_rounds_are_remembered(
         outbox.record(event)
     with pytest.raises(RunError, match="no run was begun"):  # the last of three rounds
         outbox.deliver()
-    told = json.loads(event_log.path.with_name(DELIVERED).read_text())["offset"]
+    told = json.loads(event_log.path.with_name(MEMORY).read_text())["offset"]
     assert [event["step"] for event in event_log.read(told)[0]] == [1]
     assert [call[2] for call in recording.calls] == ["a", [1, 2], [3, 4, 5]]
 
@@ -227,7 +227,7 @@ def test_a_file_outside_the_search_is_not_delivered(
         outbox.record(event)
     assert outbox.deliver() == 3
     assert [call[0] for call in recording.calls] == ["begin", "end"]
-    assert f"not attached: {path} is no file of the search" in caplog.text
+    assert f"not attached: {path} is no file of {event_log.path.parent.name}" in caplog.text
 
 
 @pytest.mark.parametrize("moved", ["nothing", "renamed", "copied", "another database"])
@@ -246,7 +246,7 @@ def test_a_database_that_moved_along_is_told_nothing_again(
     event_log = EventLog(new / "searches/first/ledger.jsonl")
     event_log.append(begin("a"))
     memory = {"place": f"sqlite:///{old}/mlflow.db", "offset": event_log.path.stat().st_size}
-    event_log.path.with_name(DELIVERED).write_text(json.dumps(memory))
+    event_log.path.with_name(MEMORY).write_text(json.dumps(memory))
     tracker = type(recording)(place=OWN_PLACE)
     outbox = Outbox(event_log, lambda: tracker)
     outbox.record(begin("b"))

@@ -306,7 +306,7 @@ def test_without_a_tracking_server_a_search_ends_and_is_told_later(
     assert "search s: 2 finished" in out
     assert "registered" not in out
     waiting = sum(e["event"] in {"begin", "report", "artifact", "end"} for e in events(workspace))
-    assert f"MLflow has not got {waiting} events; they are kept" in err
+    assert f"{waiting} events are not delivered to MLflow yet; they are kept" in err
     assert runs(workspace) == {}
 
     (standing,) = json.loads(told(workspace, "status", "s", "--json"))

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from dtsinn.core.clock import now_ms
 from dtsinn.core.tracker import NullTracker, Tracker
 from dtsinn.data.store import Store
 from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.eventlog.outbox import Outbox
-from dtsinn.search.engine.driver import Driver, now_ms
+from dtsinn.search.engine.driver import Driver
 from dtsinn.search.engine.session import open_sitting
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.space.reader import load_space

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
+from dtsinn.core.clock import now_ms
 from dtsinn.core.errors import RunError
 from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.search.engine import driver as module
-from dtsinn.search.engine.driver import STOP, now_ms
+from dtsinn.search.engine.driver import STOP
 from dtsinn.search.events.state import DIED, replay
 from dtsinn.search.objective import read_objectives
 from dtsinn.search.plan import changed_plan

@@ -13,10 +13,10 @@ import pytest
 import ray
 from ray import tune
 
+from dtsinn.core.clock import now_ms
 from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.search.engine import ray_adapters
 from dtsinn.search.engine.cluster import has_nodes, ray_session
-from dtsinn.search.engine.driver import now_ms
 from dtsinn.search.engine.tuner import run_trials
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from dtsinn.core.clock import now_ms
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.tracker import NullTracker, Tracker
 from dtsinn.eventlog.lock import driving
 from dtsinn.eventlog.log import LOG_FILE, EventLog
-from dtsinn.search.engine.driver import now_ms
 from dtsinn.search.events.state import read_state
 from dtsinn.search.objective import read_objectives
 from dtsinn.search.status import standing

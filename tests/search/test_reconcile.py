@@ -24,7 +24,7 @@ from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.tracker import Tracker
 from dtsinn.eventlog.lock import driving
 from dtsinn.eventlog.log import LOG_FILE, EventLog
-from dtsinn.eventlog.outbox import DELIVERED
+from dtsinn.eventlog.outbox import MEMORY
 from dtsinn.search import status
 from dtsinn.search.events.state import DIED, read_state
 from dtsinn.search.plan import SearchPlan
@@ -127,7 +127,7 @@ def test_events_told_again_after_their_memory_is_lost_change_nothing(
     dead, recording, folder: Path
 ) -> None:
     standing(folder, lambda: recording)
-    (folder / DELIVERED).unlink()
+    (folder / MEMORY).unlink()
     standing(folder, lambda: recording)
     assert recording.open == set()
 
@@ -225,7 +225,7 @@ from pathlib import Path
 from rich.console import Console
 from dtsinn.core.tracker import NullTracker
 from dtsinn.data.store import open_store
-from dtsinn.search.engine.driver import now_ms
+from dtsinn.core.clock import now_ms
 from dtsinn.eventlog.log import EventLog
 from dtsinn.eventlog.lock import driving
 from dtsinn.search.engine.session import open_sitting
