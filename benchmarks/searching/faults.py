@@ -118,7 +118,7 @@ def _torment(
     return Survived(
         name=victim.name,
         kills=len(kills) - first,
-        sittings=len(search.sittings),
+        sessions=len(search.sessions),
         restarts=sum(trial.restarts for trial in trials),
         repeats=sum(trial.repeats for trial in trials),
         lost_s=sum(trial.lost_seconds for trial in trials),

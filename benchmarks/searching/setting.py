@@ -1,4 +1,4 @@
-"""What the benchmarks of searching share: a small store, spaces, a way to run a whole sitting."""
+"""What the benchmarks of searching share: a small store, spaces, a way to run a whole session."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.eventlog.outbox import Outbox
 from dtsinn.registry.tracking.tracker import connect
 from dtsinn.search.engine.driver import Driver
-from dtsinn.search.engine.session import open_sitting
+from dtsinn.search.engine.session import open_session
 from dtsinn.search.plan import SearchPlan
 from dtsinn.simulation.request import StudyRequest
 from dtsinn.simulation.study import simulate
@@ -61,7 +61,7 @@ def space_file(
 
 @dataclass(frozen=True, kw_only=True)
 class Seat:
-    """A sitting that has been opened, and where it lies."""
+    """A session that has been opened, and where it lies."""
 
     driver: Driver
     outbox: Outbox
@@ -74,15 +74,16 @@ class Seat:
 
 
 def open_seat(plan: SearchPlan, workspace: Workspace, concurrent: int) -> Seat:
-    """Open a sitting as ``dtsinn search`` does, with a real event log, study and outbox."""
+    """Open a session as ``dtsinn search`` does, with a real event log, study and outbox."""
     folder = workspace.searches / plan.name
     outbox = Outbox(EventLog(folder / LOG_FILE), lambda: connect(workspace))
-    driver = open_sitting(
+    driver = open_session(
         plan,
         folder,
         open_store(plan.store, need_truth=True),
         outbox,
         QUIET,
+        events=list(outbox.event_log),
         points=(),
         warm=(),
         concurrent=concurrent,
@@ -92,7 +93,7 @@ def open_seat(plan: SearchPlan, workspace: Workspace, concurrent: int) -> Seat:
 
 
 def sit(seat: Seat, train: Callable[[Driver], None], patience_s: float) -> int:
-    """Train a sitting's trials and close it; returns the events that were never delivered."""
+    """Train a session's trials and close it; returns the events that were never delivered."""
     seat.outbox.start()
     with seat.driver.tools.table:
         train(seat.driver)

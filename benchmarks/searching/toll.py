@@ -33,7 +33,7 @@ class Survived:
 
     name: str
     kills: int
-    sittings: int
+    sessions: int
     restarts: int
     """Of workers."""
     repeats: int
@@ -67,7 +67,7 @@ def report(
         [
             one.name,
             str(one.kills),
-            str(one.sittings),
+            str(one.sessions),
             str(one.restarts),
             str(one.repeats),
             ", ".join(f"{count} {state}" for state, count in sorted(one.states.items())),
@@ -104,7 +104,7 @@ def report(
                 columns=[
                     "search",
                     "kills",
-                    "sittings",
+                    "sessions",
                     "workers restarted",
                     "reports repeated",
                     "trials",

@@ -136,12 +136,12 @@ def search(
     at = Workspace(workspace)
     if resume:
         from dtsinn.search.events.state import read_state
-        from dtsinn.search.plan import changed_plan, read_plan
+        from dtsinn.search.plan import change_plan, read_plan
 
         folder = at.searches / name_of(name, "search")
         before = read_plan(folder, read_state(folder))
         changes = {key: value for key, value in given.items() if _is_given(ctx, _OPTIONS[key])}
-        plan = changed_plan(before, changes | {"store": before.store, "name": before.name})
+        plan = change_plan(before, changes | {"store": before.store, "name": before.name})
         plan = dataclasses.replace(plan, store=store)
     else:
         plan = SearchPlan(name=name_of(name, "search"), store=store, **given)
@@ -200,7 +200,7 @@ def status(
     from dtsinn.core.causes import in_our_words
     from dtsinn.registry.tracking.tracker import connect
     from dtsinn.search.events.state import search_folder, search_names
-    from dtsinn.search.status import Standing, standing
+    from dtsinn.search.status import SearchStatus, reconcile
     from dtsinn.workflows.delivery import deliver_runs
 
     at = Workspace(workspace)
@@ -208,12 +208,12 @@ def status(
     told, damaged = [], False
     for folder in folders:
         try:
-            told.append(standing(folder, lambda: connect(at)))
+            told.append(reconcile(folder, lambda: connect(at)))
         except Exception as error:  # the others are none the worse for it
             if name:
                 raise
             told.append(
-                Standing(name=folder.name, state="damaged", reason=str(in_our_words(error)))
+                SearchStatus(name=folder.name, state="damaged", reason=str(in_our_words(error)))
             )
             damaged = True
     runs = [] if name else deliver_runs(at)

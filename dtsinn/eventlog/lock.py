@@ -45,16 +45,6 @@ def driving(folder: Path, what: str = "search") -> Iterator[None]:
         lock.release()
 
 
-def check_undriven(folder: Path) -> None:
-    """Refuse a search that a process drives now.
-
-    Raises:
-        InputError: One does.
-    """
-    if is_driven(folder):
-        raise _driven(folder, "search")
-
-
 def is_driven(folder: Path) -> bool:
     """Whether a process drives the search or run now."""
     if not (folder / LOCK).exists():

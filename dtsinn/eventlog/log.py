@@ -122,7 +122,7 @@ class EventLog:
         return iter(self.read()[0])
 
     def _number(self, offset: int) -> int:
-        """Of the line that begins at a byte ``offset``, from 1 on."""
+        """Number of the line that begins at a byte ``offset``, from 1 on."""
         with open_file(self.path) as file:
             return file.read(offset).count(b"\n") + 1
 

@@ -57,7 +57,7 @@ class Outbox:
         self.connect = connect
         self._tracker: Tracker | None = None
         self._memory = event_log.path.with_name(MEMORY)
-        self._place, self._offset = _remembered(self._memory)
+        self._place, self._offset = _recall(self._memory)
         if not event_log.begins_line(self._offset):  # another log, or a memory that is damaged
             self._offset = 0
         self._wake, self._closing, self._given_up = threading.Event(), False, False
@@ -101,7 +101,7 @@ class Outbox:
             if not self.event_log.read(self._offset, 1)[0]:
                 return delivered
             self.event_log.sync()  # whether the tracker answers or not
-            tracker = self._connected()  # it may need everything from the beginning
+            tracker = self._connect_tracker()  # it may need everything from the beginning
             events, offset = self.event_log.read(self._offset, ROUND)
             self.event_log.sync()  # no tracker knows what the event log might lose
             delivered += deliver(tracker, events, self.event_log.path.parent)
@@ -116,7 +116,7 @@ class Outbox:
         except Exception as error:  # whatever a tracking server fails with
             return f"not delivered: {brief(error)}"
 
-    def _connected(self) -> Tracker:
+    def _connect_tracker(self) -> Tracker:
         if self._tracker is None:
             self._tracker = self.connect()
             if self._tracker.place != self._place:  # another one has the events, this one none
@@ -216,10 +216,10 @@ def _here(path: str, folder: Path) -> Path:
 
 def delivered_place(folder: Path) -> str:
     """Place of the tracker that got the events of the log in ``folder``; nothing without one."""
-    return _remembered(folder / MEMORY)[0]
+    return _recall(folder / MEMORY)[0]
 
 
-def _remembered(memory: Path) -> tuple[str, int]:
+def _recall(memory: Path) -> tuple[str, int]:
     """Who got the events, and how far; nothing where that is unknown: delivery may be repeated."""
     try:
         known = read_json(memory)

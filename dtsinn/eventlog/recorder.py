@@ -63,7 +63,7 @@ class Recorder:
 
 
 @contextmanager
-def recorded(folder: Path, connect: Callable[[], Tracker], what: str = "run") -> Iterator[Recorder]:
+def record(folder: Path, connect: Callable[[], Tracker], what: str = "run") -> Iterator[Recorder]:
     """Record a run in the log of ``folder``, which is delivered meanwhile and at the end.
 
     Args:

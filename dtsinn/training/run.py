@@ -15,7 +15,7 @@ from dtsinn.core.version import code_version
 from dtsinn.data.layout import is_url, name_of_store
 from dtsinn.data.store import Store
 from dtsinn.eventlog.lock import HOLDER, LOCK
-from dtsinn.eventlog.recorder import Recorder, recorded
+from dtsinn.eventlog.recorder import Recorder, record
 from dtsinn.training.config import RunConfig
 from dtsinn.training.finetune import Parent, start_from
 from dtsinn.training.loop import Report, Trainer, train_here
@@ -123,7 +123,7 @@ def run_training(
     stores = as_stores(stores)
     key, fresh = folder.name, False
     try:
-        with recorded(folder, connect) as recorder:
+        with record(folder, connect) as recorder:
             fresh = latest_checkpoint(folder) is None
             if fresh:
                 state.save(folder)  # the run's name is taken, and it can be resumed

@@ -29,7 +29,7 @@ from dtsinn.evaluation.results import Evaluation
 from dtsinn.evaluation.spectral import subject_inputs
 from dtsinn.evaluation.suite import Suite
 from dtsinn.eventlog.outbox import MEMORY
-from dtsinn.eventlog.recorder import recorded
+from dtsinn.eventlog.recorder import record
 from dtsinn.registry.gate.config import GateConfig, load_gate
 from dtsinn.registry.gate.report import GateReport
 from dtsinn.registry.lineage import EVALUATED, note_export, note_found
@@ -111,6 +111,7 @@ def search_and_promote(
     points, events = beginnings(warm_start, plan, store, workspace)
     result = run_search(
         plan,
+        store,
         workspace,
         lambda: connect(workspace),
         console,
@@ -361,7 +362,7 @@ def _record_evaluation(
         | (lineage_tags(store) if store else {}),
     )
     (folder / MEMORY).unlink(missing_ok=True)  # MLflow has not got it, or is another one
-    with recorded(folder, lambda: connect(workspace), "evaluation") as recorder:
+    with record(folder, lambda: connect(workspace), "evaluation") as recorder:
         # The next evaluation may replace the report before it is delivered.
         report = shutil.copytree(out, folder / REPORT, dirs_exist_ok=True)
         if not any(e.get("status") == "finished" for e in recorder.outbox.event_log):

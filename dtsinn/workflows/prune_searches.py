@@ -22,8 +22,8 @@ from dtsinn.eventlog.lock import driving, holder, is_driven
 from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.eventlog.outbox import Outbox
 from dtsinn.search.engine.tuner import TRIALS
-from dtsinn.search.events.best import front_of, ranked
 from dtsinn.search.events.state import SearchState, read_state
+from dtsinn.search.objective import front_of, rank_trials
 from dtsinn.search.plan import read_plan
 
 LEAST = 5
@@ -155,7 +155,7 @@ def _weighed(folder: Path, policy: Policy, in_use: Mapping[str, Sequence[str]]) 
     if found.left_alone:
         return found
     having = {t.name: t for t in history.trials.values() if _is_own(trials, t.name)}
-    good = [trial.name for trial in ranked(history, objectives) if trial.name in having]
+    good = [trial.name for trial in rank_trials(history, objectives) if trial.name in having]
     why: dict[str, list[str]] = {name: [] for name in having}
     for place, name in enumerate(good[: policy.keep], 1):
         why[name].append(f"number {place} by {objectives[0]}")
@@ -192,7 +192,7 @@ def _why_left_alone(history: SearchState, policy: Policy) -> str:
         return "its driver died, as dtsinn status mends"
     if history.state == "killed" or any(trial.is_open for trial in history.trials.values()):
         return "it can be resumed"
-    age = (now_ms() - history.sittings[-1].last_ms) / DAY_ms
+    age = (now_ms() - history.sessions[-1].last_ms) / DAY_ms
     if age < policy.older_than_days:
         return f"it ended {age:.1f} days ago"
     return ""

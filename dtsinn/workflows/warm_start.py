@@ -104,7 +104,7 @@ def _earlier(name: str, workspace: Workspace) -> RecordedSearch | None:
                 finished=trial.state == "finished",
             )
             for trial in history.trials.values()
-            if trial.state in {"finished", "pruned"} and trial.points and not trial.spoiled
+            if trial.state in {"finished", "pruned"} and trial.points and not trial.infeasible
         ],
     )
 

@@ -66,8 +66,8 @@ class Budget:
         return ""
 
     def seconds(self, now_ms: int) -> float:
-        """Wall time of all sittings, the one under way up to now."""
-        *before, own = self.search.sittings
+        """Wall time of all sessions, the one under way up to now."""
+        *before, own = self.search.sessions
         return sum(sitting.seconds for sitting in before) + (now_ms - own.begun_ms) / 1000
 
     def gpu_hours(self, now_ms: int) -> float:

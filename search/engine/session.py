@@ -1,4 +1,4 @@
-"""The opening of a sitting: everything that a driver works with, put together."""
+"""Opens a session: everything that a driver works with, put together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dtsinn.search.engine.packing import GpuShare
 from dtsinn.search.engine.table import TrialTable
 from dtsinn.search.events.state import SearchState, replay
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.sampling.feasibility import Referee
+from dtsinn.search.sampling.feasibility import FeasibilityCheck
 from dtsinn.search.sampling.halving import halving_of
 from dtsinn.search.sampling.samplers import make_sampler
 from dtsinn.search.sampling.study import STUDY, SearchStudy
@@ -27,19 +27,20 @@ from dtsinn.search.space.space import describe
 from dtsinn.training.run import experiment_of, lineage_tags
 
 
-def open_sitting(
+def open_session(
     plan: SearchPlan,
     folder: Path,
     store: Store,
     outbox: Outbox,
     console: Console,
     *,
+    events: Sequence[Mapping[str, Any]],
     points: Sequence[Mapping[str, Any]],
     warm: Sequence[Mapping[str, Any]],
     concurrent: int,
     share: GpuShare | None,
 ) -> Driver:
-    """A driver that knows what those before it knew.
+    """Open a session; returns its driver, which knows what those before it knew.
 
     Args:
         plan: Of the search.
@@ -47,6 +48,7 @@ def open_sitting(
         store: That it trains on.
         outbox: Over the search's event log.
         console: Where trials are shown.
+        events: All that the event log holds.
         points: To try first, beside those of the space.
         warm: Results of earlier searches; a search that is resumed has them already.
         concurrent: Trials at a time.
@@ -55,18 +57,20 @@ def open_sitting(
     Raises:
         InputError: The search was begun on another store.
     """
-    before = replay(plan.name, outbox.event_log)
-    _check_same_store(before, store)
+    events = list(events)
+    search = replay(plan.name, events, outbox.event_log.path)
+    _check_same_store(search, store)
     (folder / STOP).unlink(missing_ok=True)
-    if not before.sittings:
-        for event in warm:
-            outbox.record({"event": "warm", "time_ms": now_ms()} | dict(event))
+    if not search.sessions:
         known = [event["suggestion"] for event in warm]
+        first = [{"event": "warm"} | dict(event) for event in warm]
         for source, point in _first_points(plan, points, known):
-            told = {"event": "point", "source": source, "suggestion": dict(point)}
-            outbox.record(told | {"time_ms": now_ms()})
-    events = list(outbox.event_log)
-    search = replay(plan.name, events)
+            first.append({"event": "point", "source": source, "suggestion": dict(point)})
+        for event in first:
+            event = {"time_ms": now_ms()} | event
+            outbox.record(event)
+            events.append(event)
+            search.apply(event)
     driver = Driver(
         Tools(
             plan=plan,
@@ -74,7 +78,7 @@ def open_sitting(
             events=events,
             study=_study(plan, search, folder),
             halving=halving_of(plan.scheduler, plan.steps, int(plan.space.base["validate_every"])),
-            referee=Referee(
+            feasibility=FeasibilityCheck(
                 space=plan.space,
                 frames=store.header.protocol.frames,
                 size=store.header.size,
@@ -93,9 +97,9 @@ def open_sitting(
 
 
 def _study(plan: SearchPlan, search: SearchState, folder: Path) -> SearchStudy:
-    # Another seed for each sitting and warm start: the same one would suggest the same again. But
+    # Another seed for each session and warm start: the same one would suggest the same again. But
     # a grid's seed is the order of its points, which stays.
-    known = 0 if plan.sampler == "grid" else len(search.sittings) + len(search.warm)
+    known = 0 if plan.sampler == "grid" else len(search.sessions) + len(search.warm)
     sampler = make_sampler(
         plan.sampler, plan.space.parameters, trials=plan.trials, seed=plan.seed + known
     )

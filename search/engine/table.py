@@ -21,7 +21,7 @@ SHOWN = 12
 """Rows of the table: running trials first, then the best."""
 STYLES = {"running": "cyan", "finished": "green", "pruned": "yellow", "failed": "red"}
 REDRAW_s = 0.25
-"""Least time between two drawings (uncited)."""
+"""Least time between two drawings."""
 
 
 class TrialTable:
@@ -41,9 +41,9 @@ class TrialTable:
         self._best: list[TrialRecord] = []
         """The best that ended, best first."""
         self._steps = 0
-        """Of this sitting."""
+        """Training steps of this session."""
         self._ended = 0
-        """Trials that ended in this sitting."""
+        """Trials that ended in this session."""
         self._drawn = 0.0
         self._watching = False
 

@@ -100,7 +100,7 @@ def _train(suggestion: dict[str, Any], folder: Path, plan: TrialPlan) -> None:
             {"step": config.steps, "metrics": scores, "finished": True, "time_ms": now_ms()}
         )
         return
-    state = _resumed(folder, plan.device)
+    state = _resume_state(folder, plan.device)
     if state is None:
         state = TrainingState(config, store.header.protocol.frames, plan.device)
     parameters = float(sum(p.numel() for p in state.network.parameters()))
@@ -117,7 +117,7 @@ def _train(suggestion: dict[str, Any], folder: Path, plan: TrialPlan) -> None:
             )
 
 
-def _resumed(folder: Path, device: str) -> TrainingState | None:
+def _resume_state(folder: Path, device: str) -> TrainingState | None:
     """The state of the last checkpoint; None without one, and of one that is damaged.
 
     That is no fault of the configuration: the trial begins anew, and says again what it said.

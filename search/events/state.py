@@ -1,6 +1,6 @@
 """The state of a search, as its event log gives it when its events are applied in order.
 
-Every question about a search is asked of it: its trials, its sittings, its end.
+Every question about a search is asked of it: its trials, its sessions, its end.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dtsinn.search.events.events import check_event
 
 DIED = "its driver died"
 """Why something ended that nobody ended."""
-SPOILED = "spoiled"
+INFEASIBLE = "spoiled"
 """Tag of the end of a trial that its own configuration ended, beside those that were stopped."""
 BEFORE = ("warm", "point")
 """What is written before the first driver sits down."""
@@ -36,7 +36,7 @@ class TrialRecord:
     suggestion: dict[str, Any]
     """What it tries, by dotted key."""
     seed: int
-    """Of its training."""
+    """Seed of its training."""
     source: str
     """Who thought of it: ``sampler``, ``base``, ``point`` or ``warm start``."""
     suggested_ms: int
@@ -52,7 +52,7 @@ class TrialRecord:
     points: list[Point] = field(default_factory=list)
     """Its reports, in the order of steps."""
     begun_ms: int | None = None
-    """Of its latest begin."""
+    """When it last began."""
     ended_ms: int | None = None
     kept_ms: int = 0
     """When it last began, reported or began again: what was done since is lost with its worker."""
@@ -76,7 +76,7 @@ class TrialRecord:
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """Of its last report."""
+        """The metrics of its last report."""
         return self.points[-1].metrics if self.points else {}
 
     def active_seconds(self, now_ms: int) -> float:
@@ -87,7 +87,7 @@ class TrialRecord:
         """The same, times the GPUs that it held."""
         return (self.gpu_ms + self.gpus * self._lasts_ms(now_ms)) / 1000
 
-    def took(self, until_ms: int) -> None:
+    def add_time(self, until_ms: int) -> None:
         """Count what began and has not ended as lasting until then."""
         lasted = self._lasts_ms(until_ms)
         self.active_ms += lasted
@@ -105,7 +105,7 @@ class TrialRecord:
 
 
 @dataclass(kw_only=True)
-class Sitting:
+class Session:
     """What one driver did, from its begin to its last event."""
 
     host: str
@@ -125,18 +125,18 @@ class SearchState:
 
     name: str
     plan: dict[str, Any] = field(default_factory=dict)
-    """Of the latest sitting, as plain data (:mod:`dtsinn.search.plan`)."""
+    """The plan of the latest session, as plain data (:mod:`dtsinn.search.plan`)."""
     run: dict[str, Any] = field(default_factory=dict)
     """Its own run, as it first began."""
     trials: dict[str, TrialRecord] = field(default_factory=dict)
     """By name, in the order in which they were thought of."""
     warm: list[dict[str, Any]] = field(default_factory=list)
-    """Results of earlier searches that the sampler was told of: ``warm`` events."""
+    """Results of earlier searches that the sampler knows: ``warm`` events."""
     points: list[dict[str, Any]] = field(default_factory=list)
     """What was to be tried before the sampler is asked: ``point`` events."""
     refused: list[dict[str, Any]] = field(default_factory=list)
     """``refuse`` events."""
-    sittings: list[Sitting] = field(default_factory=list)
+    sessions: list[Session] = field(default_factory=list)
     state: str = "running"
     """``running`` until its own run ended, then ``finished``, ``failed`` or ``killed``."""
     reason: str = ""
@@ -146,8 +146,8 @@ class SearchState:
 
     @property
     def seconds(self) -> float:
-        """All sittings together."""
-        return sum(sitting.seconds for sitting in self.sittings)
+        """All sessions together."""
+        return sum(sitting.seconds for sitting in self.sessions)
 
     @property
     def steps(self) -> int:
@@ -230,7 +230,7 @@ def read_state(folder: Path) -> SearchState:
     if not path.is_file():
         raise InputError(f"no search {folder.name}", got=f"no {path}", hint="dtsinn status")
     search = replay(folder.name, EventLog(path, readonly=True))
-    if not search.sittings:
+    if not search.sessions:
         raise InputError(
             f"search {folder.name} never began",
             got="a driver that died before",
@@ -239,31 +239,29 @@ def read_state(folder: Path) -> SearchState:
     return search
 
 
-def is_begun(folder: Path) -> bool:
-    """Whether a driver has sat down to the search in ``folder``; what is older is of no use.
+def replay(
+    name: str, events: Iterable[Mapping[str, Any]], where: Path | None = None
+) -> SearchState:
+    """The state that events add up to.
 
-    Raises:
-        InputError: Its event log is damaged.
-    """
-    return bool(replay(folder.name, EventLog(folder / LOG_FILE, readonly=True)).sittings)
-
-
-def replay(name: str, events: EventLog | Iterable[Mapping[str, Any]]) -> SearchState:
-    """The state that events tell.
+    Args:
+        name: Of the search.
+        events: In order; an :class:`~dtsinn.eventlog.log.EventLog` is one.
+        where: Their file, for errors.
 
     Raises:
         InputError: One of them is none, of another search, or out of order; names file and line.
     """
     search = SearchState(name=name)
-    log = events.path if isinstance(events, EventLog) else f"event log of {name}"
+    where = events.path if isinstance(events, EventLog) else where
     for number, event in enumerate(events, 1):
-        with naming(f"{log}, line {number}"):
+        with naming(f"{where or f'event log of {name}'}, line {number}"):
             search.apply(event)
     return search
 
 
 def ends_of_died(search: SearchState) -> list[dict[str, Any]]:
-    """Events that end what a driver left under way when it died: with the last that it told of."""
+    """The events that end what a driver left under way when it died, at its last event's time."""
     keys = [
         f"{search.name}/{trial.name}"
         for trial in search.trials.values()
@@ -271,27 +269,27 @@ def ends_of_died(search: SearchState) -> list[dict[str, Any]]:
     ]
     if search.state == "running" and search.run:
         keys.append(search.name)
-    last = search.sittings[-1].last_ms if search.sittings else 0
+    last = search.sessions[-1].last_ms if search.sessions else 0
     ended = {"event": "end", "time_ms": last, "status": "killed", "tags": {"reason": DIED}}
     return [ended | {"key": key} for key in keys]
 
 
 def _apply(search: SearchState, event: Mapping[str, Any]) -> None:
     kind, now = event["event"], int(event.get("time_ms", 0))
-    if not search.sittings and kind not in {"sitting", *BEFORE}:
+    if not search.sessions and kind not in {"sitting", *BEFORE}:
         raise InputError("out of order", got=f"{kind} before any sitting")
     if kind in {"tag", "artifact"}:
         search.trial_of(event["key"])
-    if kind == "tag":  # written between sittings, and no part of the search
+    if kind == "tag":  # written between sessions, and no part of the search
         return
-    if search.sittings and kind != "sitting":  # what lies between two sittings is a pause
-        search.sittings[-1].last_ms = max(now, search.sittings[-1].last_ms)
+    if search.sessions and kind != "sitting":  # what lies between two sessions is a pause
+        search.sessions[-1].last_ms = max(now, search.sessions[-1].last_ms)
     if kind == "sitting":
         of = event["plan"].get("name", search.name)
         if of != search.name:
             raise InputError("the plan of another search", got=of, wanted=search.name)
-        search.sittings.append(
-            Sitting(host=event["host"], pid=event["pid"], begun_ms=now, last_ms=now)
+        search.sessions.append(
+            Session(host=event["host"], pid=event["pid"], begun_ms=now, last_ms=now)
         )
         search.plan = event["plan"]
     elif kind == "warm":
@@ -345,7 +343,7 @@ def _apply_to_trial(trial: TrialRecord, event: Mapping[str, Any], now: int) -> N
         got = f"step {event['step']} of {trial.name} after step {trial.step}"
         raise InputError("out of order", got=got)
     if event["event"] == "begin":
-        trial.took(trial.points[-1].time_ms if trial.points else now)
+        trial.add_time(trial.points[-1].time_ms if trial.points else now)
         trial.state, trial.reason = "running", ""
         trial.begun_ms, trial.ended_ms, trial.kept_ms = now, None, now
         trial.gpus = float(event.get("gpus", 0))  # an older dtsinn did not say
@@ -354,6 +352,6 @@ def _apply_to_trial(trial: TrialRecord, event: Mapping[str, Any], now: int) -> N
         trial.kept_ms = now
     else:
         trial.state, trial.reason = event["status"], event["tags"].get("reason", "")
-        trial.spoiled = SPOILED in event["tags"]
-        trial.took(now)
+        trial.spoiled = INFEASIBLE in event["tags"]
+        trial.add_time(now)
         trial.ended_ms = now

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from dtsinn.core.display import value_text
 from dtsinn.plots.style import DPI, FAINT, INK
 from dtsinn.search.explain.facts import Facts
-from dtsinn.search.explain.importance import Importances, ranked
+from dtsinn.search.explain.importance import Importances, rank_trials
 from dtsinn.search.explain.marks import WIDTH, value_limits
 from dtsinn.search.explain.naming import title_of
 from dtsinn.search.explain.ranges import side_by_side
@@ -35,7 +35,7 @@ COLOURS = "viridis"
 
 def parallel(facts: Facts, found: Importances) -> Figure:
     """Each trial as a line through its values, coloured by the objective; the best on top."""
-    shown = ranked(facts, found)[:AXES]
+    shown = rank_trials(facts, found)[:AXES]
     height = 4.6
     figure = Figure(figsize=(WIDTH, height), dpi=DPI)
     axes = figure.add_axes((0.05, 0.03, 0.865, 0.82))

@@ -14,7 +14,7 @@ from optuna.distributions import CategoricalDistribution
 from dtsinn.core.display import value_text
 from dtsinn.plots.style import DPI, FAINT, INK, SERIES, grid_lines, tidy
 from dtsinn.search.explain.facts import Facts
-from dtsinn.search.explain.importance import Importances, ranked
+from dtsinn.search.explain.importance import Importances, rank_trials
 from dtsinn.search.explain.marks import WIDTH, draw_dots, draw_legend, value_limits
 from dtsinn.search.explain.naming import title_of
 from dtsinn.search.explain.ranges import side_by_side
@@ -60,7 +60,7 @@ def explained(found: Importances) -> Figure:
 
 def slices(facts: Facts, found: Importances) -> Figure:
     """The objective against each parameter, trial by trial."""
-    shown = ranked(facts, found)
+    shown = rank_trials(facts, found)
     columns = min(COLUMNS, len(shown))
     rows = -(-len(shown) // columns)
     height = 0.75 + 2.2 * rows

@@ -50,7 +50,7 @@ class Halving:
         return number % self.brackets
 
     def goes_on(self, trial: str, number: int, step: int, value: float) -> bool:
-        """Whether a trial goes on after a report; a report told twice changes nothing.
+        """Whether a trial goes on after a report; a report that comes twice changes nothing.
 
         Args:
             trial: Its name.

@@ -17,7 +17,7 @@ from optuna.samplers import (
 )
 
 from dtsinn.core.errors import InputError
-from dtsinn.search.sampling.imputed_gp import ForesightSampler
+from dtsinn.search.sampling.imputed_gp import ImputedGPSampler
 from dtsinn.search.space.space import Parameter, values_of
 
 SAMPLERS = ("tpe", "gp", "qmc", "random", "nsga2", "grid")
@@ -48,7 +48,7 @@ def make_sampler(
                 constant_liar=True,
             )
         if name == "gp":
-            return ForesightSampler(
+            return ImputedGPSampler(
                 seed=seed, n_startup_trials=startup, warn_independent_sampling=False
             )
         if name == "qmc":

@@ -137,7 +137,7 @@ def test_the_next_one_goes_on_where_the_last_one_ended(event_log, recording) -> 
 
 
 def test_another_tracker_is_told_all_from_the_beginning(event_log, recording) -> None:
-    """The URI was changed between two sittings: the second one knows none of the runs."""
+    """The URI was changed between two sessions: the second one knows none of the runs."""
     first = Outbox(event_log, lambda: recording)
     first.record(begin("a"))
     first.deliver()

@@ -13,7 +13,7 @@ from dtsinn.eventlog import recorder as recorder_module
 from dtsinn.eventlog.lock import driving
 from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.eventlog.outbox import Outbox
-from dtsinn.eventlog.recorder import Recorder, recorded, recover
+from dtsinn.eventlog.recorder import Recorder, record, recover
 
 START = RunStart(key="r", name="r", kind="training", experiment="e", time_ms=5)
 
@@ -24,7 +24,7 @@ def point(step: int, **metrics: float) -> Point:
 
 def test_what_is_recorded_is_in_the_log_and_delivered(tmp_path: Path, recording) -> None:
     (tmp_path / "r" / "pictures").mkdir(parents=True)
-    with recorded(tmp_path / "r", lambda: recording) as recorder:
+    with record(tmp_path / "r", lambda: recording) as recorder:
         recorder.begin(START)
         recorder.report("r", [point(10, x=1.0, odd=math.inf), point(20, x=2.0)])
         recorder.artifact("r", tmp_path / "r" / "pictures", "pictures")
@@ -42,7 +42,7 @@ def test_an_outage_keeps_everything_for_later(
 ) -> None:
     monkeypatch.setattr(recorder_module, "PATIENCE_s", 0.1)
     recording.down = True
-    with recorded(tmp_path, lambda: recording) as recorder:
+    with record(tmp_path, lambda: recording) as recorder:
         recorder.begin(START)
         recorder.report("r", [point(10, x=1.0)])
         recorder.end("r", "finished", 30)

@@ -34,12 +34,12 @@ from dtsinn.evaluation import record
 from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.eventlog.outbox import Outbox
 from dtsinn.importers.pseudonym import enrol
-from dtsinn.search.engine.session import open_sitting
+from dtsinn.search.engine.session import open_session
 from dtsinn.search.events.state import read_state
 from dtsinn.search.explain import page
-from dtsinn.search.plan import changed_plan, read_plan
+from dtsinn.search.plan import change_plan, read_plan
 from dtsinn.search.space.reader import load_space
-from dtsinn.search.status import standing
+from dtsinn.search.status import reconcile
 from dtsinn.training.finetune import read_parent
 from dtsinn.training.loop import train_here
 from dtsinn.training.run import resumed_state
@@ -110,7 +110,7 @@ def test_the_searches_are_known_as_they_were(golden: Path) -> None:
     assert (done.state, done.states(), done.steps) == ("finished", {"finished": 3}, 2400)
     assert (halted.state, halted.reason, halted.states()) == ("killed", "Ctrl-C", {"killed": 2})
     assert [len(kind) for kind in (halted.warm, halted.points, halted.refused)] == [3, 2, 1]
-    told = [standing(golden / name, NullTracker) for name in ("done", "halted")]
+    told = [reconcile(golden / name, NullTracker) for name in ("done", "halted")]
     assert [one.repaired for one in told] == [[], []], "event log, outbox and study agree"
     assert [(one.best_trial, one.undelivered) for one in told] == [
         ("trial-002", 0),
@@ -125,13 +125,15 @@ def test_the_halted_search_goes_on(store: Store, golden: Path) -> None:
     folder = golden / "halted"
     before = read_state(folder)
     space = load_space(str(golden / "inputs" / "wide.yaml"))
-    plan = changed_plan(read_plan(folder, before), {"space": space, "seed": 2, "trials": 5})
-    driver = open_sitting(
+    plan = change_plan(read_plan(folder, before), {"space": space, "seed": 2, "trials": 5})
+    event_log = EventLog(folder / LOG_FILE)
+    driver = open_session(
         plan,
         folder,
         store,
-        Outbox(EventLog(folder / LOG_FILE), NullTracker),
+        Outbox(event_log, NullTracker),
         Console(quiet=True),
+        events=list(event_log),
         points=(),
         warm=(),
         concurrent=5,
@@ -144,12 +146,12 @@ def test_the_halted_search_goes_on(store: Store, golden: Path) -> None:
     checkpoint = latest_checkpoint(folder / "trials" / "trial-000")
     assert checkpoint is not None
     assert TrainingState.load(checkpoint).progress.step == 600
-    driver.started("ray-0")
+    driver.start_trial("ray-0")
     result = {"step": 600, "finished": False, "metrics": {"best_psnr": 28.0}, "time_ms": 1}
-    assert driver.reported("ray-0", result)
+    assert driver.handle_report("ray-0", result)
     known = read_state(folder)
     assert known.trials["trial-000"].step == 600
-    assert len(known.sittings) == 2
+    assert len(known.sessions) == 2
 
 
 def test_the_map_gives_the_same_pseudonyms(golden: Path) -> None:

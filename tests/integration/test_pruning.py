@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from dtsinn.cli import app
 from dtsinn.core.workspace import Workspace
+from dtsinn.data.store import open_store
 from dtsinn.deploy.package import verify_package
 from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.eventlog.outbox import Outbox
@@ -38,6 +39,7 @@ PRUNER = """
 import os, select, signal, sys
 from pathlib import Path
 from dtsinn.core.workspace import Workspace
+from dtsinn.data.store import open_store
 from dtsinn.workflows.prune import prune_workspace
 from dtsinn.workflows.prune_searches import Policy
 
@@ -67,7 +69,9 @@ def workspace(small_path: Path, tmp_path: Path) -> Workspace:
     plan = SearchPlan(
         name="first", store=str(small_path), space=space, trials=8, scheduler="none", seed=1
     )
-    result = run_search(plan, workspace, lambda: connect(workspace), QUIET)
+    result = run_search(
+        plan, open_store(plan.store, need_truth=True), workspace, lambda: connect(workspace), QUIET
+    )
     tracker = connect(workspace)
     register(tracker, result.package, run_key=result.best_trial)
     worst = f"first/{by_value(workspace)[-1]}"

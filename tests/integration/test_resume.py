@@ -106,16 +106,16 @@ def history(workspace: Workspace) -> SearchState:
 
 
 def wait_for_reports(
-    job: subprocess.Popen[str], workspace: Workspace, sitting: int, trials: int = 1
+    job: subprocess.Popen[str], workspace: Workspace, session: int, trials: int = 1
 ) -> None:
-    """Until so many trials that are under way have reported in this sitting, from 1 on."""
+    """Until so many trials that are under way have reported in this session, from 1 on."""
     deadline = time.monotonic() + PATIENCE_s
     while True:
         seen: set[str] = set()
-        sittings = 0
+        sessions = 0
         for event in events(workspace):
-            sittings += event["event"] == "sitting"
-            if sittings == sitting and event["event"] == "report" and "/" in event["key"]:
+            sessions += event["event"] == "sitting"
+            if sessions == session and event["event"] == "report" and "/" in event["key"]:
                 seen.add(event["key"])
             elif event["event"] == "end":
                 seen.discard(event["key"])
@@ -228,7 +228,7 @@ def test_a_search_that_goes_on_ends_as_if_nothing_had_happened(story: Story) -> 
     assert "registered as dtsinn-fmz-fdg-p1/1" in story.out
     now = history(story.workspace)
     assert now.states() == {"finished": 3}
-    assert len(now.sittings) == 2
+    assert len(now.sessions) == 2
     for name, trial in story.killed.trials.items():
         assert now.trials[name].suggestion == trial.suggestion
     assert set(statuses(story.workspace).values()) == {"FINISHED"}

@@ -137,7 +137,13 @@ def test_the_ledger_tells_the_same_story_again(done, runs: dict[str, Run]) -> No
 
 def test_a_name_is_not_searched_twice(done) -> None:
     with pytest.raises(InputError, match="search first exists already"):
-        run_search(done.plan, done.workspace, NullTracker, QUIET)
+        run_search(
+            done.plan,
+            open_store(done.plan.store, need_truth=True),
+            done.workspace,
+            NullTracker,
+            QUIET,
+        )
 
 
 @pytest.mark.slow
@@ -156,7 +162,9 @@ def test_a_time_budget_ends_a_search_in_order(make_space, small_path: Path, tmp_
         time_budget_s=45,
         scheduler="none",
     )
-    result = run_search(plan, workspace, NullTracker, QUIET)
+    result = run_search(
+        plan, open_store(plan.store, need_truth=True), workspace, NullTracker, QUIET
+    )
     assert not result.interrupted
     assert set(result.states) == {"pruned"}
     events = list(EventLog(workspace.searches / "short" / "ledger.jsonl"))
@@ -179,7 +187,7 @@ def test_what_a_configuration_does_wrong_is_an_answer(
     workspace = Workspace(tmp_path / "workspace")
     plan = SearchPlan(name="wild", store=str(small_path), space=space, trials=2, scheduler="none")
     with pytest.raises(RunError, match=r"no trial gave a result; got .*lost its inverse"):
-        run_search(plan, workspace, NullTracker, QUIET)
+        run_search(plan, open_store(plan.store, need_truth=True), workspace, NullTracker, QUIET)
     trials = study_trials(workspace, "wild")
     assert [trial.state for trial in trials] == [TrialState.PRUNED] * 2
     assert all("lost its inverse" in trial.user_attrs["reason"] for trial in trials)
@@ -203,7 +211,7 @@ def test_a_serial_search_suggests_the_same_again(
             seed=3,
             concurrent=1,
         )
-        run_search(plan, workspace, NullTracker, QUIET)
+        run_search(plan, open_store(plan.store, need_truth=True), workspace, NullTracker, QUIET)
         trials = study_trials(workspace, attempt)
         suggested.append([trial.params for trial in trials])
         curves.append([trial.intermediate_values for trial in trials])

@@ -16,7 +16,7 @@ from dtsinn.data.store import Store
 from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.eventlog.outbox import Outbox
 from dtsinn.search.engine.driver import Driver
-from dtsinn.search.engine.session import open_sitting
+from dtsinn.search.engine.session import open_session
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.space.reader import load_space
 
@@ -55,7 +55,7 @@ class Hand:
         if given is None:
             return ""
         self.ids[given["trial"]] = ray_id
-        self.driver.started(ray_id)
+        self.driver.start_trial(ray_id)
         return str(given["trial"])
 
     def report(
@@ -70,15 +70,15 @@ class Hand:
         """Report a validation; returns whether the trial goes on."""
         told = {"metrics": {"best_psnr": psnr} | metrics, "time_ms": now_ms()}
         result = {"step": step, "finished": finished} | told
-        return self.driver.reported(self.ids[trial], result)
+        return self.driver.handle_report(self.ids[trial], result)
 
     def tell(self, trial: str, **result: Any) -> bool:
         """Report something else."""
-        return self.driver.reported(self.ids[trial], {"step": 0, "finished": False} | result)
+        return self.driver.handle_report(self.ids[trial], {"step": 0, "finished": False} | result)
 
     def end(self, trial: str, *, finished: bool = False, error: bool = False) -> None:
         """Ray says that the trial ended."""
-        self.driver.ended(self.ids[trial], {"finished": finished}, error)
+        self.driver.handle_end(self.ids[trial], {"finished": finished}, error)
 
     def whole(self, psnr: float) -> str:
         """A trial from its start to its end."""
@@ -90,7 +90,7 @@ class Hand:
 
 @pytest.fixture
 def sit(tmp_path: Path, small_store: Store) -> Callable[..., Hand]:
-    """Opens a sitting of a search in ``tmp_path/hand``; its outbox is not started."""
+    """Opens a session of a search in ``tmp_path/hand``; its outbox is not started."""
 
     def open_one(
         plan: SearchPlan,
@@ -104,12 +104,13 @@ def sit(tmp_path: Path, small_store: Store) -> Callable[..., Hand]:
         folder = within / plan.name
         outbox = Outbox(EventLog(folder / LOG_FILE), lambda: tracker or NullTracker())
         return Hand(
-            open_sitting(
+            open_session(
                 plan,
                 folder,
                 small_store,
                 outbox,
                 Console(quiet=True),
+                events=list(outbox.event_log),
                 points=points,
                 warm=warm,
                 concurrent=concurrent,

@@ -17,7 +17,7 @@ from dtsinn.search.engine import driver as module
 from dtsinn.search.engine.driver import STOP
 from dtsinn.search.events.state import DIED, replay
 from dtsinn.search.objective import read_objectives
-from dtsinn.search.plan import changed_plan
+from dtsinn.search.plan import change_plan
 
 HOUR_ms = 3_600_000
 
@@ -30,7 +30,7 @@ def states_in_study(hand: Any) -> list[TrialState]:
     return [trial.state for trial in hand.driver.tools.study.study.trials]
 
 
-# ----------------------------------------------------------------- one sitting
+# ----------------------------------------------------------------- one session
 
 
 def test_every_end_is_told_as_what_it_is(make_plan, sit, tmp_path: Path) -> None:
@@ -187,9 +187,9 @@ def test_hyperband_stops_from_the_first_report_on_in_one_of_its_brackets(make_pl
     trials = [hand.start() for _ in range(2)]  # rungs at 10 and 30: three brackets, in turn
     for number, value in ((0, 20.0), (1, 1.0)):
         assert hand.report(trials[number], 10, value), "the first; and one whose first rung is 30"
-    hand.driver.ended(hand.ids[trials[1]], None, False)
+    hand.driver.handle_end(hand.ids[trials[1]], None, False)
     trials += [hand.start()]
-    hand.driver.ended(hand.ids[trials[2]], None, False)
+    hand.driver.handle_end(hand.ids[trials[2]], None, False)
     trials += [hand.start()]
     assert not hand.report(trials[3], 10, 19.0), "in the bracket of the first, and worse"
 
@@ -244,7 +244,7 @@ def test_a_trial_whose_worker_never_came_up_is_begun_before_it_is_ended(
     hand = sit(make_plan(), tracker=recording)
     given = hand.driver.suggest("ray")
     if ended:
-        hand.driver.ended("ray", None, error=True)
+        hand.driver.handle_end("ray", None, error=True)
     hand.driver.close()
     hand.driver.end("finished")
     hand.driver.tools.outbox.deliver()
@@ -260,8 +260,8 @@ def test_a_restarted_trial_says_its_last_report_again_and_it_counts_once(
     trial = hand.start()
     hand.report(trial, 10, 20.0)
     hand.report(trial, 20, 21.0)
-    hand.driver.restarted(hand.ids[trial])
-    hand.driver.started(hand.ids[trial])
+    hand.driver.restart_trial(hand.ids[trial])
+    hand.driver.start_trial(hand.ids[trial])
     assert hand.report(trial, 20, 21.0)
     assert hand.report(trial, 30, 22.0)
     known = replay("hand", events_of(tmp_path)).trials[trial]
@@ -283,7 +283,7 @@ def test_work_that_is_lost_to_two_deaths_in_a_row_counts_once(
     reported = known.points[-1].time_ms
     for seconds in (10, 25):
         monkeypatch.setattr(module, "now_ms", lambda now=reported + 1000 * seconds: now)
-        hand.driver.restarted(hand.ids[trial])
+        hand.driver.restart_trial(hand.ids[trial])
     assert (known.restarts, known.lost_seconds) == (2, 25.0)
 
 
@@ -330,7 +330,7 @@ def test_patience_counts_the_trials_that_brought_nothing_better(make_plan, sit) 
 
 
 def ledger_of_a_long_sitting(folder: Path, plan: Any, minutes: int, idle_ms: int) -> None:
-    """One trial under way for so long, in a sitting that ended, or died, so long ago."""
+    """One trial under way for so long, in a session that ended, or died, so long ago."""
     begun = now_ms() - idle_ms - minutes * 60_000
     event_log = EventLog(folder / "hand" / LOG_FILE)
     run = {"name": "hand", "kind": "search", "experiment": "e", "time_ms": begun}
@@ -373,7 +373,7 @@ def test_gpu_hours_count_what_trials_were_under_way_for(
 ) -> None:
     plan = make_plan(gpus_per_trial=2, gpu_hours=budget)
     ledger_of_a_long_sitting(tmp_path, plan, 30, idle_ms=9 * HOUR_ms)
-    hand = sit(changed_plan(plan, {"gpus_per_trial": 1}))  # it had two then
+    hand = sit(change_plan(plan, {"gpus_per_trial": 1}))  # it had two then
     assert hand.start() == ("" if over else "trial-000")
     assert hand.driver.is_over() == over
     if over:
@@ -458,7 +458,7 @@ def test_another_driver_goes_on_with_the_same_configurations(
         hand.driver.close()
         hand.driver.end("killed", "Ctrl-C")
         assert TrialState.RUNNING not in states_in_study(hand)
-    last = hand.driver.search.sittings[-1].last_ms
+    last = hand.driver.search.sessions[-1].last_ms
 
     again = sit(plan)
     search = again.driver.search
@@ -488,7 +488,7 @@ def test_another_driver_goes_on_with_the_same_configurations(
     again.driver.end("finished")
     search = replay("hand", events_of(tmp_path))
     assert search.states() == {"finished": 5}
-    assert (search.state, len(search.sittings)) == ("finished", 2)
+    assert (search.state, len(search.sessions)) == ("finished", 2)
     assert states_in_study(again) == [TrialState.COMPLETE] * 5
 
 
@@ -555,7 +555,7 @@ def test_a_given_point_that_is_refused_gives_its_place_to_the_sampler(make_plan,
     assert (refused[0]["suggestion"], refused[0]["source"]) == ({"model.width": 64}, "warm start")
     assert {one["source"] for one in refused[1:]} <= {"sampler"}
     assert trials["trial-000"].source == "sampler"
-    again = sit(plan)  # and the next sitting goes on with the next point
+    again = sit(plan)  # and the next session goes on with the next point
     again.whole(20.0)
     (_, second) = again.driver.search.trials.values()
     assert (second.suggestion, second.source) == ({"model.width": 5}, "warm start")

@@ -18,10 +18,10 @@ from dtsinn.core.workspace import Workspace
 from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.eventlog.outbox import deliver
 from dtsinn.search.events.events import check_event
-from dtsinn.search.events.state import is_begun, read_state
+from dtsinn.search.events.state import read_state
 from dtsinn.search.explain.page import check_out, explain_search
 from dtsinn.search.plan import read_plan
-from dtsinn.search.status import standing
+from dtsinn.search.status import reconcile
 from dtsinn.workflows.prune_searches import Policy, weigh
 from dtsinn.workflows.warm_start import beginnings
 
@@ -132,7 +132,7 @@ DISORDERED = {
     "a suggestion is lost": [
         line for place, line in enumerate(LINES) if place != first("suggest", "trial-001")
     ],
-    "the sitting comes later": moved(first("sitting"), first("sitting") + 1),
+    "the session comes later": moved(first("sitting"), first("sitting") + 1),
     "a trial begins after its end": [*LINES, LINES[first("suggest", "trial-000") + 1]],
 }
 
@@ -225,8 +225,8 @@ def test_whoever_reads_it_refuses_it_in_one_line(folder: Path) -> None:
     store: Any = SimpleNamespace(header=SimpleNamespace(digest="of any store"))
     (folder / LOG_FILE).write_text("{}\n")
     for read in (
-        lambda: is_begun(folder),
-        lambda: standing(folder, NullTracker),
+        lambda: read_state(folder),
+        lambda: reconcile(folder, NullTracker),
         lambda: explain_search(folder),
         lambda: beginnings(["done"], sound, store, Workspace(folder.parents[1])),
     ):
@@ -240,14 +240,14 @@ def test_a_folder_in_place_of_a_file_is_one_clear_line(folder: Path, name: str) 
     (folder / name).unlink(missing_ok=True)
     (folder / name).mkdir()
     with pytest.raises(InputError, match=name):
-        standing(folder, NullTracker)
+        reconcile(folder, NullTracker)
 
 
 @pytest.mark.parametrize("name", ["driver.json", "delivered.json", "study.journal", "driver.lock"])
 def test_a_pipe_in_place_of_a_file_holds_up_nothing(folder: Path, name: str) -> None:
     (folder / name).unlink(missing_ok=True)
     os.mkfifo(folder / name)
-    assert standing(folder, NullTracker).state == "finished"
+    assert reconcile(folder, NullTracker).state == "finished"
 
 
 def test_a_pipe_in_place_of_the_log_is_refused_at_once(folder: Path) -> None:
@@ -276,7 +276,7 @@ def test_an_outbox_that_is_damaged_is_told_anew(folder: Path, memory: str) -> No
     (folder / "delivered.json").write_text(memory)
     (folder / "driver.json").write_text(memory)
     (folder / "study.journal").write_text(memory)
-    told = standing(folder, NullTracker)
+    told = reconcile(folder, NullTracker)
     assert told.repaired[0] == "Optuna's study made anew"
     assert told.repaired[1].endswith("events delivered")
     assert (told.state, told.undelivered) == ("finished", 0)

@@ -17,7 +17,7 @@ from dtsinn.eventlog.lock import driving
 from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.search.events.state import read_state
 from dtsinn.search.objective import read_objectives
-from dtsinn.search.status import standing
+from dtsinn.search.status import reconcile
 from dtsinn.workflows.prune_searches import PRUNED, Policy, SearchPruning, prune, weigh
 
 FILES = 20
@@ -84,7 +84,7 @@ def test_the_best_stay_and_the_rest_goes(eight, recording, folder: Path) -> None
     tags = [("tag", f"hand/{name}", [PRUNED]) for name in names([2, 1, 0])]
     assert [call for call in recording.calls if call[0] == "tag"] == tags
     assert read_state(folder) == was, "a pruning is no part of the search, and takes no time"
-    told = standing(folder, lambda: recording)
+    told = reconcile(folder, lambda: recording)
     assert (told.state, told.repaired, told.best_trial) == ("finished", [], "trial-007")
     again = prune(folder, Policy(), {}, lambda: recording)
     assert (again.gone, again.bytes) == ([], 0)
@@ -194,7 +194,7 @@ def test_a_tracker_that_does_not_answer_hears_of_it_later(eight, recording, fold
     eight()
     found = prune(folder, Policy(), {}, nobody)
     assert (len(found.gone), found.untold) == (3, 3)
-    assert standing(folder, lambda: recording).repaired == ["3 events delivered"]
+    assert reconcile(folder, lambda: recording).repaired == ["3 events delivered"]
     assert [call[0] for call in recording.calls[-3:]] == ["tag"] * 3
 
 
@@ -258,4 +258,4 @@ def test_kills_leave_what_the_next_pruning_finishes(make_plan, sit, folder: Path
             if event["event"] == "tag"]  # fmt: skip
     assert sorted(set(told)) == [f"hand/{name}" for name in names(list(range(count - 5)))]
     assert len(told) <= len(set(told)) + 8, "at most the one that each kill met came again"
-    assert standing(folder, NullTracker).repaired == []
+    assert reconcile(folder, NullTracker).repaired == []

@@ -21,7 +21,7 @@ from dtsinn.cli import app
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.tracker import NullTracker
 from dtsinn.core.workspace import Workspace
-from dtsinn.data.store import Store, open_store
+from dtsinn.data.store import open_store
 from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.search import run as module
 from dtsinn.search.engine.cluster import ray_session, trials_that_fit
@@ -29,7 +29,7 @@ from dtsinn.search.engine.tuner import TRIALS
 from dtsinn.search.events.state import read_state
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import PACKAGE, REPORT, SearchResult, run_search
-from dtsinn.search.status import standing
+from dtsinn.search.status import reconcile
 from dtsinn.training.package import picture_run
 from dtsinn.training.state import TrainingState
 from tests.search.conftest import SPACE
@@ -40,7 +40,7 @@ BEST, SECOND = "trial-001", "trial-002"
 
 @pytest.fixture(scope="module", autouse=True)
 def session() -> Iterator[None]:
-    """Ray, which every sitting wants, whether there is anything to train or not."""
+    """Ray, which every session wants, whether there is anything to train or not."""
     with ray_session(None):
         yield
 
@@ -82,7 +82,7 @@ def plan(make_plan, small_path: Path) -> SearchPlan:
 
 @pytest.fixture
 def leave(plan: SearchPlan, workspace: Workspace, sit) -> Callable[..., Path]:
-    """Leaves a search whose driver died when all trials had ended, the last one spoiled."""
+    """Leaves a search whose driver died when all trials had ended, the last one infeasible."""
 
     def begin(reason: str = "no memory") -> Path:
         hand = sit(plan, within=workspace.searches)
@@ -108,7 +108,14 @@ def resume(plan: SearchPlan, workspace: Workspace, recording) -> Callable[[], Se
 
     def go_on() -> SearchResult:
         console = Console(quiet=True)
-        return run_search(plan, workspace, lambda: recording, console, resume=True)
+        return run_search(
+            plan,
+            open_store(plan.store, need_truth=True),
+            workspace,
+            lambda: recording,
+            console,
+            resume=True,
+        )
 
     return go_on
 
@@ -120,7 +127,14 @@ def start(plan: SearchPlan, workspace: Workspace) -> Callable[[], SearchResult]:
 
     def begin() -> SearchResult:
         points = [{"model.blocks": 2}]
-        return run_search(over, workspace, NullTracker, Console(quiet=True), points=points)
+        return run_search(
+            over,
+            open_store(over.store, need_truth=True),
+            workspace,
+            NullTracker,
+            Console(quiet=True),
+            points=points,
+        )
 
     return begin
 
@@ -134,11 +148,11 @@ def test_a_name_whose_driver_died_before_it_sat_down_is_free(
     for ask in (resume, lambda: read_state(folder)):
         with pytest.raises(InputError, match=r"no search hand to resume|search hand never began"):
             ask()
-    assert standing(folder, NullTracker).state == "not begun"
+    assert reconcile(folder, NullTracker).state == "not begun"
     with pytest.raises(RunError, match="no trial gave a result"):
         start()
     known = read_state(folder)
-    assert len(known.sittings) == 1
+    assert len(known.sessions) == 1
     assert [point["suggestion"] for point in known.points] == [
         {"model.blocks": 2},
         plan.space.start(),
@@ -148,18 +162,14 @@ def test_a_name_whose_driver_died_before_it_sat_down_is_free(
 
 
 def test_the_second_of_two_that_begin_a_search_at_once_is_refused(
-    start, sit, plan: SearchPlan, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    sit, plan: SearchPlan, workspace: Workspace
 ) -> None:
-    """The first one comes and goes while the second one opens the store."""
-
-    def open_late(path: str, **how: Any) -> Store:
-        sit(plan, within=workspace.searches)
-        return open_store(path, **how)
-
-    monkeypatch.setattr(module, "open_store", open_late)
+    """The first one comes and goes after the second one opened the store."""
+    store = open_store(plan.store, need_truth=True)
+    sit(plan, within=workspace.searches)
     with pytest.raises(InputError, match="hand exists already"):
-        start()
-    assert len(read_state(workspace.searches / plan.name).sittings) == 1
+        run_search(plan, store, workspace, NullTracker, Console(quiet=True))
+    assert len(read_state(workspace.searches / plan.name).sessions) == 1
 
 
 def test_what_is_typed_to_deliver_a_search_that_ended_early_trains_nothing(
@@ -211,7 +221,14 @@ def test_a_trial_whose_checkpoint_is_damaged_begins_anew(
     folder = workspace.searches / plan.name
     state.save(folder / TRIALS / trial)
     damage(folder, trial)
-    result = run_search(plan, workspace, NullTracker, Console(quiet=True), resume=True)
+    result = run_search(
+        plan,
+        open_store(plan.store, need_truth=True),
+        workspace,
+        NullTracker,
+        Console(quiet=True),
+        resume=True,
+    )
     known = read_state(folder).trials[trial]
     assert (known.state, known.reason) == ("finished", "")
     assert ([point.step for point in known.points], known.repeats) == ([10, 20], 1)

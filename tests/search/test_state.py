@@ -1,4 +1,4 @@
-"""What an event log tells: trials, sittings and the search, event by event."""
+"""What an event log tells: trials, sessions and the search, event by event."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_sittings_last_from_their_begin_to_their_last_event() -> None:
     first = [*OPENING, report("s/t0", 10, 5_000)]
     second = [sitting(100_000, trials=4), begin("s", 100_000), report("s/t0", 20, 103_000)]
     search = replay("s", [*first, *second])
-    assert [one.seconds for one in search.sittings] == [4.0, 3.0]
+    assert [one.seconds for one in search.sessions] == [4.0, 3.0]
     assert search.seconds == 7.0
     assert search.plan == {"trials": 4}, "of the latest"
     assert search.run["time_ms"] == 1_000, "as it first began"

@@ -19,7 +19,7 @@ from dtsinn.core.tracker import Point
 from dtsinn.search.events.state import SearchState, TrialRecord
 from dtsinn.search.objective import PSNR, read_objectives
 from dtsinn.search.sampling.samplers import SAMPLERS, make_sampler
-from dtsinn.search.sampling.study import STUDY, SearchStudy, told_state
+from dtsinn.search.sampling.study import STUDY, SearchStudy, optuna_state
 from dtsinn.search.space.reader import load_space
 from dtsinn.search.space.space import SearchSpace
 
@@ -309,4 +309,4 @@ def test_a_grid_tries_its_own_points_whatever_a_warm_start_knows(space_of) -> No
     ],
 )
 def test_states_in_optuna(status: str, values: list[float], state: str) -> None:
-    assert told_state(status, values).name == state
+    assert optuna_state(status, values).name == state

@@ -8,21 +8,21 @@ import pytest
 
 from dtsinn.core.errors import InputError
 from dtsinn.networks.build import build_network, parameter_count
-from dtsinn.search.sampling.feasibility import Referee
-from dtsinn.search.space.constraints import GiB, Limit, MiB, read_limit
+from dtsinn.search.sampling.feasibility import FeasibilityCheck
+from dtsinn.search.space.constraints import Constraint, GiB, MiB, read_constraint
 from dtsinn.search.space.reader import load_space
 from dtsinn.search.space.space import describe
 
 FRAMES, SIZE = 18, (64, 64)
 
 
-def referee(folder: Path, constraints: str) -> Referee:
+def referee(folder: Path, constraints: str) -> FeasibilityCheck:
     path = folder / "mine.yaml"
     path.write_text(
         "{parameters: {model.kind: {choice: [invertible, unet]}, model.width: {int: [4, 256]},"
         f" loss.backward: {{float: [0, 1]}}}}, constraints: [{constraints}]}}"
     )
-    return Referee(space=load_space(str(path)), frames=FRAMES, size=SIZE)
+    return FeasibilityCheck(space=load_space(str(path)), frames=FRAMES, size=SIZE)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,9 @@ def referee(folder: Path, constraints: str) -> Referee:
     ],
 )
 def test_limits_are_read(text: str, quantity: str, most: float) -> None:
-    assert read_limit(text, "space") == Limit(quantity=quantity, most=most, text=text.strip())  # type: ignore[arg-type]
+    assert read_constraint(text, "space") == Constraint(
+        quantity=quantity, most=most, text=text.strip()
+    )  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +54,7 @@ def test_limits_are_read(text: str, quantity: str, most: float) -> None:
 )
 def test_what_is_no_limit_is_one_clear_line(text: str) -> None:
     with pytest.raises(InputError, match=r"space: a constraint cannot be read; got .*; wanted"):
-        read_limit(text, "space")
+        read_constraint(text, "space")
 
 
 def test_a_limit_on_parameters_is_exact(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_a_search_whose_ray_died_is_interrupted(
     monkeypatch.setenv("RAY_health_check_period_ms", "200")
     hand = sit(make_plan())
     with ray_session(None):
-        over = ray_adapters.Over(hand.driver)
+        over = ray_adapters.DriverStopper(hand.driver)
         assert has_nodes()
         (raylet,) = [
             process
