@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from dtsinn.core.errors import DtsinnError
 from dtsinn.core.workspace import Workspace
 from dtsinn.eventlog.lock import is_driven
-from dtsinn.eventlog.log import LOG_FILE, EventLog
+from dtsinn.eventlog.log import LOG_FILE
 from dtsinn.eventlog.recorder import recover
-from dtsinn.registry.lineage import EVALUATED, note_evaluated
 from dtsinn.registry.tracking.tracker import connect
-from dtsinn.registry.versions import list_models
-
-REPORT = "report"
-"""Copy of an evaluation's report beside its log, for as long as it is not delivered."""
+from dtsinn.workflows.evaluation_log import REPORT, link_evaluation
 
 
 @dataclass(kw_only=True)
@@ -52,17 +46,3 @@ def deliver_runs(workspace: Workspace) -> list[RunDelivery]:
             if done.repaired:
                 found.append(done)
     return found
-
-
-def link_evaluation(folder: Path, workspace: Workspace) -> None:
-    """Link the run of an evaluation that was delivered with the versions that it evaluated.
-
-    Its copy of the report, which MLflow has now, goes.
-    """
-    event_log = EventLog(folder / LOG_FILE, readonly=True)
-    run = [event["run"] for event in event_log if event["event"] == "begin"][-1]
-    digests = run["tags"][EVALUATED].split(",")
-    tracker = connect(workspace)
-    versions = [version for version in list_models(tracker) if version.digest in digests]
-    note_evaluated(versions, run["key"], tracker)
-    shutil.rmtree(folder / REPORT)

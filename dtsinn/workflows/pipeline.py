@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,13 +10,10 @@ from typing import Any
 
 from rich.console import Console
 
-from dtsinn.core.clock import now_ms
-from dtsinn.core.errors import InputError, RunError
+from dtsinn.core.errors import InputError
 from dtsinn.core.progress import Progress, no_progress
-from dtsinn.core.tracker import Point, RunStart
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.known_stores import find_store, remember_store
-from dtsinn.data.layout import name_of_store
 from dtsinn.data.store import Store, open_store
 from dtsinn.deploy.export import ParityReport, export_package
 from dtsinn.deploy.separator import Separator
@@ -28,11 +22,9 @@ from dtsinn.evaluation.evaluate import evaluate
 from dtsinn.evaluation.results import Evaluation
 from dtsinn.evaluation.spectral import subject_inputs
 from dtsinn.evaluation.suite import Suite
-from dtsinn.eventlog.outbox import MEMORY
-from dtsinn.eventlog.recorder import record
 from dtsinn.registry.gate.config import GateConfig, load_gate
 from dtsinn.registry.gate.report import GateReport
-from dtsinn.registry.lineage import EVALUATED, note_export, note_found
+from dtsinn.registry.lineage import note_export, note_found
 from dtsinn.registry.promotion.promotion import promote
 from dtsinn.registry.references import ResolvedModel, find_version, resolve
 from dtsinn.registry.registration import register
@@ -50,18 +42,14 @@ from dtsinn.training.loop import Pulse, Report, Trainer, no_pulse, train_here
 from dtsinn.training.run import (
     FinishedRun,
     check_store_fits,
-    experiment_of,
     fresh_state,
-    lineage_tags,
     resumed_state,
     run_training,
 )
 from dtsinn.training.state import TrainingState
 from dtsinn.training.team import Team
-from dtsinn.workflows.delivery import REPORT, link_evaluation
+from dtsinn.workflows.evaluation_log import log_evaluation
 from dtsinn.workflows.warm_start import beginnings
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,7 +242,7 @@ def evaluate_models(
         progress=progress,
     )
     if models[0].version is not None:
-        _record_evaluation(evaluation, models, store, out, workspace)
+        log_evaluation(evaluation, store, out, workspace)
     return evaluation, out
 
 
@@ -316,62 +304,3 @@ def _own_store(version: ModelVersion, tracker: MlflowTracker, workspace: Workspa
 
 def _label(model: ResolvedModel) -> str:
     return model.name if model.version is None else f"{model.name}-{model.version}"
-
-
-def _described(evaluation: Evaluation, models: Sequence[ResolvedModel], store: Store | None) -> str:
-    """An evaluation in a sentence."""
-    where = [f"suite {evaluation.suite}"] if evaluation.suite else []
-    where += [f"the test subjects of {name_of_store(store.header.path)}"] if store else []
-    names = " and ".join(map(_label, models))
-    return f"{names} on {' and '.join(where)}; the report is under Artifacts, evaluation."
-
-
-def _record_evaluation(
-    evaluation: Evaluation,
-    models: Sequence[ResolvedModel],
-    store: Store | None,
-    out: Path,
-    workspace: Workspace,
-) -> None:
-    """One run per evaluation, with the means as metrics and the report as artifacts."""
-    content = (out / "evaluation.json").read_bytes()
-    name = hashlib.sha256(content).hexdigest()[:16]
-    key, folder = f"evaluation/{name}", workspace.events / name
-    try:
-        known = connect(workspace).find_run(key)
-    except RunError:  # it does not answer, and gets the events later
-        known = None
-    if known is not None and known.info.status == "FINISHED":
-        return  # the same models scored the same: recorded already
-    metrics = {
-        f"{cell.key}.psnr": scores.summary.psnr.mean
-        for cell in evaluation.cells
-        for scores in cell.models[:1]
-        if scores.summary is not None
-    }
-    now = now_ms()
-    run = RunStart(
-        key=key,
-        name=f"evaluate {_label(models[0])} {evaluation.suite}".strip(),
-        kind="evaluation",
-        experiment=experiment_of(store) if store else "evaluations",
-        time_ms=now,
-        parameters={"suite": evaluation.suite, "models": ", ".join(map(_label, models))},
-        description=_described(evaluation, models, store),
-        tags={EVALUATED: ",".join(model.digest for model in models)}
-        | (lineage_tags(store) if store else {}),
-    )
-    (folder / MEMORY).unlink(missing_ok=True)  # MLflow has not got it, or is another one
-    with record(folder, lambda: connect(workspace), "evaluation") as recorder:
-        # The next evaluation may replace the report before it is delivered.
-        report = shutil.copytree(out, folder / REPORT, dirs_exist_ok=True)
-        if not any(e.get("status") == "finished" for e in recorder.outbox.event_log):
-            recorder.begin(run)
-            recorder.report(key, [Point(step=0, metrics=metrics, time_ms=now)])
-            recorder.artifact(key, report, "evaluation")
-            recorder.end(key, "finished", now)
-    if recorder.undelivered:
-        hint = workspace.command("status")
-        log.warning("%d events are not delivered to MLflow yet: %s", recorder.undelivered, hint)
-    else:
-        link_evaluation(folder, workspace)

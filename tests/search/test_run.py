@@ -172,6 +172,22 @@ def test_the_second_of_two_that_begin_a_search_at_once_is_refused(
     assert len(read_state(workspace.searches / plan.name).sessions) == 1
 
 
+def test_a_search_reads_its_log_once(
+    start, plan: SearchPlan, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, whole = EventLog.read, []
+
+    def note(event_log: EventLog, offset: int = 0, limit: int | None = None) -> Any:
+        if limit is None and offset == 0:
+            whole.append(event_log.path)
+        return read(event_log, offset, limit)
+
+    monkeypatch.setattr(EventLog, "read", note)
+    with pytest.raises(RunError, match="no trial gave a result"):
+        start()
+    assert whole == [workspace.searches / plan.name / LOG_FILE]
+
+
 def test_what_is_typed_to_deliver_a_search_that_ended_early_trains_nothing(
     leave, workspace: Workspace, small_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
