@@ -218,7 +218,7 @@ def status(
             damaged = True
     runs = [] if name else deliver_runs(at)
     if as_json:
-        console.say_json([dataclasses.asdict(one) for one in (*told, *runs)])
+        console.say_json([*map(dataclasses.asdict, told), *map(dataclasses.asdict, runs)])
         raise typer.Exit(InputError.exit_code if damaged else 0)
     for run in runs:
         for line in run.repaired:

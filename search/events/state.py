@@ -47,7 +47,7 @@ class TrialRecord:
     """``waiting``, ``running``, ``finished``, ``pruned``, ``failed`` or ``killed``."""
     reason: str = ""
     """Why it ended, where it did not end by itself."""
-    spoiled: bool = False
+    infeasible: bool = False
     """Its own configuration ended it: it diverged, lost its inverse or found no memory."""
     points: list[Point] = field(default_factory=list)
     """Its reports, in the order of steps."""
@@ -352,6 +352,6 @@ def _apply_to_trial(trial: TrialRecord, event: Mapping[str, Any], now: int) -> N
         trial.kept_ms = now
     else:
         trial.state, trial.reason = event["status"], event["tags"].get("reason", "")
-        trial.spoiled = INFEASIBLE in event["tags"]
+        trial.infeasible = INFEASIBLE in event["tags"]
         trial.add_time(now)
         trial.ended_ms = now

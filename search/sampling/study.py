@@ -101,7 +101,7 @@ class SearchStudy:
 
     def values(self, trial: TrialRecord) -> list[float]:
         """The objectives of a trial's last report; NaN where it has none or is infeasible."""
-        if trial.spoiled:
+        if trial.infeasible:
             return self._unknown
         return [objective.value(trial.metrics) for objective in self.objectives]
 

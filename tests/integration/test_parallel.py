@@ -105,7 +105,7 @@ def test_a_trial_that_finds_no_memory_is_pruned_with_several_workers_too(
     )
     assert result.states == {"finished": 1, "pruned": 1}
     vast = read_state(workspace.searches / "vast").trials["trial-001"]
-    assert vast.spoiled
+    assert vast.infeasible
     assert "can't allocate memory" in vast.reason
     assert vast.restarts == 0
     assert not worker_ids()

@@ -87,7 +87,7 @@ def test_what_diverges_after_good_reports_teaches_no_value(make_plan, sit) -> No
         (trial,) = driver.tools.study.study.trials
         assert (trial.state.name, trial.value) == ("PRUNED", None)
         assert trial.intermediate_values == {}
-        assert driver.search.trials[fell].spoiled
+        assert driver.search.trials[fell].infeasible
 
 
 def test_the_first_trial_is_the_base_configuration(make_plan, sit) -> None:
