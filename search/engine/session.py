@@ -20,7 +20,7 @@ from dtsinn.search.engine.table import TrialTable
 from dtsinn.search.events.state import SearchState, replay
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.sampling.feasibility import FeasibilityCheck
-from dtsinn.search.sampling.halving import halving_of
+from dtsinn.search.sampling.halving import SCHEDULERS
 from dtsinn.search.sampling.samplers import make_sampler
 from dtsinn.search.sampling.study import STUDY, SearchStudy
 from dtsinn.search.space.space import describe
@@ -77,7 +77,9 @@ def open_session(
             folder=folder,
             events=events,
             study=_study(plan, search, folder),
-            halving=halving_of(plan.scheduler, plan.steps, int(plan.space.base["validate_every"])),
+            halving=SCHEDULERS[plan.scheduler].halving(
+                plan.steps, int(plan.space.base["validate_every"])
+            ),
             feasibility=FeasibilityCheck(
                 space=plan.space,
                 frames=store.header.protocol.frames,

@@ -16,7 +16,7 @@ from dtsinn.search.space.space import describe
 FRAMES, SIZE = 18, (64, 64)
 
 
-def referee(folder: Path, constraints: str) -> FeasibilityCheck:
+def feasibility(folder: Path, constraints: str) -> FeasibilityCheck:
     path = folder / "mine.yaml"
     path.write_text(
         "{parameters: {model.kind: {choice: [invertible, unet]}, model.width: {int: [4, 256]},"
@@ -59,16 +59,16 @@ def test_what_is_no_limit_is_one_clear_line(text: str) -> None:
 
 def test_a_limit_on_parameters_is_exact(tmp_path: Path) -> None:
     suggestion = {"model.kind": "invertible", "model.width": 24, "loss.backward": 0.0}
-    judge = referee(tmp_path, "")
+    judge = feasibility(tmp_path, "")
     count = parameter_count(build_network(judge.space.config(suggestion).model, FRAMES))
     assert judge(suggestion) == ""
-    assert referee(tmp_path, f"parameters <= {count}")(suggestion) == ""
+    assert feasibility(tmp_path, f"parameters <= {count}")(suggestion) == ""
     limit = f"parameters <= {count - 1}"
-    assert referee(tmp_path, limit)(suggestion) == f"{count} parameters; wanted {limit}"
+    assert feasibility(tmp_path, limit)(suggestion) == f"{count} parameters; wanted {limit}"
 
 
 def test_a_limit_on_memory_lets_the_small_through(tmp_path: Path) -> None:
-    judge = referee(tmp_path, "memory <= 30 MiB")
+    judge = feasibility(tmp_path, "memory <= 30 MiB")
     small, large = (
         {"model.kind": "invertible", "model.width": width, "loss.backward": 0.0}
         for width in (8, 256)
@@ -79,6 +79,6 @@ def test_a_limit_on_memory_lets_the_small_through(tmp_path: Path) -> None:
 
 
 def test_what_the_configuration_refuses_is_refused_with_its_words(tmp_path: Path) -> None:
-    judge = referee(tmp_path, "memory <= 30 GiB")
+    judge = feasibility(tmp_path, "memory <= 30 GiB")
     reason = judge({"model.kind": "unet", "model.width": 8, "loss.backward": 0.1})
     assert "loss.backward needs an inverse" in reason
