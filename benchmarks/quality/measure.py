@@ -27,7 +27,7 @@ FEW_SUBJECTS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchStatus:
+class Standing:
     """All methods on one set."""
 
     data: DataSet
@@ -56,7 +56,7 @@ def measure(
     work: Path,
     workers: int,
     say: Say,
-) -> list[SearchStatus]:
+) -> list[Standing]:
     """Do everything that the book in ``work`` does not know yet.
 
     Args:
@@ -74,7 +74,7 @@ def measure(
     book = Book(work / BOOK)
     speeds = _speeds(methods, stores[sets[0].name], book, say)
     standings = [
-        SearchStatus(
+        Standing(
             data=data,
             store=stores[data.name],
             contests={

@@ -14,7 +14,7 @@ from benchmarks.quality.chart import Dots, dot_chart
 from benchmarks.quality.contest import Budget, Done
 from benchmarks.quality.cost import Cost
 from benchmarks.quality.data import UNSEEN_LEVELS
-from benchmarks.quality.measure import FEW_SUBJECTS, SearchStatus
+from benchmarks.quality.measure import FEW_SUBJECTS, Standing
 from benchmarks.quality.methods import HALVING, OURS, RECIPE, TWIN
 from benchmarks.quality.search import FACTORS, LEARNING_RATE, STARTUP
 from benchmarks.quality.summary import difference, interval, scored, shown, values
@@ -29,7 +29,7 @@ NONE = "none"
 Row = list[str]
 
 
-def report(standings: Sequence[SearchStatus], budget: Budget) -> Result:
+def report(standings: Sequence[Standing], budget: Budget) -> Result:
     """Everything of all sets."""
     costs = {
         (standing.data.name, one.method.name): one.method.cost(standing.store, one.best_settings)
@@ -61,7 +61,7 @@ def report(standings: Sequence[SearchStatus], budget: Budget) -> Result:
     )
 
 
-def _aims(standings: Sequence[SearchStatus]) -> Table:
+def _aims(standings: Sequence[Standing]) -> Table:
     rows = []
     for place, standing in enumerate(standings):
         ours = standing.contests.get(OURS)
@@ -88,7 +88,7 @@ def _aims(standings: Sequence[SearchStatus]) -> Table:
     )
 
 
-def _scores(standing: SearchStatus) -> Table:
+def _scores(standing: Standing) -> Table:
     tracers = standing.store.header.tracers
     floor = standing.contests.get(HALVING)
     rows = []
@@ -115,7 +115,7 @@ def _scores(standing: SearchStatus) -> Table:
     )
 
 
-def _leaks(standing: SearchStatus) -> Table:
+def _leaks(standing: Standing) -> Table:
     first, second = (tracer.upper() for tracer in standing.store.header.tracers)
     rows = []
     for one in standing.contests.values():
@@ -137,7 +137,7 @@ def _leaks(standing: SearchStatus) -> Table:
     )
 
 
-def _costs(standing: SearchStatus, costs: dict[tuple[str, str], Cost | None]) -> Table:
+def _costs(standing: Standing, costs: dict[tuple[str, str], Cost | None]) -> Table:
     rows = []
     for one in standing.contests.values():
         cost, speed = costs[standing.data.name, one.method.name], one.best_speed
@@ -179,7 +179,7 @@ def _costs(standing: SearchStatus, costs: dict[tuple[str, str], Cost | None]) ->
     )
 
 
-def _inverse(standing: SearchStatus) -> Table:
+def _inverse(standing: Standing) -> Table:
     three = standing.finalists
     if not three or three[0].method.name != OURS:
         return Table(title="", columns=[], rows=[])
@@ -219,7 +219,7 @@ def _inverse(standing: SearchStatus) -> Table:
     )
 
 
-def _notes(standings: Sequence[SearchStatus], budget: Budget) -> list[str]:
+def _notes(standings: Sequence[Standing], budget: Budget) -> list[str]:
     header, counts = standings[0].store.header, standings[0].store.split_counts()
     low, high = LEARNING_RATE.low, LEARNING_RATE.high
     factors = ", ".join(f"{factor:g}" for factor in FACTORS)
@@ -264,7 +264,7 @@ def _notes(standings: Sequence[SearchStatus], budget: Budget) -> list[str]:
     return notes
 
 
-def _chart(standing: SearchStatus, seconds: float) -> bytes:
+def _chart(standing: Standing, seconds: float) -> bytes:
     rows = [
         Dots(
             name=one.method.title,
@@ -278,7 +278,7 @@ def _chart(standing: SearchStatus, seconds: float) -> bytes:
     return dot_chart(rows, standing.store.header.tracers, title)
 
 
-def _plain(standing: SearchStatus, costs: dict[tuple[str, str], Cost | None]) -> dict[str, Any]:
+def _plain(standing: Standing, costs: dict[tuple[str, str], Cost | None]) -> dict[str, Any]:
     rival = standing.best_rival
     methods = {}
     for name, one in standing.contests.items():

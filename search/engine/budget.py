@@ -68,7 +68,7 @@ class Budget:
     def seconds(self, now_ms: int) -> float:
         """Wall time of all sessions, the one under way up to now."""
         *before, own = self.search.sessions
-        return sum(sitting.seconds for sitting in before) + (now_ms - own.begun_ms) / 1000
+        return sum(session.seconds for session in before) + (now_ms - own.begun_ms) / 1000
 
     def gpu_hours(self, now_ms: int) -> float:
         """GPUs times hours of all trials, of shared ones their part."""

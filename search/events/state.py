@@ -147,7 +147,7 @@ class SearchState:
     @property
     def seconds(self) -> float:
         """All sessions together."""
-        return sum(sitting.seconds for sitting in self.sessions)
+        return sum(session.seconds for session in self.sessions)
 
     @property
     def steps(self) -> int:
@@ -277,7 +277,7 @@ def ends_of_died(search: SearchState) -> list[dict[str, Any]]:
 def _apply(search: SearchState, event: Mapping[str, Any]) -> None:
     kind, now = event["event"], int(event.get("time_ms", 0))
     if not search.sessions and kind not in {"sitting", *BEFORE}:
-        raise InputError("out of order", got=f"{kind} before any sitting")
+        raise InputError("out of order", got=f"{kind} before any session")
     if kind in {"tag", "artifact"}:
         search.trial_of(event["key"])
     if kind == "tag":  # written between sessions, and no part of the search

@@ -24,7 +24,7 @@ from dtsinn.search.sampling.imputed_gp import ImputedGPSampler
 from dtsinn.search.space.space import Parameter, values_of
 
 POPULATION = 20
-"""Of NSGA-II (uncited; Optuna's 50 are more trials than most searches have)."""
+"""Population of NSGA-II (uncited; Optuna's 50 are more trials than most searches have)."""
 
 
 class Sampler(ABC):

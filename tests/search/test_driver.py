@@ -223,7 +223,7 @@ constraints: [parameters <= 12000]
     assert states.count(TrialState.RUNNING) == 6
 
 
-def test_a_space_that_nothing_fits_ends_the_sitting_with_the_reason(make_plan, sit) -> None:
+def test_a_space_that_nothing_fits_ends_the_session_with_the_reason(make_plan, sit) -> None:
     text = "{parameters: {model.width: {int: [4, 64]}}, constraints: [parameters <= 10]}"
     hand = sit(make_plan(text))
     assert hand.start() == ""
@@ -329,7 +329,7 @@ def test_patience_counts_the_trials_that_brought_nothing_better(make_plan, sit) 
     assert hand.driver.outcome.over == "2 trials ended without a better one"
 
 
-def ledger_of_a_long_sitting(folder: Path, plan: Any, minutes: int, idle_ms: int) -> None:
+def log_of_a_long_session(folder: Path, plan: Any, minutes: int, idle_ms: int) -> None:
     """One trial under way for so long, in a session that ended, or died, so long ago."""
     begun = now_ms() - idle_ms - minutes * 60_000
     event_log = EventLog(folder / "hand" / LOG_FILE)
@@ -360,7 +360,7 @@ def test_the_time_of_all_sittings_counts_and_the_time_between_them_does_not(
     make_plan, sit, tmp_path: Path, budget_s: float, over: bool
 ) -> None:
     plan = make_plan(time_budget_s=budget_s)
-    ledger_of_a_long_sitting(tmp_path, plan, 30, idle_ms=9 * HOUR_ms)
+    log_of_a_long_session(tmp_path, plan, 30, idle_ms=9 * HOUR_ms)
     hand = sit(plan)
     assert hand.driver.is_over() == over
     assert hand.driver.outcome.over == ("the time budget is spent" if over else "")
@@ -372,7 +372,7 @@ def test_gpu_hours_count_what_trials_were_under_way_for(
     make_plan, sit, tmp_path: Path, budget: float, over: bool
 ) -> None:
     plan = make_plan(gpus_per_trial=2, gpu_hours=budget)
-    ledger_of_a_long_sitting(tmp_path, plan, 30, idle_ms=9 * HOUR_ms)
+    log_of_a_long_session(tmp_path, plan, 30, idle_ms=9 * HOUR_ms)
     hand = sit(change_plan(plan, {"gpus_per_trial": 1}))  # it had two then
     assert hand.start() == ("" if over else "trial-000")
     assert hand.driver.is_over() == over

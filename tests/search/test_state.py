@@ -12,7 +12,7 @@ from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.search.events.state import DIED, SearchState, ends_of_died, read_state, replay
 
 
-def sitting(time_ms: int, **plan: Any) -> dict[str, Any]:
+def session(time_ms: int, **plan: Any) -> dict[str, Any]:
     return {"event": "sitting", "time_ms": time_ms, "host": "h", "pid": 7, "plan": plan}
 
 
@@ -37,7 +37,7 @@ def end(key: str, status: str, time_ms: int, **tags: str) -> dict[str, Any]:
     return {"event": "end", "time_ms": time_ms, "key": key, "status": status, "tags": tags}
 
 
-OPENING = [sitting(1_000, trials=3), begin("s", 1_000), suggest(0, 2_000), begin("s/t0", 3_000)]
+OPENING = [session(1_000, trials=3), begin("s", 1_000), suggest(0, 2_000), begin("s/t0", 3_000)]
 
 
 def test_a_trial_from_suggestion_to_end() -> None:
@@ -67,7 +67,7 @@ def test_a_killed_trial_that_goes_on_counts_only_the_time_it_was_under_way() -> 
     search = replay("s", events)
     trial = search.trials["t0"]
     assert trial.is_open
-    for event in (sitting(60_000, trials=3), begin("s/t0", 61_000), report("s/t0", 20, 63_000)):
+    for event in (session(60_000, trials=3), begin("s/t0", 61_000), report("s/t0", 20, 63_000)):
         search.apply(event)
     assert (trial.state, trial.reason, trial.step) == ("running", "", 20)
     assert trial.active_seconds(64_000) == 2.0 + 3.0
@@ -91,9 +91,9 @@ def test_what_is_known_before_and_what_was_refused_is_kept() -> None:
     assert (search.warm, search.points, search.refused) == ([warm], [point], [refused])
 
 
-def test_sittings_last_from_their_begin_to_their_last_event() -> None:
+def test_sessions_last_from_their_begin_to_their_last_event() -> None:
     first = [*OPENING, report("s/t0", 10, 5_000)]
-    second = [sitting(100_000, trials=4), begin("s", 100_000), report("s/t0", 20, 103_000)]
+    second = [session(100_000, trials=4), begin("s", 100_000), report("s/t0", 20, 103_000)]
     search = replay("s", [*first, *second])
     assert [one.seconds for one in search.sessions] == [4.0, 3.0]
     assert search.seconds == 7.0
