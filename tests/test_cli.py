@@ -24,7 +24,7 @@ from dtsinn.core.config import from_mapping
 from dtsinn.core.protocol import protocol_names
 from dtsinn.core.tracer import Tracer, load_tracer, tracer_names
 from dtsinn.core.workspace import Workspace
-from dtsinn.search.events.lock import driving
+from dtsinn.eventlog.lock import driving
 from dtsinn.search.plan import resume_command
 from dtsinn.simulation.images import render_subject
 from dtsinn.simulation.request import StudyRequest

@@ -29,7 +29,7 @@ class TrainingLine:
         self.steps = 0
         """The whole budget, as the training says it."""
         self.first: tuple[int, float] | None = None
-        """The step, and the time in s, that this sitting's pace is counted from."""
+        """The step, and the time in s, that this session's pace is counted from."""
         self.shown = 0.0
         self.quality = ""
         self.bar = Progress(
@@ -78,7 +78,7 @@ class TrainingLine:
         self._draw(report.step, left)
 
     def _left(self, step: int, now: float) -> str:
-        """The remaining time at this sitting's pace, validations included."""
+        """The remaining time at this session's pace, validations included."""
         if self.first is None or step <= self.first[0]:
             return ""
         pace = (now - self.first[1]) / (step - self.first[0])

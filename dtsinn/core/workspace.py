@@ -61,8 +61,13 @@ class Workspace:
         return self.root / "runs"
 
     @property
+    def events(self) -> Path:
+        """One folder per evaluation: its event log, and the report while it waits for delivery."""
+        return self.root / "events"
+
+    @property
     def searches(self) -> Path:
-        """One folder per search: ledger, Optuna journal, Ray results, trials."""
+        """One folder per search: event log, Optuna journal, Ray results, trials."""
         return self.root / "searches"
 
     @property

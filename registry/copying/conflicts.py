@@ -67,7 +67,7 @@ def _runs(source: Place, there: Place) -> Iterator[str]:
 
 
 def _begun_alike(run: Run, other: Run) -> bool:
-    """Whether two runs are one, copied, or told of to both by the ledger of its search."""
+    """Whether two runs are one, copied, or told of to both by the event log of its search."""
     ours, theirs = run.data.params, other.data.params
     shared = ours.keys() & theirs.keys()
     begun: bool = run.info.start_time == other.info.start_time

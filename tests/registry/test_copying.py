@@ -28,6 +28,7 @@ from dtsinn.core.tracker import Point, RunStart
 from dtsinn.core.workspace import Workspace
 from dtsinn.deploy.package import package_digest
 from dtsinn.deploy.separator import Separator
+from dtsinn.eventlog.lock import driving
 from dtsinn.registry.copying.copy import CopyReport, copy_registry
 from dtsinn.registry.copying.destination import open_destination
 from dtsinn.registry.lineage import note_best_model, note_evaluation, show_model
@@ -39,7 +40,6 @@ from dtsinn.registry.registration import register
 from dtsinn.registry.tracking.relocation import local_path
 from dtsinn.registry.tracking.tracker import MlflowTracker, connect
 from dtsinn.registry.versions import get_version, list_models
-from dtsinn.search.events.lock import driving
 from tests.support.forked import Forks
 
 NAME = "dtsinn-fmz-fdg-p1"

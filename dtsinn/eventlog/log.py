@@ -1,26 +1,19 @@
-"""The ledger: every event of a search, appended to one file before anything else hears of it.
+"""The event log: every event of a search or a run, written to one file before anything else.
 
-Each line is one JSON object with ``event``, ``time_ms`` and the ``format_version`` of the line
-(:mod:`dtsinn.core.formats`; the first version names none). :mod:`~.events` has the types:
+It is event sourcing: the log is the truth, and what is known of a search or a run is what its
+events add up to. Each line is one JSON object with ``event``, ``time_ms`` and the
+``format_version`` of the line (:mod:`dtsinn.core.formats`; the first version names none).
+:mod:`~.events` has the types. Every log has these kinds, which the outbox delivers to the tracker
+(:mod:`~.outbox`); a search has more (:mod:`dtsinn.search.events.events`):
 
-=========== ==================================================================================
-``sitting`` a driver began: ``host``, ``pid``, and the whole ``plan`` that it follows
-``begin``   a run began, or goes on: ``run``, a :class:`~dtsinn.core.tracker.RunStart`; of a
-            trial also ``gpus``, that it holds
-``warm``    a result of an earlier search: ``suggestion``, ``step``, ``values``, ``finished``
-``point``   to try before the sampler is asked: ``suggestion``, ``source``
-``suggest`` a trial was thought of: ``trial``, ``number``, ``suggestion``, ``seed``, ``source``
-``refuse``  a suggestion was refused before it was a trial: ``suggestion``, ``reason``,
-            ``source``
-``report``  a run reported: ``key``, ``step``, ``metrics``
-``restart`` a worker died and its trial began again: ``trial``, ``step``, ``lost_seconds``
-``repeat``  a report that came again and was not counted: ``trial``, ``step``
-``artifact``  files of a run: ``key``, ``path`` from the search's folder, ``folder``
-``end``     a run ended: ``key``, ``status``, ``tags`` (``reason``, ``spoiled``)
-``tag``     more tags of a run, after the search's end: ``key``, ``tags``
-=========== ==================================================================================
-
-``begin``, ``report``, ``artifact``, ``end`` and ``tag`` are told to the tracker (:mod:`~.spool`).
+============  =================================================================================
+``begin``     a run began, or goes on: ``run``, a :class:`~dtsinn.core.tracker.RunStart`; of a
+              trial also ``gpus``, that it holds
+``report``    a run reported: ``key``, ``step``, ``metrics``
+``artifact``  files of a run: ``key``, ``path`` from the log's folder, ``folder``
+``end``       a run ended: ``key``, ``status``, ``tags`` (``reason``, ...)
+``tag``       more tags of a run, after its end: ``key``, ``tags``
+============  =================================================================================
 """
 
 from __future__ import annotations
@@ -37,16 +30,16 @@ from dtsinn.core.bounds import open_file, parse_json
 from dtsinn.core.errors import InputError, naming
 from dtsinn.core.formats import EVENT_LOG
 
-LEDGER = "ledger.jsonl"
-"""Its name in a search's folder."""
+LOG_FILE = "ledger.jsonl"
+"""Name of the file in the folder of a search or a run; that of the first version."""
 
 
-class Ledger:
+class EventLog:
     """An append-only file of JSON lines, with one writer.
 
     An event outlives this process when :meth:`append` returns, and the machine once it is synced:
-    reports within a moment (:meth:`sync`, which the spool calls), all others at once. A torn last
-    line, as a kill leaves it, is cut off when the ledger is opened for writing again.
+    reports within a moment (:meth:`sync`, which the outbox calls), all others at once. A torn last
+    line, as a kill leaves it, is cut off when the event log is opened for writing again.
 
     Args:
         path: Of the file.
@@ -129,7 +122,7 @@ class Ledger:
         return iter(self.read()[0])
 
     def _number(self, offset: int) -> int:
-        """Of the line that begins at a byte ``offset``, from 1 on."""
+        """Number of the line that begins at a byte ``offset``, from 1 on."""
         with open_file(self.path) as file:
             return file.read(offset).count(b"\n") + 1
 

@@ -1,4 +1,4 @@
-"""One driver per search: a lock that says who holds it, and goes with its process."""
+"""One writer per event log: a lock that says who holds it, and goes with its process."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ from dtsinn.core.bounds import read_json
 from dtsinn.core.errors import InputError
 
 LOCK, HOLDER = "driver.lock", "driver.json"
-"""In a search's folder: what is locked, and who by."""
+"""In the folder of a search or a run: what is locked, and who by."""
 
 
 @contextmanager
-def driving(folder: Path) -> Iterator[None]:
-    """Be the search's only driver.
+def driving(folder: Path, what: str = "search") -> Iterator[None]:
+    """Be the only driver of the search or run in ``folder``, and so its log's only writer.
 
     The operating system frees the lock when the process ends, however it ends.
+
+    Args:
+        folder: Of the search or run.
+        what: What it is, for the error.
 
     Raises:
         InputError: Another process drives it.
@@ -31,28 +35,18 @@ def driving(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
     if not _acquire(lock):
-        raise _driven(folder)
+        raise _driven(folder, what)
     try:
-        told = {"host": socket.gethostname(), "pid": os.getpid()}
-        replace_file(folder / HOLDER, json.dumps(told))
+        own = {"host": socket.gethostname(), "pid": os.getpid()}
+        replace_file(folder / HOLDER, json.dumps(own))
         yield
     finally:
         (folder / HOLDER).unlink(missing_ok=True)
         lock.release()
 
 
-def check_undriven(folder: Path) -> None:
-    """Refuse a search that a process drives now.
-
-    Raises:
-        InputError: One does.
-    """
-    if is_driven(folder):
-        raise _driven(folder)
-
-
 def is_driven(folder: Path) -> bool:
-    """Whether a process drives the search now."""
+    """Whether a process drives the search or run now."""
     if not (folder / LOCK).exists():
         return False
     lock = FileLock(folder / LOCK)
@@ -81,15 +75,16 @@ def _acquire(lock: FileLock) -> bool:
 def holder(folder: Path) -> str:
     """Who drives it, in words."""
     try:
-        told = read_json(folder / HOLDER)
-        return f"process {int(told['pid'])} on {told['host']}"
+        known = read_json(folder / HOLDER)
+        return f"process {int(known['pid'])} on {known['host']}"
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return "another process"
 
 
-def _driven(folder: Path) -> InputError:
+def _driven(folder: Path, what: str) -> InputError:
+    stop = f"dtsinn stop {folder.name}, or " if what == "search" else ""
     return InputError(
-        f"search {folder.name} is being driven already",
+        f"{what} {folder.name} is being driven already",
         got=f"by {holder(folder)}",
-        hint=f"dtsinn stop {folder.name}, or another --name",
+        hint=f"{stop}another --name",
     )

@@ -1,4 +1,4 @@
-"""The ledger: nothing lost, nothing torn, nothing out of order."""
+"""The event log: nothing lost, nothing torn, nothing out of order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dtsinn.core.errors import InputError
-from dtsinn.search.events.ledger import Ledger
+from dtsinn.eventlog.log import EventLog
 
 
 def event(number: int) -> dict[str, object]:
@@ -19,42 +19,42 @@ def event(number: int) -> dict[str, object]:
 
 
 def test_what_was_appended_is_read_again(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "ledger.jsonl")
-    assert list(ledger) == []
+    event_log = EventLog(tmp_path / "ledger.jsonl")
+    assert list(event_log) == []
     for number in range(3):
-        ledger.append(event(number))
-    assert list(Ledger(tmp_path / "ledger.jsonl")) == [event(number) for number in range(3)]
+        event_log.append(event(number))
+    assert list(EventLog(tmp_path / "ledger.jsonl")) == [event(number) for number in range(3)]
 
 
 def test_a_torn_last_line_is_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
-    Ledger(path).append(event(0))
+    EventLog(path).append(event(0))
     with path.open("a") as file:
         file.write('{"event": "rep')
-    ledger = Ledger(path)
-    ledger.append(event(1))
-    assert list(ledger) == [event(0), event(1)]
+    event_log = EventLog(path)
+    event_log.append(event(1))
+    assert list(event_log) == [event(0), event(1)]
 
 
 def test_a_damaged_line_in_the_middle_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     path.write_text("no json\n")
     with pytest.raises(InputError, match=r"ledger.jsonl, line 1, is damaged; got no JSON"):
-        list(Ledger(path))
+        list(EventLog(path))
 
 
 def test_nan_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
-        Ledger(tmp_path / "ledger.jsonl").append({"metrics": {"x": float("nan")}})
+        EventLog(tmp_path / "ledger.jsonl").append({"metrics": {"x": float("nan")}})
 
 
 def test_a_killed_writer_leaves_every_event_that_it_was_told_of(tmp_path: Path) -> None:
     code = (
         "import sys, itertools; from pathlib import Path\n"
-        "from dtsinn.search.events.ledger import Ledger\n"
-        "ledger = Ledger(Path(sys.argv[1]))\n"
+        "from dtsinn.eventlog.log import EventLog\n"
+        "event_log = EventLog(Path(sys.argv[1]))\n"
         "for number in itertools.count():\n"
-        "    ledger.append({'number': number}); print(number, flush=True)\n"
+        "    event_log.append({'number': number}); print(number, flush=True)\n"
     )
     path = tmp_path / "ledger.jsonl"
     with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE) as child:
@@ -62,53 +62,53 @@ def test_a_killed_writer_leaves_every_event_that_it_was_told_of(tmp_path: Path) 
         told = [int(child.stdout.readline()) for _ in range(50)]
         os.kill(child.pid, signal.SIGKILL)
         told += [int(line) for line in child.stdout.read().split()]
-    numbers = [entry["number"] for entry in Ledger(path)]
+    numbers = [entry["number"] for entry in EventLog(path)]
     assert numbers == list(range(len(numbers)))
     assert len(numbers) >= len(told)
 
 
 def test_reading_goes_on_where_it_ended(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "ledger.jsonl")
+    event_log = EventLog(tmp_path / "ledger.jsonl")
     for number in range(5):
-        ledger.append(event(number))
-    first, offset = ledger.read(0, 2)
-    rest, end = ledger.read(offset)
+        event_log.append(event(number))
+    first, offset = event_log.read(0, 2)
+    rest, end = event_log.read(offset)
     assert first + rest == [event(number) for number in range(5)]
-    assert end == ledger.path.stat().st_size
-    assert ledger.read(end) == ([], end)
+    assert end == event_log.path.stat().st_size
+    assert event_log.read(end) == ([], end)
 
 
 def test_a_reader_passes_over_a_torn_line_and_leaves_the_file_alone(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
-    Ledger(path).append(event(0))
+    EventLog(path).append(event(0))
     torn = path.read_bytes() + b'{"event": "rep'
     path.write_bytes(torn)
-    assert list(Ledger(path, readonly=True)) == [event(0)]
+    assert list(EventLog(path, readonly=True)) == [event(0)]
     assert path.read_bytes() == torn
 
 
 def test_a_file_of_one_torn_line_is_an_empty_ledger(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     path.write_text('{"event": "rep')
-    assert list(Ledger(path)) == []
+    assert list(EventLog(path)) == []
     assert path.read_bytes() == b""
 
 
 FULL = """
 import resource, sys
 from pathlib import Path
-from dtsinn.search.events.ledger import Ledger
-ledger = Ledger(Path(sys.argv[1]))
-ledger.append({"number": 0})
-room = ledger.path.stat().st_size + int(sys.argv[2])
+from dtsinn.eventlog.log import EventLog
+event_log = EventLog(Path(sys.argv[1]))
+event_log.append({"number": 0})
+room = event_log.path.stat().st_size + int(sys.argv[2])
 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
 try:
-    ledger.append({"number": 1, "long": "x" * 100})
+    event_log.append({"number": 1, "long": "x" * 100})
 except OSError as error:
     print(error.strerror)
 resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-ledger.append({"number": 2})
+event_log.append({"number": 2})
 """
 
 
@@ -123,4 +123,4 @@ def test_of_an_event_that_a_full_disk_refuses_nothing_is_left(tmp_path: Path, ro
         check=True,
     )
     assert done.stdout == "File too large\n"
-    assert [entry["number"] for entry in Ledger(path)] == [0, 2]
+    assert [entry["number"] for entry in EventLog(path)] == [0, 2]

@@ -1,4 +1,4 @@
-"""The spool: every event reaches the tracker, once it answers, in order, whoever delivers it."""
+"""The outbox: every event reaches the tracker, once it answers, in order, whoever delivers it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import pytest
 
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.tracker import OWN_PLACE, Tracker
-from dtsinn.search.events import spool as module
-from dtsinn.search.events.ledger import Ledger
-from dtsinn.search.events.spool import TOLD, Spool, tell
+from dtsinn.eventlog import outbox as module
+from dtsinn.eventlog.log import EventLog
+from dtsinn.eventlog.outbox import MEMORY, Outbox, deliver
 
 
 def begin(key: str, time_ms: int = 0, parent: str | None = None) -> dict[str, Any]:
@@ -36,8 +36,8 @@ def end(key: str, status: str = "finished") -> dict[str, Any]:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path / "ledger.jsonl")
+def event_log(tmp_path: Path) -> EventLog:
+    return EventLog(tmp_path / "ledger.jsonl")
 
 
 def wait_for(what: Callable[[], bool], seconds: float = 20) -> None:
@@ -51,7 +51,7 @@ def test_the_reports_of_a_run_are_told_at_once_and_before_what_follows(recording
     events = [begin("a"), begin("a/b", parent="a"), report("a/b", 1), report("a", 1)]
     events += [report("a/b", 2), end("a/b"), report("a", 3)]
     events.insert(3, {"event": "suggest", "trial": "c"})
-    assert tell(recording, events) == 7
+    assert deliver(recording, events) == 7
     assert recording.calls == [
         ("begin", "a", "a"),
         ("begin", "a/b", "a/b"),
@@ -61,31 +61,31 @@ def test_the_reports_of_a_run_are_told_at_once_and_before_what_follows(recording
     ]
 
 
-def test_what_concerns_no_tracker_is_not_told_and_not_waited_for(ledger, recording) -> None:
-    spool = Spool(ledger, lambda: recording)
+def test_what_concerns_no_tracker_is_not_told_and_not_waited_for(event_log, recording) -> None:
+    outbox = Outbox(event_log, lambda: recording)
     for kind in ("sitting", "warm", "point", "suggest", "refuse", "restart", "repeat"):
-        spool.record({"event": kind, "time_ms": 0})
-    assert spool.waiting() == 0
-    assert spool.deliver() == 0
+        outbox.record({"event": kind, "time_ms": 0})
+    assert outbox.waiting() == 0
+    assert outbox.deliver() == 0
     assert recording.calls == []
 
 
-def test_an_outage_delays_and_loses_nothing(ledger, recording) -> None:
+def test_an_outage_delays_and_loses_nothing(event_log, recording) -> None:
     recording.down = True
-    spool = Spool(ledger, lambda: recording)
+    outbox = Outbox(event_log, lambda: recording)
     for event in (begin("a"), report("a", 1), report("a", 2), end("a")):
-        spool.record(event)
+        outbox.record(event)
     with pytest.raises(ConnectionError):
-        spool.deliver()
-    assert spool.waiting() == 4
+        outbox.deliver()
+    assert outbox.waiting() == 4
     recording.down = False
-    assert spool.deliver() == 4
-    assert spool.waiting() == 0
+    assert outbox.deliver() == 4
+    assert outbox.waiting() == 0
     assert [call[0] for call in recording.calls] == ["begin", "report", "end"]
 
 
 def test_the_thread_tells_as_events_come_and_tries_again_after_an_outage(
-    ledger, recording, monkeypatch: pytest.MonkeyPatch
+    event_log, recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "REST_s", 0.01)
     recording.down = True
@@ -97,83 +97,83 @@ def test_the_thread_tells_as_events_come_and_tries_again_after_an_outage(
             raise RunError("no answer")
         return recording
 
-    spool = Spool(ledger, connect)
-    spool.start()
-    spool.record(begin("a"))
-    wait_for(lambda: spool.error == "no answer" and len(attempts) >= 3)
-    spool.record(report("a", 1))
+    outbox = Outbox(event_log, connect)
+    outbox.start()
+    outbox.record(begin("a"))
+    wait_for(lambda: outbox.error == "no answer" and len(attempts) >= 3)
+    outbox.record(report("a", 1))
     recording.down = False
-    wait_for(lambda: spool.waiting() == 0)
-    wait_for(lambda: not spool.error)
-    spool.record(end("a"))
-    assert spool.close(20) == 0
+    wait_for(lambda: outbox.waiting() == 0)
+    wait_for(lambda: not outbox.error)
+    outbox.record(end("a"))
+    assert outbox.close(20) == 0
     assert len(attempts) == 3, "who has answered is not asked again"
     assert [call[0] for call in recording.calls] == ["begin", "report", "end"]
 
 
 def test_closing_waits_no_longer_than_it_may_and_ends_the_thread(
-    ledger, recording, monkeypatch: pytest.MonkeyPatch
+    event_log, recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "REST_s", 0.01)
     recording.down = True
-    spool = Spool(ledger, lambda: recording)
-    spool.start()
-    spool.record(begin("a"))
-    assert spool.close(0.2) == 1
+    outbox = Outbox(event_log, lambda: recording)
+    outbox.start()
+    outbox.record(begin("a"))
+    assert outbox.close(0.2) == 1
     wait_for(lambda: all(thread.name != "dtsinn-spool" for thread in threading.enumerate()))
     recording.down = False
-    assert Spool(ledger, lambda: recording).deliver() == 1
+    assert Outbox(event_log, lambda: recording).deliver() == 1
 
 
-def test_the_next_one_goes_on_where_the_last_one_ended(ledger, recording) -> None:
-    first = Spool(ledger, lambda: recording)
+def test_the_next_one_goes_on_where_the_last_one_ended(event_log, recording) -> None:
+    first = Outbox(event_log, lambda: recording)
     first.record(begin("a"))
     first.deliver()
-    second = Spool(Ledger(ledger.path), lambda: recording)
+    second = Outbox(EventLog(event_log.path), lambda: recording)
     second.record(report("a", 1))
     assert second.waiting() == 1
     assert second.deliver() == 1
     assert recording.calls == [("begin", "a", "a"), ("report", "a", [1])]
 
 
-def test_another_tracker_is_told_all_from_the_beginning(ledger, recording) -> None:
-    """The URI was changed between two sittings: the second one knows none of the runs."""
-    first = Spool(ledger, lambda: recording)
+def test_another_tracker_is_told_all_from_the_beginning(event_log, recording) -> None:
+    """The URI was changed between two sessions: the second one knows none of the runs."""
+    first = Outbox(event_log, lambda: recording)
     first.record(begin("a"))
     first.deliver()
     other = type(recording)("elsewhere")
-    second = Spool(ledger, lambda: other)
+    second = Outbox(event_log, lambda: other)
     second.record(end("a"))
     assert second.deliver() == 2
     assert [call[0] for call in other.calls] == ["begin", "end"]
-    assert Spool(ledger, lambda: other).deliver() == 0
+    assert Outbox(event_log, lambda: other).deliver() == 0
 
 
 @pytest.mark.parametrize("memory", ["", "{", "[]", '{"offset": "x", "place": ""}', '{"other": 3}'])
-def test_without_a_memory_all_is_told_again(ledger, recording, memory: str) -> None:
-    spool = Spool(ledger, lambda: recording)
-    spool.record(begin("a"))
-    spool.deliver()
-    ledger.path.with_name(TOLD).write_text(memory)
-    assert Spool(ledger, lambda: recording).deliver() == 1
+def test_without_a_memory_all_is_told_again(event_log, recording, memory: str) -> None:
+    outbox = Outbox(event_log, lambda: recording)
+    outbox.record(begin("a"))
+    outbox.deliver()
+    event_log.path.with_name(MEMORY).write_text(memory)
+    assert Outbox(event_log, lambda: recording).deliver() == 1
     assert [call[0] for call in recording.calls] == ["begin", "begin"]
 
 
 def test_only_whole_rounds_are_remembered(
-    ledger, recording, monkeypatch: pytest.MonkeyPatch
+    event_log, recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "ROUND", 3)
-    spool = Spool(ledger, lambda: recording)
+    outbox = Outbox(event_log, lambda: recording)
     for event in [begin("a"), *(report("a", step) for step in range(1, 6)), report("b", 1)]:
-        spool.record(event)
+        outbox.record(event)
     with pytest.raises(RunError, match="no run was begun"):  # the last of three rounds
-        spool.deliver()
-    told = json.loads(ledger.path.with_name(TOLD).read_text())["offset"]
-    assert [event["step"] for event in ledger.read(told)[0]] == [1]
+        outbox.deliver()
+    told = json.loads(event_log.path.with_name(MEMORY).read_text())["offset"]
+    assert [event["step"] for event in event_log.read(told)[0]] == [1]
     assert [call[2] for call in recording.calls] == ["a", [1, 2], [3, 4, 5]]
 
 
-def test_an_artifact_that_is_gone_holds_up_nothing(ledger, recording, tmp_path: Path) -> None:
+def test_an_artifact_that_is_gone_holds_up_nothing(event_log, recording, tmp_path: Path) -> None:
     class Strict(type(recording)):  # type: ignore[misc]
         def artifact(self, key: str, path: Path, folder: str = "") -> None:
             if not path.exists():
@@ -182,13 +182,13 @@ def test_an_artifact_that_is_gone_holds_up_nothing(ledger, recording, tmp_path: 
 
     tracker = Strict()
     (tmp_path / "there").write_text("x")
-    spool = Spool(ledger, lambda: tracker)
-    spool.record(begin("a"))
+    outbox = Outbox(event_log, lambda: tracker)
+    outbox.record(begin("a"))
     for name in ("gone", "there"):
         attached = {"event": "artifact", "time_ms": 1, "key": "a", "path": str(tmp_path / name)}
-        spool.record(attached | {"folder": "pictures"})
-    spool.record(end("a"))
-    assert spool.deliver() == 4
+        outbox.record(attached | {"folder": "pictures"})
+    outbox.record(end("a"))
+    assert outbox.deliver() == 4
     assert tracker.calls[1:] == [("artifact", "a", "there"), ("end", "a", "finished")]
 
 
@@ -206,10 +206,10 @@ def test_files_are_found_where_the_search_is_now(recording, tmp_path: Path, path
             seen.append(path)
 
     folder = tmp_path / "moved/searches/first"
-    spool = Spool(Ledger(folder / "ledger.jsonl"), Seeing)
+    outbox = Outbox(EventLog(folder / "ledger.jsonl"), Seeing)
     attached = {"event": "artifact", "time_ms": 1, "key": "a", "folder": "report"}
-    spool.record(attached | {"path": path.format(ws=old)})
-    spool.deliver()
+    outbox.record(attached | {"path": path.format(ws=old)})
+    outbox.deliver()
     assert seen == [folder / "report"]
 
 
@@ -217,17 +217,17 @@ def test_files_are_found_where_the_search_is_now(recording, tmp_path: Path, path
     "path", ["/etc/passwd", "../second/ledger.jsonl", "report/../../../x", "l"]
 )
 def test_a_file_outside_the_search_is_not_delivered(
-    ledger, recording, path: str, caplog: pytest.LogCaptureFixture
+    event_log, recording, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whoever handed the workspace on may have written the log."""
-    ledger.path.with_name("l").symlink_to("/etc/passwd")
-    spool = Spool(ledger, lambda: recording)
+    event_log.path.with_name("l").symlink_to("/etc/passwd")
+    outbox = Outbox(event_log, lambda: recording)
     attached = {"event": "artifact", "time_ms": 1, "key": "a", "folder": "report", "path": path}
     for event in (begin("a"), attached, end("a")):
-        spool.record(event)
-    assert spool.deliver() == 3
+        outbox.record(event)
+    assert outbox.deliver() == 3
     assert [call[0] for call in recording.calls] == ["begin", "end"]
-    assert f"not attached: {path} is no file of the search" in caplog.text
+    assert f"not attached: {path} is no file of {event_log.path.parent.name}" in caplog.text
 
 
 @pytest.mark.parametrize("moved", ["nothing", "renamed", "copied", "another database"])
@@ -243,21 +243,21 @@ def test_a_database_that_moved_along_is_told_nothing_again(
         shutil.rmtree(old)
     if moved == "another database":
         (old / "searches/first").rmdir()
-    ledger = Ledger(new / "searches/first/ledger.jsonl")
-    ledger.append(begin("a"))
-    memory = {"place": f"sqlite:///{old}/mlflow.db", "offset": ledger.path.stat().st_size}
-    ledger.path.with_name(TOLD).write_text(json.dumps(memory))
+    event_log = EventLog(new / "searches/first/ledger.jsonl")
+    event_log.append(begin("a"))
+    memory = {"place": f"sqlite:///{old}/mlflow.db", "offset": event_log.path.stat().st_size}
+    event_log.path.with_name(MEMORY).write_text(json.dumps(memory))
     tracker = type(recording)(place=OWN_PLACE)
-    spool = Spool(ledger, lambda: tracker)
-    spool.record(begin("b"))
-    spool.deliver()
+    outbox = Outbox(event_log, lambda: tracker)
+    outbox.record(begin("b"))
+    outbox.deliver()
     again = moved == "another database"
     assert [call[1] for call in tracker.calls] == (["a", "b"] if again else ["b"])
 
 
-def test_events_told_twice_reach_the_same_runs(ledger, recording) -> None:
+def test_events_told_twice_reach_the_same_runs(event_log, recording) -> None:
     events = [begin("a"), report("a", 1), end("a")]
-    tell(recording, events)
-    tell(recording, events)
+    deliver(recording, events)
+    deliver(recording, events)
     assert {call[1] for call in recording.calls} == {"a"}
     assert recording.open == set()

@@ -1,10 +1,12 @@
-"""From the ledger to the tracker: the only way a search reaches MLflow.
+"""The outbox of an event log: the only way in which searches and trainings reach MLflow.
 
-A thread reads the ledger behind the driver and tells the tracker of its events, each run's reports
-of one round at once. While the tracker does not answer, for however long, nothing waits but the
-spool: it tries again, later and later. What has been told is remembered beside the ledger by its
-place in it, so that the next driver, or ``dtsinn status``, goes on from there; telling an event
-twice changes nothing (:mod:`dtsinn.core.tracker`).
+A thread reads the event log behind its writer and delivers the events to the tracker, each run's
+reports of one round at once. While the tracker does not answer, for however long, nothing waits
+but the outbox: it tries again, later and later. What was delivered is remembered beside the event
+log by its place in it, so that the next writer, or ``dtsinn status``, goes on from there: every
+event is delivered at least once, and delivering it twice changes nothing
+(:mod:`dtsinn.core.tracker`). That is a transactional outbox: the log is written first, and nobody
+hears of an event that the log does not hold.
 """
 
 from __future__ import annotations
@@ -23,55 +25,58 @@ from dtsinn.core.causes import brief
 from dtsinn.core.errors import InputError
 from dtsinn.core.tracker import OWN_PLACE, Point, RunStart, Tracker
 from dtsinn.core.workspace import Workspace
-from dtsinn.search.events.ledger import Ledger
+from dtsinn.eventlog.events import DELIVERED
+from dtsinn.eventlog.log import EventLog
 
 log = logging.getLogger(__name__)
 
-TOLD = "delivered.json"
-"""Its memory in a search's folder: who was told, and up to which byte of the ledger."""
+MEMORY = "delivered.json"
+"""Its memory beside the log: to whom events were delivered, and up to which byte of the log."""
 ROUND = 500
-"""Events that are told at a time (uncited)."""
+"""Events that are delivered at a time."""
 REST_s = 0.5
-"""Between rounds, so that reports gather (uncited)."""
+"""Between rounds, so that reports gather."""
+PATIENCE_s = 60.0
+"""Longest wait for the tracker at the end of a search or a run."""
 LONGEST_WAIT_s = 30.0
 """Between attempts during an outage; the first wait is :data:`REST_s`, each next one twice that."""
 
 
-class Spool:
-    """Appends events to the ledger, and tells the tracker of them in its own time.
+class Outbox:
+    """Appends events to the event log, and delivers them to the tracker in its own time.
 
     Args:
-        ledger: Of the search.
+        event_log: Of the search or run; this process is its only writer.
         connect: Gives the tracker; called again until it succeeds.
     """
 
-    def __init__(self, ledger: Ledger, connect: Callable[[], Tracker]) -> None:
-        self.ledger = ledger
+    def __init__(self, event_log: EventLog, connect: Callable[[], Tracker]) -> None:
+        self.event_log = event_log
         self.error = ""
         """What the last attempt failed with; nothing when it succeeded."""
         self.connect = connect
         self._tracker: Tracker | None = None
-        self._memory = ledger.path.with_name(TOLD)
-        self._place, self._offset = _remembered(self._memory)
-        if not ledger.begins_line(self._offset):  # another log, or a memory that is damaged
+        self._memory = event_log.path.with_name(MEMORY)
+        self._place, self._offset = _recall(self._memory)
+        if not event_log.begins_line(self._offset):  # another log, or a memory that is damaged
             self._offset = 0
         self._wake, self._closing, self._given_up = threading.Event(), False, False
         self._thread = threading.Thread(target=self._work, name="dtsinn-spool", daemon=True)
 
     def start(self) -> None:
-        """Begin to tell."""
+        """Begin to deliver."""
         self._thread.start()
 
     def record(self, event: dict[str, Any]) -> None:
-        """Append an event; it is told soon.
+        """Append an event; it is delivered soon.
 
         Raises:
             OSError: It could not be written: the disk is full.
         """
-        self.ledger.append(event)
+        self.event_log.append(event)
 
-    def close(self, patience_s: float) -> int:
-        """Tell what is left, for so long at most; returns how many events still wait.
+    def close(self, patience_s: float = PATIENCE_s) -> int:
+        """Deliver what is left, for so long at most; returns how many events still wait.
 
         A tracker that did not answer the last time gets a tenth of that.
         """
@@ -82,30 +87,39 @@ class Spool:
         return self.waiting()
 
     def waiting(self) -> int:
-        """Events of the ledger that the tracker has not been told of."""
-        return sum(event["event"] in _TOLD for event in self.ledger.read(self._offset)[0])
+        """Number of events of the log that are not delivered yet."""
+        return sum(event["event"] in DELIVERED for event in self.event_log.read(self._offset)[0])
 
     def deliver(self) -> int:
-        """Tell all there is, here and now; returns how many events were told.
+        """Deliver all there is, here and now; returns how many events it were.
 
         Raises:
             Exception: Whatever the tracker fails with.
         """
-        told = 0
+        delivered = 0
         while True:
-            if not self.ledger.read(self._offset, 1)[0]:
-                return told
-            self.ledger.sync()  # whether the tracker answers or not
-            tracker = self._connected()  # it may have to be told from the beginning
-            events, offset = self.ledger.read(self._offset, ROUND)
-            self.ledger.sync()  # no tracker knows what the ledger might lose
-            told += tell(tracker, events, self.ledger.path.parent)
+            if not self.event_log.read(self._offset, 1)[0]:
+                return delivered
+            self.event_log.sync()  # whether the tracker answers or not
+            tracker = self._connect_tracker()  # it may need everything from the beginning
+            events, offset = self.event_log.read(self._offset, ROUND)
+            self.event_log.sync()  # no tracker knows what the event log might lose
+            delivered += deliver(tracker, events, self.event_log.path.parent)
             self._remember(offset)
 
-    def _connected(self) -> Tracker:
+    def try_to_deliver(self) -> str:
+        """Deliver what waits; returns in words what came of it, or nothing where nothing waits."""
+        if not self.waiting():
+            return ""
+        try:
+            return f"{self.deliver()} events delivered"
+        except Exception as error:  # whatever a tracking server fails with
+            return f"not delivered: {brief(error)}"
+
+    def _connect_tracker(self) -> Tracker:
         if self._tracker is None:
             self._tracker = self.connect()
-            if self._tracker.place != self._place:  # another one has been told, this one nothing
+            if self._tracker.place != self._place:  # another one has the events, this one none
                 self._place, self._offset = self._tracker.place, 0
         return self._tracker
 
@@ -116,7 +130,7 @@ class Spool:
     def _work(self) -> None:
         wait = REST_s
         while True:
-            closing = self._closing  # before the round: what came before it is told by it
+            closing = self._closing  # before the round, which delivers what came before it
             try:
                 self.deliver()
                 self.error, wait = "", REST_s
@@ -134,20 +148,19 @@ class Spool:
                 self._wake.clear()
 
 
-_TOLD = {"begin", "report", "artifact", "end", "tag"}
 _RUN = {field.name for field in fields(RunStart)}
-"""What a tracker is told of a run; a later version may have written more."""
+"""What a tracker gets of a run; a later version may have written more."""
 
 
-def tell(tracker: Tracker, events: Sequence[dict[str, Any]], folder: Path = Path()) -> int:
-    """Tell a tracker of events, in order, with the reports of each run gathered.
+def deliver(tracker: Tracker, events: Sequence[dict[str, Any]], folder: Path = Path()) -> int:
+    """Deliver events to a tracker, in order, with the reports of each run gathered.
 
-    A run's reports are told before anything else is told of it, and before the events end.
+    A run's reports are delivered before anything else of it, and before the events end.
 
     Args:
-        tracker: Who is told.
-        events: Of a search.
-        folder: Of the search, where its files are.
+        tracker: Who gets them.
+        events: Of a search or a run.
+        folder: Of the log, where the files are.
 
     Returns:
         Number of events that concern a tracker.
@@ -159,10 +172,10 @@ def tell(tracker: Tracker, events: Sequence[dict[str, Any]], folder: Path = Path
         if gathered:
             tracker.report(key, gathered)
 
-    told = 0
+    delivered = 0
     for event in events:
         kind = event["event"]
-        told += kind in _TOLD
+        delivered += kind in DELIVERED
         if kind == "report":
             point = Point(step=event["step"], metrics=event["metrics"], time_ms=event["time_ms"])
             points.setdefault(event["key"], []).append(point)
@@ -182,34 +195,32 @@ def tell(tracker: Tracker, events: Sequence[dict[str, Any]], folder: Path = Path
             tracker.tag(event["key"], event["tags"])
     for key in list(points):
         flush(key)
-    return told
+    return delivered
 
 
 def _here(path: str, folder: Path) -> Path:
-    """A file of a search, whose event names it from the search's folder.
+    """A file of a search or a run, which its event names from the log's folder.
 
     dtsinn 0.1.0 named it from where the command ran, or from the root: where that was, is gone
     with a workspace that moved.
 
     Raises:
-        InputError: It lies outside the folder: whoever handed the search on may have written it.
+        InputError: It lies outside the folder: whoever handed the log on may have written it.
     """
     _, found, inner = f"/{path}".rpartition(f"/{folder.parent.name}/{folder.name}/")
     file = folder / (inner if found else path)
     if not file.resolve().is_relative_to(folder.resolve()):
-        raise InputError(
-            f"{path} is no file of the search {folder.name}", wanted=f"one in {folder}"
-        )
+        raise InputError(f"{path} is no file of {folder.name}", wanted=f"one in {folder}")
     return file
 
 
-def place_told(folder: Path) -> str:
-    """Place of the tracker that was told last of the search in ``folder``; nothing without one."""
-    return _remembered(folder / TOLD)[0]
+def delivered_place(folder: Path) -> str:
+    """Place of the tracker that got the events of the log in ``folder``; nothing without one."""
+    return _recall(folder / MEMORY)[0]
 
 
-def _remembered(memory: Path) -> tuple[str, int]:
-    """Who was told, and how far; nothing where that is not known, as telling again is free."""
+def _recall(memory: Path) -> tuple[str, int]:
+    """Who got the events, and how far; nothing where that is unknown: delivery may be repeated."""
     try:
         known = read_json(memory)
         place, offset = str(known["place"]), int(known["offset"])

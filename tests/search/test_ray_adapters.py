@@ -13,11 +13,11 @@ import pytest
 import ray
 from ray import tune
 
+from dtsinn.core.clock import now_ms
+from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.search.engine import ray_adapters
 from dtsinn.search.engine.cluster import has_nodes, ray_session
-from dtsinn.search.engine.driver import now_ms
 from dtsinn.search.engine.tuner import run_trials
-from dtsinn.search.events.ledger import LEDGER, Ledger
 
 
 def whole(config: dict[str, Any]) -> None:
@@ -33,14 +33,14 @@ def session() -> Iterator[None]:
 
 
 @pytest.fixture
-def drive(make_plan, sit, tmp_path: Path) -> Callable[..., Ledger]:
-    """Lets Ray run trials that are over at once; their search's ledger."""
+def drive(make_plan, sit, tmp_path: Path) -> Callable[..., EventLog]:
+    """Lets Ray run trials that are over at once; their search's event log."""
 
-    def run(resources: Any, **more: Any) -> Ledger:
+    def run(resources: Any, **more: Any) -> EventLog:
         hand = sit(make_plan(**more), concurrent=2)
         run_trials(hand.driver, whole, resources)
         hand.driver.close()
-        return Ledger(tmp_path / "hand" / LEDGER, readonly=True)
+        return EventLog(tmp_path / "hand" / LOG_FILE, readonly=True)
 
     return run
 
@@ -84,7 +84,7 @@ def test_a_search_whose_ray_died_is_interrupted(
     monkeypatch.setenv("RAY_health_check_period_ms", "200")
     hand = sit(make_plan())
     with ray_session(None):
-        over = ray_adapters.Over(hand.driver)
+        over = ray_adapters.DriverStopper(hand.driver)
         assert has_nodes()
         (raylet,) = [
             process
