@@ -7,7 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from dask.multiprocessing import RemoteException
 
 from dtsinn.core.config import to_mapping
 from dtsinn.core.errors import RunError
+from dtsinn.core.processes import SPAWN
 from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.tracer import PARAMETERS, Tracer
 from dtsinn.core.version import code_version
@@ -143,8 +144,9 @@ def _compute(tasks: list[Any], workers: int, out: str) -> None:
         dask.compute(*tasks, scheduler="synchronous")
         return
     try:
-        # One task at a time goes to a process, so that memory holds one block per worker.
-        dask.compute(*tasks, scheduler="processes", num_workers=workers, chunksize=1)
+        with ProcessPoolExecutor(workers, mp_context=SPAWN) as pool:
+            # One task at a time goes to a process, so that memory holds one block per worker.
+            dask.compute(*tasks, scheduler="processes", pool=pool, chunksize=1)
     except RemoteException as error:  # dask puts the worker's traceback into the message
         raise error.exception from error
     except BrokenProcessPool as error:
