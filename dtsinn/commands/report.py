@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from dtsinn.commands.options import ROOT, AsJson, Debug, Folder, Quiet
+from dtsinn.commands.options import ROOT, AsJson, Commands, Debug, Folder, Quiet
 from dtsinn.core.workspace import Workspace
 from dtsinn.workflows import console
 
-app = typer.Typer()
+app = Commands()
 
 
 @app.command(epilog="Example: dtsinn report first")

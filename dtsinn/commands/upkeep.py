@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dtsinn.commands.options import ROOT, AsJson, Debug, Quiet, Root, finite
+from dtsinn.commands.options import ROOT, AsJson, Commands, Debug, Quiet, Root, finite
 from dtsinn.core.workspace import Workspace
 from dtsinn.workflows import console
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from dtsinn.registry.copying.copy import CopyReport
     from dtsinn.workflows.prune import PruneReport
 
-app = typer.Typer()
-inside = typer.Typer(
+app = Commands()
+inside = Commands(
     no_args_is_help=True,
     help="Move the registry to a server, or clean up.",
     epilog="Example: dtsinn registry copy --to http://mlflow.lab:5000",

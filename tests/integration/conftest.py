@@ -12,7 +12,7 @@ from dtsinn.core.workspace import Workspace
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.space.reader import load_space
 from dtsinn.search.space.space import SearchSpace
-from dtsinn.workflows.pipeline import Found, search_and_promote
+from dtsinn.workflows.pipeline import PromotedSearch, search_and_promote
 
 SPACE = """
 base: default
@@ -27,7 +27,7 @@ QUIET = Console(quiet=True)
 
 @dataclass(frozen=True)
 class Done:
-    found: Found
+    found: PromotedSearch
     workspace: Workspace
     plan: SearchPlan
 
@@ -57,5 +57,5 @@ def done(small_path: Path, small_gate: Path, tmp_path_factory: pytest.TempPathFa
         gate=str(small_gate),
     )
     found = search_and_promote(plan, workspace, QUIET)
-    assert isinstance(found, Found)
+    assert isinstance(found, PromotedSearch)
     return Done(found, workspace, plan)
