@@ -23,7 +23,7 @@ from dtsinn.search.events.spool import Spool
 from dtsinn.search.events.state import read_history
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import run_search
-from dtsinn.workflows.prune_searches import PRUNED
+from dtsinn.workflows.prune import PRUNED
 from tests.integration.conftest import QUIET, space_of
 
 SPACE = """
@@ -39,7 +39,7 @@ import os, select, signal, sys
 from pathlib import Path
 from dtsinn.core.workspace import Workspace
 from dtsinn.workflows.prune import prune_workspace
-from dtsinn.workflows.prune_searches import Policy
+from dtsinn.workflows.prune import Policy
 
 root, *moments = sys.argv[1:]
 for moment in moments:

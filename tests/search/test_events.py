@@ -22,7 +22,7 @@ from dtsinn.search.events.state import is_begun, read_history
 from dtsinn.search.explain.page import check_out, explain_search
 from dtsinn.search.plan import read_plan
 from dtsinn.search.status import standing
-from dtsinn.workflows.prune_searches import Policy, weigh
+from dtsinn.workflows.prune import Policy, plan_pruning
 from dtsinn.workflows.warm_start import read_warm_start
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "0.1.0" / "searches" / "done"
@@ -232,7 +232,7 @@ def test_whoever_reads_it_refuses_it_in_one_line(folder: Path) -> None:
     ):
         with pytest.raises(InputError, match=r"ledger\.jsonl, line 1: no event of a search; got"):
             read()
-    assert "line 1: no event of a search" in weigh(folder, Policy(), {}).left_alone
+    assert "line 1: no event of a search" in plan_pruning(folder, Policy(), {}).left_alone
 
 
 @pytest.mark.parametrize("name", [LEDGER, "driver.lock"])
