@@ -28,7 +28,7 @@ def evaluate(
         typer.Option(metavar="STORE", help="Score its test subjects; by default the model's own."),
     ] = None,
     baselines: Annotated[
-        bool, typer.Option("--baselines", help="Score spectral analysis too, an untrained rival.")
+        bool, typer.Option("--baselines", help="Score the rivals without training too.")
     ] = False,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the report.")] = None,
     as_json: AsJson = False,

@@ -124,15 +124,15 @@ def search(
         str,
         typer.Option(
             metavar="{dtsinn.search.sampling.samplers:SAMPLERS}",
-            help="Who suggests.",
+            help="How suggestions are found.",
             rich_help_panel=WHAT,
         ),
     ] = "tpe",
     scheduler: Annotated[
         str,
         typer.Option(
-            metavar="{dtsinn.search.plan:SCHEDULERS}",
-            help="Who stops trials early.",
+            metavar="{dtsinn.search.sampling.halving:SCHEDULERS}",
+            help="Which trials are stopped early.",
             rich_help_panel=WHAT,
         ),
     ] = "asha",
@@ -206,7 +206,7 @@ def search(
         )
     if not isinstance(found, PromotedSearch):
         _say_search(found)
-        _say_what_is_missing(found, store, at)
+        _say_what_is_missing(found, plan, at)
         return
     _say_search(found.search)
     console.say(f"registered as {found.version.ref}")
@@ -317,7 +317,7 @@ def _say_search(result: SearchResult) -> None:
         console.say(f"no other trial beats in all objectives: {', '.join(result.front)}")
 
 
-def _say_what_is_missing(result: SearchResult, store: str, workspace: Workspace) -> None:
+def _say_what_is_missing(result: SearchResult, plan: SearchPlan, workspace: Workspace) -> None:
     """Why a search registered nothing, and how to go on.
 
     Raises:
@@ -327,7 +327,7 @@ def _say_what_is_missing(result: SearchResult, store: str, workspace: Workspace)
 
     # What ended early would be taken up again; it is only to be delivered and registered.
     enough = sum(result.states.values()) if result.over and not result.interrupted else None
-    again = resume_command(store, result.name, workspace, enough)
+    again = resume_command(plan.store, plan.name, workspace, enough)
     if result.interrupted:
         console.complain(f"interrupted ({result.over}); what was under way is kept; try {again}")
         raise typer.Exit(130 if result.over in {"Ctrl-C", "SIGTERM"} else 1)
@@ -337,7 +337,10 @@ def _say_what_is_missing(result: SearchResult, store: str, workspace: Workspace)
             f"is not registered yet; try {again} when it answers"
         )
     else:
-        console.say("nothing to register: spectral analysis has no weights")
+        from dtsinn.networks.build import METHODS
+
+        title = METHODS[plan.space.base["model"]["kind"]].title
+        console.say(f"nothing to register: {title} has no weights")
 
 
 def _say_forecast(plan: SearchPlan) -> None:

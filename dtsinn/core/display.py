@@ -34,10 +34,13 @@ def time_unit(seconds: float) -> tuple[float, str]:
     return (60.0, "min") if seconds < 3 * 3600 else (3600.0, "h")
 
 
-def duration(seconds: float) -> str:
-    """A length of time as people write it: ``41 s``, ``12.5 min``, ``3.2 h``."""
+def duration(seconds: float, decimals: int = 1) -> str:
+    """A length of time as people write it: ``41 s``, ``12.5 min``, ``3.2 h``.
+
+    Seconds have one decimal less than minutes and hours.
+    """
     scale, unit = time_unit(seconds)
-    return f"{short(seconds / scale, 0 if unit == 's' else 1)} {unit}"
+    return f"{short(seconds / scale, decimals - (unit == 's'))} {unit}"
 
 
 def minutes(seconds: float) -> str:

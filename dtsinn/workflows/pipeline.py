@@ -23,11 +23,11 @@ from dtsinn.data.known_stores import find_store, remember_store
 from dtsinn.data.store import Store, open_store
 from dtsinn.deploy.export import ParityReport, export_package
 from dtsinn.deploy.separator import Separator
-from dtsinn.evaluation.baselines import BASELINES
 from dtsinn.evaluation.evaluate import evaluate as score_separators
 from dtsinn.evaluation.results import Evaluation
-from dtsinn.evaluation.spectral import subject_inputs
 from dtsinn.evaluation.suite import load_suite
+from dtsinn.networks.build import METHODS
+from dtsinn.networks.build import baselines as untrained_methods
 from dtsinn.registry.gate.config import GateConfig, load_gate
 from dtsinn.registry.gate.report import GateReport
 from dtsinn.registry.lineage import note_export, note_found
@@ -160,8 +160,7 @@ def search_and_promote(
     check_store_fits(store)
     model_name(store.header.tracers, store.header.protocol.name)
     check_cluster(plan.cluster)
-    if plan.space.base["model"]["kind"] == "spectral":
-        subject_inputs(store)
+    METHODS[plan.space.base["model"]["kind"]].check_store(store)
     limits = load_gate(plan.gate)
     tracking_uri(workspace)  # which refuses what can never answer
     points, events = read_warm_start(warm_start, plan, store, workspace)
@@ -378,7 +377,7 @@ def evaluate(
         store=scored,
         workspace=at,
         out=folder,
-        baselines=BASELINES if baselines else (),
+        baselines=untrained_methods() if baselines else (),
         progress=progress,
     )
     if first is not None:
