@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +26,8 @@ from dtsinn.core.protocol import protocol_names
 from dtsinn.core.tracer import Tracer, load_tracer, tracer_names
 from dtsinn.core.workspace import Workspace
 from dtsinn.search.events.lock import driving
-from dtsinn.search.plan import SCHEDULERS, resume_command
+from dtsinn.search.plan import resume_command
+from dtsinn.search.sampling.halving import SCHEDULERS
 from dtsinn.search.sampling.samplers import SAMPLERS
 from dtsinn.simulation.anatomy.phantom import PHANTOMS
 from dtsinn.simulation.images import render_subject
@@ -110,7 +111,7 @@ def flags_of(param: Any) -> list[str]:
     return [flag for flag in (*param.opts, *param.secondary_opts) if flag.startswith("-")]
 
 
-CHOICES = {
+CHOICES: dict[str, dict[str, Iterable[str]]] = {
     "search": {"--sampler": SAMPLERS, "--scheduler": SCHEDULERS, "--space": config_names("spaces")},
     "simulate": {
         "--phantom": PHANTOMS,

@@ -49,6 +49,7 @@ def test_importing_waits_for_no_library() -> None:
     assert not loaded & {"torch", "ray", "mlflow", "optuna", "zarr", "dask", "numpy", "pydantic"}
 
 
+@pytest.mark.timeout(900)
 def test_the_documentation_runs_as_a_script_without_a_guard(tmp_path: Path) -> None:
     script = tmp_path / "mine.py"
     script.write_text("print('begun')\n" + "\n".join(BLOCKS))
@@ -60,11 +61,22 @@ def test_the_documentation_runs_as_a_script_without_a_guard(tmp_path: Path) -> N
     assert (found / "report.html").is_file()
 
 
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "cells", [1, pytest.param(3, marks=pytest.mark.slow)], ids=["simulating", "all of it"]
+)
 def test_the_documentation_runs_in_a_notebook(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: int
 ) -> None:
+    """The first cell starts workers, the others train and evaluate."""
     monkeypatch.delenv("DTSINN_WORKSPACE", raising=False)
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(BLOCKS[0])])
+    sources = BLOCKS[0].replace("\n\ndtsinn", "\ndtsinn").split("\n\n")
+    assert len(sources) == 3
+    sources[0] += "\nprint(store.header.samples)"
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source) for source in sources[:cells]]
+    )
     nbclient.NotebookClient(notebook, resources={"metadata": {"path": tmp_path}}).execute()
-    (output,) = (one for one in notebook.cells[0].outputs if one.get("name") == "stdout")
-    assert "dB of 1 subject" in output.text
+    said = [one.text for cell in notebook.cells for one in cell.outputs if one.name == "stdout"]
+    assert said[0] == "32\n"
+    assert "dB of 1 subject" in said[-1] or cells == 1
