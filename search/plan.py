@@ -240,7 +240,7 @@ class SearchOptions(TypedDict, total=False):
     cluster: str
     """Address of a Ray cluster; by default this machine."""
     seed: int
-    """Of the suggestions."""
+    """Seed of the suggestions."""
 
 
 MOST_GPUS = 10_000

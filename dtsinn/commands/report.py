@@ -16,7 +16,7 @@ app = Commands()
 
 @app.command(epilog="Example: dtsinn report first")
 def report(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of a search.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The search.")],
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of the report; by default WORKSPACE/searches/NAME/report."),

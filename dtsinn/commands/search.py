@@ -168,7 +168,7 @@ def search(
     ] = False,
     seed: Annotated[
         int,
-        typer.Option(min=0, max=2**32 - 1, help="Of the suggestions.", rich_help_panel=WHAT),
+        typer.Option(min=0, max=2**32 - 1, help="Seed of the suggestions.", rich_help_panel=WHAT),
     ] = 0,
     workspace: Root = ROOT,
     quiet: Quiet = False,

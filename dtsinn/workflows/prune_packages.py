@@ -39,7 +39,7 @@ class Orphan:
     run: str
     """Key of the run that made it; empty where that was deleted."""
     folder: Path
-    """Of its files; gone where a pruning was killed."""
+    """Folder of its files; gone where a pruning was killed."""
     bytes: int
 
 

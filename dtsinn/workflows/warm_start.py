@@ -23,7 +23,7 @@ from dtsinn.search.plan import SearchPlan, read_plan
 from dtsinn.training.config import RunConfig, changed
 
 BEST = 3
-"""Of trials that cannot be compared, so many of the best are tried first (uncited)."""
+"""Best trials that are tried first where values cannot be compared (uncited)."""
 
 Points = list[Mapping[str, Any]]
 
@@ -183,7 +183,7 @@ def _point_of_model(ref: str, plan: SearchPlan, workspace: Workspace) -> Mapping
 
 
 def _point_in_space(settings: Mapping[str, Any], plan: SearchPlan) -> dict[str, Any]:
-    """Of settings those that the space searches, where they lie in its ranges."""
+    """The settings that the space searches, where they lie in its ranges."""
     point: dict[str, Any] = {}
     for parameter in plan.space.parameters:
         key = parameter.key
