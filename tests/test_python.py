@@ -50,13 +50,17 @@ def test_importing_waits_for_no_library() -> None:
 
 
 @pytest.mark.timeout(900)
-def test_the_documentation_runs_as_a_script_without_a_guard(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "blocks", [1, pytest.param(2, marks=pytest.mark.slow)], ids=["without a search", "all of it"]
+)
+def test_the_documentation_runs_as_a_script_without_a_guard(tmp_path: Path, blocks: int) -> None:
+    """The second block searches, and its gate simulates."""
     script = tmp_path / "mine.py"
-    script.write_text("print('begun')\n" + "\n".join(BLOCKS))
+    script.write_text("print('begun')\n" + "\n".join(BLOCKS[:blocks]))
     said = run_python(str(script), folder=tmp_path)
     assert said.count("begun") == 1, "no worker ran the script again"
     assert re.search(r"^-?\d+\.\d dB of 1 subject; see .*report\.html$", said, re.MULTILINE)
-    assert re.search(r"^dtsinn-fmz-fdg-p1/2 (True|False) \d", said, re.MULTILINE)
+    assert re.search(r"^dtsinn-fmz-fdg-p1/2 (True|False) \d", said, re.MULTILINE) or blocks == 1
     (found,) = (tmp_path / "dtsinn-workspace" / "evaluations").iterdir()
     assert (found / "report.html").is_file()
 
