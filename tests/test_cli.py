@@ -472,7 +472,7 @@ def test_a_wrong_space_is_refused(
     [
         (["--space", "quikc"], "no such space; got 'quikc'"),
         (["--time-budget", "2 hours"], "wanted such as 90s, 30m or 2h"),
-        (["--sampler", "magic"], "no such sampler; got 'magic'; wanted tpe, gp"),
+        (["--sampler", "magic"], "no such sampler; got 'magic'; wanted one of tpe, gp"),
         (["--scheduler", "magic"], "no such scheduler"),
         (["--warm-start", "a", "--warm-start", "a"], "--warm-start names something twice"),
         (["--objective", "psnr:max,PSNR:min"], "--objective names a metric twice"),
