@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Threads that spin for work would take the cores from each other's process.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: env demo test test-all check bench bench-quality bench-search bench-faults \
+.PHONY: env demo test test-all check release bench bench-quality bench-search bench-faults \
 	bench-efficiency bench-registry bench-postgres browser screenshots
 .DEFAULT_GOAL := help
 
@@ -13,6 +13,7 @@ help:
 	@echo "make test      the tests"
 	@echo "make test-all  the slow ones too"
 	@echo "make check     lint, types, import directions"
+	@echo "make release   source distribution and wheel in dist/, the wheel tried on its own"
 	@echo "make bench     benchmarks, with their tables in benchmarks/results"
 	@echo "make bench-quality  every method with the same search and seeds, about an hour"
 	@echo "make bench-search   what searching costs beside training, and with 5,000 trials"
@@ -46,6 +47,9 @@ check: env
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+release: env
+	.ci/release
 
 bench: env
 	$(BIN)/python -m benchmarks

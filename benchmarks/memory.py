@@ -20,8 +20,7 @@ from benchmarks import published
 from benchmarks.machine import describe_machine
 from benchmarks.report import Result, Say, Table
 from dtsinn.networks.build import build_network
-from dtsinn.networks.config import InvertibleConfig
-from dtsinn.networks.invertible import InvertibleSeparator
+from dtsinn.networks.invertible import InvertibleConfig, InvertibleSeparator
 from dtsinn.networks.memory import Memory
 from tests.support.memory import growths
 

@@ -1,4 +1,4 @@
-"""Objectives: which metrics of a trial a search makes large or small."""
+"""Objectives: which metrics of a trial a search makes large or small, and which trials did best."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dtsinn.core.errors import InputError
+from dtsinn.search.events.state import SearchState, TrialRecord
 
 OBJECTIVE = "best_psnr"
 """What a search maximises unless told otherwise: a trial's highest validation PSNR so far, dB."""
@@ -19,6 +20,15 @@ METRICS = {
     "round_trip_error": "round_trip_error",
 }
 """What can be an objective, and its key in a trial's reports."""
+TITLES = {
+    "psnr": ("validation PSNR", "dB"),
+    "step_seconds": ("time of a step", "s"),
+    "seconds": ("wall time", "s"),
+    "cpu_seconds": ("CPU time", "s"),
+    "parameters": ("parameters", ""),
+    "round_trip_error": ("round-trip error", ""),
+}
+"""The same in words, with their units."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +45,30 @@ class Objective:
                 "no such objective", got=repr(self.metric), wanted=", ".join(sorted(METRICS))
             )
 
+    @property
+    def key(self) -> str:
+        """Its key in a trial's reports."""
+        return METRICS[self.metric]
+
+    @property
+    def title(self) -> str:
+        """The metric in words: ``validation PSNR``."""
+        return TITLES[self.metric][0]
+
+    @property
+    def label(self) -> str:
+        """The metric in words, with its unit: ``validation PSNR, dB``."""
+        return ", ".join(filter(None, TITLES[self.metric]))
+
     def value(self, metrics: Mapping[str, float]) -> float:
         """The metric in a report; NaN where it is missing."""
-        value = metrics.get(METRICS[self.metric], math.nan)
+        value = metrics.get(self.key, math.nan)
         return float(value) if isinstance(value, int | float) else math.nan
+
+    def text(self, value: float) -> str:
+        """A value with its unit: ``31.42 dB``."""
+        number = f"{value:.2f}" if self.metric == "psnr" else f"{value:.4g}"
+        return f"{number} {TITLES[self.metric][1]}".rstrip()
 
     def __str__(self) -> str:
         return f"{self.metric}:{'max' if self.maximise else 'min'}"
@@ -84,3 +114,31 @@ def pareto_front(
         for name, own in values.items()
         if not any(dominates(other, own, objectives) for other in values.values())
     ]
+
+
+def rank_trials(search: SearchState, objectives: Sequence[Objective]) -> list[TrialRecord]:
+    """All trials with a finite value of the first objective, best first."""
+    first = objectives[0]
+    having = [
+        (first.value(trial.metrics), trial)
+        for trial in search.trials.values()
+        if math.isfinite(first.value(trial.metrics))
+    ]
+    ordered = sorted(having, key=lambda pair: pair[0], reverse=first.maximise)
+    return [trial for _, trial in ordered]
+
+
+def best_trial(search: SearchState, objectives: Sequence[Objective]) -> TrialRecord | None:
+    """The best of them; with several objectives the best in the first one."""
+    return next(iter(rank_trials(search, objectives)), None)
+
+
+def front_of(search: SearchState, objectives: Sequence[Objective]) -> list[str]:
+    """Names of the finished trials that no other one beats in all objectives."""
+    values = {
+        trial.name: [objective.value(trial.metrics) for objective in objectives]
+        for trial in search.trials.values()
+        if trial.state == "finished"
+    }
+    finite = {name: own for name, own in values.items() if all(map(math.isfinite, own))}
+    return pareto_front(finite, objectives)

@@ -17,15 +17,15 @@ from dtsinn.core.config import STRICT
 from dtsinn.core.errors import InputError, naming
 from dtsinn.core.formats import SEARCH_PLAN
 from dtsinn.core.workspace import Workspace
-from dtsinn.search.events.ledger import LEDGER
-from dtsinn.search.events.state import History
+from dtsinn.eventlog.log import LOG_FILE
+from dtsinn.search.events.state import SearchState
 from dtsinn.search.objective import PSNR, Objective, read_objectives
+from dtsinn.search.sampling.halving import SCHEDULERS
 from dtsinn.search.sampling.samplers import SAMPLERS, check_sampler
 from dtsinn.search.space.reader import space_of
 from dtsinn.search.space.space import SearchSpace
 
-SCHEDULERS = ("asha", "hyperband", "none")
-LIMITS = ("time_budget_s", "step_budget", "gpu_hours", "patience")
+BUDGETS = ("time_budget_s", "step_budget", "gpu_hours", "patience")
 """What ends a search before its trials are done."""
 CHANGEABLE = {
     "trials",
@@ -44,7 +44,7 @@ CHANGEABLE = {
 }
 """What a resumed search may be given anew; the rest decides what is searched, and stays."""
 NO_SETTING = {"space", "name", "store", "cluster", "gate", *SEARCH_PLAN.mark}
-"""Of a plan's plain data what says nothing of how it searches."""
+"""Keys of a plan's plain data that say nothing of how it searches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +60,10 @@ class SearchPlan:
     """Path or URL."""
     space: SearchSpace
     objectives: tuple[Objective, ...] = PSNR
-    """The first one decides which trials are stopped and which one is registered."""
+    """The first one decides which trials are pruned and which one is registered."""
     trials: int = 50
     time_budget_s: float | None = None
-    """Of all sittings together."""
+    """Wall time of all sessions together."""
     step_budget: int | None = None
     """Training steps of all trials together."""
     gpu_hours: float | None = None
@@ -83,7 +83,7 @@ class SearchPlan:
     sampler: str = "tpe"
     scheduler: str = "asha"
     seed: int = 0
-    """Of the suggestions."""
+    """Seed of the suggestions."""
     cluster: str | None = None
     """Address of a Ray cluster; None starts Ray on this machine."""
     gate: str = "default"
@@ -92,7 +92,7 @@ class SearchPlan:
     def __post_init__(self) -> None:
         for key, known in (("sampler", SAMPLERS), ("scheduler", SCHEDULERS)):
             object.__setattr__(self, key, same_word(getattr(self, key), known))
-        for what in ("trials", *LIMITS, "concurrent", "cpus_per_trial", "workers_per_trial"):
+        for what in ("trials", *BUDGETS, "concurrent", "cpus_per_trial", "workers_per_trial"):
             given = getattr(self, what)
             if given is not None and not 0 < given < math.inf:
                 raise InputError(f"{what} of a search", got=given, wanted="above 0")
@@ -109,10 +109,7 @@ class SearchPlan:
                 wanted=f"a multiple of {self.workers_per_trial}",
                 hint=f"fixed: {{accumulate: {self.workers_per_trial}}} in the space",
             )
-        if self.scheduler not in SCHEDULERS:
-            raise InputError(
-                "no such scheduler", got=repr(self.scheduler), wanted=", ".join(SCHEDULERS)
-            )
+        SCHEDULERS.check(self.scheduler)
         check_sampler(
             self.sampler, self.space.parameters, trials=self.trials, scheduler=self.scheduler
         )
@@ -197,13 +194,13 @@ def plan_of(data: Mapping[str, Any], where: str = "the plan of the search") -> S
         ) from None
 
 
-def read_plan(folder: Path, history: History) -> SearchPlan:
+def read_plan(folder: Path, search: SearchState) -> SearchPlan:
     """The plan of the search in ``folder``, whose history is known.
 
     Raises:
         InputError: As :func:`plan_of`; the file is named.
     """
-    return plan_of(history.plan, f"{folder / LEDGER}: the plan of the search")
+    return plan_of(search.plan, f"{folder / LOG_FILE}: the plan of the search")
 
 
 def resume_command(store: str, name: str, workspace: Workspace, trials: int | None = None) -> str:
@@ -212,7 +209,7 @@ def resume_command(store: str, name: str, workspace: Workspace, trials: int | No
     return workspace.command("search", store, "--name", name, "--resume", *up_to)
 
 
-def changed_plan(plan: SearchPlan, given: Mapping[str, Any]) -> SearchPlan:
+def change_plan(plan: SearchPlan, given: Mapping[str, Any]) -> SearchPlan:
     """The plan of a search that is resumed.
 
     Args:

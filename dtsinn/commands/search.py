@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dtsinn.commands.choices import WithChoices
 from dtsinn.commands.options import (
     MOST,
     ROOT,
@@ -29,7 +30,10 @@ from dtsinn.workflows import console
 app = typer.Typer()
 
 
-@app.command(epilog="Example: dtsinn search brain.zarr --space quick --trials 8 --name first")
+@app.command(
+    cls=WithChoices,
+    epilog="Example: dtsinn search brain.zarr --space quick --trials 8 --name first",
+)
 def search(
     ctx: typer.Context,
     store: StorePath,
@@ -72,8 +76,20 @@ def search(
             min=1, max=MOST, help="Processes that train a trial together, each with the above."
         ),
     ] = 1,
-    sampler: Annotated[str, typer.Option(help="tpe, gp, qmc, random, nsga2 or grid.")] = "tpe",
-    scheduler: Annotated[str, typer.Option(help="asha, hyperband or none.")] = "asha",
+    sampler: Annotated[
+        str,
+        typer.Option(
+            metavar="dtsinn.search.sampling.samplers:SAMPLERS",
+            help="How suggestions are found.",
+        ),
+    ] = "tpe",
+    scheduler: Annotated[
+        str,
+        typer.Option(
+            metavar="dtsinn.search.sampling.halving:SCHEDULERS",
+            help="Which trials are stopped early.",
+        ),
+    ] = "asha",
     warm_start: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Begin from a search, a model or a file of points."),
@@ -135,13 +151,13 @@ def search(
     opened = open_store(store, need_truth=True)
     at = Workspace(workspace)
     if resume:
-        from dtsinn.search.events.state import read_history
-        from dtsinn.search.plan import changed_plan, read_plan
+        from dtsinn.search.events.state import read_state
+        from dtsinn.search.plan import change_plan, read_plan
 
         folder = at.searches / name_of(name, "search")
-        before = read_plan(folder, read_history(folder))
+        before = read_plan(folder, read_state(folder))
         changes = {key: value for key, value in given.items() if _is_given(ctx, _OPTIONS[key])}
-        plan = changed_plan(before, changes | {"store": before.store, "name": before.name})
+        plan = change_plan(before, changes | {"store": before.store, "name": before.name})
         plan = dataclasses.replace(plan, store=store)
     else:
         plan = SearchPlan(name=name_of(name, "search"), store=store, **given)
@@ -178,11 +194,14 @@ def search(
         raise typer.Exit(130 if result.over in {"Ctrl-C", "SIGTERM"} else 1)
     if result.undelivered:
         console.complain(
-            f"MLflow has not got {result.undelivered} events; they are kept, and the best trial "
-            f"is not registered yet; try {again} when it answers"
+            f"{result.undelivered} events are not delivered to MLflow yet; they are kept, and the "
+            f"best trial is not registered yet; try {again} when it answers"
         )
     elif result.package is None:
-        console.say("nothing to register: spectral analysis has no weights")
+        from dtsinn.networks.build import METHODS
+
+        title = METHODS[plan.space.base["model"]["kind"]].title
+        console.say(f"nothing to register: {title} has no weights")
 
 
 @app.command(epilog="Example: dtsinn status first")
@@ -200,24 +219,29 @@ def status(
     from dtsinn.core.causes import in_our_words
     from dtsinn.registry.tracking.tracker import connect
     from dtsinn.search.events.state import search_folder, search_names
-    from dtsinn.search.status import Standing, standing
+    from dtsinn.search.status import SearchStatus, reconcile
+    from dtsinn.workflows.delivery import deliver_runs
 
     at = Workspace(workspace)
     folders = [search_folder(at, one) for one in ([name] if name else search_names(at))]
     told, damaged = [], False
     for folder in folders:
         try:
-            told.append(standing(folder, lambda: connect(at)))
+            told.append(reconcile(folder, lambda: connect(at)))
         except Exception as error:  # the others are none the worse for it
             if name:
                 raise
             told.append(
-                Standing(name=folder.name, state="damaged", reason=str(in_our_words(error)))
+                SearchStatus(name=folder.name, state="damaged", reason=str(in_our_words(error)))
             )
             damaged = True
+    runs = [] if name else deliver_runs(at)
     if as_json:
-        console.say_json([dataclasses.asdict(one) for one in told])
+        console.say_json([*map(dataclasses.asdict, told), *map(dataclasses.asdict, runs)])
         raise typer.Exit(InputError.exit_code if damaged else 0)
+    for run in runs:
+        for line in run.repaired:
+            console.say(f"{run.kind} {run.name}: {line}")
     if not told:
         console.say("no searches yet")
         return
@@ -254,8 +278,8 @@ def stop(
     debug: Debug = False,
 ) -> None:
     """End a running search gently: what its trials have reached is kept, registered and judged."""
+    from dtsinn.eventlog.lock import holder, is_driven
     from dtsinn.search.engine.driver import STOP
-    from dtsinn.search.events.lock import holder, is_driven
     from dtsinn.search.events.state import search_folder
 
     folder = search_folder(Workspace(workspace), name)

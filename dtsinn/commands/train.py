@@ -92,8 +92,16 @@ def train(
         kept = (at.runs / request.name).exists()
         console.complain("interrupted" + f"; what was trained is kept; try {again}" * kept)
         raise typer.Exit(130) from None
-    console.say(f"run {run.key}: {run.best_psnr:.2f} dB on val, registered as {version.ref}")
+    registered = "" if version is None else f", registered as {version.ref}"
+    console.say(f"run {run.key}: {run.best_psnr:.2f} dB on val{registered}")
     console.say(f"package: {run.package}")
+    if version is None:
+        again = at.command("train", *stores, "--resume", request.name)
+        console.complain(
+            f"{run.undelivered} events are not delivered to MLflow yet; they are kept, and the "
+            f"run is not registered yet; try {again} when it answers"
+        )
+        return
     console.say(f"try: {at.command('evaluate', '--model', version.ref)}", quiet=quiet)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from dtsinn.core.display import duration
 from dtsinn.workflows import console
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class TrainingLine:
         self.steps = 0
         """The whole budget, as the training says it."""
         self.first: tuple[int, float] | None = None
-        """The step, and the time in s, that this sitting's pace is counted from."""
+        """The step, and the time in s, that this session's pace is counted from."""
         self.shown = 0.0
         self.quality = ""
         self.bar = Progress(
@@ -77,11 +78,11 @@ class TrainingLine:
         self._draw(report.step, left)
 
     def _left(self, step: int, now: float) -> str:
-        """The remaining time at this sitting's pace, validations included."""
+        """The remaining time at this session's pace, validations included."""
         if self.first is None or step <= self.first[0]:
             return ""
         pace = (now - self.first[1]) / (step - self.first[0])
-        return f", {in_words(pace * (self.steps - step))} left"
+        return f", {duration(pace * (self.steps - step))} left"
 
     def _draw(self, step: int, left: str) -> None:
         pace = f"{self.quality}{left}".removeprefix(", ")
@@ -89,12 +90,3 @@ class TrainingLine:
             self.bar.start()  # here, so that a command that refuses its input shows no empty bar
             self.task = self.bar.add_task("training", total=self.steps, pace=pace)
         self.bar.update(self.task, completed=step, total=self.steps, pace=pace)
-
-
-def in_words(seconds: float) -> str:
-    """A time as a person says it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

@@ -38,9 +38,9 @@ def copy(
     Repeat it at any time, after a kill too: nothing is doubled, and what is there is not sent
     again. The source stays as it is.
     """
+    from dtsinn.eventlog.lock import is_driven
     from dtsinn.registry.copying.copy import copy_registry
     from dtsinn.registry.tracking.tracker import connect_existing
-    from dtsinn.search.events.lock import is_driven
     from dtsinn.search.events.state import search_names
 
     at = Workspace(workspace)

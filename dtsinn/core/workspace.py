@@ -61,8 +61,13 @@ class Workspace:
         return self.root / "runs"
 
     @property
+    def events(self) -> Path:
+        """One folder per evaluation: its event log, and the report while it waits for delivery."""
+        return self.root / "events"
+
+    @property
     def searches(self) -> Path:
-        """One folder per search: ledger, Optuna journal, Ray results, trials."""
+        """One folder per search: event log, Optuna journal, Ray results, trials."""
         return self.root / "searches"
 
     @property
@@ -84,3 +89,14 @@ class Workspace:
     def packages(self) -> Path:
         """Packages fetched from the registry, by digest."""
         return self.root / "packages"
+
+    @property
+    def logs(self) -> Path:
+        """One file per command that ran, of its owner alone."""
+        return self.root / "logs"
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether anything was written here: a folder of the user's is no workspace yet."""
+        parts = self.database, self.runs, self.searches, self.suites, self.stores, self.packages
+        return any(part.exists() for part in (*parts, self.evaluations, self.logs))

@@ -6,11 +6,12 @@ import itertools
 import time
 from pathlib import Path
 
+from dtsinn.core.display import duration
 from dtsinn.core.errors import RunError
 from dtsinn.core.workspace import Workspace, command
 from dtsinn.data.store import open_store
 from dtsinn.evaluation.suite import load_suite
-from dtsinn.registry.tracking.view import where_shown
+from dtsinn.registry.tracking.view import describe_page
 from dtsinn.search.plan import SearchPlan, resume_command
 from dtsinn.search.space.reader import load_space
 from dtsinn.simulation.request import StudyRequest
@@ -80,8 +81,8 @@ def walk(workspace: Workspace, *, quiet: bool) -> None:
     console.say(f"inverse of forward through ONNX: relative error {proof.round_trip_error:.1e}")
 
     model = "the champion" if found.gate.passed else "the best model, refused by the gate"
-    minutes = (time.monotonic() - begun) / 60
-    console.say(f"\nDone in {minutes:.1f} minutes. Everything lies in {workspace.root}:")
+    took = duration(time.monotonic() - begun)
+    console.say(f"\nDone in {took}. Everything lies in {workspace.root}:")
     console.say_table(
         ["what", "where"],
         [
@@ -89,7 +90,7 @@ def walk(workspace: Workspace, *, quiet: bool) -> None:
             [model, f"{ref}, in {workspace.command('models')}"],
             ["the report", str(report / "report.html")],
             ["the package with its ONNX graphs", str(export)],
-            ["every run, with curves and pictures", where_shown(workspace)],
+            ["every run, with curves and pictures", describe_page(workspace)],
         ],
     )
     console.say("\nNext, type:")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,21 +12,19 @@ from rich.console import Console
 
 from dtsinn.core.errors import InputError
 from dtsinn.core.progress import Progress, no_progress
-from dtsinn.core.tracker import Point, RunStart
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.known_stores import find_store, remember_store
-from dtsinn.data.layout import name_of_store
 from dtsinn.data.store import Store, open_store
 from dtsinn.deploy.export import ParityReport, export_package
 from dtsinn.deploy.separator import Separator
-from dtsinn.evaluation.baselines import Baseline
 from dtsinn.evaluation.evaluate import evaluate
 from dtsinn.evaluation.results import Evaluation
-from dtsinn.evaluation.spectral import subject_inputs
 from dtsinn.evaluation.suite import Suite
+from dtsinn.networks.build import METHODS
+from dtsinn.networks.method import UntrainedMethod
 from dtsinn.registry.gate.config import GateConfig, load_gate
 from dtsinn.registry.gate.report import GateReport
-from dtsinn.registry.lineage import EVALUATED, note_evaluated, note_export, note_found
+from dtsinn.registry.lineage import note_best_model, note_export
 from dtsinn.registry.promotion.promotion import promote
 from dtsinn.registry.references import ResolvedModel, find_version, resolve
 from dtsinn.registry.registration import register
@@ -46,14 +42,13 @@ from dtsinn.training.loop import Pulse, Report, Trainer, no_pulse, train_here
 from dtsinn.training.run import (
     FinishedRun,
     check_store_fits,
-    experiment_of,
     fresh_state,
-    lineage_tags,
     resumed_state,
     run_training,
 )
 from dtsinn.training.state import TrainingState
 from dtsinn.training.team import Team
+from dtsinn.workflows.evaluation_log import log_evaluation
 from dtsinn.workflows.warm_start import beginnings
 
 
@@ -97,13 +92,13 @@ def search_and_promote(
     check_store_fits(store)
     model_name(store.header.tracers, store.header.protocol.name)
     check_cluster(plan.cluster)
-    if plan.space.base["model"]["kind"] == "spectral":
-        subject_inputs(store)
+    METHODS[plan.space.base["model"]["kind"]].check_store(store)
     limits = load_gate(plan.gate)
     tracking_uri(workspace)  # which refuses what can never answer
     points, events = beginnings(warm_start, plan, store, workspace)
     result = run_search(
         plan,
+        store,
         workspace,
         lambda: connect(workspace),
         console,
@@ -115,7 +110,7 @@ def search_and_promote(
         return result
     tracker = connect(workspace)
     version = register(tracker, result.package, run_key=result.best_trial)
-    note_found(version, plan.name, tracker)
+    note_best_model(version, plan.name, tracker)
     report = promote(tracker, workspace, version, store, limits, progress=progress)
     return Found(search=result, version=version, gate=report)
 
@@ -146,8 +141,11 @@ def train_and_register(
     *,
     on_report: Callable[[Report], None],
     pulse: Pulse = no_pulse,
-) -> tuple[FinishedRun, ModelVersion]:
+) -> tuple[FinishedRun, ModelVersion | None]:
     """Train one run, new or resumed, and register its package as a version.
+
+    There is no version while the tracking server does not answer: the run's events wait in its
+    log, and the run that is resumed then is registered.
 
     Args:
         stores: What it trains on, in turn; the first one names the separator.
@@ -175,10 +173,12 @@ def train_and_register(
         )
 
         trainer = partial(train_in_parallel, workers=request.workers)
-    tracker = connect(workspace)
+    tracking_uri(workspace)  # which refuses what can never answer
     remember_store(workspace, stores[0])
-    run = run_training(stores, state, folder, tracker, on_report, trainer)
-    return run, register(tracker, run.package, run_key=run.key)
+    run = run_training(stores, state, folder, lambda: connect(workspace), on_report, trainer)
+    if run.undelivered:
+        return run, None
+    return run, register(connect(workspace), run.package, run_key=run.key)
 
 
 def _new_state(
@@ -199,7 +199,7 @@ def evaluate_models(
     out: Path | None,
     workspace: Workspace,
     progress: Progress = no_progress,
-    baselines: Sequence[Baseline] = (),
+    baselines: Sequence[UntrainedMethod] = (),
 ) -> tuple[Evaluation, Path]:
     """Evaluate models on a store's ``test`` subjects and a suite, and log it to MLflow.
 
@@ -241,7 +241,7 @@ def evaluate_models(
         progress=progress,
     )
     if models[0].version is not None:
-        _log_evaluation(evaluation, models, store, out, connect_existing(workspace))
+        log_evaluation(evaluation, store, out, workspace)
     return evaluation, out
 
 
@@ -303,55 +303,3 @@ def _own_store(version: ModelVersion, tracker: MlflowTracker, workspace: Workspa
 
 def _label(model: ResolvedModel) -> str:
     return model.name if model.version is None else f"{model.name}-{model.version}"
-
-
-def _described(evaluation: Evaluation, models: Sequence[ResolvedModel], store: Store | None) -> str:
-    """An evaluation in a sentence."""
-    where = [f"suite {evaluation.suite}"] if evaluation.suite else []
-    where += [f"the test subjects of {name_of_store(store.header.path)}"] if store else []
-    names = " and ".join(map(_label, models))
-    return f"{names} on {' and '.join(where)}; the report is under Artifacts, evaluation."
-
-
-def _log_evaluation(
-    evaluation: Evaluation,
-    models: Sequence[ResolvedModel],
-    store: Store | None,
-    out: Path,
-    tracker: MlflowTracker,
-) -> None:
-    """One run per evaluation, with the means as metrics and the report as artifacts."""
-    now = int(time.time() * 1000)
-    content = (out / "evaluation.json").read_bytes()
-    key = f"evaluation/{hashlib.sha256(content).hexdigest()[:16]}"
-    known = tracker.find_run(key)
-    if known is not None and known.info.status == "FINISHED":
-        return  # the same models scored the same: logged already
-    metrics = {
-        f"{cell.key}.psnr": scores.summary.psnr.mean
-        for cell in evaluation.cells
-        for scores in cell.models[:1]
-        if scores.summary is not None
-    }
-    tracker.begin(
-        RunStart(
-            key=key,
-            name=f"evaluate {_label(models[0])} {evaluation.suite}".strip(),
-            kind="evaluation",
-            experiment=experiment_of(store) if store else "evaluations",
-            time_ms=now,
-            parameters={"suite": evaluation.suite, "models": ", ".join(map(_label, models))},
-            description=_described(evaluation, models, store),
-            tags={EVALUATED: ",".join(model.digest for model in models)}
-            | (lineage_tags(store) if store else {}),
-        )
-    )
-    tracker.report(key, [Point(step=0, metrics=metrics, time_ms=now)])
-    tracker.artifact(key, out, "evaluation")
-    registered = [
-        get_version(tracker, model.name, model.version)
-        for model in models
-        if model.version is not None
-    ]
-    note_evaluated(registered, key, tracker)
-    tracker.end(key, "finished", now)

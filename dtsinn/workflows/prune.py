@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dtsinn.core.clock import now_ms
 from dtsinn.core.workspace import Workspace
+from dtsinn.eventlog.outbox import delivered_place
 from dtsinn.registry.tracking.tracker import connect, connect_existing
-from dtsinn.search.events.spool import place_told
 from dtsinn.search.events.state import search_folder, search_names
 from dtsinn.workflows.prune_packages import (
     Orphan,
@@ -69,7 +69,7 @@ def prune_workspace(
     in_use = runs_in_use(asked)
 
     def pruned(folder: Path) -> SearchPruning:
-        place = place_told(folder)
+        place = delivered_place(folder)
         if is_unasked(place, asked):
             why = f"its versions are at {place}: MLFLOW_TRACKING_URI"
             return SearchPruning(search=folder.name, left_alone=why)
@@ -79,7 +79,7 @@ def prune_workspace(
 
     found = [pruned(folder) for folder in folders]
     alone = {one.search for one in found if one.left_alone}
-    before_ms = int(time.time() * 1000 - policy.older_than_days * DAY_ms)
+    before_ms = int(now_ms() - policy.older_than_days * DAY_ms)
 
     def is_free(key: str) -> bool:
         owner = key.rpartition("/")[0]

@@ -1,8 +1,8 @@
 """What a search that has ended can do without: the checkpoints of beaten trials.
 
-A trial that goes is first written down in the ledger (a ``tag`` event, from where MLflow hears of
-it), then its folder is renamed aside, then deleted. Whatever moment a kill chooses, the trial has
-its checkpoint or has none, and the next pruning deletes what lies aside.
+A trial that goes is first written down in the event log (a ``tag`` event, from where MLflow hears
+of it), then its folder is renamed aside, then deleted. Whatever moment a kill chooses, the trial
+has its checkpoint or has none, and the next pruning deletes what lies aside.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dtsinn.core.clock import now_ms
 from dtsinn.core.errors import InputError
 from dtsinn.core.safe_delete import bytes_of, dispose, left_aside
 from dtsinn.core.tracker import Tracker
-from dtsinn.search.engine.driver import now_ms
+from dtsinn.eventlog.lock import driving, holder, is_driven
+from dtsinn.eventlog.log import LOG_FILE, EventLog
+from dtsinn.eventlog.outbox import Outbox
 from dtsinn.search.engine.tuner import TRIALS
-from dtsinn.search.events.best import front_of, ranked
-from dtsinn.search.events.ledger import LEDGER, Ledger
-from dtsinn.search.events.lock import driving, holder, is_driven
-from dtsinn.search.events.spool import Spool
-from dtsinn.search.events.state import History, read_history
+from dtsinn.search.events.state import SearchState, read_state
+from dtsinn.search.objective import front_of, rank_trials
 from dtsinn.search.plan import read_plan
 
 LEAST = 5
@@ -120,18 +120,20 @@ def prune(
         found = _weighed(folder, policy, in_use)
         if found.left_alone:
             return found
-        ledger, trials = Ledger(folder / LEDGER), folder / TRIALS
+        event_log, trials = EventLog(folder / LOG_FILE), folder / TRIALS
         for one in found.gone:
             key, now = f"{folder.name}/{one.trial}", datetime.now(UTC).isoformat(timespec="seconds")
-            ledger.append({"event": "tag", "time_ms": now_ms(), "key": key, "tags": {PRUNED: now}})
+            event_log.append(
+                {"event": "tag", "time_ms": now_ms(), "key": key, "tags": {PRUNED: now}}
+            )
             dispose(trials / one.trial)
         for left in left_aside(trials):
             dispose(left)
-        spool = Spool(ledger, connect)
+        outbox = Outbox(event_log, connect)
         try:
-            spool.deliver()
-        except Exception:  # whatever a tracking server fails with; it is in the ledger
-            return replace(found, untold=spool.waiting())
+            outbox.deliver()
+        except Exception:  # whatever a tracking server fails with; it is in the event log
+            return replace(found, untold=outbox.waiting())
     return found
 
 
@@ -141,9 +143,9 @@ def _driven(folder: Path) -> SearchPruning:
 
 def _weighed(folder: Path, policy: Policy, in_use: Mapping[str, Sequence[str]]) -> SearchPruning:
     try:
-        history = read_history(folder)
+        history = read_state(folder)
         objectives, trials = read_plan(folder, history).objectives, folder / TRIALS
-    except InputError as error:  # it never began, its ledger is damaged, or of another dtsinn
+    except InputError as error:  # it never began, its event log is damaged, or of another dtsinn
         return SearchPruning(search=folder.name, left_alone=str(error))
     found = SearchPruning(
         search=folder.name,
@@ -153,7 +155,7 @@ def _weighed(folder: Path, policy: Policy, in_use: Mapping[str, Sequence[str]]) 
     if found.left_alone:
         return found
     having = {t.name: t for t in history.trials.values() if _is_own(trials, t.name)}
-    good = [trial.name for trial in ranked(history, objectives) if trial.name in having]
+    good = [trial.name for trial in rank_trials(history, objectives) if trial.name in having]
     why: dict[str, list[str]] = {name: [] for name in having}
     for place, name in enumerate(good[: policy.keep], 1):
         why[name].append(f"number {place} by {objectives[0]}")
@@ -185,12 +187,12 @@ def _is_own(trials: Path, name: str) -> bool:
     return folder.is_dir() and folder.resolve() == trials.resolve() / Path(name).name
 
 
-def _why_left_alone(history: History, policy: Policy) -> str:
+def _why_left_alone(history: SearchState, policy: Policy) -> str:
     if history.state == "running":
         return "its driver died, as dtsinn status mends"
     if history.state == "killed" or any(trial.is_open for trial in history.trials.values()):
         return "it can be resumed"
-    age = (now_ms() - history.sittings[-1].last_ms) / DAY_ms
+    age = (now_ms() - history.sessions[-1].last_ms) / DAY_ms
     if age < policy.older_than_days:
         return f"it ended {age:.1f} days ago"
     return ""

@@ -14,12 +14,12 @@ from dtsinn.core.workspace import Workspace
 from dtsinn.core.yaml_text import parse_yaml
 from dtsinn.data.store import Store
 from dtsinn.deploy.package import read_info
+from dtsinn.eventlog.log import LOG_FILE
 from dtsinn.registry.references import resolve
 from dtsinn.registry.tracking.tracker import connect_existing
-from dtsinn.registry.tracking.trials import RecordedSearch, RecordedTrial, recorded_search
+from dtsinn.registry.tracking.trials import RecordedSearch, RecordedTrial, find_recorded_search
 from dtsinn.registry.versions import get_version
-from dtsinn.search.events.ledger import LEDGER
-from dtsinn.search.events.state import read_history
+from dtsinn.search.events.state import read_state
 from dtsinn.search.plan import SearchPlan, read_plan
 from dtsinn.training.config import RunConfig, changed
 
@@ -79,16 +79,16 @@ def _points_of_file(path: Path, plan: SearchPlan) -> Points:
 
 
 def _earlier(name: str, workspace: Workspace) -> RecordedSearch | None:
-    """An earlier search: as its ledger tells it, else as MLflow does; None if there is none."""
+    """An earlier search: as its event log tells it, else as MLflow does; None if there is none."""
     folder = workspace.searches / name
     if re.fullmatch(NAME, name) is None:
         return None
-    if not (folder / LEDGER).is_file():
+    if not (folder / LOG_FILE).is_file():
         try:
-            return recorded_search(connect_existing(workspace), name)
+            return find_recorded_search(connect_existing(workspace), name)
         except DtsinnError:  # no workspace, or no server: then it is no search's name
             return None
-    history = read_history(folder)
+    history = read_state(folder)
     if not history.run:
         return None
     plan = read_plan(folder, history)
@@ -104,7 +104,7 @@ def _earlier(name: str, workspace: Workspace) -> RecordedSearch | None:
                 finished=trial.state == "finished",
             )
             for trial in history.trials.values()
-            if trial.state in {"finished", "pruned"} and trial.points and not trial.spoiled
+            if trial.state in {"finished", "pruned"} and trial.points and not trial.infeasible
         ],
     )
 

@@ -13,15 +13,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from dtsinn.core.display import value_text
-from dtsinn.search.events.state import ENDED, History, TrialRecord
+from dtsinn.core.display import duration, value_text
+from dtsinn.search.events.state import ENDED, SearchState, TrialRecord
 from dtsinn.search.plan import SearchPlan
 
 SHOWN = 12
 """Rows of the table: running trials first, then the best."""
 STYLES = {"running": "cyan", "finished": "green", "pruned": "yellow", "failed": "red"}
 REDRAW_s = 0.25
-"""Least time between two drawings (uncited)."""
+"""Least time between two drawings."""
 
 
 class TrialTable:
@@ -41,9 +41,9 @@ class TrialTable:
         self._best: list[TrialRecord] = []
         """The best that ended, best first."""
         self._steps = 0
-        """Of this sitting."""
+        """Training steps of this session."""
         self._ended = 0
-        """Trials that ended in this sitting."""
+        """Trials that ended in this session."""
         self._drawn = 0.0
         self._watching = False
 
@@ -57,12 +57,12 @@ class TrialTable:
         if self.console.is_terminal:
             self.live.stop()
 
-    def take(self, event: Mapping[str, Any], history: History) -> None:
-        """Show what an event says; the history has taken it before."""
+    def apply(self, event: Mapping[str, Any], search: SearchState) -> None:
+        """Show what an event says; the state has it before."""
         kind = event["event"]
         if kind not in {"begin", "report", "end"}:
             return
-        trial = history.trial_of(event["run"]["key"] if kind == "begin" else event["key"])
+        trial = search.trial_of(event["run"]["key"] if kind == "begin" else event["key"])
         if trial is None:
             return
         if kind == "begin":
@@ -72,10 +72,10 @@ class TrialTable:
             self._steps += trial.step - before
         elif kind == "end":
             self._open.pop(trial.name, None)
-            self._take_end(trial)
+            self._apply_end(trial)
         self._draw(force=kind == "end")
 
-    def _take_end(self, trial: TrialRecord) -> None:
+    def _apply_end(self, trial: TrialRecord) -> None:
         if trial.state in ENDED:
             self._counts[trial.state] += 1
             self._best.append(trial)
@@ -101,9 +101,7 @@ class TrialTable:
     def _value(self, trial: TrialRecord) -> str:
         objective = self.plan.objectives[0]
         value = objective.value(trial.metrics)
-        if not math.isfinite(value):
-            return ""
-        return f"{value:.2f} dB" if objective.metric == "psnr" else f"{value:.4g}"
+        return objective.text(value) if math.isfinite(value) else ""
 
     def _draw(self, *, force: bool) -> None:
         now = time.monotonic()
@@ -126,7 +124,7 @@ class TrialTable:
             left = elapsed / self._ended * max(0, self.plan.trials - done)
             if self.plan.time_budget_s is not None:
                 left = min(left, max(0.0, self.plan.time_budget_s - elapsed))
-            text += f"; about {_clock(left)} left"
+            text += f"; about {duration(left)} left"
         return text + "]"
 
     def _table(self) -> Table:
@@ -146,9 +144,3 @@ class TrialTable:
                 *(value_text(trial.suggestion.get(key, "")) for key in keys),
             )
         return table
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

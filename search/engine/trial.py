@@ -17,16 +17,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from ray import tune
 from safetensors import SafetensorError
 
+from dtsinn.core.clock import now_ms
 from dtsinn.core.config import from_mapping
 from dtsinn.core.errors import DivergedError, InputError, StoreError
 from dtsinn.data.store import Store, open_store
-from dtsinn.networks.config import SpectralConfig
+from dtsinn.evaluation.metrics import psnr
+from dtsinn.networks.build import METHODS
+from dtsinn.networks.method import UntrainedMethod
 from dtsinn.search.engine.cluster import Workers
-from dtsinn.search.engine.spectral_trial import score_basis
+from dtsinn.search.objective import OBJECTIVE
 from dtsinn.training.config import RunConfig, changed
 from dtsinn.training.device import is_out_of_memory
 from dtsinn.training.loop import Report, train_here
@@ -94,12 +98,14 @@ def _answer(**what: str) -> None:
 def _train(suggestion: dict[str, Any], folder: Path, plan: TrialPlan) -> None:
     config = from_mapping(RunConfig, changed(plan.base, suggestion), "suggestion")
     store = open_store(plan.store, need_truth=True)
-    if isinstance(config.model, SpectralConfig):
-        scores = score_basis(store, config.model) | {"parameters": 0.0}
-        now = int(time.time() * 1000)
-        tune.report({"step": config.steps, "metrics": scores, "finished": True, "time_ms": now})
+    method = METHODS[config.model.kind]
+    if issubclass(method, UntrainedMethod):
+        scores = score_untrained(store, method(config.model)) | {"parameters": 0.0}
+        tune.report(
+            {"step": config.steps, "metrics": scores, "finished": True, "time_ms": now_ms()}
+        )
         return
-    state = _resumed(folder, plan.device)
+    state = _resume_state(folder, plan.device)
     if state is None:
         state = TrainingState(config, store.header.protocol.frames, plan.device)
     parameters = float(sum(p.numel() for p in state.network.parameters()))
@@ -116,7 +122,28 @@ def _train(suggestion: dict[str, Any], folder: Path, plan: TrialPlan) -> None:
             )
 
 
-def _resumed(folder: Path, device: str) -> TrainingState | None:
+def score_untrained(store: Store, method: UntrainedMethod) -> dict[str, float]:
+    """What a trial reports of a method that learns nothing: the PSNR of the ``val`` subjects, dB.
+
+    Raises:
+        InputError: The store lacks what the method must know.
+        StoreError: A chunk of the store is missing or damaged.
+    """
+    begun, separate = time.monotonic(), method.on(store)
+    found = [
+        psnr(samples, separate(samples), store.header.protocol) for samples in store.subjects("val")
+    ]
+    mean = float(np.mean(found))
+    by_tracer = zip(store.header.tracers, np.mean(found, axis=0), strict=True)
+    return {
+        OBJECTIVE: mean,
+        "val_psnr": mean,
+        **{f"val_psnr_{tracer}": float(value) for tracer, value in by_tracer},
+        "seconds": time.monotonic() - begun,
+    }
+
+
+def _resume_state(folder: Path, device: str) -> TrainingState | None:
     """The state of the last checkpoint; None without one, and of one that is damaged.
 
     That is no fault of the configuration: the trial begins anew, and says again what it said.

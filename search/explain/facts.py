@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
 
-from dtsinn.search.events.best import best_trial, front_of
-from dtsinn.search.events.state import History, TrialRecord
-from dtsinn.search.objective import Objective, pareto_front
+from dtsinn.search.events.state import SearchState, TrialRecord
+from dtsinn.search.objective import Objective, best_trial, front_of, pareto_front
 from dtsinn.search.space.space import SearchSpace
 
 FATES = {
@@ -51,7 +50,7 @@ class Gain:
 class Facts:
     """One search, its space and its objectives, and what follows from them."""
 
-    history: History
+    history: SearchState
     space: SearchSpace
     objectives: tuple[Objective, ...]
 
@@ -68,13 +67,13 @@ class Facts:
     @property
     def now_ms(self) -> int:
         """Of the last event."""
-        return max((sitting.last_ms for sitting in self.history.sittings), default=0)
+        return max((session.last_ms for session in self.history.sessions), default=0)
 
     def clock(self, time_ms: int) -> float:
-        """Seconds of the search at a moment: time between two sittings does not count."""
+        """Seconds of the search at a moment: time between two sessions does not count."""
         passed = [
-            min(max(time_ms - sitting.begun_ms, 0), sitting.last_ms - sitting.begun_ms)
-            for sitting in self.history.sittings
+            min(max(time_ms - session.begun_ms, 0), session.last_ms - session.begun_ms)
+            for session in self.history.sessions
         ]
         return sum(passed) / 1000
 
@@ -143,16 +142,18 @@ class Facts:
     def fate(self, trial: TrialRecord) -> str:
         """How a trial ended, one of :data:`FATES`."""
         if trial.state == "pruned":
-            return "spoiled" if trial.spoiled else "stopped"
+            return "spoiled" if trial.infeasible else "stopped"
         return trial.state if trial.state in FATES else "running"
+
+    def fate_of(self, name: str) -> str:
+        """How the trial of a name ended."""
+        return self.fate(self.history.trials[name])
 
     @cached_property
     def fates(self) -> dict[str, int]:
         """Number of trials by fate, those that occur."""
-        counts = dict.fromkeys(FATES, 0)
-        for trial in self.trials:
-            counts[self.fate(trial)] += 1
-        return {fate: count for fate, count in counts.items() if count}
+        counts = Counter(map(self.fate, self.trials))
+        return {fate: counts[fate] for fate in FATES if counts[fate]}
 
     def stretches(self, trial: TrialRecord) -> list[tuple[float, float]]:
         """From when to when a trial was at work, on the search's clock; in order."""
@@ -182,23 +183,29 @@ class Facts:
             lost += wasted
         return Budget(steps=steps, seconds=seconds, lost_seconds=lost)
 
-    def incumbents(self) -> list[tuple[int, Reached]]:
-        """Each time that the best value so far rose: steps of all trials until then, and what."""
-        reports = sorted(
+    @cached_property
+    def reports(self) -> list[tuple[int, str, Reached]]:
+        """All reports in their order: steps of all trials until then, whose it is, and what."""
+        ordered = sorted(
             (
-                (one.seconds, place, one)
-                for place, curve in enumerate(self.reached.values())
+                (one.seconds, one.step, name, one)
+                for name, curve in self.reached.items()
                 for one in curve
             ),
-            key=lambda entry: entry[:2],
+            key=lambda entry: entry[:3],
         )
-        before: dict[int, int] = {}
-        added = []
-        for _, place, one in reports:
-            added.append(one.step - before.get(place, 0))
-            before[place] = one.step
+        before: dict[str, int] = {}
+        spent, found = 0, []
+        for _, step, name, one in ordered:
+            spent += step - before.get(name, 0)
+            before[name] = step
+            found.append((spent, name, one))
+        return found
+
+    def incumbents(self) -> list[tuple[int, Reached]]:
+        """Each time that the best value so far rose: steps of all trials until then, and what."""
         risen: list[tuple[int, Reached]] = []
-        for spent, (_, _, one) in zip(accumulate(added), reports, strict=True):
+        for spent, _, one in self.reports:
             if not risen or self.is_better(one.value, risen[-1][1].value):
                 risen.append((spent, one))
         return risen

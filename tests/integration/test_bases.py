@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 from dtsinn.cli import app
 from dtsinn.core.config import from_mapping
 from dtsinn.data.store import open_store
-from dtsinn.networks.config import SpectralConfig
-from dtsinn.search.engine.spectral_trial import score_basis
-from dtsinn.search.events.ledger import Ledger
+from dtsinn.eventlog.log import EventLog
+from dtsinn.networks.rivals.spectral import SpectralAnalysis, SpectralConfig
+from dtsinn.search.engine.trial import score_untrained
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import SearchResult
 from dtsinn.search.space.reader import load_space
@@ -51,7 +51,7 @@ def test_a_search_over_bases_finds_one_and_makes_no_package(searched, small_path
     assert (result.best_psnr, result.suggestion) == (best.value, best.params)
     base = {"model": {"kind": "spectral"}}
     config = from_mapping(SpectralConfig, changed(base, best.params)["model"], "suggestion")
-    again = score_basis(open_store(str(small_path)), config)
+    again = score_untrained(open_store(str(small_path)), SpectralAnalysis(config))
     assert again["best_psnr"] == pytest.approx(best.value, abs=1e-6)
 
 
@@ -65,7 +65,7 @@ def test_every_trial_is_told_to_the_tracker(searched) -> None:
     metrics = tracker.find_run(result.best_trial).data.metrics
     assert metrics["val_psnr"] == result.best_psnr
     assert {"val_psnr_fmz", "val_psnr_fdg"} <= metrics.keys()
-    events = [event["event"] for event in Ledger(result.folder / "ledger.jsonl")]
+    events = [event["event"] for event in EventLog(result.folder / "ledger.jsonl")]
     assert events.count("begin") == events.count("end") == 3
 
 

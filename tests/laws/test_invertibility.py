@@ -15,8 +15,12 @@ from torch import Tensor
 from dtsinn.core.errors import InputError
 from dtsinn.networks.build import build_network
 from dtsinn.networks.conditioning import protocol_features
-from dtsinn.networks.config import InvertibleConfig
-from dtsinn.networks.invertible import InvertibleSeparator, relative_error, round_trip_error
+from dtsinn.networks.invertible import (
+    InvertibleConfig,
+    InvertibleSeparator,
+    relative_error,
+    round_trip_error,
+)
 from dtsinn.networks.mixing import MIXINGS
 from dtsinn.networks.squeezes import SQUEEZES
 from dtsinn.networks.subnets import SUBNETS

@@ -13,8 +13,7 @@ from torch import Tensor
 from dtsinn.core.errors import DivergedError
 from dtsinn.networks.build import build_network
 from dtsinn.networks.conditioning import protocol_features
-from dtsinn.networks.config import InvertibleConfig
-from dtsinn.networks.invertible import InvertibleSeparator
+from dtsinn.networks.invertible import InvertibleConfig, InvertibleSeparator
 from dtsinn.networks.memory import Memory
 from dtsinn.networks.mixing import MIXINGS
 from dtsinn.networks.subnets import SUBNETS

@@ -29,9 +29,10 @@ from dtsinn.deploy.info import info_text
 from dtsinn.deploy.manifest import write_manifest
 from dtsinn.deploy.package import Lineage, SeparatorInfo, read_info, write_package
 from dtsinn.deploy.separator import Separator
-from dtsinn.networks.build import build_network
-from dtsinn.networks.config import InvertibleConfig, ModelConfig, UNetConfig
+from dtsinn.networks.build import ModelConfig, build_network
+from dtsinn.networks.invertible import InvertibleConfig
 from dtsinn.networks.normalisation import per_sample, sample_scale
+from dtsinn.networks.rivals.unet import UNetConfig
 from dtsinn.networks.separator import SeparatorNetwork
 from dtsinn.registry.registration import register
 from dtsinn.registry.tracking.tracker import MlflowTracker, connect

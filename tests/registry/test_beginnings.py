@@ -1,4 +1,4 @@
-"""Warm starts from what only MLflow knows: registered models, and searches without a ledger."""
+"""Warm starts from what only MLflow knows: registered models, and searches without an event log."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def earlier(make_plan, sit, workspace: Workspace) -> dict[str, dict[str, Any]]:
     hand.tell(late, reason="loss is nan at step 84")
     hand.end(late)
     hand.report(running, 10, 40.0)
-    return {name: trial.suggestion for name, trial in hand.driver.history.trials.items()}
+    return {name: trial.suggestion for name, trial in hand.driver.search.trials.items()}
 
 
 def test_a_search_on_the_same_store_teaches_all_its_results(
@@ -66,7 +66,7 @@ def test_what_is_known_is_not_tried_again_and_is_known_to_the_next_driver(
     for hand in (sit(plan, warm=known), sit(plan)):
         states = [trial.state for trial in hand.driver.tools.study.study.trials]
         assert states[:5] == [TrialState.COMPLETE] * 4 + [TrialState.PRUNED]
-    trial = hand.driver.history.trials[hand.start()]
+    trial = hand.driver.search.trials[hand.start()]
     assert trial.source == "sampler", "the base configuration was the earlier search's first"
     assert trial.suggestion not in earlier.values()
 
