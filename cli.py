@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import shlex
 import signal
@@ -13,24 +14,31 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 import dtsinn
-from dtsinn.commands import data, models, registry, report, search, show, train, upkeep
+from dtsinn.commands import data, doctor, models, registry, report, search, show, train, upkeep
+from dtsinn.commands.command_log import CommandLog
 from dtsinn.commands.options import read_arguments
 from dtsinn.core.causes import in_our_words
-from dtsinn.core.errors import InputError
+from dtsinn.core.errors import DtsinnError, InputError
 from dtsinn.workflows import console
 
 
 class _Commands(TyperGroup):
-    """Turns errors into one line and an exit code; ``--debug`` shows the traceback."""
+    """Turns errors into one line and an exit code; ``--debug`` and the log have the traceback."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         try:
-            return super().parse_args(ctx, read_arguments(args))
+            words = read_arguments(args)
+            ctx.meta["words"] = list(words)
+            return super().parse_args(ctx, words)
         except InputError as error:
             console.complain(str(error))
             raise typer.Exit(error.exit_code) from None
 
     def invoke(self, ctx: Any) -> Any:
+        with CommandLog(self, ctx.meta["words"]) as log:
+            return self._run(ctx, log)
+
+    def _run(self, ctx: Any, log: CommandLog) -> Any:
         try:
             return super().invoke(ctx)
         except (TyperException, typer.Exit, typer.Abort, BrokenPipeError):  # typer's to end with
@@ -39,7 +47,8 @@ class _Commands(TyperGroup):
             if ctx.meta.get("debug"):
                 traceback.print_exc()
             ours = in_our_words(error)
-            console.complain(self._advise(str(ours), ctx))
+            log.log_failure(error)
+            console.complain(self._advise(_add_details(ours, log), ctx))
             raise typer.Exit(ours.exit_code) from None
         except KeyboardInterrupt:
             console.complain("interrupted")
@@ -63,6 +72,14 @@ class _Commands(TyperGroup):
         return told + found + _COMMAND.sub(complete, advice)
 
 
+def _add_details(error: DtsinnError, log: CommandLog) -> str:
+    """An error's words; where it came while running, they say where its traceback is."""
+    if error.exit_code != 1 or log.path is None:
+        return str(error)
+    told, tried, advice = str(error).partition("; try ")
+    return f"{told}; details in {log.path}{tried}{advice}"
+
+
 _WORD = r"""(?:'[^']*'|"[^"]*"|[^\s'",\\]|,(?=\S))+"""
 _COMMAND = re.compile(rf"\bdtsinn(?: {_WORD})+")
 """A command in an error's words: up to the end, or a comma before a space that is in no quotes."""
@@ -74,7 +91,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Find, prove, keep and use networks that separate two tracers in one dynamic PET scan.",
 )
-for part in (data, train, search, report, models, registry, show, upkeep):
+for part in (data, train, search, report, models, registry, show, doctor, upkeep):
     app.add_typer(part.app)
 
 
@@ -96,6 +113,7 @@ def _root(
 def main() -> None:
     """Entry point of the ``dtsinn`` command; SIGTERM ends it as tidily as Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    gc.set_threshold(50_000)  # what imports make is kept: to look through it takes a fifth of them
     console.prepare()
     app()
 

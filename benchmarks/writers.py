@@ -18,7 +18,7 @@ from rich.console import Console
 from benchmarks.machine import describe_machine
 from benchmarks.report import Result, Say, Table, show, write
 from dtsinn.registry.server.access import ADMIN
-from dtsinn.registry.server.server import TeamServer, started
+from dtsinn.registry.server.server import TeamServer, start_team_server
 from dtsinn.registry.tracking import environment
 from tests.support.postgres import postgres_server
 from tests.support.writers import Load, flood
@@ -36,7 +36,7 @@ def run(load: Load, say: Say) -> Result:
             backend=database, artifacts=f"{name}/artifacts", port=0, admin_password=PASSWORD
         )
         say("starting the server")
-        with started(order, say, Path(name) / "log") as served:
+        with start_team_server(order, say, Path(name) / "log") as served:
             os.environ["MLFLOW_TRACKING_URI"] = served.url
             os.environ["MLFLOW_TRACKING_USERNAME"] = ADMIN
             os.environ["MLFLOW_TRACKING_PASSWORD"] = PASSWORD

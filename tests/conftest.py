@@ -52,7 +52,7 @@ SHARING = {
     "tests/data/test_s3.py": "servers",
     "tests/registry/test_server.py": "servers",
     "tests/registry/test_logins.py": "servers",
-    "tests/registry/test_turns.py": "servers",
+    "tests/registry/test_promotion_lock.py": "servers",
 }
 """Files that one worker runs, as their fixtures cost much, by what they share."""
 SMALL = StudyRequest(subjects=24, slices=2, size=32, seed=5)
@@ -67,6 +67,7 @@ noise: [mid]
 """
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
     """Files are not parted, nor are those that share a search, a database server, or S3."""
 

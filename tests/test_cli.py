@@ -51,6 +51,7 @@ COMMANDS = [
     "ui",
     "server",
     "demo",
+    "doctor",
     "registry",
 ]
 INSIDE = ["registry copy", "registry prune"]
@@ -310,7 +311,7 @@ def test_an_import_to_what_exists_is_refused_before_the_plan_is_read(tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["plan.yaml", "out.zarr", "--from", "tiff"], "wanted mat, nifti or dicom"),
+        (["plan.yaml", "out.zarr", "--from", "tiff"], "wanted one of mat, nifti, dicom"),
         (["folder", "out.zarr", "--from", "mat"], "--plan; got none; wanted a YAML file"),
         (["p.yaml", "out.zarr", "--from", "nifti", "--plan", "p.yaml"], "SRC is the plan"),
         (["p.yaml", "s3://b/out.zarr", "--from", "nifti"], "--map; got none; wanted a local file"),

@@ -17,7 +17,7 @@ from dtsinn.data.device import check_device
 from dtsinn.workflows import console
 
 if TYPE_CHECKING:
-    from dtsinn.importers.source import Source
+    pass
 
 app = typer.Typer()
 
@@ -37,7 +37,11 @@ def simulate(
     ] = "brain",
     noise: Annotated[str, typer.Option(help="Noise level: low, mid or high.")] = "mid",
     noise_model: Annotated[
-        str, typer.Option(help="image: noise is added; osem: counts, reconstructed.")
+        str,
+        typer.Option(
+            metavar="dtsinn.simulation.scanner.scanner.noise_model:NOISE_MODELS",
+            help="Whether noise is added to images, or counts are reconstructed.",
+        ),
     ] = "image",
     labels: Annotated[
         str, typer.Option(help="truth: without noise; osem: a scan of each tracer alone.")
@@ -88,13 +92,18 @@ def simulate(
     console.say(f"try: {command('info', out, '--pictures', 'pictures')}", quiet=quiet)
 
 
-@app.command("import", epilog="Example: dtsinn import plan.yaml brain.zarr --from nifti")
+@app.command(
+    "import", cls=WithChoices, epilog="Example: dtsinn import plan.yaml brain.zarr --from nifti"
+)
 def import_(
     source: Annotated[
         Path, typer.Argument(metavar="SRC", help="The plan (nifti, dicom), or a folder (mat).")
     ],
     out: Annotated[str, typer.Argument(metavar="OUT", help="The store to write: path or URL.")],
-    kind: Annotated[str, typer.Option("--from", help="mat, nifti or dicom.")],
+    kind: Annotated[
+        str,
+        typer.Option("--from", metavar="dtsinn.importers.scans:IMPORTERS", help="What SRC is."),
+    ],
     plan: Annotated[
         Path | None, typer.Option(metavar="YAML", help="Of mat: what the files do not say.")
     ] = None,
@@ -118,15 +127,15 @@ def import_(
     Subjects get pseudonyms; only the map file, which nobody else may read, knows their names.
     """
     from dtsinn.core.bounds import allowing
-    from dtsinn.data.layout import is_url, local_or_url
+    from dtsinn.core.paths import is_url, local_or_url
     from dtsinn.data.writer import refuse_existing
     from dtsinn.importers.run import import_study
+    from dtsinn.importers.scans import IMPORTERS
 
     out = local_or_url(out.rstrip("/") or out)
     kind = kind.lower()
-    if kind not in ("mat", "nifti", "dicom"):
-        raise InputError("--from", got=repr(kind), wanted="mat, nifti or dicom")
-    if (kind == "mat") != (plan is not None):
+    importer = IMPORTERS.find(kind)
+    if importer.plan_beside != (plan is not None):
         raise InputError(
             "--plan",
             got="none" if plan is None else f"one beside --from {kind}",
@@ -137,7 +146,7 @@ def import_(
     refuse_existing(out)  # before the headers of all scans are read
     with allowing(max_memory), console.progress(quiet) as progress:
         header = import_study(
-            _source(kind, source, plan),
+            importer.open(source, plan),
             out,
             identities or Path(f"{out}.subjects.json"),
             progress,
@@ -261,17 +270,6 @@ def protocols(
         console.say_json([to_mapping(protocol) for protocol in known])
     else:
         console.say_protocols(known)
-
-
-def _source(kind: str, source: Path, plan: Path | None) -> Source:
-    """What is to be imported, opened by the importer of its kind."""
-    if plan is not None:
-        from dtsinn.importers.mat.study import open_mat
-
-        return open_mat(source, plan)
-    from dtsinn.importers.scans import open_plan
-
-    return open_plan(source, "nifti" if kind == "nifti" else "dicom")
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -34,7 +34,7 @@ def models(
 ) -> None:
     """List the registered models, or show where one comes from and what became of it."""
     from dtsinn.registry.lineage import show_model
-    from dtsinn.registry.promotion.alias_transaction import settle_left
+    from dtsinn.registry.promotion.alias_transaction import recover_abandoned
     from dtsinn.registry.tracking.tracker import connect_existing
     from dtsinn.registry.versions import list_models
 
@@ -42,7 +42,7 @@ def models(
         raise InputError("models", got=f"{what} {ref or ''}", wanted="nothing, or show REF")
     tracker = connect_existing(Workspace(workspace))
     versions = list_models(tracker)
-    settled = [settle_left(tracker, name) for name in sorted({v.name for v in versions})]
+    settled = [recover_abandoned(tracker, name) for name in sorted({v.name for v in versions})]
     for words in filter(None, settled):
         console.note(words)
     if ref is not None:

@@ -84,7 +84,7 @@ def server(
     debug: Debug = False,
 ) -> None:
     """Serve MLflow to a team, from PostgreSQL and a bucket, until Ctrl-C or SIGTERM."""
-    from dtsinn.registry.server.access import given_password
+    from dtsinn.registry.server.access import read_password
     from dtsinn.registry.server.server import TeamServer, serve
     from dtsinn.registry.tracking.view import HOME
 
@@ -95,7 +95,7 @@ def server(
         port=port,
         allowed_hosts=tuple(allowed_host or ()),
         proxy=behind_proxy,
-        admin_password="" if no_auth else given_password(admin_password_file),
+        admin_password="" if no_auth else read_password(admin_password_file),
         auth=not no_auth,
         upgrade=upgrade,
     )

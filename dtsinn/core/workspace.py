@@ -89,3 +89,14 @@ class Workspace:
     def packages(self) -> Path:
         """Packages fetched from the registry, by digest."""
         return self.root / "packages"
+
+    @property
+    def logs(self) -> Path:
+        """One file per command that ran, of its owner alone."""
+        return self.root / "logs"
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether anything was written here: a folder of the user's is no workspace yet."""
+        parts = self.database, self.runs, self.searches, self.suites, self.stores, self.packages
+        return any(part.exists() for part in (*parts, self.evaluations, self.logs))

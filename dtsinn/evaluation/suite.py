@@ -8,10 +8,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from dtsinn.core.config import STRICT, find_config, from_mapping, read_yaml, to_mapping
 from dtsinn.core.errors import InputError, StoreError
+from dtsinn.core.lock import hold_lock
 from dtsinn.core.progress import Progress
 from dtsinn.core.version import code_version
 from dtsinn.core.workspace import Workspace
@@ -128,8 +127,7 @@ def cell_store(cell: Cell, workspace: Workspace, progress: Progress) -> Store:
     A store that does not open is one that was damaged since: it is made again.
     """
     path = workspace.suites / f"{cell.digest}.zarr"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):  # two evaluations at once make it once
+    with hold_lock(path.with_suffix(".lock")):  # two evaluations at once make it once
         store = _opened(path)
         if store is None:
             shutil.rmtree(path, ignore_errors=True)

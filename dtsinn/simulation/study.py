@@ -30,9 +30,7 @@ from dtsinn.data.writer import StoreWriter, refuse_existing
 from dtsinn.simulation.images import render_subject
 from dtsinn.simulation.request import (
     StudyRequest,
-    noise_strength,
     region_names,
-    resolution_mm,
     voxel_size,
 )
 from dtsinn.simulation.subject import draw_subject, input_time, slice_positions
@@ -222,17 +220,8 @@ def _definition(tracer: Tracer) -> dict[str, Any]:
 
 def _noise(request: StudyRequest) -> dict[str, Any]:
     """What was done to the truth, in numbers that outlive the files they came from."""
-    common = {"model": request.noise_model, "level": request.noise}
-    if request.noise_model == "image":
-        return common | {
-            "alpha": noise_strength(request),
-            "alpha_units": "(kBq/mL)^0.5 s^0.5",
-            "resolution_fwhm_mm": resolution_mm(request),
-        }
-    return common | {
-        "trues_per_slice": noise_strength(request),
-        "scanner": to_mapping(request.parts.scanner),
-    }
+    model = {"model": request.noise_model, "level": request.noise}
+    return model | request.model.record(request.noise, request.parts.scanner)
 
 
 def _subjects_per_block(request: StudyRequest) -> int:

@@ -10,9 +10,9 @@ from pathlib import Path
 from dtsinn.core.clock import now_ms
 from dtsinn.core.config import flatten, to_mapping
 from dtsinn.core.errors import InputError
+from dtsinn.core.paths import is_url, name_of_store
 from dtsinn.core.tracker import Point, RunStart, RunStatus, Tracker
 from dtsinn.core.version import code_version
-from dtsinn.data.layout import is_url, name_of_store
 from dtsinn.data.store import Store
 from dtsinn.eventlog.lock import HOLDER, LOCK
 from dtsinn.eventlog.recorder import Recorder, record

@@ -11,7 +11,7 @@ from dtsinn.core.errors import RunError
 from dtsinn.core.workspace import Workspace, command
 from dtsinn.data.store import open_store
 from dtsinn.evaluation.suite import load_suite
-from dtsinn.registry.tracking.view import where_shown
+from dtsinn.registry.tracking.view import describe_page
 from dtsinn.search.plan import SearchPlan, resume_command
 from dtsinn.search.space.reader import load_space
 from dtsinn.simulation.request import StudyRequest
@@ -90,7 +90,7 @@ def walk(workspace: Workspace, *, quiet: bool) -> None:
             [model, f"{ref}, in {workspace.command('models')}"],
             ["the report", str(report / "report.html")],
             ["the package with its ONNX graphs", str(export)],
-            ["every run, with curves and pictures", where_shown(workspace)],
+            ["every run, with curves and pictures", describe_page(workspace)],
         ],
     )
     console.say("\nNext, type:")

@@ -13,15 +13,15 @@ from pathlib import Path
 
 from dtsinn.core.clock import now_ms
 from dtsinn.core.errors import RunError
+from dtsinn.core.paths import name_of_store
 from dtsinn.core.tracker import Point, RunStart
 from dtsinn.core.workspace import Workspace
-from dtsinn.data.layout import name_of_store
 from dtsinn.data.store import Store
 from dtsinn.evaluation.results import Evaluation
 from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.eventlog.outbox import MEMORY
 from dtsinn.eventlog.recorder import record
-from dtsinn.registry.lineage import EVALUATED, note_evaluated
+from dtsinn.registry.lineage import EVALUATED, note_evaluation
 from dtsinn.registry.tracking.tracker import connect
 from dtsinn.registry.versions import list_models
 from dtsinn.training.run import experiment_of, lineage_tags
@@ -96,7 +96,7 @@ def link_evaluation(folder: Path, workspace: Workspace) -> None:
     for run in [event["run"] for event in event_log if event["event"] == "begin"][-1:]:
         digests = run["tags"][EVALUATED].split(",")
         versions = [version for version in list_models(tracker) if version.digest in digests]
-        note_evaluated(versions, run["key"], tracker)
+        note_evaluation(versions, run["key"], tracker)
     shutil.rmtree(folder / REPORT)
 
 

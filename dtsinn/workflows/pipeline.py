@@ -24,7 +24,7 @@ from dtsinn.networks.build import METHODS
 from dtsinn.networks.method import UntrainedMethod
 from dtsinn.registry.gate.config import GateConfig, load_gate
 from dtsinn.registry.gate.report import GateReport
-from dtsinn.registry.lineage import note_export, note_found
+from dtsinn.registry.lineage import note_best_model, note_export
 from dtsinn.registry.promotion.promotion import promote
 from dtsinn.registry.references import ResolvedModel, find_version, resolve
 from dtsinn.registry.registration import register
@@ -110,7 +110,7 @@ def search_and_promote(
         return result
     tracker = connect(workspace)
     version = register(tracker, result.package, run_key=result.best_trial)
-    note_found(version, plan.name, tracker)
+    note_best_model(version, plan.name, tracker)
     report = promote(tracker, workspace, version, store, limits, progress=progress)
     return Found(search=result, version=version, gate=report)
 

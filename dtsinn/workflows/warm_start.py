@@ -17,7 +17,7 @@ from dtsinn.deploy.package import read_info
 from dtsinn.eventlog.log import LOG_FILE
 from dtsinn.registry.references import resolve
 from dtsinn.registry.tracking.tracker import connect_existing
-from dtsinn.registry.tracking.trials import RecordedSearch, RecordedTrial, recorded_search
+from dtsinn.registry.tracking.trials import RecordedSearch, RecordedTrial, find_recorded_search
 from dtsinn.registry.versions import get_version
 from dtsinn.search.events.state import read_state
 from dtsinn.search.plan import SearchPlan, read_plan
@@ -85,7 +85,7 @@ def _earlier(name: str, workspace: Workspace) -> RecordedSearch | None:
         return None
     if not (folder / LOG_FILE).is_file():
         try:
-            return recorded_search(connect_existing(workspace), name)
+            return find_recorded_search(connect_existing(workspace), name)
         except DtsinnError:  # no workspace, or no server: then it is no search's name
             return None
     history = read_state(folder)

@@ -12,7 +12,7 @@ from dtsinn.registry.copying.place import Place
 from dtsinn.registry.copying.versions import mark_of
 from dtsinn.registry.promotion.alias_transaction import HISTORY, MOVING
 from dtsinn.registry.tracking import tags as tagged
-from dtsinn.registry.tracking.names import told_as
+from dtsinn.registry.tracking.names import mlflow_errors_as
 from dtsinn.registry.tracking.rows import BEGUN, ENDED, KEY
 from dtsinn.registry.tracking.tracker import MlflowTracker
 
@@ -44,7 +44,7 @@ def check_conflicts(source: Place, there: Place) -> None:
 
 
 def _deleted(source: Place, there: Place) -> Iterator[str]:
-    with told_as(f"reading what {there.shown} has deleted"):
+    with mlflow_errors_as(f"reading what {there.shown} has deleted"):
         gone = MlflowTracker.all_pages(
             there.client.search_experiments, view_type=ViewType.DELETED_ONLY
         )

@@ -26,7 +26,7 @@ from ray.util.queue import Empty, Queue
 
 from dtsinn.core.causes import brief, cure_of
 from dtsinn.core.errors import DivergedError, DtsinnError, InputError, RunError
-from dtsinn.data.layout import is_url
+from dtsinn.core.paths import is_url
 from dtsinn.data.store import Store, open_store
 from dtsinn.search.engine.cluster import (
     Workers,

@@ -2,14 +2,20 @@
 
 import json
 import random
+import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from dtsinn.core.errors import InputError
+from dtsinn.core.tracker import RunStart
+from dtsinn.core.workspace import Workspace
 from dtsinn.registry.gate.config import GateConfig
-from dtsinn.registry.promotion.alias_transaction import MOVING, history, settle_left
+from dtsinn.registry.promotion.alias_transaction import MOVING, history, recover_abandoned
 from dtsinn.registry.promotion.promotion import promote, roll_back
+from dtsinn.registry.registration import register
+from dtsinn.registry.tracking.tracker import connect
 from dtsinn.registry.versions import find_alias
 from tests.support.aliases import violations
 
@@ -23,11 +29,23 @@ def alias(tracker, name):
     return found.version if found else None
 
 
-@pytest.fixture
-def led(tracker, workspace, registered, packages, store):
-    """Two promotions: version 2 leads, version 1 led before."""
+@pytest.fixture(scope="module")
+def led(tmp_path_factory, begin_workspace, packages, store):
+    """A workspace after two promotions: version 2 leads, version 1 led before."""
+    workspace = begin_workspace(tmp_path_factory.mktemp("led") / "workspace")
+    tracker = connect(workspace)
     for package in (packages.weak, packages.strong):
-        assert promote(tracker, workspace, registered(package), store, CONFIG).passed
+        key = f"search/{package.name}"
+        tracker.begin(RunStart(key=key, name=key, kind="training", experiment="x", time_ms=1_000))
+        version = register(tracker, package, run_key=key)
+        assert promote(tracker, workspace, version, store, CONFIG).passed
+    return workspace.root
+
+
+@pytest.fixture
+def workspace(led, tmp_path):
+    """A copy of it."""
+    return Workspace(Path(shutil.copytree(led, tmp_path / "work space")))
 
 
 def check_whole(tracker):
@@ -36,7 +54,7 @@ def check_whole(tracker):
     return len(history(tracker, NAME))
 
 
-def test_the_way_back_and_forth_is_kept(tracker, workspace, led):
+def test_the_way_back_and_forth_is_kept(tracker, workspace):
     champion, before = roll_back(tracker, workspace, NAME)
     assert (champion.version, before.version) == (1, 2)
     assert check_whole(tracker) == 3
@@ -52,7 +70,7 @@ def test_the_way_back_and_forth_is_kept(tracker, workspace, led):
     assert check_whole(tracker) == 4
 
 
-def test_a_refusal_stays_in_the_history(tracker, workspace, led, registered, packages, store):
+def test_a_refusal_stays_in_the_history(tracker, workspace, registered, packages, store):
     assert not promote(tracker, workspace, registered(packages.weak), store, CONFIG).passed
     last = history(tracker, NAME)[-1]
     assert (last["what"], last["before"]) == ("refused", 2)
@@ -60,7 +78,7 @@ def test_a_refusal_stays_in_the_history(tracker, workspace, led, registered, pac
     assert check_whole(tracker) == 3
 
 
-def test_whatever_a_kill_leaves_half_done_is_finished(tracker, workspace, led, forks):
+def test_whatever_a_kill_leaves_half_done_is_finished(tracker, workspace, forks):
     """A process goes back and forth between two champions and is killed at random moments."""
     code = (
         "import sys; from pathlib import Path\n"
@@ -83,30 +101,30 @@ def test_whatever_a_kill_leaves_half_done_is_finished(tracker, workspace, led, f
         except subprocess.TimeoutExpired:
             job.kill()
         job.communicate()
-        settle_left(tracker, NAME)
+        recover_abandoned(tracker, NAME)
         now = check_whole(tracker)
         assert now > lines
         lines = now
 
 
-def test_what_was_announced_is_finished_by_the_next_command(tracker, workspace, led):
+def test_what_was_announced_is_finished_by_the_next_command(tracker, workspace):
     plan = {
         "number": 3, "what": "rolled back", "version": 1, "before": 2, "note": "killed",
         "when": "2026-01-01T00:00:00+00:00", "by": "me", "tags": {},
     }  # fmt: skip
     tracker.client.set_registered_model_tag(NAME, MOVING, json.dumps(plan))
     tracker.client.set_registered_model_alias(NAME, "previous", "2")  # and then it died
-    assert settle_left(tracker, NAME) == f"{NAME}/1 was half rolled back: finished"
+    assert recover_abandoned(tracker, NAME) == f"{NAME}/1 was half rolled back: finished"
     assert (alias(tracker, "champion"), alias(tracker, "previous")) == (1, 2)
     assert check_whole(tracker) == 3
-    assert settle_left(tracker, NAME) == ""
+    assert recover_abandoned(tracker, NAME) == ""
     tracker.client.set_registered_model_tag(NAME, MOVING, "what?")
-    assert "cannot be read was removed" in settle_left(tracker, NAME)
+    assert "cannot be read was removed" in recover_abandoned(tracker, NAME)
     assert check_whole(tracker) == 3
 
 
-def test_what_is_announced_after_the_turn_was_lost_is_dropped(
-    tracker, workspace, led, registered, packages, store
+def test_what_is_announced_after_the_lock_was_lost_is_dropped(
+    tracker, workspace, registered, packages, store
 ):
     """Its writer was held up past its lease: others made version 3 the champion meanwhile."""
     late = {
@@ -115,6 +133,6 @@ def test_what_is_announced_after_the_turn_was_lost_is_dropped(
     }  # fmt: skip
     assert promote(tracker, workspace, registered(packages.stronger), store, CONFIG).passed
     tracker.client.set_registered_model_tag(NAME, MOVING, json.dumps(late))
-    assert "dropped, as it was against another champion" in settle_left(tracker, NAME)
+    assert "dropped, as it was against another champion" in recover_abandoned(tracker, NAME)
     assert (alias(tracker, "champion"), alias(tracker, "previous")) == (3, 2)
     assert check_whole(tracker) == 3

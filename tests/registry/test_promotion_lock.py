@@ -11,7 +11,7 @@ from dtsinn.registry.promotion import lock
 from dtsinn.registry.tracking.tracker import connect
 
 PROCESSES = 4
-TURNS = 10
+ROUNDS = 10
 SHORT_s = 4.0
 BEGIN = """
 import sys
@@ -23,14 +23,14 @@ tracker, name = connect(Workspace(Path(sys.argv[1]))), sys.argv[2]
 """
 COUNT = """
 for _ in range(int(sys.argv[3])):
-    with lock.turn(tracker, name) as held:
+    with lock.promotion_lock(tracker, name) as held:
         count = int(tracker.client.get_registered_model(name).tags["count"])
         held.check()
         tracker.client.set_registered_model_tag(name, "count", str(count + 1))
 """
 HOLD = """
 lock.LEASE_s = float(sys.argv[3])
-with lock.turn(tracker, name):
+with lock.promotion_lock(tracker, name):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -62,40 +62,40 @@ def run(tmp_path, forks):
 
 def waiting(tracker, name):
     tags = tracker.client.get_registered_model(name).tags
-    return [key for key in tags if key.startswith(lock.TURN)]
+    return [key for key in tags if key.startswith(lock.LOCK)]
 
 
 def test_no_step_of_four_processes_is_lost(tracker, run):
     tracker.client.create_registered_model("sum", tags={"count": "0"})
-    jobs = [run(COUNT, "sum", TURNS) for _ in range(PROCESSES)]
+    jobs = [run(COUNT, "sum", ROUNDS) for _ in range(PROCESSES)]
     assert [job.wait(120) for job in jobs] == [0] * PROCESSES
-    assert tracker.client.get_registered_model("sum").tags == {"count": str(PROCESSES * TURNS)}
+    assert tracker.client.get_registered_model("sum").tags == {"count": str(PROCESSES * ROUNDS)}
 
 
-def test_who_is_killed_with_the_turn_is_passed_over(tracker, run, monkeypatch):
+def test_who_is_killed_with_the_lock_is_passed_over(tracker, run, monkeypatch):
     monkeypatch.setattr(lock, "LEASE_s", SHORT_s)
     tracker.client.create_registered_model("dead")
     job = run(HOLD, "dead", SHORT_s)
     assert job.stdout.readline() == b"held\n"
     (left,) = waiting(tracker, "dead")
     told = f"another promotion holds dead; got process {job.pid}"
-    with pytest.raises(RunError, match=told), lock.turn(tracker, "dead", patience_s=0):
+    with pytest.raises(RunError, match=told), lock.promotion_lock(tracker, "dead", patience_s=0):
         pass
     assert waiting(tracker, "dead") == [left]
     job.kill()
     job.wait(30)
     begun = time.monotonic()
-    with lock.turn(tracker, "dead") as held:
+    with lock.promotion_lock(tracker, "dead") as held:
         assert time.monotonic() - begun > SHORT_s
         held.check()
         assert waiting(tracker, "dead") == [held.tag]
     assert waiting(tracker, "dead") == []
 
 
-def test_a_holder_that_others_took_for_dead_is_told(tracker):
+def test_a_holder_that_others_took_for_dead_learns_it(tracker):
     tracker.client.create_registered_model("slow")
-    with lock.turn(tracker, "slow") as held:
+    with lock.promotion_lock(tracker, "slow") as held:
         held.check()
         tracker.client.delete_registered_model_tag("slow", held.tag)
-        with pytest.raises(lock.TurnLostError, match="the turn to promote slow was lost"):
+        with pytest.raises(lock.PromotionLockLostError, match="the lock to promote slow was lost"):
             held.check()
