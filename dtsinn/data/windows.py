@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
-import dask
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -33,6 +32,8 @@ class Blocks:
     """
 
     def __init__(self, store: Store, chosen: IndexArray) -> None:
+        import dask  # here, as in `read`: only training reads so
+
         self.store = store
         self.buffers = Buffers()
         self.seen: set[int] = set()
@@ -50,6 +51,8 @@ class Blocks:
             StoreError: A chunk is missing or damaged; names array and sample.
             RunError: The storage cannot be read.
         """
+        import dask
+
         numbers = np.unique(index // self.store.block).tolist()
         tasks = [self.delayed[number] for number in numbers]
         try:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from onnxruntime import InferenceSession, SessionOptions
 
 from dtsinn.core.atomic import fresh_folder
 from dtsinn.core.causes import brief
@@ -20,6 +19,9 @@ from dtsinn.deploy.manifest import INVERSE_NAME, MODEL_NAME
 from dtsinn.deploy.package import copy_package, load_network, read_package
 from dtsinn.deploy.separator import Separator
 from dtsinn.networks.separator import SeparatorNetwork
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 PARITY_LIMIT = 1e-5
 """Largest relative error between two float32 computations of the same thing (uncited)."""
@@ -174,6 +176,8 @@ def open_session(path: Path, graph: bytes | None = None) -> InferenceSession:
     Raises:
         RunError: It refuses the graph.
     """
+    from onnxruntime import InferenceSession, SessionOptions  # here: few ask
+
     options = SessionOptions()
     # By default it takes one thread per core of the machine, pinned, whatever this process got.
     options.intra_op_num_threads = torch.get_num_threads()

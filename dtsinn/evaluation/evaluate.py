@@ -13,9 +13,7 @@ from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store, StoreHeader
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation.baselines import Baseline, SeparateSubject
-from dtsinn.evaluation.gallery import draw_gallery
 from dtsinn.evaluation.novelty import Novelty, novelty
-from dtsinn.evaluation.record import check_out, write_evaluation
 from dtsinn.evaluation.results import (
     FLOOR,
     BaselineInfo,
@@ -59,6 +57,10 @@ def evaluate(
         InputError: Nothing to evaluate, a name that stands twice, or ``out`` holds other files.
         RunError: A separator's answer is not finite.
     """
+    # Here, as they draw: matplotlib is nothing for who only scores.
+    from dtsinn.evaluation.gallery import draw_gallery
+    from dtsinn.evaluation.record import check_out, write_evaluation
+
     check_out(out)
     separators = _named(separators, baselines)
     evaluation, stores = _run(separators, baselines, suite, store, workspace, SPLIT, progress)

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, stdtrit
 
 from dtsinn.core.errors import RunError, StoreError
 from dtsinn.core.protocol import Protocol
@@ -258,6 +257,8 @@ def expanded(confidence: float, subjects: int) -> float:
         confidence: That the interval should have, in (0, 1).
         subjects: n; of one there is no better interval.
     """
+    from scipy.special import ndtr, stdtrit  # here: training scores without it
+
     if subjects < 2:
         return confidence
     quantile = stdtrit(subjects - 1, (1 - confidence) / 2)

@@ -17,7 +17,6 @@ from dtsinn.core.version import code_version
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store, StoreHeader, open_store
 from dtsinn.simulation.request import StudyRequest
-from dtsinn.simulation.study import simulate
 
 SPLIT = "test"
 """Split of all subjects of a cell."""
@@ -127,6 +126,8 @@ def cell_store(cell: Cell, workspace: Workspace, progress: Progress) -> Store:
     Its name is a digest of how it is made, so that a changed suite or code makes a new store.
     A store that does not open is one that was damaged since: it is made again.
     """
+    from dtsinn.simulation.study import simulate  # here: not every evaluation simulates
+
     path = workspace.suites / f"{cell.digest}.zarr"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):  # two evaluations at once make it once
