@@ -85,7 +85,7 @@ def train(
     try:
         with TrainingLine(quiet) as line:
             run, version = train_and_register(
-                opened, request, at, on_report=line.report, pulse=line.step
+                opened, request, at, on_report=line.report, on_step=line.step
             )
     except KeyboardInterrupt:
         again = at.command("train", *stores, "--resume", request.name)

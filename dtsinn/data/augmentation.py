@@ -18,8 +18,8 @@ from torch import Tensor
 from dtsinn.core.config import STRICT
 from dtsinn.core.errors import InputError
 from dtsinn.core.seeds import generator
-from dtsinn.data.recombination import other_counts, other_dose, recombined
-from dtsinn.data.warp import FOLDING, Warp, smoothed, warped
+from dtsinn.data.recombination import other_counts, other_dose, recombine
+from dtsinn.data.warp import FOLDING, Warp, apply_warp, smooth
 
 LIMITS = {
     "flip": 1.0,
@@ -154,14 +154,14 @@ def _vary(
     draws: _Draws,
 ) -> tuple[Tensor, Tensor]:
     """The tracers and the noise of the varied samples."""
-    tracers_BKTYX, noise_BTYX = _apart(batch)
+    tracers_BKTYX, noise_BTYX = _split_noise(batch)
     if config.recombination:
         chosen_B = draws.chosen("recombination", config.recombination).to(noise_BTYX.device)
-        other = _apart(_fitting(partner, batch))
-        tracers_BKTYX, noise_BTYX = recombined(tracers_BKTYX, noise_BTYX, *other, chosen_B)
+        other = _split_noise(_check_partner(partner, batch))
+        tracers_BKTYX, noise_BTYX = recombine(tracers_BKTYX, noise_BTYX, *other, chosen_B)
     if config.warps:
         warp = _draw_warp(config, draws, *noise_BTYX.shape[-2:])
-        tracers_BKTYX, noise_BTYX = warped(tracers_BKTYX, noise_BTYX, warp)
+        tracers_BKTYX, noise_BTYX = apply_warp(tracers_BKTYX, noise_BTYX, warp)
     if config.dose:
         factor_BK = draws.normal("dose", config.dose, 2).exp()
         tracers_BKTYX, noise_BTYX = other_dose(tracers_BKTYX, noise_BTYX, factor_BK)
@@ -174,7 +174,7 @@ def _draw_warp(config: AugmentationConfig, draws: _Draws, height: int, width: in
     displacement_B2YX = None
     if config.elastic:
         white_B2YX = draws.normal("elastic", config.elastic, 2, height, width)
-        displacement_B2YX = smoothed(white_B2YX, config.elastic_smoothness)
+        displacement_B2YX = smooth(white_B2YX, config.elastic_smoothness)
     return Warp(
         angle_B=draws.normal("rotation", config.rotation),
         log_factor_B=draws.normal("scaling", config.scaling),
@@ -182,12 +182,12 @@ def _draw_warp(config: AugmentationConfig, draws: _Draws, height: int, width: in
     )
 
 
-def _apart(batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+def _split_noise(batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Tracers, and the noise: the mixture less their sum."""
     return batch["tracers"], batch["mixture"] - batch["tracers"].sum(dim=1)
 
 
-def _fitting(
+def _check_partner(
     partner: Mapping[str, Tensor] | None, batch: Mapping[str, Tensor]
 ) -> Mapping[str, Tensor]:
     """The partner, checked."""

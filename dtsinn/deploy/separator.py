@@ -97,7 +97,7 @@ class Separator:
         Raises:
             InputError: Another shape or type, or values that are not finite.
         """
-        mixture = self._checked("mixture", mixture_NTYX, (self.info.frames,))
+        mixture = self._as_input("mixture", mixture_NTYX, (self.info.frames,))
         samples, frames, height, width = mixture.shape
         tracers = np.empty((samples, 2, frames, height, width), np.float32)
         with torch.inference_mode():
@@ -111,7 +111,7 @@ class Separator:
         Raises:
             InputError: As for :meth:`separate`.
         """
-        mixture = self._checked("mixture", mixture_NTYX, (self.info.frames,))
+        mixture = self._as_input("mixture", mixture_NTYX, (self.info.frames,))
         scale_N: Float32Array = self._inference.scale(torch.from_numpy(mixture)).numpy()
         return scale_N
 
@@ -139,11 +139,11 @@ class Separator:
                 network without an inverse, or slices that :meth:`separate` had to pad.
         """
         inverse = self._inverse()
-        tracers = self._checked("tracers", tracers_NKTYX, (2, self.info.frames))
+        tracers = self._as_input("tracers", tracers_NKTYX, (2, self.info.frames))
         if scale_N is None:
             scale_N = self._inference.scale(torch.from_numpy(tracers.sum(axis=1))).numpy()
         _check_divisible(tracers.shape[-2:], self.network.divisor)
-        scale = _checked_scale(scale_N, len(tracers))
+        scale = _check_scale(scale_N, len(tracers))
         mixture = np.empty((len(tracers), *tracers.shape[2:]), np.float32)
         with torch.inference_mode():
             for part in _parts(len(tracers), batch):
@@ -159,7 +159,7 @@ class Separator:
             InputError: As for :meth:`separate` and :meth:`mix`.
         """
         self._inverse()
-        mixture = self._checked("mixture", mixture_NTYX, (self.info.frames,))
+        mixture = self._as_input("mixture", mixture_NTYX, (self.info.frames,))
         again = self.mix(self.separate(mixture), self.scale(mixture))
         norm = max(float(np.linalg.norm(mixture.astype(np.float64))), 1e-30)
         return float(np.linalg.norm(again.astype(np.float64) - mixture)) / norm
@@ -200,7 +200,7 @@ class Separator:
             )
         return InverseGraph(self.network)
 
-    def _checked(
+    def _as_input(
         self, name: str, values: npt.NDArray[Any], middle: tuple[int, ...]
     ) -> Float32Array:
         """``values`` [N, *middle, Y, X] as torch takes them: float32, contiguous, writeable."""
@@ -244,7 +244,7 @@ def _check_divisible(size: tuple[int, ...], divisor: int) -> None:
         )
 
 
-def _checked_scale(scale_N: npt.NDArray[Any], samples: int) -> Float32Array:
+def _check_scale(scale_N: npt.NDArray[Any], samples: int) -> Float32Array:
     scale = np.asarray(scale_N)
     if scale.shape != (samples,) or scale.dtype.kind != "f":
         raise InputError(

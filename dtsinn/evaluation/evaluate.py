@@ -62,7 +62,7 @@ def evaluate(
     from dtsinn.evaluation.record import check_out, write_evaluation
 
     check_out(out)
-    separators = _named(separators, baselines)
+    separators = _name_separators(separators, baselines)
     evaluation, stores = _run(separators, baselines, suite, store, workspace, SPLIT, progress)
     progress("report", 0, 1)
     write_evaluation(evaluation, draw_gallery(evaluation, dict(separators), stores), out)
@@ -83,7 +83,7 @@ def run_grid(
 
     ``split`` says which subjects of ``store``: ``test``, or ``gate`` for a promotion.
     """
-    return _run(_named(separators, ()), (), suite, store, workspace, split, progress)[0]
+    return _run(_name_separators(separators, ()), (), suite, store, workspace, split, progress)[0]
 
 
 def _run(
@@ -130,7 +130,7 @@ def _run(
     return evaluation, stores
 
 
-def _named(separators: Separators, baselines: Sequence[Baseline]) -> Separators:
+def _name_separators(separators: Separators, baselines: Sequence[Baseline]) -> Separators:
     """Separators by names fit for a report: of an absolute path only the last part."""
     named = [
         (Path(name).name if Path(name).is_absolute() else name, separator)

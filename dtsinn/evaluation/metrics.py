@@ -245,7 +245,7 @@ def bootstrap_interval(
     return Interval(float(value_S.mean()), float(low), float(high), value_S.size)
 
 
-def expanded(confidence: float, subjects: int) -> float:
+def expand_confidence(confidence: float, subjects: int) -> float:
     """Confidence at which a percentile interval of few values is as wide as it should be.
 
     Percentiles of resampled means miss the factor sqrt(n / (n - 1)) and Student's quantiles; the

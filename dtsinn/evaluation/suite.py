@@ -131,7 +131,7 @@ def cell_store(cell: Cell, workspace: Workspace, progress: Progress) -> Store:
     path = workspace.suites / f"{cell.digest}.zarr"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):  # two evaluations at once make it once
-        store = _opened(path)
+        store = _open_if_sound(path)
         if store is None:
             shutil.rmtree(path, ignore_errors=True)
             simulate(cell.request, str(path), progress=progress, splits={SPLIT: 1.0})
@@ -139,7 +139,7 @@ def cell_store(cell: Cell, workspace: Workspace, progress: Progress) -> Store:
     return store
 
 
-def _opened(path: Path) -> Store | None:
+def _open_if_sound(path: Path) -> Store | None:
     if not path.exists():
         return None
     try:

@@ -145,7 +145,7 @@ def merge(plan: SinglePlan | MixturePlan, sidecar: Sidecar, where: str) -> Known
         planned_reference=plan.decay_reference is not None,
         planned=plan.decay_reference is not None or plan.half_life is not None,
         decay_factor=None if plan.decay_corrected is False else sidecar.decay_factor,
-        given=given(
+        given=merge_given(
             (plan.weight_kg, plan.dose_MBq),
             (sidecar.weight_kg, sidecar.dose_MBq),
             plan.accepted,
@@ -156,7 +156,7 @@ def merge(plan: SinglePlan | MixturePlan, sidecar: Sidecar, where: str) -> Known
     )
 
 
-def given(planned: Given, said: Given, accepted: frozenset[str], where: str) -> Given:
+def merge_given(planned: Given, said: Given, accepted: frozenset[str], where: str) -> Given:
     """Body weight and dose: the plan's, else the header's.
 
     Args:

@@ -22,7 +22,7 @@ BYTES_OF_NUMBER = 8
 Stamp = tuple[int, int]
 
 
-def stamps(paths: Iterable[Path], where: str) -> tuple[Stamp, ...]:
+def read_stamps(paths: Iterable[Path], where: str) -> tuple[Stamp, ...]:
     """Size in bytes and time of change, ns, of each file; ``where`` is for messages.
 
     Raises:

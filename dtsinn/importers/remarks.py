@@ -34,7 +34,7 @@ SUM_RATIO = 1.25
 Remark = tuple[str, str]
 
 
-def told(remarks: Iterable[Remark]) -> tuple[str, ...]:
+def format_remarks(remarks: Iterable[Remark]) -> tuple[str, ...]:
     """A line for each text, which names the first of its places and counts the others."""
     places: dict[str, list[str]] = {}
     for where, text in remarks:

@@ -25,7 +25,13 @@ from dtsinn.data.storage import stored_keys, zarr_store
 from dtsinn.data.store import StoreHeader
 from dtsinn.data.writer import StoreWriter, refuse_existing
 from dtsinn.importers.pseudonym import Enrolment, enrol, same_person
-from dtsinn.importers.remarks import Remark, activity_remarks, split_remarks, told, tracer_remarks
+from dtsinn.importers.remarks import (
+    Remark,
+    activity_remarks,
+    format_remarks,
+    split_remarks,
+    tracer_remarks,
+)
 from dtsinn.importers.source import Source, SourceSubject, StudyShape
 
 SAMPLES_PER_BLOCK = 16
@@ -96,7 +102,7 @@ def import_study(
     writer.seal()
     checked = check_store(out, progress)
     few = split_remarks(splits) if source.shape.has_truth else []
-    for line in (*source.shape.remarks, *told(remarks), *few):
+    for line in (*source.shape.remarks, *format_remarks(remarks), *few):
         note(line)
     return checked.header
 
@@ -236,7 +242,7 @@ def _plan(
             *(subject, split, slice_position),
             *(shape.size, shape.voxel_size, shape.half_life),
             *(protocol.frame_edges, protocol.injection_time),
-            enrolled.keyed(source.fingerprint),
+            enrolled.hash_with_salt(source.fingerprint),
         ]
     )
     return StorePlan(

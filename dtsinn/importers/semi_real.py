@@ -26,7 +26,7 @@ from dtsinn.importers.fitting import (
 from dtsinn.importers.frames import Frames, refuse_coarse, resample, resampling_weights
 from dtsinn.importers.plan import PairsPlan
 from dtsinn.importers.plan_file import PlannedTracer
-from dtsinn.importers.remarks import injections_inside, told
+from dtsinn.importers.remarks import format_remarks, injections_inside
 from dtsinn.importers.scan import Scan
 from dtsinn.importers.source import SourceSubject, StudyShape
 
@@ -94,7 +94,7 @@ class SemiRealStudy:
             voxel_size=first.voxel_size[1:],
             has_truth=True,
             attributes=attributes | _attributes(pairs, tracers),
-            remarks=told(
+            remarks=format_remarks(
                 injections_inside(protocol, [tracer.name for tracer in tracers], "the protocol")
             ),
         )

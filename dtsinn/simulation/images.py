@@ -67,7 +67,7 @@ def render_subject(request: StudyRequest, index: int, device: str = "cpu") -> Su
     if request.noise_model == "image":
         mixture, tracers = _with_image_noise(request, index, truth), truth
     else:
-        mixture, tracers = _scanned(request, index, anatomy, truth, device)
+        mixture, tracers = _scan(request, index, anatomy, truth, device)
     return SubjectImages(
         mixture=mixture,
         tracers=tracers,
@@ -109,7 +109,7 @@ def _with_image_noise(request: StudyRequest, index: int, truth: Float32Array) ->
     return np.asarray(total + sd * unit, dtype=np.float32)
 
 
-def _scanned(
+def _scan(
     request: StudyRequest, index: int, anatomy: Anatomy, truth: Float32Array, device: str
 ) -> tuple[Float32Array, Float32Array]:
     """Reconstructed mixture [S, T, Y, X] and labels [S, K, T, Y, X].

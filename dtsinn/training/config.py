@@ -129,7 +129,7 @@ def load_run_config(name_or_path: str, overrides: Sequence[str] = ()) -> RunConf
         InputError: No such configuration, an unknown key, or a value that is refused.
     """
     path = find_config("runs", name_or_path)
-    mapping = changed(read_yaml(path), read_overrides(overrides))
+    mapping = apply_changes(read_yaml(path), read_overrides(overrides))
     where = "--set" if overrides else str(path)
     return from_mapping(RunConfig, mapping, where)
 
@@ -144,7 +144,7 @@ def stated_settings(name_or_path: str, overrides: Sequence[str]) -> dict[str, An
     return flatten(content) | flatten(read_overrides(overrides))
 
 
-def changed(mapping: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def apply_changes(mapping: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of a run configuration's plain data with other values for dotted keys.
 
     Another ``model.kind`` starts from the defaults of that kind: what the base says of its own

@@ -107,7 +107,7 @@ class TrainingState:
         self.progress = Progress()
 
     @property
-    def judged(self) -> SeparatorNetwork:
+    def validated_network(self) -> SeparatorNetwork:
         """The network that is validated and kept: the average where there is one."""
         return self.network if self.average is None else self.average
 
@@ -126,19 +126,19 @@ class TrainingState:
             network.load_state_dict(dict(weights))
         self.best = _copy(self.network)
 
-    def averaged(self) -> None:
+    def average_weights(self) -> None:
         """Take the weights of a step, the one that comes next in the count, into the average."""
         if self.average is not None:
             decay = decay_at(self.config.optimizer.ema, self.progress.step)
             update_average(self.average, self.network, decay)
 
-    def validated(self, psnr: float) -> None:
+    def record_validation(self, psnr: float) -> None:
         """Take note of a validation; its weights are kept when ``psnr`` is the highest yet."""
         progress = self.progress
         if psnr > progress.best_psnr:
             progress.best_psnr = psnr
             progress.best_step = progress.step
-            self.best = _copy(self.judged)
+            self.best = _copy(self.validated_network)
         if psnr >= progress.gained_psnr + GAIN_dB:
             progress.gained_psnr, progress.stale = psnr, 0
         else:

@@ -72,7 +72,7 @@ def take_step(
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(config.optimizer, step, config.steps)
     state.optimizer.step()
-    state.averaged()
+    state.average_weights()
     state.progress.step += 1
     return terms | {GRADIENT: norm}
 
@@ -115,7 +115,7 @@ def _channels_last(tracers_BKTYX: Tensor) -> Tensor:
     return flat_BCYX.view(tracers_BKTYX.shape)
 
 
-class Watch:
+class FiniteGuard:
     """The numbers of the steps since it last looked at them; a look waits for the device."""
 
     def __init__(self) -> None:
@@ -125,7 +125,7 @@ class Watch:
         """Keep the numbers of a step, unseen."""
         self._steps.append((step, numbers))
 
-    def look(self) -> dict[str, float]:
+    def check(self) -> dict[str, float]:
         """The numbers of the last step, after a look at all of them.
 
         Raises:

@@ -26,7 +26,7 @@ class Team:
     ranks: int = 1
 
     @classmethod
-    def joined(cls) -> Team:
+    def of_process_group(cls) -> Team:
         """The team of torch's default process group, which exists already."""
         return cls(rank=distributed.get_rank(), ranks=distributed.get_world_size())
 
@@ -74,7 +74,7 @@ class Team:
         distributed.all_reduce(summed)
         return float(summed)
 
-    def told(self, go_on: bool, device: torch.device) -> bool:
+    def broadcast(self, go_on: bool, device: torch.device) -> bool:
         """What the first process was told, for all of them; the others' own word is not heard."""
         if self.ranks == 1:
             return go_on
@@ -82,7 +82,7 @@ class Team:
         distributed.broadcast(word, src=0)
         return bool(word)
 
-    def judged(
+    def run_on_leader(
         self, judge: Callable[[], dict[str, float]], device: torch.device
     ) -> dict[str, float]:
         """What the first process finds out; the others wait and learn its ``val_psnr``.

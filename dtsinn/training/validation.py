@@ -81,7 +81,7 @@ def validate(
         raise DivergedError("the network's output is not finite", hint="a lower learning rate")
     watched = {}
     if isinstance(network, InvertibleSeparator):
-        watched["round_trip_error"] = _watched_round_trip(network, first[0], round_trip_limit)
+        watched["round_trip_error"] = _check_round_trip(network, first[0], round_trip_limit)
     network.train(training)
     one, other = store.header.tracers
     return {
@@ -92,7 +92,7 @@ def validate(
     }
 
 
-def _watched_round_trip(network: InvertibleSeparator, mixture_BTYX: Tensor, limit: float) -> float:
+def _check_round_trip(network: InvertibleSeparator, mixture_BTYX: Tensor, limit: float) -> float:
     """The relative round-trip error, refused above ``limit``."""
     error = round_trip_error(network, mixture_BTYX)
     if error <= limit:

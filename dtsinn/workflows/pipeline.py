@@ -42,7 +42,7 @@ from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import SearchResult, run_search
 from dtsinn.training.config import RunConfig
 from dtsinn.training.finetune import config_of_child, read_parent
-from dtsinn.training.loop import Pulse, Report, Trainer, no_pulse, train_here
+from dtsinn.training.loop import OnStep, Report, Trainer, ignore_step, train_here
 from dtsinn.training.run import (
     FinishedRun,
     check_store_fits,
@@ -145,7 +145,7 @@ def train_and_register(
     workspace: Workspace,
     *,
     on_report: Callable[[Report], None],
-    pulse: Pulse = no_pulse,
+    on_step: OnStep = ignore_step,
 ) -> tuple[FinishedRun, ModelVersion]:
     """Train one run, new or resumed, and register its package as a version.
 
@@ -154,7 +154,7 @@ def train_and_register(
         request: What is asked for.
         workspace: Where runs and models are kept.
         on_report: Told of each validation.
-        pulse: Told of each step, where this process takes them.
+        on_step: Told of each step, where this process takes them.
 
     Raises:
         InputError: The stores, the request or the separator to start from do not fit.
@@ -166,7 +166,7 @@ def train_and_register(
         state = resumed_state(stores, folder, request.device)
     else:
         state = _new_state(stores, request, folder, workspace)
-    trainer: Trainer = partial(train_here, pulse=pulse)
+    trainer: Trainer = partial(train_here, on_step=on_step)
     if request.workers is not None:
         Team(ranks=request.workers.number).check_divides(state.config)
         check_cluster(request.workers.cluster)

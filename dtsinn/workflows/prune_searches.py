@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dtsinn.core.errors import InputError
-from dtsinn.core.safe_delete import bytes_of, dispose, left_aside
+from dtsinn.core.safe_delete import bytes_of, delete_safely, interrupted_deletions
 from dtsinn.core.tracker import Tracker
 from dtsinn.search.engine.driver import now_ms
 from dtsinn.search.engine.tuner import TRIALS
@@ -124,9 +124,9 @@ def prune(
         for one in found.gone:
             key, now = f"{folder.name}/{one.trial}", datetime.now(UTC).isoformat(timespec="seconds")
             ledger.append({"event": "tag", "time_ms": now_ms(), "key": key, "tags": {PRUNED: now}})
-            dispose(trials / one.trial)
-        for left in left_aside(trials):
-            dispose(left)
+            delete_safely(trials / one.trial)
+        for left in interrupted_deletions(trials):
+            delete_safely(left)
         spool = Spool(ledger, connect)
         try:
             spool.deliver()
@@ -175,7 +175,7 @@ def _weighed(folder: Path, policy: Policy, in_use: Mapping[str, Sequence[str]]) 
         found,
         kept=[one for one in weighed if one.why],
         gone=[one for one in weighed if not one.why],
-        aside=sum(map(bytes_of, left_aside(trials))),
+        aside=sum(map(bytes_of, interrupted_deletions(trials))),
     )
 
 

@@ -21,7 +21,7 @@ from dtsinn.registry.versions import get_version
 from dtsinn.search.events.ledger import LEDGER
 from dtsinn.search.events.state import read_history
 from dtsinn.search.plan import SearchPlan, read_plan
-from dtsinn.training.config import RunConfig, changed
+from dtsinn.training.config import RunConfig, apply_changes
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 """What a search can be called."""
@@ -157,7 +157,7 @@ def _is_same(trial: RecordedTrial, point: Mapping[str, Any], plan: SearchPlan) -
     A setting that there was not when the trial ran had its default.
     """
     try:
-        ran = from_mapping(RunConfig, changed({}, trial.settings), trial.name)
+        ran = from_mapping(RunConfig, apply_changes({}, trial.settings), trial.name)
     except InputError:  # it had a setting that there is no more
         return False
     return ran == plan.space.config(point)

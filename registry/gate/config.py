@@ -23,7 +23,7 @@ class GateConfig:
     """Subjects that decide, at least 2; fewer are no evidence."""
     confidence: float = 0.95
     """Of the bootstrap interval of the mean difference, which must lie above 0; widened for few
-    subjects (:func:`dtsinn.evaluation.metrics.expanded`)."""
+    subjects (:func:`dtsinn.evaluation.metrics.expand_confidence`)."""
     resamples: int = 2000
     """Draws of the bootstrap, at least 100."""
     seed: int = 0

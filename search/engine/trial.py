@@ -27,7 +27,7 @@ from dtsinn.data.store import Store, open_store
 from dtsinn.networks.config import SpectralConfig
 from dtsinn.search.engine.cluster import Workers
 from dtsinn.search.engine.spectral_trial import score_basis
-from dtsinn.training.config import RunConfig, changed
+from dtsinn.training.config import RunConfig, apply_changes
 from dtsinn.training.device import is_out_of_memory
 from dtsinn.training.loop import Report, train_here
 from dtsinn.training.state import TrainingState, latest_checkpoint
@@ -92,7 +92,7 @@ def _answer(**what: str) -> None:
 
 
 def _train(suggestion: dict[str, Any], folder: Path, plan: TrialPlan) -> None:
-    config = from_mapping(RunConfig, changed(plan.base, suggestion), "suggestion")
+    config = from_mapping(RunConfig, apply_changes(plan.base, suggestion), "suggestion")
     store = open_store(plan.store, need_truth=True)
     if isinstance(config.model, SpectralConfig):
         scores = score_basis(store, config.model) | {"parameters": 0.0}

@@ -177,10 +177,10 @@ def test_bootstrap_interval_repeats_holds_the_mean_and_narrows():
 
 
 def test_an_expanded_interval_of_few_values_errs_as_often_as_it_says():
-    confidence = metrics.expanded(0.95, 12)
+    confidence = metrics.expand_confidence(0.95, 12)
     assert confidence == pytest.approx(0.97848, abs=1e-5)  # by hand: 1 - 2 Phi(-1.04447 * 2.20099)
-    assert metrics.expanded(0.95, 10_000) == pytest.approx(0.95, abs=1e-4)
-    assert metrics.expanded(0.95, 1) == 0.95
+    assert metrics.expand_confidence(0.95, 10_000) == pytest.approx(0.95, abs=1e-4)
+    assert metrics.expand_confidence(0.95, 1) == 0.95
     draws = generator(3, "draws").normal(0, 1, (1000, 12))
     above = {
         used: np.mean([metrics.bootstrap_interval(row, confidence=used).low > 0 for row in draws])

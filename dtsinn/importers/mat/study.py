@@ -17,11 +17,11 @@ import numpy.typing as npt
 
 from dtsinn.core.errors import InputError
 from dtsinn.core.paths import home_path
-from dtsinn.importers.files import fingerprint, stamps
+from dtsinn.importers.files import fingerprint, read_stamps
 from dtsinn.importers.mat.file import mat_shape, read_mat
 from dtsinn.importers.mat.plan import MatPlan, read_mat_plan
 from dtsinn.importers.mat.subjects import natural_order, place, subjects_of
-from dtsinn.importers.remarks import injections_inside, told
+from dtsinn.importers.remarks import format_remarks, injections_inside
 from dtsinn.importers.source import Source, SourceSubject, StudyShape
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -70,7 +70,9 @@ def open_mat(folder: Path, plan: Path) -> Source:
                 "labels": "single-tracer images",
                 "kBq_per_mL_per_unit": settings.scale,
             },
-            remarks=told(injections_inside(settings.protocol, settings.tracers, "the protocol")),
+            remarks=format_remarks(
+                injections_inside(settings.protocol, settings.tracers, "the protocol")
+            ),
         ),
         subjects=tuple(member.subject for member in members),
         plan=settings,
@@ -79,7 +81,7 @@ def open_mat(folder: Path, plan: Path) -> Source:
         fingerprint=fingerprint(
             [settings.key, settings.scale, settings.rows, settings.columns, settings.folders],
             [(member.subject.identity, member.stems) for member in members],
-            {kind: stamps(by_stem.values(), kind) for kind, by_stem in files.items()},
+            {kind: read_stamps(by_stem.values(), kind) for kind, by_stem in files.items()},
         ),
     )
 

@@ -14,7 +14,7 @@ from dtsinn.simulation.anatomy.anatomy import (
     Anatomy,
     Deformation,
     Region,
-    deformed_points,
+    deform_points,
     draw_affine,
     kernel_sigma,
 )
@@ -194,7 +194,7 @@ class BrainPhantom:
         )
         across = pixel_centres(size * SUPERSAMPLING, shape.field_of_view_mm)
         # Rows run from the front of the head to its back, against MNI y.
-        points = deformed_points(rng, deformation, (slice_position, -across, across))
+        points = deform_points(rng, deformation, (slice_position, -across, across))
         fractions = _fractions(shape, points, cortex_offset, ventricle_offset)
         return Anatomy(fractions=fractions, slice_position=slice_position)
 

@@ -159,7 +159,7 @@ def draw_with_lesions(
 
     lesions = draw_lesions(rng, again, numbers, regions, slice_position, field_of_view)
     whole, core = _shares(lesions, numbers, slice_position, size, field_of_view)
-    return _inserted(fractions, _labels(numbers.hosts, regions), whole, core)
+    return _insert(fractions, _labels(numbers.hosts, regions), whole, core)
 
 
 def draw_lesions(
@@ -296,7 +296,7 @@ def _shares(
     return block_mean(whole, SUPERSAMPLING), block_mean(core, SUPERSAMPLING)
 
 
-def _inserted(
+def _insert(
     fractions_SLYX: Float32Array, hosts: list[int], whole: FloatArray, core: FloatArray
 ) -> Float32Array:
     """[S, L + 2, Y, X] fractions after lesions have taken their share of the hosts."""
