@@ -28,12 +28,12 @@ def replace_file(path: Path, content: str | bytes, mode: int = 0o666) -> None:
         OSError: It cannot be written; nothing has changed and nothing stays.
         UnicodeEncodeError: The text is none that UTF-8 can write.
     """
-    told = content.encode() if isinstance(content, str) else content
+    data = content.encode() if isinstance(content, str) else content
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(told)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

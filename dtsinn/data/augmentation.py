@@ -30,7 +30,7 @@ LIMITS = {
     "count_level": 3.0,
     "recombination": 1.0,
 }
-"""Largest value of each setting (uncited)."""
+"""Largest value of each setting."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -84,7 +84,7 @@ class VerifiedFiles:
 
     manifest: Manifest
     contents: Mapping[str, bytes]
-    """Of every file by name, the manifest among them: who uses these is not told of a change."""
+    """Content of every file by name, with the manifest: who uses these meets no later change."""
 
 
 def verify_files(folder: Path) -> VerifiedFiles:

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 import torch
@@ -53,6 +53,9 @@ from dtsinn.networks.build import NETWORKS, build_network, build_outline
 from dtsinn.networks.conditioning import protocol_features
 from dtsinn.networks.invertible import InvertibleSeparator
 from dtsinn.networks.separator import SeparatorNetwork
+
+if TYPE_CHECKING:
+    from dtsinn.data.store import StoreHeader
 
 __all__ = [
     "Lineage",
@@ -214,10 +217,11 @@ def separator_digest(weights: Mapping[str, Tensor], info: SeparatorInfo | Mappin
     return digest.hexdigest()
 
 
-def features_of(info: SeparatorInfo) -> Tensor:
-    """What a conditioned network is told of the protocol that it was trained for, [T, F]."""
+def features_of(scan: SeparatorInfo | StoreHeader) -> Tensor:
+    """The features [T, F] that a conditioned network gets of a scan's protocol and half-lives."""
+    times = scan if isinstance(scan, SeparatorInfo) else scan.protocol
     return protocol_features(
-        info.frame_start, info.frame_duration, info.injection_time, info.half_life
+        times.frame_start, times.frame_duration, times.injection_time, scan.half_life
     )
 
 

@@ -18,7 +18,6 @@ from torch import Tensor
 from dtsinn.core.errors import InputError, StoreError
 from dtsinn.deploy.onnx_graphs import InferenceGraph, InverseGraph
 from dtsinn.deploy.package import SeparatorInfo, features_of, load_network, separator_digest
-from dtsinn.networks.conditioning import protocol_features
 from dtsinn.networks.invertible import InvertibleSeparator
 from dtsinn.networks.separator import SeparatorNetwork
 
@@ -30,7 +29,7 @@ Float32Array = npt.NDArray[np.float32]
 LEAST_SIZE = 4
 """Fewest rows or columns of a slice: below that it is an argument in the wrong order."""
 BATCH = 8
-"""Slices at a time: a compromise of speed and memory (uncited)."""
+"""Slices at a time: a compromise of speed and memory."""
 
 
 class Separator:
@@ -62,24 +61,18 @@ class Separator:
     def for_protocol(self, header: StoreHeader) -> Separator:
         """This separator for the scans of a store.
 
-        A conditioned network is told of that store's frames, injections and half-lives, and its
+        A conditioned network gets that store's frames, injections and half-lives, and its
         scale weighs the frames by their durations there. Every other network knows no times: it
         stays as it is.
         """
         if not self.network.conditioned:
             return self
-        protocol, told = header.protocol, copy.copy(self)
-        told.network = copy.deepcopy(self.network)
-        told.network.tell_protocol(
-            protocol_features(
-                protocol.frame_start,
-                protocol.frame_duration,
-                protocol.injection_time,
-                header.half_life,
-            )
-        )
-        told._inference = InferenceGraph(told.network, torch.tensor(protocol.frame_duration))
-        return told
+        fitted = copy.copy(self)
+        fitted.network = copy.deepcopy(self.network)
+        fitted.network.tell_protocol(features_of(header))
+        duration = torch.tensor(header.protocol.frame_duration)
+        fitted._inference = InferenceGraph(fitted.network, duration)
+        return fitted
 
     def separate(self, mixture_NTYX: npt.NDArray[Any], *, batch: int = BATCH) -> Float32Array:
         """Separate mixtures into the two tracers.

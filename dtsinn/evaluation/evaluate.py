@@ -51,7 +51,7 @@ def evaluate(
         workspace: Where the stores of the suite are kept.
         out: Folder of the report; an earlier evaluation there is replaced.
         baselines: Rivals without training, each one more row of every cell that it fits.
-        progress: Told of simulations, scored cells and the report.
+        progress: Called with simulations, scored cells and the report.
 
     Raises:
         InputError: Nothing to evaluate, a name that stands twice, or ``out`` holds other files.
@@ -172,8 +172,8 @@ def _score_cell(
     if store is not None and not all(reasons.values()):
         lacking = {baseline.name: baseline.fits(store) for baseline in baselines}
         fitting = {name: one for name, one in separators if not reasons[name]}
-        told = {name: one.for_protocol(store.header) for name, one in fitting.items()}
-        ways = {name: _from_mixture(one.separate) for name, one in told.items()}
+        fitted = {name: one.for_protocol(store.header) for name, one in fitting.items()}
+        ways = {name: _from_mixture(one.separate) for name, one in fitted.items()}
         ways |= {one.name: one.on(store) for one in baselines if not lacking[one.name]}
         scores = _scores(ways | {FLOOR: _from_mixture(halve)}, store, split)
     models = [

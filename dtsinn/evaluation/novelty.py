@@ -11,7 +11,7 @@ from dtsinn.deploy.info import SeparatorInfo
 
 Seen = Literal["as trained", "new", "unknown"]
 VAGUE = ("", "measured")
-"""Anatomy and noise that are not told: two measured stores may differ in both."""
+"""Anatomy and noise that are not stated: two measured stores may differ in both."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,7 +86,7 @@ class Cell:
     key: str
     """Its unique name, safe in a file name."""
     digest: str
-    """Of all that decides its store: request, tracers, protocol and code; names the store."""
+    """Digest of what decides its store: request, tracers, protocol and code; names the store."""
     request: StudyRequest
     planned: StoreHeader
     """What its store will be; samples and digest are not known yet."""

@@ -12,12 +12,12 @@ from dtsinn.core.bounds import refuse_more
 from dtsinn.core.errors import InputError, RunError
 
 MOST_VOXELS = 2**31
-"""Of a frame (uncited): a header that claims more is damaged."""
+"""Voxels of a frame at most: a header that claims more is damaged."""
 MOST_PACKED = 1032
 """How often deflate makes data smaller at most (zlib, "Maximum Compression Factor")."""
 
 BYTES_OF_NUMBER = 8
-"""Of a voxel while it is read: double precision, whatever the file keeps."""
+"""Bytes of a voxel while it is read: double precision, whatever the file keeps."""
 
 Stamp = tuple[int, int]
 

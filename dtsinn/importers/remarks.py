@@ -26,7 +26,7 @@ minute."""
 APPARENT_SHARE = 0.1
 """Up to which activity that falls as a nuclide decays is taken for it (uncited)."""
 SILENT_SHARE = 0.01
-"""Of the brightest frame, below which a frame has no activity (uncited)."""
+"""Share of the brightest frame below which a frame has no activity (uncited)."""
 
 SUM_RATIO = 1.25
 """Up to which a mixture and the sum of its tracers differ by noise alone (uncited)."""

@@ -56,10 +56,10 @@ def import_study(
         source: The study, opened.
         out: Path or URL of the store.
         identity_map: The user's private file of identities; made or extended.
-        progress: Told of subjects done, and of the check at the end.
+        progress: Called with subjects done, and of the check at the end.
         shares: Of the subjects by split, where the source names no splits; a subject's split then
             depends on its number in the source alone.
-        note: Told in the end, a line each, what was taken and yet is worth a look.
+        note: Called at the end with a line for each thing that was taken and yet is worth a look.
 
     Returns:
         The header of the store, which was checked as ``dtsinn check`` does.

@@ -34,7 +34,7 @@ Pair = tuple[Scan, Scan]
 PLACES = ("first", "second")
 """Names of the two scans in the plan, by order of injection."""
 BYTES_AT_ONCE = 2**30
-"""Source voxels in memory at a time, as float64 (uncited): a compressed file is unpacked from its
+"""Source voxels in memory at a time, as float64: a compressed file is unpacked from its
 start for every part of it that is read."""
 
 

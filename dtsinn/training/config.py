@@ -79,12 +79,12 @@ class RunConfig:
     patience: int = 0
     """Validations without a gain of at least 0.01 dB that end the run; 0 never does."""
     seed: int = 0
-    """Of the weights' start, the order of samples and the augmentation."""
+    """Seed of the weights' start, the order of samples and the augmentation."""
     memory: Literal["plain", "checkpoint", "reversible"] = "plain"
     """How activations are kept for the gradient of an invertible network: all of them; those
     between blocks, the rest computed again; or none, recovered by running the blocks backwards."""
     precision: Literal["float32", "bf16"] = "float32"
-    """Of the subnets while training; evaluation and inverse are always float32."""
+    """Precision of the subnets while training; evaluation and inverse are always float32."""
     round_trip_limit: float = 1e-3
     """Relative round-trip error above which training stops."""
     deterministic: bool = False
@@ -148,7 +148,7 @@ def apply_changes(mapping: Mapping[str, Any], changes: Mapping[str, Any]) -> dic
     """A copy of a run configuration's plain data with other values for dotted keys.
 
     Another ``model.kind`` starts from the defaults of that kind: what the base says of its own
-    kind's make means nothing there.
+    kind's configuration means nothing there.
 
     Raises:
         InputError: A key passes through a plain value.

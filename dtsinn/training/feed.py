@@ -33,7 +33,7 @@ class Part:
     partner: Batch | None
     """As many other samples to recombine with, where the augmentation asks for them."""
     number: int
-    """Of the micro-batch in the whole run; with the seed it fixes the augmentation's draws."""
+    """Its number in the whole run; with the seed it fixes the augmentation's draws."""
 
 
 class Feed:

@@ -21,7 +21,7 @@ from dtsinn.training.team import ALONE, Team
 from dtsinn.training.validation import validate_all
 
 FINITE_CHECK_EVERY = 25
-"""Steps between looks at the loss; each look waits for the device."""
+"""Steps between checks of the loss; each check waits for the device."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Report:
     """The whole budget."""
     metrics: dict[str, float]
     time_ms: int
-    """When it was made, in ms since 1970 UTC: the same when it is told again."""
+    """When it was made, in ms since 1970 UTC: the same when it is reported again."""
     ended: str = ""
     """Why nothing follows, or nothing."""
 
@@ -44,11 +44,11 @@ class Report:
 
 
 OnStep = Callable[[int, int], None]
-"""Told of each step that is done, from 1 on, and of the whole budget; it must be quick."""
+"""A callback of each step that is done, from 1 on, and of the whole budget; it must be quick."""
 
 
 def ignore_step(step: int, steps: int) -> None:
-    """Tell nobody."""
+    """Do nothing."""
 
 
 def train(
@@ -59,7 +59,7 @@ def train(
 ) -> Iterator[Report]:
     """Train ``state`` on ``train`` samples; yield after each validation.
 
-    A state that goes on from a checkpoint tells its last report again at first. The caller saves
+    A state that goes on from a checkpoint repeats its last report at first. The caller saves
     the state between two reports if it wants to. Stopping the iteration stops the training.
 
     Args:
@@ -67,7 +67,7 @@ def train(
         state: Of the run; it moves on.
         team: The processes that train together; each calls this with an equal state. Only the
             first one validates; the metrics of the others hold no more than ``val_psnr``.
-        on_step: Told of every step.
+        on_step: Called after every step.
 
     Raises:
         InputError: The stores do not go together, or the steps cannot be shared by the team.
@@ -189,7 +189,7 @@ MB = 1e6
 
 
 class SystemMeter:
-    """Looks at the machine that this process runs on.
+    """Samples the machine that this process runs on.
 
     Args:
         device: Where the network is.
@@ -201,7 +201,7 @@ class SystemMeter:
         psutil.cpu_percent()  # what it says next is of the time since
 
     def sample(self) -> dict[str, float]:
-        """Use of all cores since the last look, and of memory now.
+        """Use of all cores since the last sample, and of memory now.
 
         Returns:
             ``system/cpu_utilization_percentage``, ``system/system_memory_usage_megabytes`` and

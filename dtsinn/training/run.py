@@ -22,7 +22,7 @@ from dtsinn.training.protocols import as_stores, check_stores_fit, digests_of
 from dtsinn.training.state import TrainingState, latest_checkpoint
 
 DRAWN = (0.25, 0.5)
-"""Parts of a training after which the first ``val`` subject is drawn, beside its end (uncited)."""
+"""Parts of a training after which the first ``val`` subject is drawn, beside its end."""
 
 
 @dataclass(frozen=True, kw_only=True)

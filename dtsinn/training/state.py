@@ -46,7 +46,7 @@ class Progress:
     """Highest validation PSNR so far, dB."""
     best_step: int = 0
     seconds: float = 0.0
-    """Wall time in steps and validations, all sittings together."""
+    """Wall time in steps and validations, all sessions together."""
     cpu_seconds: float = 0.0
     """Process CPU time of all workers, likewise."""
     gained_psnr: float = -1e9
@@ -54,10 +54,10 @@ class Progress:
     stale: int = 0
     """Validations since then."""
     store_digest: str = ""
-    """Of the store that it trains on, or of several, with commas; set at the first step."""
+    """Digest of the store that it trains on, or of several, with commas; set at the first step."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """Of the last report; who goes on from a checkpoint tells it again, as it may not have been
-    heard."""
+    """Metrics of the last report; who goes on from a checkpoint reports them again, as that report
+    may not have arrived."""
     reported_ms: int = 0
     """When that was, in ms since 1970 UTC."""
     init: str = ""
@@ -121,7 +121,7 @@ class TrainingState:
         return ""
 
     def start_from(self, weights: Mapping[str, Tensor]) -> None:
-        """Take weights of the same make in place of those drawn from the seed."""
+        """Take weights of the same configuration in place of those drawn from the seed."""
         for network in filter(None, (self.network, self.average)):
             network.load_state_dict(dict(weights))
         self.best = _copy(self.network)

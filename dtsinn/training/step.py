@@ -15,17 +15,17 @@ from torch import Tensor
 from dtsinn.core.errors import DivergedError
 from dtsinn.data.augmentation import augment
 from dtsinn.data.store import Store
+from dtsinn.deploy.package import features_of
 from dtsinn.networks.normalisation import per_sample, sample_scale
 from dtsinn.networks.padding import pad_to_multiple
 from dtsinn.training.feed import Part
 from dtsinn.training.losses import LossTiming, loss_passes, loss_timing, total
-from dtsinn.training.protocols import features_of
 from dtsinn.training.schedule import learning_rate
 from dtsinn.training.state import TrainingState
 from dtsinn.training.team import Team
 
 GRADIENT = "gradient"
-"""Name of the gradient's norm among the numbers that are watched."""
+"""Name of the gradient's norm among the numbers that are checked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Task:
 
     timing: LossTiming
     features_TF: Tensor
-    """Of the protocol, for networks that are told of it."""
+    """Features of the protocol, for networks that are conditioned on it."""
 
 
 def task_of(store: Store, device: torch.device) -> Task:
@@ -116,17 +116,17 @@ def _channels_last(tracers_BKTYX: Tensor) -> Tensor:
 
 
 class FiniteGuard:
-    """The numbers of the steps since it last looked at them; a look waits for the device."""
+    """Refuses numbers of steps that are not finite; a check waits for the device."""
 
     def __init__(self) -> None:
         self._steps: list[tuple[int, dict[str, Tensor]]] = []
 
     def add(self, step: int, numbers: dict[str, Tensor]) -> None:
-        """Keep the numbers of a step, unseen."""
+        """Keep the numbers of a step until the next check."""
         self._steps.append((step, numbers))
 
     def check(self) -> dict[str, float]:
-        """The numbers of the last step, after a look at all of them.
+        """Check the numbers of all steps since the last check; return those of the last step.
 
         Raises:
             DivergedError: One is not finite; it names the first, and its step.

@@ -41,7 +41,7 @@ _START = "RadiopharmaceuticalStartDateTime"
 
 
 _INFLATED_COPIES = 3
-"""Of a deflated data set in memory while pydicom reads it (measured)."""
+"""Growth of a deflated data set in memory while pydicom reads it (measured)."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -167,7 +167,7 @@ class _Reader:
 
 
 def _check_pixels(data: Any, header: ImageHeader, what: str) -> None:
-    """Refuse pixels of another size than the header told at first, before they are made."""
+    """Refuse pixels of another size than the header gave at first, before they are made."""
     size = [data.get("NumberOfFrames") or 1, data.get("Rows"), data.get("Columns")]
     size.append(data.get("SamplesPerPixel") or 1)
     if size != [1, header.rows, header.columns, 1]:

@@ -1,6 +1,6 @@
 """The layout of the published DTS-INN code: a folder for the mixture, one for each tracer.
 
-Each file is one slice, [rows, columns, frames]. Which files belong together is told by their
+Each file is one slice, [rows, columns, frames]. Which files belong together is decided by their
 names, never by their order in a listing. The names may name people, so messages tell places:
 ``fdg, file 3 of 40`` counts from 1 in natural order, where ``sample2`` comes before ``sample10``.
 """

@@ -32,7 +32,7 @@ from dtsinn.importers.scan import Scan
 FloatArray = npt.NDArray[np.float64]
 
 MOST_HEADER = 4 * 2**20
-"""Bytes before the first voxel: header and extensions, such as AFNI's XML (uncited)."""
+"""Bytes before the first voxel: header and extensions, such as AFNI's XML."""
 LEAST_EXTENSION = 16
 """Bytes of an extension, or a multiple of them (NIfTI-1, nifti1.h, "Extended header")."""
 

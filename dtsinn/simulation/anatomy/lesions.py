@@ -22,7 +22,7 @@ from dtsinn.simulation.input_function import SPREAD_CLIP, FloatArray, clipped_no
 SUPERSAMPLING = 2
 """Points per pixel and axis."""
 WAVES = 32
-"""Plane waves whose sum is a random surface: enough to look like a Gaussian field (uncited)."""
+"""Plane waves whose sum is a random surface: enough to look like a Gaussian field."""
 REACH = 2.5
 """Lesions end within so many radii of their centre."""
 SITE_SHARE = 0.7

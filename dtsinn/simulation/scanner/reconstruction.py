@@ -35,7 +35,7 @@ class ScannerModel:
     Slices are worked on one after the other, all frames of a slice at once. So what comes out
     does not depend on how slices are grouped, and on a CPU not on the number of threads either.
 
-    The reconstruction is told the attenuation, the expected scatter and the expected randoms, and
+    The reconstruction knows the attenuation, the expected scatter and the expected randoms, and
     uses the matrix that made the data; it does not know the resolution. There is no time of flight.
 
     Args:

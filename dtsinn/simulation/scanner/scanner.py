@@ -11,10 +11,10 @@ from dtsinn.core.config import STRICT, find_config, from_mapping, read_yaml
 from dtsinn.core.errors import InputError
 
 MOST_TRUES = 1e12
-"""More than any scanner counts in a slice (uncited); Poisson draws end at 9e18."""
+"""More than any scanner counts in a slice; Poisson draws end at 9e18."""
 
 MOST_VIEWS = 10_000
-"""Views, subsets or iterations, at most (uncited): ten times those of any scanner."""
+"""Views, subsets or iterations, at most: ten times those of any scanner."""
 
 
 @dataclass(frozen=True, kw_only=True)
