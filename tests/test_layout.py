@@ -38,7 +38,7 @@ def test_the_wheel_holds_only_dtsinn(wheel: list[str]) -> None:
         "dtsinn/cli.py",
         "dtsinn/py.typed",
         "dtsinn/search/run.py",
-        "dtsinn/registry/promotion.py",
+        "dtsinn/registry/promotion/promotion.py",
         "dtsinn/configs/tracers/fmz.yaml",
         "dtsinn/configs/spaces/default.yaml",
     ):
