@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
+from dtsinn.core.atomic import replace_folder
 from dtsinn.core.bounds import MOST_TEXT, UnfitFileError, most_memory, parse_json, read_bytes
 from dtsinn.core.causes import brief, cure_of
 from dtsinn.core.config import STRICT, from_mapping, to_mapping
@@ -155,14 +156,8 @@ class TrainingState:
         for torn in folder.glob(f".{PREFIX}*.partial"):
             shutil.rmtree(torn)
         final = folder / f"{PREFIX}{self.progress.step:08d}"
-        partial = final.with_name(f".{final.name}.partial")
-        partial.mkdir(parents=True)
-        self.write(partial)
-        if final.exists():  # its step is written again
-            final.rename(final.with_name(f".{final.name}.old.partial"))
-        partial.rename(final)
-        for replaced in folder.glob(f".{PREFIX}*.partial"):
-            shutil.rmtree(replaced)
+        with replace_folder(final) as partial:
+            self.write(partial)
         for old in folder.glob(f"{PREFIX}*"):
             if old != final:
                 shutil.rmtree(old)
