@@ -30,7 +30,8 @@ from dtsinn.networks.invertible import InvertibleSeparator
 from dtsinn.networks.normalisation import per_sample, sample_scale
 from dtsinn.training.config import load_run_config
 from dtsinn.training.loop import train
-from dtsinn.training.losses import LossConfig, loss_passes, loss_timing
+from dtsinn.training.loss_term import loss_timing
+from dtsinn.training.losses import LossConfig, loss_passes
 from dtsinn.training.state import TrainingState
 
 NAME = "ablation"

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.io import savemat
 
-from benchmarks.s3 import BUCKET, S3
 from dtsinn.data.plan import StorePlan
 from dtsinn.data.store import Samples, Store, open_store
 from dtsinn.data.writer import StoreWriter
+from tests.support.s3 import BUCKET, S3
 
 ARRAYS = ("mixture", "tracers")
 

@@ -7,29 +7,24 @@ neither. What the convolution library allocates for itself while it works is not
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
+from torch import Tensor
 
 from benchmarks import published
 from benchmarks.machine import describe_machine
 from benchmarks.report import Result, Say, Table
 from dtsinn.networks.build import build_network
-from dtsinn.networks.config import InvertibleConfig
-from dtsinn.networks.invertible import InvertibleSeparator
+from dtsinn.networks.invertible import InvertibleConfig, InvertibleSeparator
 from dtsinn.networks.memory import Memory
+from tests.support.memory import growths
 
 NAME = "memory"
-MiB = 2**20
 FRAMES = 18
 MODES: tuple[Memory, ...] = ("plain", "checkpoint", "reversible")
 DENSE = replace(published.ARCHITECTURE, start="tame")
@@ -144,36 +139,6 @@ def measure_published(size: int) -> Growth:
         activations=activations,
         total=total,
     )
-
-
-def growths(network: nn.Module, loss: Callable[[], Tensor]) -> tuple[float, float]:
-    """Peak growth of the loss and its gradient, without and with the gradients themselves, MiB."""
-
-    def step() -> None:
-        loss().backward()  # type: ignore[no-untyped-call]
-
-    step()
-    activations = peak_growth(step)
-    network.zero_grad(set_to_none=True)
-    return activations / MiB, peak_growth(step) / MiB
-
-
-def peak_growth(call: Callable[[], object]) -> int:
-    """The most that ``call`` had allocated at a time, over what was allocated before, in bytes."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        call()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "trace.json"
-        profiler.export_chrome_trace(str(path))
-        events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
-    changes = [
-        (event["ts"], event["args"]["Bytes"]) for event in events if event["name"] == "[memory]"
-    ]
-    held = most = 0
-    for _, change in sorted(changes, key=lambda found: float(found[0])):
-        held += change
-        most = max(most, held)
-    return most
 
 
 def noise(channels: int, size: int) -> Tensor:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dtsinn.data.body import SCALE_FLOOR_kBq_mL
-from dtsinn.networks.config import InvertibleConfig
 from dtsinn.networks.coupling import CouplingBlock
+from dtsinn.networks.invertible import InvertibleConfig
 from dtsinn.networks.subnets import Subnet, draw_start
 from dtsinn.networks.variables import VARIABLE_AUGMENTATIONS
 

@@ -14,12 +14,12 @@ from benchmarks.machine import describe_machine
 from benchmarks.quality.budget import calibrate
 from benchmarks.quality.methods import OURS, all_methods
 from benchmarks.report import Result, Say, Table
-from benchmarks.s3 import s3_server
 from benchmarks.ways import DIRECT, STREAM, Cost, Way, local_ways, measure, stream_and_zarr
 from dtsinn.data.store import Store
 from dtsinn.training.config import load_run_config
 from dtsinn.training.loop import train
 from dtsinn.training.state import TrainingState
+from tests.support.s3 import s3_server
 
 NAME = "reading"
 THROUGHPUT_TARGET = 0.85

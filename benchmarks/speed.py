@@ -23,9 +23,8 @@ from benchmarks.machine import describe_machine
 from benchmarks.memory import DENSE, FRAMES
 from benchmarks.report import Result, Say, Table
 from dtsinn.networks.build import build_network
-from dtsinn.networks.config import InvertibleConfig
 from dtsinn.networks.coupling import Precision
-from dtsinn.networks.invertible import InvertibleSeparator
+from dtsinn.networks.invertible import InvertibleConfig, InvertibleSeparator
 from dtsinn.networks.memory import Memory
 from dtsinn.training.terms import backward_loss, forward_loss
 

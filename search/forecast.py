@@ -14,10 +14,10 @@ from optuna.samplers import RandomSampler
 
 from dtsinn.core.errors import InputError
 from dtsinn.data.store import Store
-from dtsinn.networks.config import SpectralConfig
+from dtsinn.networks.build import METHODS
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.sampling.feasibility import Referee
-from dtsinn.search.sampling.halving import expected_share, halving_of
+from dtsinn.search.sampling.halving import SCHEDULERS, expected_share
 from dtsinn.training.config import RunConfig
 from dtsinn.training.feed import Feed
 from dtsinn.training.footprint import Footprint, footprint
@@ -93,7 +93,7 @@ def forecast(plan: SearchPlan, store: Store, at_a_time: int) -> Forecast:
         )
     budget = int(plan.space.base["steps"])
     every = int(plan.space.base["validate_every"])
-    halving = halving_of(plan.scheduler, budget, every)
+    halving = SCHEDULERS[plan.scheduler].halving(budget, every)
     share = expected_share(halving) if halving else 1.0
     expected = round(plan.trials * budget * share)
     mean = sum(sample.step_seconds for sample in samples) / len(samples)
@@ -119,7 +119,7 @@ def _threads(number: int) -> Iterator[None]:
 
 
 def _sample(config: RunConfig, suggestion: dict[str, Any], store: Store) -> Sample:
-    if isinstance(config.model, SpectralConfig):
+    if METHODS[config.model.kind].learning != "gradient":
         return Sample(suggestion=suggestion, takes=None, step_seconds=0.0)
     frames = store.header.protocol.frames
     state = TrainingState(config, frames)

@@ -19,6 +19,15 @@ METRICS = {
     "round_trip_error": "round_trip_error",
 }
 """What can be an objective, and its key in a trial's reports."""
+TITLES = {
+    "psnr": ("validation PSNR", "dB"),
+    "step_seconds": ("time of a step", "s"),
+    "seconds": ("wall time", "s"),
+    "cpu_seconds": ("CPU time", "s"),
+    "parameters": ("parameters", ""),
+    "round_trip_error": ("round-trip error", ""),
+}
+"""The same in words, with their units."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +44,30 @@ class Objective:
                 "no such objective", got=repr(self.metric), wanted=", ".join(sorted(METRICS))
             )
 
+    @property
+    def key(self) -> str:
+        """Its key in a trial's reports."""
+        return METRICS[self.metric]
+
+    @property
+    def title(self) -> str:
+        """The metric in words: ``validation PSNR``."""
+        return TITLES[self.metric][0]
+
+    @property
+    def label(self) -> str:
+        """The metric in words, with its unit: ``validation PSNR, dB``."""
+        return ", ".join(filter(None, TITLES[self.metric]))
+
     def value(self, metrics: Mapping[str, float]) -> float:
         """The metric in a report; NaN where it is missing."""
-        value = metrics.get(METRICS[self.metric], math.nan)
+        value = metrics.get(self.key, math.nan)
         return float(value) if isinstance(value, int | float) else math.nan
+
+    def text(self, value: float) -> str:
+        """A value with its unit: ``31.42 dB``."""
+        number = f"{value:.2f}" if self.metric == "psnr" else f"{value:.4g}"
+        return f"{number} {TITLES[self.metric][1]}".rstrip()
 
     def __str__(self) -> str:
         return f"{self.metric}:{'max' if self.maximise else 'min'}"

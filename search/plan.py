@@ -20,11 +20,11 @@ from dtsinn.core.workspace import Workspace
 from dtsinn.search.events.ledger import LEDGER
 from dtsinn.search.events.state import History
 from dtsinn.search.objective import PSNR, Objective, read_objectives
+from dtsinn.search.sampling.halving import SCHEDULERS
 from dtsinn.search.sampling.samplers import SAMPLERS, check_sampler
 from dtsinn.search.space.reader import space_of
 from dtsinn.search.space.space import SearchSpace
 
-SCHEDULERS = ("asha", "hyperband", "none")
 LIMITS = ("time_budget_s", "step_budget", "gpu_hours", "patience")
 """What ends a search before its trials are done."""
 CHANGEABLE = {
@@ -109,10 +109,7 @@ class SearchPlan:
                 wanted=f"a multiple of {self.workers_per_trial}",
                 hint=f"fixed: {{accumulate: {self.workers_per_trial}}} in the space",
             )
-        if self.scheduler not in SCHEDULERS:
-            raise InputError(
-                "no such scheduler", got=repr(self.scheduler), wanted=", ".join(SCHEDULERS)
-            )
+        SCHEDULERS.check(self.scheduler)
         check_sampler(
             self.sampler, self.space.parameters, trials=self.trials, scheduler=self.scheduler
         )

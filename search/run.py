@@ -57,7 +57,7 @@ class SearchResult:
     suggestion: dict[str, Any]
     """What the best trial was given to try, by dotted key."""
     package: Path | None
-    """The best trial as a separator package; None of spectral analysis, which has no weights."""
+    """The best trial as a separator package; None of a method without weights."""
     states: dict[str, int]
     """Number of trials by how they ended."""
     over: str

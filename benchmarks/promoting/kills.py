@@ -10,7 +10,6 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks.machine import describe_machine
-from benchmarks.promoting.invariants import violations
 from benchmarks.promoting.setting import registered, trained_state
 from benchmarks.promoting.victim import CONFIG
 from benchmarks.report import Result, Say, Table
@@ -22,6 +21,7 @@ from dtsinn.registry.promotion.promotion import promote
 from dtsinn.registry.tracking.tracker import MlflowTracker, connect
 from dtsinn.simulation.request import StudyRequest
 from dtsinn.simulation.study import simulate
+from tests.support.aliases import violations
 
 NAME = "kills"
 STORE = StudyRequest(subjects=26, slices=1, size=32, noise="mid", seed=0)

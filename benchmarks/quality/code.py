@@ -14,7 +14,7 @@ FOLLOWED = ("dtsinn.networks", "dtsinn.training")
 loop knows some networks by name and every network would then depend on them."""
 PASSED_OVER = (
     "dtsinn.networks.build",
-    "dtsinn.networks.config",
+    "dtsinn.networks.method",
     "dtsinn.training.config",
     "dtsinn.training.package",
 )

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.memory import MiB, peak_growth
 from dtsinn.data.store import Store
+from tests.support.memory import MiB, peak_growth
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,10 +15,10 @@ from benchmarks.quality.method import Fitted, Method
 from benchmarks.quality.search import Parameters, Space
 from dtsinn.core.config import from_mapping, to_mapping
 from dtsinn.data.store import Store
-from dtsinn.evaluation.baselines import SeparateSubject, SpectralAnalysis
 from dtsinn.evaluation.metrics import psnr
 from dtsinn.evaluation.score import halve
-from dtsinn.networks.config import SpectralConfig
+from dtsinn.networks.method import SeparateSubject
+from dtsinn.networks.rivals.spectral import SpectralAnalysis, SpectralConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class SpectralMethod(Method):
     @property
     def modules(self) -> tuple[str, ...]:
         """The code that decides the result."""
-        return ("dtsinn.evaluation.spectral", "dtsinn.evaluation.nnls", __name__)
+        return ("dtsinn.networks.rivals.spectral", __name__)
 
     @property
     def space(self) -> Space:
@@ -69,7 +69,7 @@ class SpectralMethod(Method):
     def fit(self, store: Store, settings: Mapping[str, Any], plan: Plan, seed: int) -> Fitted:
         """Nothing to train: validate."""
         config = from_mapping(SpectralConfig, settings, self.name)
-        return _fitted(SpectralAnalysis(config=config).on(store), store)
+        return _fitted(SpectralAnalysis(config).on(store), store)
 
 
 def _fitted(separate: SeparateSubject, store: Store) -> Fitted:

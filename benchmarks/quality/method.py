@@ -15,7 +15,7 @@ from benchmarks.quality.cost import Cost
 from benchmarks.quality.search import Parameters, Space
 from dtsinn.core.errors import InputError
 from dtsinn.data.store import Store
-from dtsinn.evaluation.baselines import SeparateSubject
+from dtsinn.networks.method import SeparateSubject
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,15 +9,14 @@ from benchmarks.quality.floors import HalvingMethod, SpectralMethod
 from benchmarks.quality.method import Method
 from benchmarks.quality.networks import NetworkMethod
 from benchmarks.quality.recipe import RecipeMethod
+from dtsinn.networks.build import METHODS
 
-RIVALS = {
-    "temporal": "voxel-wise network over frames",
-    "cnn3d": "3D CNN",
-    "ced": "encoder-decoder",
-    "unet": "U-Net",
-    "residual-cnn": "residual CNN",
-}
 TWIN = "plain"
+RIVALS = [
+    kind
+    for kind, method in METHODS.own.items()
+    if method.learning == "gradient" and not method.exact and kind != TWIN
+]
 OURS = "dtsinn"
 HALVING = "halving"
 RECIPE = "published"
@@ -40,11 +39,11 @@ def all_methods() -> dict[str, Method]:
         *(
             NetworkMethod(
                 name=kind,
-                title=title,
+                title=METHODS[kind].title,
                 role="rival",
                 changes={"model.kind": kind, "loss.backward": 0.0},
             )
-            for kind, title in RIVALS.items()
+            for kind in RIVALS
         ),
         NetworkMethod(
             name=TWIN,

@@ -20,14 +20,15 @@ from dtsinn.core.config import from_mapping, to_mapping
 from dtsinn.core.errors import DivergedError
 from dtsinn.data.store import Store
 from dtsinn.deploy.separator import Separator
-from dtsinn.evaluation.baselines import SeparateSubject
-from dtsinn.networks.build import NETWORKS, build_network
+from dtsinn.networks.build import METHODS, build_network
 from dtsinn.networks.invertible import InvertibleSeparator, round_trip_error
+from dtsinn.networks.method import SeparateSubject
 from dtsinn.networks.normalisation import per_sample, sample_scale
 from dtsinn.networks.separator import SeparatorNetwork
 from dtsinn.training.config import RunConfig, apply_changes, load_run_config
 from dtsinn.training.loop import train
-from dtsinn.training.losses import loss_passes, loss_timing, total
+from dtsinn.training.loss_term import loss_timing
+from dtsinn.training.losses import loss_passes, total
 from dtsinn.training.package import separator_info
 from dtsinn.training.state import TrainingState
 from dtsinn.training.validation import validate
@@ -50,7 +51,7 @@ class NetworkMethod(Method):
     def modules(self) -> tuple[str, ...]:
         """The code that decides the result."""
         kind = self.changes.get("model.kind", "invertible")
-        return ("dtsinn.training.loop", NETWORKS[kind].__module__, __name__)
+        return ("dtsinn.training.loop", METHODS[kind].__module__, __name__)
 
     @property
     def space(self) -> Space:

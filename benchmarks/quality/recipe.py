@@ -25,7 +25,7 @@ from dtsinn.data.augmentation import augment
 from dtsinn.data.loader import Reading, batches
 from dtsinn.data.store import Store
 from dtsinn.evaluation.score import psnr_of_subjects
-from dtsinn.networks.config import InvertibleConfig
+from dtsinn.networks.invertible import InvertibleConfig
 from dtsinn.networks.normalisation import per_sample
 from dtsinn.training.config import RunConfig
 from dtsinn.training.validation import BATCH

@@ -15,8 +15,8 @@ from dtsinn.core.config import STRICT
 from dtsinn.core.protocol import Protocol
 from dtsinn.data.body import body_mask, truth_of
 from dtsinn.data.store import Samples, Store
-from dtsinn.evaluation.baselines import SeparateSubject
 from dtsinn.evaluation.score import score_subject
+from dtsinn.networks.method import SeparateSubject
 
 Floats = npt.NDArray[np.floating[Any]]
 

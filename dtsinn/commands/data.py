@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dtsinn.commands.choices import WithChoices
 from dtsinn.commands.options import MOST, AsJson, Debug, Pictures, Quiet, StorePath
 from dtsinn.core.display import minutes
 from dtsinn.core.errors import InputError
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-@app.command(epilog="Example: dtsinn simulate brain.zarr --subjects 60 --noise mid")
+@app.command(
+    cls=WithChoices, epilog="Example: dtsinn simulate brain.zarr --subjects 60 --noise mid"
+)
 def simulate(
     out: Annotated[str, typer.Argument(metavar="OUT", help="The store to write: path or URL.")],
     tracers: Annotated[
@@ -29,7 +32,8 @@ def simulate(
     ] = "fmz,fdg",
     protocol: Annotated[str, typer.Option(help="Frames and injection times.")] = "p1",
     phantom: Annotated[
-        str, typer.Option(help="Anatomy: brain, brain-lesion, thorax or cylinder.")
+        str,
+        typer.Option(metavar="dtsinn.simulation.anatomy.phantom:PHANTOMS", help="Anatomy."),
     ] = "brain",
     noise: Annotated[str, typer.Option(help="Noise level: low, mid or high.")] = "mid",
     noise_model: Annotated[

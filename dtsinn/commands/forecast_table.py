@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 
-from dtsinn.commands.training_line import in_words
-from dtsinn.core.display import value_text
+from dtsinn.core.display import duration, value_text
 from dtsinn.data.store import Store
 from dtsinn.search.forecast import forecast
 from dtsinn.search.plan import SearchPlan
@@ -39,5 +38,5 @@ def say_forecast(plan: SearchPlan, store: Store) -> None:
         console.say(
             f"{plan.trials} trials: at most {told.steps:,} training steps"
             f"{stops if told.expected_steps < told.steps else ''}; about "
-            f"{in_words(told.seconds)} of training, {at_a_time} at a time on this machine's cores"
+            f"{duration(told.seconds)} of training, {at_a_time} at a time on this machine's cores"
         )

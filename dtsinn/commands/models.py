@@ -26,7 +26,7 @@ def evaluate(
         typer.Option(metavar="STORE", help="Score its test subjects; by default the model's own."),
     ] = None,
     baselines: Annotated[
-        bool, typer.Option("--baselines", help="Score spectral analysis too, an untrained rival.")
+        bool, typer.Option("--baselines", help="Score the rivals without training too.")
     ] = False,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the report.")] = None,
     as_json: AsJson = False,
@@ -35,9 +35,9 @@ def evaluate(
     debug: Debug = False,
 ) -> None:
     """Evaluate a model on test subjects and over a grid of noise, tracers and protocols."""
-    from dtsinn.evaluation.baselines import BASELINES
     from dtsinn.evaluation.record import as_record
     from dtsinn.evaluation.suite import load_suite
+    from dtsinn.networks.build import baselines as untrained
     from dtsinn.workflows.pipeline import evaluate_models
 
     grid = None if suite == "none" else load_suite(suite)
@@ -50,7 +50,7 @@ def evaluate(
             out,
             Workspace(workspace),
             progress,
-            baselines=BASELINES if baselines else (),
+            baselines=untrained() if baselines else (),
         )
     if as_json:
         console.say_json(as_record(evaluation))

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dtsinn.commands.choices import WithChoices
 from dtsinn.commands.options import (
     MOST,
     ROOT,
@@ -29,7 +30,10 @@ from dtsinn.workflows import console
 app = typer.Typer()
 
 
-@app.command(epilog="Example: dtsinn search brain.zarr --space quick --trials 8 --name first")
+@app.command(
+    cls=WithChoices,
+    epilog="Example: dtsinn search brain.zarr --space quick --trials 8 --name first",
+)
 def search(
     ctx: typer.Context,
     store: StorePath,
@@ -72,8 +76,20 @@ def search(
             min=1, max=MOST, help="Processes that train a trial together, each with the above."
         ),
     ] = 1,
-    sampler: Annotated[str, typer.Option(help="tpe, gp, qmc, random, nsga2 or grid.")] = "tpe",
-    scheduler: Annotated[str, typer.Option(help="asha, hyperband or none.")] = "asha",
+    sampler: Annotated[
+        str,
+        typer.Option(
+            metavar="dtsinn.search.sampling.samplers:SAMPLERS",
+            help="How suggestions are found.",
+        ),
+    ] = "tpe",
+    scheduler: Annotated[
+        str,
+        typer.Option(
+            metavar="dtsinn.search.sampling.halving:SCHEDULERS",
+            help="Which trials are stopped early.",
+        ),
+    ] = "asha",
     warm_start: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Begin from a search, a model or a file of points."),
@@ -182,7 +198,10 @@ def search(
             f"is not registered yet; try {again} when it answers"
         )
     elif result.package is None:
-        console.say("nothing to register: spectral analysis has no weights")
+        from dtsinn.networks.build import METHODS
+
+        title = METHODS[plan.space.base["model"]["kind"]].title
+        console.say(f"nothing to register: {title} has no weights")
 
 
 @app.command(epilog="Example: dtsinn status first")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from dtsinn.core.display import duration
 from dtsinn.workflows import console
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class TrainingLine:
         if self.first is None or step <= self.first[0]:
             return ""
         pace = (now - self.first[1]) / (step - self.first[0])
-        return f", {in_words(pace * (self.steps - step))} left"
+        return f", {duration(pace * (self.steps - step))} left"
 
     def _draw(self, step: int, left: str) -> None:
         pace = f"{self.quality}{left}".removeprefix(", ")
@@ -89,12 +90,3 @@ class TrainingLine:
             self.bar.start()  # here, so that a command that refuses its input shows no empty bar
             self.task = self.bar.add_task("training", total=self.steps, pace=pace)
         self.bar.update(self.task, completed=step, total=self.steps, pace=pace)
-
-
-def in_words(seconds: float) -> str:
-    """A time as a person says it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

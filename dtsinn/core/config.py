@@ -8,16 +8,24 @@ import json
 import math
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import (
+    CoreSchema,
+    ErrorDetails,
+    InitErrorDetails,
+    PydanticKnownError,
+    core_schema,
+)
 
 from dtsinn.core.errors import InputError, naming
+from dtsinn.core.kinds import Kinds
 from dtsinn.core.paths import home_path, is_file
 from dtsinn.core.yaml_text import parse_yaml, read_yaml_text
 
@@ -31,6 +39,64 @@ means what was done before there was the field (:mod:`dtsinn.core.formats`).
 """
 SHOWN = 100
 """Characters of a wrong value that an error repeats."""
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Marks a text that is one of the names of a dictionary: ``Annotated[str, OneOf(names)]``."""
+
+    names: Iterable[str]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        return core_schema.literal_schema(list(self.names))
+
+
+@dataclass(frozen=True)
+class ByKind:
+    """Marks a part of a configuration whose class its own key ``kind`` chooses from a dictionary.
+
+    Each class in the dictionary has its configuration as ``Config``. Only that of the kind that is
+    named is looked up, so that no other package is imported for the sake of a choice.
+    """
+
+    kinds: Kinds[Any]
+
+    def configuration(self, kind: str) -> type[Any]:
+        """The configuration class of a kind."""
+        config: type[Any] = self.kinds[kind].Config
+        return config
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self._read, serialization=core_schema.plain_serializer_function_ser_schema(to_mapping)
+        )
+
+    def _read(self, given: Any) -> Any:
+        """The configuration of ``given``, with pydantic's errors as a tagged union has them."""
+        if not isinstance(given, dict):
+            raise PydanticKnownError("dict_type")
+        if "kind" not in given:
+            raise PydanticKnownError("union_tag_not_found", {"discriminator": "'kind'"})
+        kind = str(given["kind"])
+        if kind not in self.kinds:
+            tags = {"tag": kind, "expected_tags": ", ".join(map(repr, self.kinds))}
+            raise PydanticKnownError("union_tag_invalid", {"discriminator": "'kind'"} | tags)
+        try:
+            adapter = _adapter(self.configuration(kind))
+            return adapter.validate_json(json.dumps(given), strict=True)
+        except ValidationError as error:
+            raise ValidationError.from_exception_data(
+                error.title,
+                [
+                    InitErrorDetails(
+                        type=problem["type"],
+                        loc=(kind, *problem["loc"]),
+                        input=problem["input"],
+                        ctx=problem.get("ctx", {}),
+                    )
+                    for problem in error.errors()
+                ],
+            ) from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -164,13 +230,13 @@ def known_keys(cls: type[Any], prefix: str = "") -> list[str]:
     A ``*`` stands for any name where a mapping holds dataclasses.
     """
     keys: list[str] = []
-    hints = get_type_hints(cls)
+    hints = get_type_hints(cls, include_extras=True)
     for field in dataclasses.fields(cls):
         inner = hints[field.name]
-        kinds = _kinds(inner)
-        if kinds:
-            inside = [key for kind in kinds for key in known_keys(kind, f"{prefix}{field.name}.")]
-            keys += dict.fromkeys(inside)
+        inside = _configs(inner)
+        if inside:
+            names = [key for one in inside for key in known_keys(one, f"{prefix}{field.name}.")]
+            keys += dict.fromkeys(names)
         elif get_origin(inner) is Mapping and dataclasses.is_dataclass(get_args(inner)[1]):
             keys += known_keys(get_args(inner)[1], f"{prefix}{field.name}.*.")
         else:
@@ -178,10 +244,25 @@ def known_keys(cls: type[Any], prefix: str = "") -> list[str]:
     return keys
 
 
-def _kinds(hint: Any) -> list[type[Any]]:
-    """The dataclasses that a field takes: one, one or none, or a choice of several."""
+def _configs(hint: Any) -> list[type[Any]]:
+    """The dataclasses that a field takes: none, one, or those of all kinds that can be loaded."""
+    choice = _choice(hint)
+    if choice is not None:
+        return [kind.Config for kind in choice.kinds.loadable().values()]
+    part = _part(hint)
+    return [] if part is None else [part]
+
+
+def _choice(hint: Any) -> ByKind | None:
+    """What chooses the class of a field by its ``kind``, if anything does."""
+    marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    return next((mark for mark in marks if isinstance(mark, ByKind)), None)
+
+
+def _part(hint: Any) -> type[Any] | None:
+    """The dataclass that a field takes, alone or beside None."""
     parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    return [part for part in parts if isinstance(part, type) and dataclasses.is_dataclass(part)]
+    return next((p for p in parts if isinstance(p, type) and dataclasses.is_dataclass(p)), None)
 
 
 def unknown_key(key: str, cls: type[Any], where: str) -> InputError:
@@ -348,21 +429,17 @@ def _place(cls: type[Any], location: Sequence[int | str]) -> tuple[list[int | st
     if location and _TYPE.fullmatch(str(location[-1])):
         location = location[:-1]
     parts: list[int | str] = []
-    kind, inside = "", [cls]
+    kind = ""
+    inside: type[Any] | None = cls
+    choice: ByKind | None = None
     for part in location:
-        if len(inside) > 1:
-            kind = str(part)
-            inside = [one for one in inside if _tag(one) == kind]
+        if choice is not None:
+            kind, inside, choice = str(part), choice.configuration(str(part)), None
             continue
         parts.append(part)
-        fields = get_type_hints(inside[0]) if inside else {}
-        inside = _kinds(fields.get(str(part)))
+        hint = get_type_hints(inside, include_extras=True).get(str(part)) if inside else None
+        choice, inside = _choice(hint), _part(hint)
     return parts, kind
 
 
 _TYPE = re.compile(r"int|float|str|bool|none|(tuple|list|dict|literal|nullable|constrained)[\[-].*")
-
-
-def _tag(cls: type[Any]) -> str:
-    """The one value of the field ``kind`` that tells a dataclass from the others of a choice."""
-    return str(get_args(get_type_hints(cls)["kind"])[0])

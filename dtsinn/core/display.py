@@ -22,6 +22,27 @@ def short(number: float, decimals: int = 2) -> str:
     return f"{number:.{decimals}f}".rstrip("0").rstrip(".") if decimals else f"{number:.0f}"
 
 
+def percent(share: float) -> str:
+    """A part of the whole: ``41 %``."""
+    return f"{100 * share:.0f} %"
+
+
+def time_unit(seconds: float) -> tuple[float, str]:
+    """The unit that suits a length of time: how many seconds it has, and its name."""
+    if seconds < 120:
+        return 1.0, "s"
+    return (60.0, "min") if seconds < 3 * 3600 else (3600.0, "h")
+
+
+def duration(seconds: float, decimals: int = 1) -> str:
+    """A length of time as people write it: ``41 s``, ``12.5 min``, ``3.2 h``.
+
+    Seconds have one decimal less than minutes and hours.
+    """
+    scale, unit = time_unit(seconds)
+    return f"{short(seconds / scale, decimals - (unit == 's'))} {unit}"
+
+
 def minutes(seconds: float) -> str:
     """A time in minutes, without the unit: two decimals at most below ten, else one."""
     return short(seconds / 60, 2 if abs(seconds) < 600 else 1)

@@ -176,7 +176,7 @@ def open_session(path: Path, graph: bytes | None = None) -> InferenceSession:
     Raises:
         RunError: It refuses the graph.
     """
-    from onnxruntime import InferenceSession, SessionOptions  # here: few ask
+    from onnxruntime import InferenceSession, SessionOptions  # its import starts a thread
 
     options = SessionOptions()
     # By default it takes one thread per core of the machine, pinned, whatever this process got.

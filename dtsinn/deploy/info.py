@@ -16,7 +16,7 @@ from dtsinn.core.config import STRICT, from_mapping, to_mapping
 from dtsinn.core.errors import InputError, PackageError, naming
 from dtsinn.core.formats import SEPARATOR
 from dtsinn.core.protocol import protocol_of_frames
-from dtsinn.networks.config import ModelConfig
+from dtsinn.networks.build import ModelConfig
 
 T = TypeVar("T")
 

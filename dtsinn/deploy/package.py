@@ -49,7 +49,7 @@ from dtsinn.deploy.onnx_graphs import (
     write_inference_graph,
     write_inverse_graph,
 )
-from dtsinn.networks.build import NETWORKS, build_network, build_outline
+from dtsinn.networks.build import METHODS, build_network, build_outline, kinds_with
 from dtsinn.networks.conditioning import protocol_features
 from dtsinn.networks.invertible import InvertibleSeparator
 from dtsinn.networks.separator import SeparatorNetwork
@@ -137,11 +137,10 @@ def read_package(folder: Path) -> tuple[VerifiedFiles, SeparatorInfo]:
     files = verify_files(folder)
     info = read_info(folder, files.contents[INFO_NAME])
     kind = info.model.kind
-    if kind not in NETWORKS:
-        raise PackageError(
-            f"{folder / INFO_NAME}: model.kind", got=kind, wanted=f"one of {', '.join(NETWORKS)}"
-        )
-    exact, found = NETWORKS[kind].exact, INVERSE_NAME in files.contents
+    if not METHODS[kind].has_weights:
+        known = ", ".join(kinds_with(has_weights=True))
+        raise PackageError(f"{folder / INFO_NAME}: model.kind", got=kind, wanted=f"one of {known}")
+    exact, found = METHODS[kind].exact, INVERSE_NAME in files.contents
     if exact and not found:
         raise PackageError(
             f"{folder / INVERSE_NAME} is missing", wanted="it beside an exact network"

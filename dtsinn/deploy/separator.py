@@ -18,6 +18,7 @@ from torch import Tensor
 from dtsinn.core.errors import InputError, StoreError
 from dtsinn.deploy.onnx_graphs import InferenceGraph, InverseGraph
 from dtsinn.deploy.package import SeparatorInfo, features_of, load_network, separator_digest
+from dtsinn.networks.build import kinds_with
 from dtsinn.networks.invertible import InvertibleSeparator
 from dtsinn.networks.separator import SeparatorNetwork
 
@@ -189,7 +190,7 @@ class Separator:
             raise InputError(
                 "no inverse",
                 got=f"a network of kind {self.info.model.kind}",
-                wanted="one of kind invertible",
+                wanted=f"one of kind {' or '.join(kinds_with(exact=True))}",
             )
         return InverseGraph(self.network)
 

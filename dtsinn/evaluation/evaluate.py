@@ -12,7 +12,6 @@ from dtsinn.core.version import code_version
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store, StoreHeader
 from dtsinn.deploy.separator import Separator
-from dtsinn.evaluation.baselines import Baseline, SeparateSubject
 from dtsinn.evaluation.novelty import Novelty, novelty
 from dtsinn.evaluation.results import (
     FLOOR,
@@ -26,6 +25,7 @@ from dtsinn.evaluation.results import (
 )
 from dtsinn.evaluation.score import Separate, SubjectScore, halve, score_subject
 from dtsinn.evaluation.suite import SPLIT, Suite, cell_store, cells_of
+from dtsinn.networks.method import SeparateSubject, UntrainedMethod
 
 Separators = Sequence[tuple[str, Separator]]
 STORE = "store"
@@ -39,7 +39,7 @@ def evaluate(
     store: Store | None,
     workspace: Workspace,
     out: Path,
-    baselines: Sequence[Baseline] = (),
+    baselines: Sequence[UntrainedMethod] = (),
     progress: Progress = no_progress,
 ) -> Evaluation:
     """Score separators and write ``evaluation.json``, ``table.csv``, ``report.html`` to ``out``.
@@ -88,7 +88,7 @@ def run_grid(
 
 def _run(
     separators: Separators,
-    baselines: Sequence[Baseline],
+    baselines: Sequence[UntrainedMethod],
     suite: Suite | None,
     store: Store | None,
     workspace: Workspace,
@@ -121,7 +121,7 @@ def _run(
         split=split,
         models=tuple(_model_info(name, separator) for name, separator in separators),
         baselines=tuple(
-            BaselineInfo(name=baseline.name, settings=dict(baseline.settings))
+            BaselineInfo(name=baseline.title, settings=dict(baseline.settings))
             for baseline in baselines
         ),
         cells=tuple(results),
@@ -130,7 +130,7 @@ def _run(
     return evaluation, stores
 
 
-def _name_separators(separators: Separators, baselines: Sequence[Baseline]) -> Separators:
+def _name_separators(separators: Separators, baselines: Sequence[UntrainedMethod]) -> Separators:
     """Separators by names fit for a report: of an absolute path only the last part."""
     named = [
         (Path(name).name if Path(name).is_absolute() else name, separator)
@@ -139,7 +139,7 @@ def _name_separators(separators: Separators, baselines: Sequence[Baseline]) -> S
     names = [name for name, _ in named]
     if not names:
         raise InputError("nothing to evaluate", wanted="at least one separator")
-    kept = {FLOOR, *(baseline.name for baseline in baselines)}
+    kept = {FLOOR, *(baseline.title for baseline in baselines)}
     if len(set(names)) != len(names) or kept & set(names):
         wanted = f"none twice, none {' or '.join(map(repr, sorted(kept)))}"
         raise InputError("names of separators", got=names, wanted=wanted)
@@ -147,7 +147,7 @@ def _name_separators(separators: Separators, baselines: Sequence[Baseline]) -> S
 
 
 def _store_cell(
-    separators: Separators, baselines: Sequence[Baseline], store: Store, split: str
+    separators: Separators, baselines: Sequence[UntrainedMethod], store: Store, split: str
 ) -> CellResult:
     reasons = _reasons(separators, store.header)
     if not store.header.has_truth:
@@ -159,7 +159,7 @@ def _store_cell(
 
 def _score_cell(
     separators: Separators,
-    baselines: Sequence[Baseline],
+    baselines: Sequence[UntrainedMethod],
     reasons: dict[str, str],
     key: str,
     header: StoreHeader,
@@ -170,11 +170,11 @@ def _score_cell(
     lacking: dict[str, str] = {}
     scores: dict[str, tuple[SubjectScore, ...]] = {}
     if store is not None and not all(reasons.values()):
-        lacking = {baseline.name: baseline.fits(store) for baseline in baselines}
+        lacking = {baseline.title: baseline.fits(store) for baseline in baselines}
         fitting = {name: one for name, one in separators if not reasons[name]}
         fitted = {name: one.for_protocol(store.header) for name, one in fitting.items()}
         ways = {name: _from_mixture(one.separate) for name, one in fitted.items()}
-        ways |= {one.name: one.on(store) for one in baselines if not lacking[one.name]}
+        ways |= {one.title: one.on(store) for one in baselines if not lacking[one.title]}
         scores = _scores(ways | {FLOOR: _from_mixture(halve)}, store, split)
     models = [
         _model_scores(name, reasons[name], scores, novelty(separator.info, header))

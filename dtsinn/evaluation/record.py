@@ -20,7 +20,7 @@ from dtsinn.core.errors import InputError
 from dtsinn.core.formats import EVALUATION
 from dtsinn.evaluation.gallery import Picture
 from dtsinn.evaluation.metrics import Interval
-from dtsinn.evaluation.report import DEFINITIONS, render
+from dtsinn.evaluation.report import definitions, render
 from dtsinn.evaluation.results import CellResult, Evaluation, ModelScores, Summary
 
 RECORD = "evaluation.json"
@@ -103,7 +103,7 @@ def as_record(evaluation: Evaluation) -> dict[str, Any]:
         "description": evaluation.description,
         "split": evaluation.split,
         "units": UNITS,
-        "definitions": DEFINITIONS,
+        "definitions": definitions(),
         "models": [to_mapping(model) for model in evaluation.models],
         "baselines": [to_mapping(baseline) for baseline in evaluation.baselines],
         "cells": [_cell_record(cell) for cell in evaluation.cells],

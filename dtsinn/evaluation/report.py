@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from html import escape
 from itertools import combinations, product
 
+from markupsafe import Markup
+
 from dtsinn.core.display import value_text
-from dtsinn.evaluation import html
 from dtsinn.evaluation.gallery import Picture
-from dtsinn.evaluation.html import Card
 from dtsinn.evaluation.metrics import FEWEST, Interval
 from dtsinn.evaluation.results import FLOOR, CellResult, Difference, Evaluation, ModelScores
+from dtsinn.networks.build import baselines
+from dtsinn.plots.page import Card, parts, render_page
 
 DEFINITIONS = {
     "psnr": "Peak signal-to-noise ratio of a subject and tracer in dB: 10 log10(peak² / MSE). The "
@@ -31,9 +33,6 @@ DEFINITIONS = {
     "sum_residual": "RMS of (sum of the two answers - noisy mixture) over the RMS of the mixture, "
     "body pixels, all frames; a fraction. A network that removes noise has a residual.",
     "halved mixture": "The floor: each tracer is taken to be half of the mixture. No training.",
-    "spectral analysis": "A baseline without training (Cunningham and Jones, 1993). It is told "
-    "each subject's input functions, which no network is, and fits each voxel's curve with "
-    "non-negative exponentials of both tracers.",
     "n": "The number of subjects.",
     "interval": "95 % percentile bootstrap interval of the mean over subjects, 2000 resamples. "
     f"None is given of fewer than {FEWEST} subjects; with few it is too narrow.",
@@ -48,6 +47,13 @@ DEFINITIONS = {
     "subject": "Simulated subjects are counted from 1 for people; files name them by their id, "
     "whose number is one less: subject 17 is study-0-0016.",
 }
+
+
+def definitions() -> dict[str, str]:
+    """What stands in a report, in sentences."""
+    return DEFINITIONS | {baseline.title: baseline.description for baseline in baselines()}
+
+
 """What every number means, in words; ``evaluation.json`` carries them too."""
 VERDICTS = {"beats": "beats", "level with": "is level with", "loses to": "loses to"}
 NO_VERDICT = "no verdict"
@@ -64,20 +70,23 @@ def render(evaluation: Evaluation, pictures: Sequence[Picture]) -> str:
     names = " and ".join(model.name for model in evaluation.models)
     suite = f"Suite {evaluation.suite}: {evaluation.description}" if evaluation.suite else ""
     body = [
-        html.header("dtsinn evaluation", names, suite or "Subjects of a store"),
+        parts().header("dtsinn evaluation", names, suite or "Subjects of a store"),
         _verdict(evaluation),
         _headline(evaluation),
-        html.section("Every cell", _cell_table(evaluation) + _figures(pictures, "")),
+        _section("Every cell", _cell_table(evaluation) + _figures(pictures, "")),
         _pair_table(evaluation),
-        html.section("Beyond PSNR", _detail_table(evaluation)),
+        _section("Beyond PSNR", _detail_table(evaluation)),
         *(_cell_section(cell, pictures) for cell in evaluation.cells if cell.applicable),
-        html.section(
+        _section(
             "What the numbers mean",
-            html.definitions((name.replace("_", " "), text) for name, text in DEFINITIONS.items()),
+            parts().definitions(
+                (name.replace("_", " "), text) for name, text in definitions().items()
+            ),
         ),
-        html.section("Where it comes from", _lineage(evaluation)),
+        _section("Where it comes from", _lineage(evaluation)),
     ]
-    return html.page(f"{names}: evaluation", body)
+    title = f"{names}: evaluation"
+    return render_page("plots/page.html.j2", title=title, body=_html("".join(body)))
 
 
 def _verdict(evaluation: Evaluation) -> str:
@@ -142,9 +151,7 @@ def _pair_table(evaluation: Evaluation) -> str:
     ]
     if not rows:
         return ""
-    return html.section(
-        "In pairs", html.markup_table(["Cell", "Pair", "n", "PSNR, dB", "The first"], rows)
-    )
+    return _section("In pairs", _table(["Cell", "Pair", "n", "PSNR, dB", "The first"], rows))
 
 
 def _headline(evaluation: Evaluation) -> str:
@@ -168,7 +175,7 @@ def _headline(evaluation: Evaluation) -> str:
             value = f"{gain.psnr.mean:+.1f}"
             cards.append(_card(f"against the {FLOOR}", value, gain.psnr))
         name = f"<h3>{escape(scores.model)}</h3>" if len(cell.models) > 1 else ""
-        blocks.append(f"{name}{html.cards(cards)}")
+        blocks.append(f"{name}{parts().cards(cards)}")
     kind = f"n = {cell.subjects}"
     return f'<section><p class="note">{escape(cell.title)}, {kind}</p>{"".join(blocks)}</section>\n'
 
@@ -187,7 +194,7 @@ def _cell_table(evaluation: Evaluation) -> str:
             title = escape(cell.title) if place == 0 else ""
             start = [title, escape(scores.model) + _tags(scores), str(len(scores.subjects) or "")]
             rows.append((_psnr_cells(cell, scores, start), place == 0))
-    return html.markup_table(head, rows)
+    return _table(head, rows)
 
 
 def _tags(scores: ModelScores) -> str:
@@ -236,16 +243,16 @@ def _detail_table(evaluation: Evaluation) -> str:
             start = [title, escape(scores.model), str(len(scores.subjects))]
             rows.append(([*start, *numbers, residual], place == 0))
     note = '<p class="note">Means over subjects; pairs are first / second tracer.</p>'
-    return note + html.markup_table(head, rows)
+    return note + _table(head, rows)
 
 
 def _cell_section(cell: CellResult, pictures: Sequence[Picture]) -> str:
-    return html.section(cell.title, _figures(pictures, cell.key))
+    return _section(cell.title, _figures(pictures, cell.key))
 
 
 def _figures(pictures: Sequence[Picture], cell: str) -> str:
     return "".join(
-        html.figure(picture.png, picture.caption) for picture in pictures if picture.cell == cell
+        parts().figure(picture.png, picture.caption) for picture in pictures if picture.cell == cell
     )
 
 
@@ -268,7 +275,7 @@ def _lineage(evaluation: Evaluation) -> str:
     for cell in evaluation.cells:
         if cell.store_digest:
             entries.append((f"data, {cell.title}", cell.store_digest))
-    return html.definitions(entries, "lineage")
+    return str(parts().definitions(entries, "lineage"))
 
 
 def _range(interval: Interval) -> str:
@@ -282,3 +289,19 @@ def _with_range(interval: Interval) -> str:
 
 def _signed(interval: Interval) -> str:
     return interval.text(1, "+").replace("-", "−")
+
+
+def _section(title: str, content: str) -> str:
+    """A section under a title; nothing where there is no content, which is HTML."""
+    return str(parts().section(title, caller=lambda: _html(content)))
+
+
+def _table(head: Sequence[str], rows: Sequence[tuple[Sequence[str], bool]]) -> str:
+    """A table of cells that are HTML; with each row stands whether it begins a group."""
+    cells = [list(map(_html, row)) for row, _ in rows]
+    return str(parts().table(head, cells, [begins for _, begins in rows]))
+
+
+def _html(text: str) -> Markup:
+    """A text that is HTML already: names in it have been escaped."""
+    return Markup(text)  # noqa: S704

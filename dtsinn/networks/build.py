@@ -1,41 +1,67 @@
-"""From a model configuration to a network: the one dictionary of kinds."""
+"""From a model configuration to a network, and the one dictionary of methods."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from dtsinn.core.config import ByKind
 from dtsinn.core.errors import InputError
-from dtsinn.networks.config import ModelConfig
+from dtsinn.core.kinds import Kinds
 from dtsinn.networks.invertible import InvertibleSeparator
+from dtsinn.networks.method import Method, MethodConfig, UntrainedMethod
 from dtsinn.networks.rivals.ced import CED
 from dtsinn.networks.rivals.cnn3d import CNN3D
 from dtsinn.networks.rivals.plain import PlainNetwork
 from dtsinn.networks.rivals.residual_cnn import ResidualCNN
+from dtsinn.networks.rivals.spectral import SpectralAnalysis
 from dtsinn.networks.rivals.temporal import TemporalNetwork
 from dtsinn.networks.rivals.unet import UNet
 from dtsinn.networks.separator import SeparatorNetwork
 
-NETWORKS: dict[str, type[SeparatorNetwork]] = {
-    "invertible": InvertibleSeparator,
-    "residual-cnn": ResidualCNN,
-    "plain": PlainNetwork,
-    "unet": UNet,
-    "ced": CED,
-    "cnn3d": CNN3D,
-    "temporal": TemporalNetwork,
-}
-"""Kinds of networks by the name that ``model.kind`` takes; called with (frames, config, seed)."""
+METHODS: Kinds[Method] = Kinds(
+    "model.kind",
+    Method,
+    {
+        "invertible": InvertibleSeparator,
+        "temporal": TemporalNetwork,
+        "cnn3d": CNN3D,
+        "ced": CED,
+        "unet": UNet,
+        "residual-cnn": ResidualCNN,
+        "plain": PlainNetwork,
+        "spectral": SpectralAnalysis,
+    },
+    group="dtsinn.networks",
+)
+"""Methods by the name that ``model.kind`` takes."""
 
+ModelConfig = Annotated[MethodConfig, ByKind(METHODS)]
+"""The configuration of any of them."""
 
 MOST_REDRAWN = 4
 """Parameters made for each that stays: some parts replace those of their base (uncited)."""
 
 Shapes = dict[str, tuple[tuple[int, ...], torch.dtype]]
+
+
+def kinds_with(**capabilities: Any) -> dict[str, type[Method]]:
+    """The methods whose class attributes have these values, such as ``exact=True``, by name."""
+    return {
+        name: method
+        for name, method in METHODS.loadable().items()
+        if all(getattr(method, key) == value for key, value in capabilities.items())
+    }
+
+
+def baselines() -> list[UntrainedMethod]:
+    """The methods that learn nothing, as they are by default: the rivals of an evaluation."""
+    return [method() for method in kinds_with(learning="nothing").values()]  # type: ignore[misc]
 
 
 def build_network(config: ModelConfig, frames: int, seed: int = 0) -> SeparatorNetwork:
@@ -44,14 +70,14 @@ def build_network(config: ModelConfig, frames: int, seed: int = 0) -> SeparatorN
     Raises:
         InputError: The configuration is of a method without weights.
     """
-    if config.kind not in NETWORKS:
+    if not METHODS[config.kind].has_weights:
         raise InputError(
             f"model.kind {config.kind} is no network",
             got="nothing to train",
-            wanted=f"one of {', '.join(NETWORKS)}",
+            wanted=f"one of {', '.join(kinds_with(has_weights=True))}",
             hint="dtsinn evaluate --baselines",
         )
-    make: Callable[[int, ModelConfig, int], SeparatorNetwork] = NETWORKS[config.kind]
+    make: Callable[[int, ModelConfig, int], SeparatorNetwork] = METHODS[config.kind]  # type: ignore[assignment]
     # torch's layers draw weights from the global generator before ours replaces them.
     with torch.random.fork_rng(devices=[]):
         return make(frames, config, seed)

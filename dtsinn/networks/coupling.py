@@ -6,16 +6,18 @@ Shape letters: B batch, T frame, C channel, Y X pixel, F feature.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from dtsinn.networks.conditioning import ProtocolEmbedding
-from dtsinn.networks.config import InvertibleConfig
 from dtsinn.networks.mixing import MIXINGS, Mixing
 from dtsinn.networks.subnets import SUBNETS
+
+if TYPE_CHECKING:
+    from dtsinn.networks.invertible import InvertibleConfig
 
 Precision = Literal["float32", "bf16"]
 
@@ -64,7 +66,7 @@ class Influence(nn.Module):
 
     Args:
         half: Channels of either half.
-        config: Make of the network.
+        config: Configuration of the network.
         scaled: Whether there is a gain.
         step: Factor on what the subnets put out.
     """
@@ -117,7 +119,7 @@ class CouplingBlock(nn.Module):
 
     Args:
         channels: C, even.
-        config: Make of the network.
+        config: Configuration of the network.
         step: Factor on what the subnets put out, and on the mixing.
     """
 

@@ -6,24 +6,79 @@ activities are in units of the sample's scale (see ``normalisation``).
 
 from __future__ import annotations
 
-from typing import Self
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
+from dtsinn.core.config import OneOf
 from dtsinn.core.errors import InputError
 from dtsinn.networks.conditioning import ProtocolEmbedding
-from dtsinn.networks.config import InvertibleConfig
 from dtsinn.networks.coupling import CouplingBlock, Precision, Told
 from dtsinn.networks.memory import RMS_FLOOR, Direction, Link, Memory, run_links
+from dtsinn.networks.method import MethodConfig, check_least
 from dtsinn.networks.mixing import MIXINGS, Mixing
 from dtsinn.networks.separator import SeparatorNetwork
 from dtsinn.networks.squeezes import SQUEEZES, Squeeze, check_divisible
-from dtsinn.networks.subnets import Subnet, draw_start
+from dtsinn.networks.subnets import SUBNETS, Subnet, draw_start
 from dtsinn.networks.variables import VARIABLE_AUGMENTATIONS
 
 STEPS_OF_ONE = 2
 """Blocks up to which a block's step is not shortened (uncited)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InvertibleConfig(MethodConfig):
+    """The invertible separator."""
+
+    kind: Literal["invertible"] = "invertible"
+    blocks: int = 1
+    """Coupling blocks in each stage, at least 1."""
+    squeeze: str = "none"
+    """How each stage begins, with commas: ``none,haar`` is a stage at full resolution and one at
+    half of it. ``shuffle`` moves 2x2 pixels into channels, ``haar`` their wavelets."""
+    coupling: Literal["additive", "one-sided", "two-sided"] = "additive"
+    """Which half of a block's channels is scaled beside being shifted: none, the second one, as
+    published, or each."""
+    subnet: Annotated[str, OneOf(SUBNETS)] = "bottleneck"
+    """Kind of the subnets in a block."""
+    width: int = 16
+    """Channels inside a subnet, at least 1."""
+    depth: int = 6
+    """Convolutions in a subnet, at least 2; 3 of ``bottleneck``, whose first and last one look at
+    no neighbours."""
+    shared_trunk: bool = True
+    """Gain and shift are two outputs of one subnet, where there is a gain."""
+    mixing: Annotated[str, OneOf(MIXINGS)] = "lu"
+    """How channels mix before a coupling."""
+    last_mixing: bool = True
+    """Channels mix once more after the last block."""
+    clamp: float = 0.8
+    """A coupling's gain, where there is one, stays within exp(+-clamp)."""
+    start: Literal["tame", "xavier"] = "tame"
+    """Weights at step 0: near the identity, or as published."""
+    variables: Annotated[str, OneOf(VARIABLE_AUGMENTATIONS)] = "halves"
+    """How T frames become 2T channels (variable augmentation)."""
+    conditioning: Literal["none", "protocol"] = "none"
+    """Whether the subnets are told the frame times, injections and half-lives."""
+
+    def __post_init__(self) -> None:
+        check_least(self, blocks=1, width=1, depth=SUBNETS[self.subnet].least_depth)
+        if not 0 < self.clamp <= 4:
+            raise InputError("model.clamp", got=self.clamp, wanted="a number in (0, 4]")
+        known = ("none", *SQUEEZES)
+        if not set(self.stages) <= set(known):
+            raise InputError(
+                "model.squeeze",
+                got=repr(self.squeeze),
+                wanted=f"{', '.join(known)}, one for each stage, with commas",
+            )
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """How each stage begins."""
+        return tuple(self.squeeze.split(","))
 
 
 def step_of(config: InvertibleConfig) -> float:
@@ -43,10 +98,12 @@ class InvertibleSeparator(SeparatorNetwork):
 
     Args:
         frames: Number of frames T of the sequences that it separates.
-        config: Its make.
+        config: Its configuration.
         seed: Seed of the weights' start.
     """
 
+    Config = InvertibleConfig
+    title = "invertible network"
     exact = True
     protocol_TF: Tensor | None
     memory: Memory = "plain"
@@ -55,9 +112,7 @@ class InvertibleSeparator(SeparatorNetwork):
     """Of the subnets while training, likewise."""
 
     def __init__(self, frames: int, config: InvertibleConfig, seed: int = 0) -> None:
-        super().__init__()
-        self.frames = frames
-        self.config: InvertibleConfig = config
+        super().__init__(frames, config)
         self.variables = VARIABLE_AUGMENTATIONS[config.variables]
         self.squeezes: list[Squeeze | None] = []
         """Of each block: what is done before it, if anything."""

@@ -8,30 +8,40 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from typing import ClassVar, Self
+from typing import Any, Self
 
 from torch import Tensor, nn
 
-from dtsinn.networks.config import ModelConfig
+from dtsinn.networks.method import Method
 
 
-class SeparatorNetwork(nn.Module):
+class SeparatorNetwork(Method, nn.Module):
     """Mixture -> two tracers, for sequences of ``frames`` frames and slices of any size.
 
+    An implementer promises what :class:`dtsinn.networks.method.Method` asks, a constructor of
+    (frames, config, seed) whose weights ``seed`` alone decides, and :meth:`forward`. Samples of a
+    batch do not see each other, and every weight gets a gradient. The network is exported to ONNX,
+    so ``forward`` is made of what torch exports, and its state holds all that it needs. One that is
+    ``exact`` is a :class:`dtsinn.networks.invertible.InvertibleSeparator`.
+    :func:`dtsinn.testing.check_network` and ``check_export`` try all of it.
+
+    Args:
+        frames: Number of frames T of the sequences that it separates.
+        config: Its configuration.
+
     Attributes:
-        exact: There is an inverse, and it is exact up to rounding; such a network is an
-            :class:`dtsinn.networks.invertible.InvertibleSeparator`.
-        frames: Number of frames T.
-        config: Its make.
         divisor: Sides of the slices that it takes are multiples of it.
         conditioned: It answers by the protocol that it was told of.
     """
 
-    exact: ClassVar[bool] = False
-    frames: int
-    config: ModelConfig
+    learning = "gradient"
+    has_weights = True
     divisor: int = 1
     conditioned: bool = False
+
+    def __init__(self, frames: int, config: Any) -> None:
+        super().__init__()
+        self.frames, self.config = frames, config
 
     @abstractmethod
     def forward(self, mixture_BTYX: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ An implementer promises: a constructor of (inputs, outputs, width, depth); a las
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,8 @@ class Subnet(nn.Module):
     """Base of all subnets: what happens between head and tail is the kind's own."""
 
     tail: nn.Conv2d
+    least_depth: ClassVar[int] = 2
+    """The smallest ``depth`` that the kind takes."""
 
     @abstractmethod
     def forward(self, x: Tensor, film: Tensor | None = None) -> Tensor:
@@ -65,6 +68,8 @@ class BottleneckSubnet(ResidualSubnet):
 
     Head and tail, which see all frames, are most of the cost of the other kinds.
     """
+
+    least_depth = 3  # at 2 nothing would look at neighbours
 
     def __init__(self, inputs: int, outputs: int, width: int, depth: int) -> None:
         super().__init__(inputs, outputs, width, depth)

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
+from dtsinn.core.display import duration
 from dtsinn.core.protocol import Protocol
 from dtsinn.core.tracer import Tracer
 from dtsinn.plots.style import (
@@ -25,7 +26,6 @@ from dtsinn.plots.style import (
     grid_lines,
     heading,
     region_style,
-    short,
     spread,
     tidy,
     write_figure,
@@ -301,10 +301,4 @@ def _protocol_row(axes: Axes, row: int, protocol: Protocol) -> None:
 
 
 def _isotope(tracer: Tracer) -> str:
-    """Isotope and half-life in a unit that suits it."""
-    seconds = tracer.half_life
-    if seconds < 120:
-        return f"{tracer.isotope}, half-life {short(seconds)} s"
-    if seconds < 3 * 3600:
-        return f"{tracer.isotope}, half-life {short(seconds / 60)} min"
-    return f"{tracer.isotope}, half-life {short(seconds / 3600)} h"
+    return f"{tracer.isotope}, half-life {duration(tracer.half_life, 2)}"

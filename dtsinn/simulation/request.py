@@ -14,8 +14,8 @@ from dtsinn.core.errors import InputError
 from dtsinn.core.protocol import Protocol, load_protocol
 from dtsinn.core.seeds import generator
 from dtsinn.core.tracer import Tracer, load_tracer
-from dtsinn.simulation.anatomy.anatomy import BLOOD, NOTHING
-from dtsinn.simulation.anatomy.phantom import PHANTOMS, Phantom
+from dtsinn.simulation.anatomy.anatomy import BLOOD, NOTHING, Phantom
+from dtsinn.simulation.anatomy.phantom import PHANTOMS
 from dtsinn.simulation.scanner.noise import load_image_noise, noise_level
 from dtsinn.simulation.scanner.scanner import Scanner, load_scanner
 

@@ -18,7 +18,8 @@ from dtsinn.core.config import (
 )
 from dtsinn.core.errors import InputError
 from dtsinn.data.augmentation import AugmentationConfig
-from dtsinn.networks.config import InvertibleConfig, ModelConfig
+from dtsinn.networks.build import METHODS, ModelConfig
+from dtsinn.networks.invertible import InvertibleConfig
 from dtsinn.training.losses import LossConfig
 
 
@@ -103,16 +104,9 @@ class RunConfig:
             raise InputError("patience", got=self.patience, wanted="0 or more validations")
         if not 0 <= self.seed < 2**63:
             raise InputError("seed", got=self.seed, wanted="0 to 2^63 - 1")
-        if self.loss.backward and self.model.kind != "invertible":
-            raise InputError(
-                "loss.backward needs an inverse",
-                got=f"{self.loss.backward:g} with model.kind {self.model.kind}",
-                wanted="0, or model.kind invertible",
-            )
-        if self.model.kind != "invertible" and (self.memory, self.precision) != (
-            "plain",
-            "float32",
-        ):
+        exact = METHODS[self.model.kind].exact
+        self.loss.check_inverse(self.model.kind, exact)
+        if not exact and (self.memory, self.precision) != ("plain", "float32"):
             raise InputError(
                 "memory and precision are settings of the invertible network",
                 got=f"{self.memory} and {self.precision} with model.kind {self.model.kind}",

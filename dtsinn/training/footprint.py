@@ -18,7 +18,8 @@ from torch.utils._pytree import tree_leaves
 
 from dtsinn.networks.conditioning import FEATURES
 from dtsinn.training.config import RunConfig
-from dtsinn.training.losses import LossTiming, loss_passes, total
+from dtsinn.training.loss_term import LossTiming
+from dtsinn.training.losses import loss_passes, total
 from dtsinn.training.state import TrainingState
 
 SIDES = (32, 64)

@@ -9,61 +9,74 @@ Shape letters: B batch, K tracer (2), T frame, Y X pixel.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, make_dataclass
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from dtsinn.core.config import STRICT
 from dtsinn.core.errors import InputError
-from dtsinn.core.protocol import Protocol
-from dtsinn.networks.invertible import InvertibleSeparator
+from dtsinn.core.kinds import Kinds
+from dtsinn.networks.build import kinds_with
 from dtsinn.networks.separator import SeparatorNetwork
 from dtsinn.training import terms
+from dtsinn.training.loss_term import LossBatch, LossTerm, LossTiming
 
-AUXILIARY = ("backward", "consistency", "structure", "time_activity", "non_negativity")
-"""Terms beside the forward one, in which :attr:`LossConfig.ramp` has a say."""
+TERMS: Kinds[LossTerm] = Kinds(
+    "loss term",
+    LossTerm,  # type: ignore[type-abstract]
+    {
+        "forward": terms.Forward,
+        "backward": terms.Backward,
+        "consistency": terms.Consistency,
+        "structure": terms.Structure,
+        "time_activity": terms.TimeActivity,
+        "non_negativity": terms.NonNegativity,
+    },
+    group="dtsinn.losses",
+)
+"""The terms by name, which is that of their weight too."""
+MAIN = "forward"
+"""The term whose weight does not rise over :attr:`LossConfig.ramp`."""
+
+_OPTIONS: list[Any] = [term.Options for term in TERMS.own.values() if hasattr(term, "Options")]
+_OUTSIDE = Annotated[float, Field(exclude_if=lambda weight: weight == 0)]
+"""A weight of 0 is not written, so that a file that does without a term is read without it."""
+
+
+def _weights() -> Any:
+    """A class with the weight of each term as a field; nothing of other packages is loaded."""
+    own = [(name, float, term.weight) for name, term in TERMS.own.items()]
+    taken = {"ramp", *(name for options in _OPTIONS for name in options.__dataclass_fields__)}
+    names = [name for name in TERMS.outside if name.isidentifier() and name not in taken]
+    fields = [*own, *((name, _OUTSIDE, 0.0) for name in names)]
+    return make_dataclass("Weights", fields, frozen=True, kw_only=True)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossConfig:
-    """Weights of the loss terms; a weight of 0 leaves a term out, and its cost too."""
+class LossConfig(*_OPTIONS, _weights()):  # type: ignore[misc]
+    """Weights of the loss terms, and their options.
+
+    A weight of 0 leaves a term out, and its cost too.
+    """
 
     __pydantic_config__ = STRICT
 
-    forward: float = 1.0
-    """Mean squared error of each tracer, relative to that tracer's own mean square."""
-    frame_weights: Literal["equal", "variance"] = "equal"
-    """Of the forward term: all frames alike, or each by one over its expected variance."""
-    backward: float = 0.0
-    """Mean squared error of tracers run backwards, against the augmented mixture; a second pass
-    through the network, which must have an inverse."""
-    backward_target: Literal["sum", "mixture", "own"] = "sum"
-    """What is run backwards, and what it must give. ``sum``: the true tracers, and their sum.
-    ``mixture``: the true tracers, and the measured mixture (for labels that are noisy
-    themselves; with others it asks for noise that nobody can know). ``own``: the network's own
-    output, and the mixture. That is the published cycle, which is zero in an exact network and
-    teaches nothing; it costs two runs and is kept for the ablation."""
-    consistency: float = 0.0
-    """Squared difference of the predictions' sum from the mixture over its expected variance."""
-    structure: float = 0.0
-    """1 - SSIM, as in the evaluation: in the body, on the frames that are scored."""
-    time_activity: float = 0.0
-    """Squared error of the mean curves of small regions, tiles of 8 x 8 pixels, relative."""
-    non_negativity: float = 0.0
-    """Mean square of negative predictions, relative to the tracer's mean square."""
     ramp: float = 0.0
     """Part of the training over which all weights but ``forward`` rise linearly from 0."""
 
     def __post_init__(self) -> None:
-        for name in ("forward", *AUXILIARY):
-            if not 0 <= getattr(self, name) <= 1e6:
-                raise InputError(f"loss.{name}", got=getattr(self, name), wanted="0 to 1e6")
+        weights = self.weights(1.0)
+        for name, weight in weights.items():
+            if not 0 <= weight <= 1e6:
+                raise InputError(f"loss.{name}", got=weight, wanted="0 to 1e6")
         if not 0 <= self.ramp <= 1:
             raise InputError("loss.ramp", got=self.ramp, wanted="a number in [0, 1]")
-        if self.forward == self.backward == 0:
-            raise InputError("loss.forward and loss.backward are both 0", wanted="one above 0")
+        if not any(TERMS[name].sufficient for name, weight in weights.items() if weight):
+            sufficient = [f"loss.{name}" for name, term in TERMS.own.items() if term.sufficient]
+            raise InputError(f"{' and '.join(sufficient)} are both 0", wanted="one above 0")
         if self.forward == 0 and self.backward_target == "own":
             raise InputError(
                 "loss.backward_target own teaches nothing by itself", wanted="loss.forward above 0"
@@ -76,26 +89,26 @@ class LossConfig:
     def weights(self, share: float) -> dict[str, float]:
         """The weight of every term when the part ``share`` of the training is done."""
         risen = min(1.0, share / self.ramp) if self.ramp else 1.0
-        return {"forward": self.forward} | {name: risen * getattr(self, name) for name in AUXILIARY}
+        weights = {name: getattr(self, name, 0.0) for name in TERMS}
+        return {name: w if name == MAIN else risen * w for name, w in weights.items()}
 
+    def check_inverse(self, kind: str, exact: bool) -> None:
+        """Refuse terms that need an inverse of a network that has none.
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LossTiming:
-    """What the loss knows of the protocol, on the device of the training."""
+        Args:
+            kind: The network's kind.
+            exact: Whether it has an inverse.
 
-    duration_T: Tensor
-    """Of the frames, s."""
-    scored_KT: Tensor
-    """Whether a frame starts at or after the tracer's injection."""
-
-
-def loss_timing(protocol: Protocol, device: torch.device | str) -> LossTiming:
-    """The timing of a protocol, on a device."""
-    scored = [protocol.starts_after(tracer) for tracer in range(2)]
-    return LossTiming(
-        duration_T=torch.tensor(protocol.frame_duration, device=device),
-        scored_KT=torch.tensor(scored, device=device),
-    )
+        Raises:
+            InputError: A term with a weight needs one.
+        """
+        for name, weight in self.weights(1.0).items():
+            if weight and not exact and TERMS[name].needs_inverse:
+                raise InputError(
+                    f"loss.{name} needs an inverse",
+                    got=f"{weight:g} with model.kind {kind}",
+                    wanted=f"0, or model.kind {' or '.join(kinds_with(exact=True))}",
+                )
 
 
 def loss_passes(
@@ -108,7 +121,7 @@ def loss_passes(
 ) -> Iterator[dict[str, Tensor]]:
     """The weighted terms by name, pass by pass; their sum is what training minimises.
 
-    Nothing of the mixing pass is computed before the iterator is asked for it.
+    Nothing of a mixing pass is computed before the iterator is asked for it.
 
     Args:
         network: Mixtures -> tracers.
@@ -119,70 +132,30 @@ def loss_passes(
         share: Part of the training that is done, in [0, 1).
 
     Yields:
-        The terms of the separating pass, then ``backward``; a pass without terms is left out.
+        The terms of the separating pass, then each term that needs the inverse; a pass without
+        terms is left out.
 
     Raises:
         InputError: ``backward`` is asked of a network without an inverse.
     """
-    weights = config.weights(share)
-    if weights["backward"] and not isinstance(network, InvertibleSeparator):
-        raise InputError(
-            "loss.backward needs an inverse",
-            got=f"model.kind {network.config.kind}",
-            wanted="model.kind invertible",
+    config.check_inverse(network.config.kind, network.exact)
+    weights = {name: weight for name, weight in config.weights(share).items() if weight}
+    mixing = [name for name in weights if TERMS[name].needs_inverse]
+
+    def one_pass(*names: str) -> dict[str, Tensor]:
+        batch = LossBatch(
+            network=network,
+            mixture_BTYX=mixture_BTYX,
+            tracers_BKTYX=tracers_BKTYX,
+            timing=timing,
         )
-    if any(weight for name, weight in weights.items() if name != "backward"):
-        yield _separating(network, mixture_BTYX, tracers_BKTYX, timing, config, weights)
-    if weights["backward"] and isinstance(network, InvertibleSeparator):
-        loss = _mixing(network, mixture_BTYX, tracers_BKTYX, config)
-        yield {"backward": weights["backward"] * loss}
+        return {name: weights[name] * TERMS[name].value(batch, config) for name in names}
+
+    if len(weights) > len(mixing):
+        yield one_pass(*(name for name in weights if name not in mixing))
+    yield from map(one_pass, mixing)
 
 
 def total(weighted: dict[str, Tensor]) -> Tensor:
     """The sum of the weighted terms."""
     return torch.stack(list(weighted.values())).sum()
-
-
-def _separating(
-    network: SeparatorNetwork,
-    mixture_BTYX: Tensor,
-    tracers_BKTYX: Tensor,
-    timing: LossTiming,
-    config: LossConfig,
-    weights: dict[str, float],
-) -> dict[str, Tensor]:
-    """The weighted terms that need the network's answer."""
-    predicted_BKTYX = network(mixture_BTYX)
-    duration_T = timing.duration_T
-    body_BYX = terms.body_of(mixture_BTYX, duration_T)
-    found: dict[str, Tensor] = {}
-    if weights["forward"]:
-        by_frame = config.frame_weights == "variance"
-        weight_T = terms.frame_weights(tracers_BKTYX, duration_T) if by_frame else None
-        found["forward"] = terms.forward_loss(predicted_BKTYX, tracers_BKTYX, weight_T)
-    if weights["consistency"]:
-        found["consistency"] = terms.consistency_loss(
-            predicted_BKTYX, mixture_BTYX, tracers_BKTYX.sum(dim=1), duration_T
-        )
-    if weights["structure"]:
-        found["structure"] = terms.structure_loss(
-            predicted_BKTYX, tracers_BKTYX, timing.scored_KT, body_BYX
-        )
-    if weights["time_activity"]:
-        found["time_activity"] = terms.time_activity_loss(predicted_BKTYX, tracers_BKTYX, body_BYX)
-    if weights["non_negativity"]:
-        found["non_negativity"] = terms.non_negativity_loss(predicted_BKTYX, tracers_BKTYX)
-    return {name: weights[name] * term for name, term in found.items()}
-
-
-def _mixing(
-    network: InvertibleSeparator, mixture_BTYX: Tensor, tracers_BKTYX: Tensor, config: LossConfig
-) -> Tensor:
-    """The backward term, without its weight."""
-    match config.backward_target:
-        case "sum":
-            return terms.backward_loss(network, tracers_BKTYX, tracers_BKTYX.sum(dim=1))
-        case "mixture":
-            return terms.backward_loss(network, tracers_BKTYX, mixture_BTYX)
-        case "own":
-            return terms.backward_loss(network, network(mixture_BTYX), mixture_BTYX)

@@ -19,7 +19,8 @@ from dtsinn.deploy.package import features_of
 from dtsinn.networks.normalisation import per_sample, sample_scale
 from dtsinn.networks.padding import pad_to_multiple
 from dtsinn.training.feed import Part
-from dtsinn.training.losses import LossTiming, loss_passes, loss_timing, total
+from dtsinn.training.loss_term import LossTiming, loss_timing
+from dtsinn.training.losses import loss_passes, total
 from dtsinn.training.schedule import learning_rate
 from dtsinn.training.state import TrainingState
 from dtsinn.training.team import Team

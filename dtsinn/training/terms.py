@@ -7,12 +7,16 @@ Shape letters: B batch, K tracer (2), T frame, N image, Y X pixel, H W tile, C c
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dtsinn.data.body import BODY_FRACTION
+from dtsinn.core.config import STRICT
 from dtsinn.networks.invertible import InvertibleSeparator
+from dtsinn.training.loss_term import LossBatch, LossTerm
 
 ACTIVITY_FLOOR = 0.02
 """Least activity, in scales, that an expected variance is computed from (uncited)."""
@@ -30,6 +34,32 @@ TILE = 8
 """Edge of the tiles that stand for regions, pixels (uncited)."""
 TILE_BODY = 0.25
 """Least part of a tile that must be body for the tile to count (uncited)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForwardOptions:
+    """Of the forward term."""
+
+    __pydantic_config__ = STRICT
+
+    frame_weights: Literal["equal", "variance"] = "equal"
+    """All frames alike, or each by one over its expected variance."""
+
+
+class Forward(LossTerm):
+    """Mean squared error of each tracer, relative to that tracer's own mean square."""
+
+    weight = 1.0
+    Options = ForwardOptions
+    sufficient = True
+
+    @staticmethod
+    def value(batch: LossBatch, config: ForwardOptions) -> Tensor:
+        """See :func:`forward_loss`."""
+        weight_T = None
+        if config.frame_weights == "variance":
+            weight_T = frame_weights(batch.tracers_BKTYX, batch.timing.duration_T)
+        return forward_loss(batch.predicted_BKTYX, batch.tracers_BKTYX, weight_T)
 
 
 def forward_loss(
@@ -63,6 +93,43 @@ def frame_weights(tracers_BKTYX: Tensor, duration_T: Tensor) -> Tensor:
     return weight_T / weight_T.mean()
 
 
+@dataclass(frozen=True, kw_only=True)
+class BackwardOptions:
+    """Of the backward term."""
+
+    __pydantic_config__ = STRICT
+
+    backward_target: Literal["sum", "mixture", "own"] = "sum"
+    """What is run backwards, and what it must give. ``sum``: the true tracers, and their sum.
+    ``mixture``: the true tracers, and the measured mixture (for labels that are noisy
+    themselves; with others it asks for noise that nobody can know). ``own``: the network's own
+    output, and the mixture. That is the published cycle, which is zero in an exact network and
+    teaches nothing; it costs two runs and is kept for the ablation."""
+
+
+class Backward(LossTerm):
+    """Mean squared error of tracers run backwards, against the augmented mixture.
+
+    It is a second pass through the network, which must have an inverse.
+    """
+
+    Options = BackwardOptions
+    sufficient = True
+    needs_inverse = True
+
+    @staticmethod
+    def value(batch: LossBatch, config: BackwardOptions) -> Tensor:
+        """See :func:`backward_loss`."""
+        network, tracers_BKTYX = cast("InvertibleSeparator", batch.network), batch.tracers_BKTYX
+        match config.backward_target:
+            case "sum":
+                return backward_loss(network, tracers_BKTYX, tracers_BKTYX.sum(dim=1))
+            case "mixture":
+                return backward_loss(network, tracers_BKTYX, batch.mixture_BTYX)
+            case "own":
+                return backward_loss(network, batch.predicted_BKTYX, batch.mixture_BTYX)
+
+
 def backward_loss(
     network: InvertibleSeparator, tracers_BKTYX: Tensor, mixture_BTYX: Tensor
 ) -> Tensor:
@@ -77,6 +144,20 @@ def backward_loss(
     target_BCYX = network.variables.encode(mixture_BTYX)
     error = (network.inverse_channels(tracers_BKTYX) - target_BCYX).square().mean()
     return error / target_BCYX.square().mean().clamp_min(POWER_FLOOR)
+
+
+class Consistency(LossTerm):
+    """Squared difference of the predictions' sum from the mixture over its expected variance."""
+
+    @staticmethod
+    def value(batch: LossBatch, config: Any) -> Tensor:
+        """See :func:`consistency_loss`."""
+        return consistency_loss(
+            batch.predicted_BKTYX,
+            batch.mixture_BTYX,
+            batch.tracers_BKTYX.sum(dim=1),
+            batch.timing.duration_T,
+        )
 
 
 def consistency_loss(
@@ -100,6 +181,16 @@ def consistency_loss(
     residual = predicted_BKTYX.sum(dim=1) - mixture_BTYX
     power = (expected_BTYX.square() * weight).mean().clamp_min(POWER_FLOOR)
     return (residual.square() * weight).mean() / power
+
+
+class Structure(LossTerm):
+    """1 - SSIM, as in the evaluation: in the body, on the frames that are scored."""
+
+    @staticmethod
+    def value(batch: LossBatch, config: Any) -> Tensor:
+        """See :func:`structure_loss`."""
+        scored_KT = batch.timing.scored_KT
+        return structure_loss(batch.predicted_BKTYX, batch.tracers_BKTYX, scored_KT, batch.body_BYX)
 
 
 def structure_loss(
@@ -140,6 +231,15 @@ def structural_similarity(first: Tensor, second: Tensor, peak: Tensor, stride: i
     return luminance * contrast
 
 
+class TimeActivity(LossTerm):
+    """Squared error of the mean curves of small regions, tiles of 8 x 8 pixels, relative."""
+
+    @staticmethod
+    def value(batch: LossBatch, config: Any) -> Tensor:
+        """See :func:`time_activity_loss`."""
+        return time_activity_loss(batch.predicted_BKTYX, batch.tracers_BKTYX, batch.body_BYX)
+
+
 def time_activity_loss(predicted_BKTYX: Tensor, tracers_BKTYX: Tensor, body_BYX: Tensor) -> Tensor:
     """Squared error of regional time-activity curves over their mean square, per tracer.
 
@@ -161,6 +261,15 @@ def time_activity_loss(predicted_BKTYX: Tensor, tracers_BKTYX: Tensor, body_BYX:
     return _relative(error_K, power_K)
 
 
+class NonNegativity(LossTerm):
+    """Mean square of negative predictions, relative to the tracer's mean square."""
+
+    @staticmethod
+    def value(batch: LossBatch, config: Any) -> Tensor:
+        """See :func:`non_negativity_loss`."""
+        return non_negativity_loss(batch.predicted_BKTYX, batch.tracers_BKTYX)
+
+
 def non_negativity_loss(predicted_BKTYX: Tensor, tracers_BKTYX: Tensor) -> Tensor:
     """Mean square of the negative part of the answer over the truth's mean square, per tracer."""
     below_K = predicted_BKTYX.clamp_max(0).square().mean(dim=(0, 2, 3, 4))
@@ -172,12 +281,6 @@ def _relative(error_K: Tensor, power_K: Tensor) -> Tensor:
     """Mean over the tracers of error over power; a tracer that is absent counts as no error."""
     ratio_K = error_K / power_K.clamp_min(POWER_FLOOR)
     return torch.where(power_K > POWER_FLOOR, ratio_K, 0.0).mean()
-
-
-def body_of(mixture_BTYX: Tensor, duration_T: Tensor) -> Tensor:
-    """Body pixels [B, Y, X]: where the mean mixture exceeds 5 % of the scale, which is 1."""
-    weight_T = duration_T / duration_T.sum()
-    return (mixture_BTYX * weight_T[:, None, None]).sum(dim=1) > BODY_FRACTION
 
 
 def _gaussian_means(size: int, like: Tensor) -> Tensor:

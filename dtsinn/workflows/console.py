@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from dtsinn.core.display import minutes, value_text
+from dtsinn.core.display import duration, minutes, value_text
 from dtsinn.core.errors import InputError
 from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.protocol import Protocol
@@ -130,7 +130,7 @@ def say_tracers(tracers: Sequence[Tracer]) -> None:
             [
                 tracer.name,
                 tracer.label,
-                f"{tracer.half_life / 60:.4g} min",
+                duration(tracer.half_life, 2),
                 str(tracer.model_order),
                 f"{tracer.dose_MBq:g} MBq",
                 f"{cited} of {len(tracer.tissues)}",

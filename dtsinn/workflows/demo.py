@@ -6,6 +6,7 @@ import itertools
 import time
 from pathlib import Path
 
+from dtsinn.core.display import duration
 from dtsinn.core.errors import RunError
 from dtsinn.core.workspace import Workspace, command
 from dtsinn.data.store import open_store
@@ -80,8 +81,8 @@ def walk(workspace: Workspace, *, quiet: bool) -> None:
     console.say(f"inverse of forward through ONNX: relative error {proof.round_trip_error:.1e}")
 
     model = "the champion" if found.gate.passed else "the best model, refused by the gate"
-    minutes = (time.monotonic() - begun) / 60
-    console.say(f"\nDone in {minutes:.1f} minutes. Everything lies in {workspace.root}:")
+    took = duration(time.monotonic() - begun)
+    console.say(f"\nDone in {took}. Everything lies in {workspace.root}:")
     console.say_table(
         ["what", "where"],
         [

@@ -21,11 +21,11 @@ from dtsinn.data.layout import name_of_store
 from dtsinn.data.store import Store, open_store
 from dtsinn.deploy.export import ParityReport, export_package
 from dtsinn.deploy.separator import Separator
-from dtsinn.evaluation.baselines import Baseline
 from dtsinn.evaluation.evaluate import evaluate
 from dtsinn.evaluation.results import Evaluation
-from dtsinn.evaluation.spectral import subject_inputs
 from dtsinn.evaluation.suite import Suite
+from dtsinn.networks.build import METHODS
+from dtsinn.networks.method import UntrainedMethod
 from dtsinn.registry.gate.config import GateConfig, load_gate
 from dtsinn.registry.gate.report import GateReport
 from dtsinn.registry.lineage import EVALUATED, note_evaluated, note_export, note_found
@@ -97,8 +97,7 @@ def search_and_promote(
     check_store_fits(store)
     model_name(store.header.tracers, store.header.protocol.name)
     check_cluster(plan.cluster)
-    if plan.space.base["model"]["kind"] == "spectral":
-        subject_inputs(store)
+    METHODS[plan.space.base["model"]["kind"]].check_store(store)
     limits = load_gate(plan.gate)
     tracking_uri(workspace)  # which refuses what can never answer
     points, events = beginnings(warm_start, plan, store, workspace)
@@ -199,7 +198,7 @@ def evaluate_models(
     out: Path | None,
     workspace: Workspace,
     progress: Progress = no_progress,
-    baselines: Sequence[Baseline] = (),
+    baselines: Sequence[UntrainedMethod] = (),
 ) -> tuple[Evaluation, Path]:
     """Evaluate models on a store's ``test`` subjects and a suite, and log it to MLflow.
 

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from matplotlib.figure import Figure
 
 from dtsinn.core.version import code_version
-from dtsinn.evaluation import html
-from dtsinn.evaluation.html import Card
 from dtsinn.evaluation.metrics import Interval
+from dtsinn.plots.page import Card, render_page
 from dtsinn.plots.style import png
 from dtsinn.registry.gate.report import CellFound, GateReport
 
@@ -24,8 +23,6 @@ VERDICTS = {
 
 def gate_page(report: GateReport) -> str:
     """The report as HTML text, with its picture inside."""
-    verdict = VERDICTS[report.verdict].format(candidate=report.candidate, against=report.against)
-    failed = [f"Refused by {check.name}: {check.value}." for check in report.failures]
     checks = [
         [
             check.name,
@@ -36,37 +33,16 @@ def gate_page(report: GateReport) -> str:
         ]
         for check in report.checks
     ]
-    cells = [_row(cell) for cell in report.cells]
-    drawn = html.figure(_draw(report), "Each subject that decided, candidate minus opponent")
-    return html.page(
-        f"{report.candidate}: gate",
-        [
-            html.header("dtsinn gate", report.candidate, f"Against {report.against}"),
-            f'<section class="verdict">{html.paragraphs([verdict])}'
-            f"{html.paragraphs(failed, 'loss')}</section>\n",
-            f"<section>{html.cards(_cards(report))}</section>\n",
-            html.section(
-                "Checks", html.table(["Check", "Found", "Wanted", "Verdict", "Remark"], checks)
-            ),
-            html.section("Subjects", drawn if report.per_subject else ""),
-            html.section(
-                "Cells",
-                html.table(
-                    [
-                        "Cell",
-                        "n",
-                        "Candidate, dB",
-                        "Opponent, dB",
-                        "Difference, dB",
-                        "",
-                        "Against the candidate's training",
-                    ],
-                    cells,
-                ),
-            ),
-            f"<section>{html.paragraphs([f'Written by dtsinn {code_version()}.'], 'note')}"
-            "</section>\n",
-        ],
+    return render_page(
+        "registry/gate/report.html.j2",
+        title=f"{report.candidate}: gate",
+        report=report,
+        verdict=VERDICTS[report.verdict].format(candidate=report.candidate, against=report.against),
+        cards=list(_cards(report)),
+        checks=checks,
+        picture=_draw(report),
+        cells=[_row(cell) for cell in report.cells],
+        version=code_version(),
     )
 
 

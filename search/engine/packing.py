@@ -11,7 +11,7 @@ import torch
 
 from dtsinn.core.errors import InputError
 from dtsinn.data.store import Store
-from dtsinn.networks.config import SpectralConfig
+from dtsinn.networks.build import METHODS
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.space.space import SearchSpace
 from dtsinn.training.footprint import footprint
@@ -48,7 +48,7 @@ class GpuShare:
     def of(self, suggestion: Mapping[str, Any]) -> float:
         """The part of a GPU that a trial asks for, in (0, 1]; one that cannot fit asks for all."""
         config = self.space.config(suggestion)
-        if isinstance(config.model, SpectralConfig):
+        if METHODS[config.model.kind].learning != "gradient":
             return 1 / PARTS
         needed = footprint(config, self.frames, self.size).total + CONTEXT_BYTES
         part = needed / (self.gpu_bytes * (1 - SPARE))

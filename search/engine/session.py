@@ -19,7 +19,7 @@ from dtsinn.search.events.spool import Spool
 from dtsinn.search.events.state import History, history_of
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.sampling.feasibility import Referee
-from dtsinn.search.sampling.halving import halving_of
+from dtsinn.search.sampling.halving import SCHEDULERS
 from dtsinn.search.sampling.samplers import make_sampler
 from dtsinn.search.sampling.study import STUDY, SearchStudy
 from dtsinn.search.space.space import describe
@@ -72,7 +72,9 @@ def open_sitting(
             folder=folder,
             events=events,
             study=_study(plan, history, folder),
-            halving=halving_of(plan.scheduler, plan.steps, int(plan.space.base["validate_every"])),
+            halving=SCHEDULERS[plan.scheduler].halving(
+                plan.steps, int(plan.space.base["validate_every"])
+            ),
             referee=Referee(
                 space=plan.space,
                 frames=store.header.protocol.frames,

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from dtsinn.core.display import value_text
+from dtsinn.core.display import duration, value_text
 from dtsinn.search.events.state import ENDED, History, TrialRecord
 from dtsinn.search.plan import SearchPlan
 
@@ -101,9 +101,7 @@ class TrialTable:
     def _value(self, trial: TrialRecord) -> str:
         objective = self.plan.objectives[0]
         value = objective.value(trial.metrics)
-        if not math.isfinite(value):
-            return ""
-        return f"{value:.2f} dB" if objective.metric == "psnr" else f"{value:.4g}"
+        return objective.text(value) if math.isfinite(value) else ""
 
     def _draw(self, *, force: bool) -> None:
         now = time.monotonic()
@@ -126,7 +124,7 @@ class TrialTable:
             left = elapsed / self._ended * max(0, self.plan.trials - done)
             if self.plan.time_budget_s is not None:
                 left = min(left, max(0.0, self.plan.time_budget_s - elapsed))
-            text += f"; about {_clock(left)} left"
+            text += f"; about {duration(left)} left"
         return text + "]"
 
     def _table(self) -> Table:
@@ -146,9 +144,3 @@ class TrialTable:
                 *(value_text(trial.suggestion.get(key, "")) for key in keys),
             )
         return table
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from ray import tune
 from safetensors import SafetensorError
@@ -24,9 +25,11 @@ from safetensors import SafetensorError
 from dtsinn.core.config import from_mapping
 from dtsinn.core.errors import DivergedError, InputError, StoreError
 from dtsinn.data.store import Store, open_store
-from dtsinn.networks.config import SpectralConfig
+from dtsinn.evaluation.metrics import psnr
+from dtsinn.networks.build import METHODS
+from dtsinn.networks.method import UntrainedMethod
 from dtsinn.search.engine.cluster import Workers
-from dtsinn.search.engine.spectral_trial import score_basis
+from dtsinn.search.objective import OBJECTIVE
 from dtsinn.training.config import RunConfig, apply_changes
 from dtsinn.training.device import is_out_of_memory
 from dtsinn.training.loop import Report, train_here
@@ -94,8 +97,9 @@ def _answer(**what: str) -> None:
 def _train(suggestion: dict[str, Any], folder: Path, plan: TrialPlan) -> None:
     config = from_mapping(RunConfig, apply_changes(plan.base, suggestion), "suggestion")
     store = open_store(plan.store, need_truth=True)
-    if isinstance(config.model, SpectralConfig):
-        scores = score_basis(store, config.model) | {"parameters": 0.0}
+    method = METHODS[config.model.kind]
+    if issubclass(method, UntrainedMethod):
+        scores = score_untrained(store, method(config.model)) | {"parameters": 0.0}
         now = int(time.time() * 1000)
         tune.report({"step": config.steps, "metrics": scores, "finished": True, "time_ms": now})
         return
@@ -114,6 +118,27 @@ def _train(suggestion: dict[str, Any], folder: Path, plan: TrialPlan) -> None:
                     "time_ms": report.time_ms,
                 }
             )
+
+
+def score_untrained(store: Store, method: UntrainedMethod) -> dict[str, float]:
+    """What a trial reports of a method that learns nothing: the PSNR of the ``val`` subjects, dB.
+
+    Raises:
+        InputError: The store lacks what the method must know.
+        StoreError: A chunk of the store is missing or damaged.
+    """
+    begun, separate = time.monotonic(), method.on(store)
+    found = [
+        psnr(samples, separate(samples), store.header.protocol) for samples in store.subjects("val")
+    ]
+    mean = float(np.mean(found))
+    by_tracer = zip(store.header.tracers, np.mean(found, axis=0), strict=True)
+    return {
+        OBJECTIVE: mean,
+        "val_psnr": mean,
+        **{f"val_psnr_{tracer}": float(value) for tracer, value in by_tracer},
+        "seconds": time.monotonic() - begun,
+    }
 
 
 def _resumed(folder: Path, device: str) -> TrainingState | None:

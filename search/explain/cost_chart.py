@@ -10,30 +10,30 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dtsinn.plots.style import DPI, INK, SERIES, tidy
+from dtsinn.core.display import time_unit
+from dtsinn.plots.style import INK, SERIES, tidy
 from dtsinn.search.explain.facts import Facts
-from dtsinn.search.explain.marks import COLOURS, WIDTH, draw_legend, time_unit
+from dtsinn.search.explain.marks import COLOURS, fate_legend, new_figure
 
-LOST = INK
-"""Colour of what was lost."""
+LOST = "lost"
+"""Beside the fates: seconds of work that was done again. In the colour of the ink."""
 
 
 def cost(facts: Facts) -> Figure:
     """Steps and seconds by fate, and the trials on a time line."""
     lanes = _lanes(facts)
     below = float(np.clip(0.22 * len(lanes), 0.7, 4.0))
-    height = 2.1 + below + 0.55
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI)
-    bars = figure.add_axes((0.1, 1 - 1.45 / height, 0.875, 0.95 / height))
+    figure = new_figure(2.65 + below)
+    bars, line = figure.subplots(2, 1, height_ratios=(0.95, below))
     budget = facts.budget
-    rows: list[Mapping[str, float]] = [budget.steps, budget.seconds]
-    for row, amounts in enumerate(rows):
-        lost = budget.lost_seconds if row else 0.0
-        total = sum(amounts.values()) + lost
-        left = 0.0
-        parts = [(fate, amount, COLOURS[fate]) for fate, amount in amounts.items() if amount]
-        for _, amount, colour in [*parts, *([("lost", lost, LOST)] if lost else [])]:
-            width = 100 * amount / max(total, 1e-9)
+    shares: list[Mapping[str, float]] = [
+        budget.steps,
+        {**budget.seconds, LOST: budget.lost_seconds},
+    ]
+    for row, amounts in enumerate(shares):
+        total, left = max(sum(amounts.values()), 1e-9), 0.0
+        for fate, amount in amounts.items():
+            width, colour = 100 * amount / total, COLOURS.get(fate, INK)
             bars.barh(row, width, left=left, height=0.62, color=colour, ec="white", lw=0.8)
             if width > 4:
                 light = colour in {SERIES[4], SERIES[5]}
@@ -48,22 +48,22 @@ def cost(facts: Facts) -> Figure:
     bars.set_ylim(1.5, -0.5)
     bars.set_xlim(0, 100)
     bars.set_xlabel("share, %", fontsize=9, color=INK)
-    tidy(bars)
     bars.tick_params(axis="y", length=0)
-    bars.spines["left"].set_visible(False)
-    line = figure.add_axes((0.1, 0.5 / height, 0.875, below / height))
     _time_line(line, facts, lanes)
+    for axes in (bars, line):
+        tidy(axes)
+        axes.spines["left"].set_visible(False)
     extra: list[Artist] = []
     if budget.lost_seconds:
-        extra += line.plot([], [], "s", color=LOST, label="lost to restarts")
-    draw_legend(figure, facts, list(facts.history.trials), extra)
+        extra += line.plot([], [], "s", color=INK, label="lost to restarts")
+    fate_legend(figure, facts, facts.history.trials, extra)
     return figure
 
 
 def _time_line(
     axes: Axes, facts: Facts, lanes: Sequence[Sequence[tuple[float, float, str]]]
 ) -> None:
-    scale, unit = time_unit(max(facts.history.seconds, 1e-9))
+    scale, unit = time_unit(facts.history.seconds)
     thin = sum(map(len, lanes)) > 60 * max(len(lanes), 1)
     for row, lane in enumerate(lanes):
         spans = [(start / scale, (stop - start) / scale) for start, stop, _ in lane]
@@ -83,8 +83,6 @@ def _time_line(
     axes.set_yticks([])
     axes.set_ylabel(f"{len(lanes)} at a time", fontsize=9, color=INK)
     axes.set_xlabel(f"time of the search, {unit}", fontsize=9, color=INK)
-    tidy(axes)
-    axes.spines["left"].set_visible(False)
 
 
 def _lanes(facts: Facts) -> list[list[tuple[float, float, str]]]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
 
 from dtsinn.search.events.best import best_trial, front_of
 from dtsinn.search.events.state import History, TrialRecord
@@ -146,13 +146,15 @@ class Facts:
             return "spoiled" if trial.spoiled else "stopped"
         return trial.state if trial.state in FATES else "running"
 
+    def fate_of(self, name: str) -> str:
+        """How the trial of a name ended."""
+        return self.fate(self.history.trials[name])
+
     @cached_property
     def fates(self) -> dict[str, int]:
         """Number of trials by fate, those that occur."""
-        counts = dict.fromkeys(FATES, 0)
-        for trial in self.trials:
-            counts[self.fate(trial)] += 1
-        return {fate: count for fate, count in counts.items() if count}
+        counts = Counter(map(self.fate, self.trials))
+        return {fate: counts[fate] for fate in FATES if counts[fate]}
 
     def stretches(self, trial: TrialRecord) -> list[tuple[float, float]]:
         """From when to when a trial was at work, on the search's clock; in order."""
@@ -182,23 +184,29 @@ class Facts:
             lost += wasted
         return Budget(steps=steps, seconds=seconds, lost_seconds=lost)
 
-    def incumbents(self) -> list[tuple[int, Reached]]:
-        """Each time that the best value so far rose: steps of all trials until then, and what."""
-        reports = sorted(
+    @cached_property
+    def reports(self) -> list[tuple[int, str, Reached]]:
+        """All reports in their order: steps of all trials until then, whose it is, and what."""
+        ordered = sorted(
             (
-                (one.seconds, place, one)
-                for place, curve in enumerate(self.reached.values())
+                (one.seconds, one.step, name, one)
+                for name, curve in self.reached.items()
                 for one in curve
             ),
-            key=lambda entry: entry[:2],
+            key=lambda entry: entry[:3],
         )
-        before: dict[int, int] = {}
-        added = []
-        for _, place, one in reports:
-            added.append(one.step - before.get(place, 0))
-            before[place] = one.step
+        before: dict[str, int] = {}
+        spent, found = 0, []
+        for _, step, name, one in ordered:
+            spent += step - before.get(name, 0)
+            before[name] = step
+            found.append((spent, name, one))
+        return found
+
+    def incumbents(self) -> list[tuple[int, Reached]]:
+        """Each time that the best value so far rose: steps of all trials until then, and what."""
         risen: list[tuple[int, Reached]] = []
-        for spent, (_, _, one) in zip(accumulate(added), reports, strict=True):
+        for spent, _, one in self.reports:
             if not risen or self.is_better(one.value, risen[-1][1].value):
                 risen.append((spent, one))
         return risen

@@ -1,16 +1,18 @@
-"""What the charts of a search share: colours and markers of fates, limits of axes, legends."""
+"""What the charts of a search share: figures, colours and markers of fates, limits and legends."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from dtsinn.plots.style import FAINT, INK, SERIES
+from dtsinn.plots.style import DPI, FAINT, INK, SERIES, grid_lines, tidy
 from dtsinn.search.explain.facts import FATES, Facts
 
 COLOURS = {
@@ -37,6 +39,12 @@ WIDTH = 11.0
 """Of all figures, inch."""
 
 
+def new_figure(height: float) -> Figure:
+    """An empty figure of a height in inch, in which everything finds its place by itself."""
+    layout = ConstrainedLayoutEngine(w_pad=0.09, h_pad=0.09)  # inch
+    return Figure(figsize=(WIDTH, height), dpi=DPI, layout=layout)
+
+
 def draw_dots(
     axes: Axes,
     facts: Facts,
@@ -46,7 +54,7 @@ def draw_dots(
     """A marker per trial by fate; what lies outside the limits stands at their edge, hollow."""
     size = float(np.clip(140 * max(len(dots), 1) ** -0.5, 7, 34))
     for fate, marker in MARKERS.items():
-        own = [dot for name, dot in dots.items() if facts.fate(facts.history.trials[name]) == fate]
+        own = [dot for name, dot in dots.items() if facts.fate_of(name) == fate]
         if not own:
             continue
         across, heights = np.array(own).T
@@ -57,6 +65,7 @@ def draw_dots(
         axes.scatter(across[inside], edge[inside], lw=rim, ec="white", alpha=0.85, **style)
         style |= {"facecolors": "none", "clip_on": False}
         axes.scatter(across[~inside], edge[~inside], lw=1.0, **style)
+    axes.set_ylim(*limits)
 
 
 def value_limits(values: Sequence[float], maximise: bool) -> tuple[float, float]:
@@ -73,35 +82,43 @@ def value_limits(values: Sequence[float], maximise: bool) -> tuple[float, float]
     return low - margin, high + margin
 
 
-def time_unit(seconds: float) -> tuple[float, str]:
-    """Seconds of a unit that suits a length of time, and its name."""
-    if seconds < 180:
-        return 1.0, "s"
-    return (60.0, "min") if seconds < 3 * 3600 else (3600.0, "h")
+def finish(axes: Axes, across: str = "", up: str = "") -> None:
+    """The names of both axes, and the look that all charts share."""
+    axes.set_xlabel(across, fontsize=9, color=INK)
+    axes.set_ylabel(up, fontsize=9, color=INK)
+    grid_lines(axes, "y")
+    tidy(axes)
 
 
-def draw_legend(
-    figure: Figure, facts: Facts, names: Sequence[str], extra: Sequence[Artist]
-) -> None:
-    """The fates that occur among the named trials with their numbers, above everything."""
-    counts = dict.fromkeys(FATES, 0)
-    for name in names:
-        counts[facts.fate(facts.history.trials[name])] += 1
-    axes = figure.axes[0]
-    handles = [
-        axes.plot([], [], ls="", marker=MARKERS[fate], ms=6, mew=0, color=COLOURS[fate],
-                  label=f"{count} {fate}")[0]
-        for fate, count in counts.items()
-        if count
-    ]  # fmt: skip
+def legend(figure: Figure, handles: Sequence[Artist]) -> None:
+    """Names of what is drawn, in a line above everything."""
     figure.legend(
-        handles=[*extra, *handles],
-        loc="upper right",
-        bbox_to_anchor=(0.992, 1.0),
-        ncols=len(handles) + len(extra),
+        handles=handles,
+        loc="outside upper right",
+        ncols=len(handles),
         frameon=False,
         fontsize=9,
         labelcolor=INK,
         handletextpad=0.3,
         columnspacing=1.4,
     )
+
+
+def fate_legend(
+    figure: Figure, facts: Facts, names: Iterable[str], extra: Sequence[Artist] = ()
+) -> None:
+    """The fates that occur among the named trials with their numbers."""
+    counts = Counter(map(facts.fate_of, names))
+    axes = figure.axes[0]
+    legend(
+        figure,
+        [
+            *extra,
+            *(
+                axes.plot([], [], ls="", marker=MARKERS[fate], ms=6, mew=0, color=COLOURS[fate],
+                          label=f"{counts[fate]} {fate}")[0]
+                for fate in FATES
+                if counts[fate]
+            ),
+        ],
+    )  # fmt: skip

@@ -12,16 +12,15 @@ from typing import Any
 
 from dtsinn.core.atomic import replace_folder
 from dtsinn.core.bounds import read_json
+from dtsinn.core.display import duration, percent
 from dtsinn.core.errors import InputError
 from dtsinn.core.formats import SEARCH_REPORT
 from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.version import code_version
-from dtsinn.evaluation import html
-from dtsinn.evaluation.html import Card
+from dtsinn.plots.page import Card, render_page
 from dtsinn.search.events.state import History, read_history
 from dtsinn.search.explain.facts import FATES, Facts
 from dtsinn.search.explain.importance import Importances, importances
-from dtsinn.search.explain.naming import duration, percent, title_of, with_unit
 from dtsinn.search.explain.pictures import PICTURES, Picture, pictures_of
 from dtsinn.search.explain.record import as_record, trials_table
 from dtsinn.search.explain.words import Conclusion, conclude
@@ -137,55 +136,11 @@ def _write(explanation: Explanation, folder: Path, progress: Progress) -> None:
 
 def _render(explanation: Explanation, pictures: Sequence[Picture]) -> str:
     facts, said = explanation.facts, explanation.conclusion
-    history = facts.history
-
-    def drawn(section: str) -> str:
-        return "".join(html.figure(p.png, p.caption) for p in pictures if p.section == section)
-
     lead = f"Space {facts.space.name}, {len(facts.space.parameters)} parameters"
     if facts.now_ms:
         now = datetime.fromtimestamp(facts.now_ms / 1000, UTC)
         lead += f"; as of its last event, {now:%Y-%m-%d %H:%M} UTC"
-    end = f"Every trial is a row of {TABLE}. Written by dtsinn {code_version()}."
-    return html.page(
-        f"{history.name}: search",
-        [
-            html.header("dtsinn search", history.name, lead),
-            f'<section class="verdict">{html.paragraphs(said.lines)}</section>\n',
-            f"<section>{html.cards(_cards(facts))}</section>\n",
-            html.section("What to doubt", html.paragraphs(said.warnings, "loss")),
-            html.section("Progress", drawn("Progress")),
-            html.section("What mattered", _mattered(explanation), drawn("What mattered")),
-            html.section("Several objectives", drawn("Several objectives")),
-            html.section("The best trial against the published recipe", _recipe(said)),
-            html.section("What it took", drawn("What it took")),
-            html.section("The space", html.definitions(describe(facts.space))),
-            html.section("What the words mean", html.definitions(FATES.items())),
-            f"<section>{html.paragraphs([end], 'note')}</section>\n",
-        ],
-    )
-
-
-def _cards(facts: Facts) -> Iterator[Card]:
-    if facts.best is not None:
-        value = with_unit(facts.final[facts.best.name], facts.objective)
-        yield Card(f"Best {title_of(facts.objective).partition(',')[0]}", value, facts.best.name)
-    gain = facts.gain
-    if gain is not None:
-        difference = gain.best_value - gain.base_value
-        sign = "+" if difference >= 0 else "−"
-        text = sign + with_unit(abs(difference), facts.objective)
-        where = "" if gain.step is None else f", at step {gain.step:,}"
-        yield Card("Against the base configuration", text, f"{gain.base}{where}")
-    if facts.trials:
-        fates = ", ".join(f"{count} {fate}" for fate, count in facts.fates.items())
-        yield Card("Trials", f"{len(facts.trials):,}", fates)
-        yield Card("Training steps", f"{facts.history.steps:,}", duration(facts.history.seconds))
-
-
-def _mattered(explanation: Explanation) -> str:
-    found = explanation.importances
-    rows = [
+    mattered = [
         [
             row.key,
             percent(row.share),
@@ -193,20 +148,42 @@ def _mattered(explanation: Explanation) -> str:
             row.good,
             f"{row.trials}" + (f", where {row.condition}" if row.condition else ""),
         ]
-        for row in found.rows
+        for row in explanation.importances.rows
     ]
-    head = ["Parameter", "Explains", "By chance up to", "In the best quarter", "Trials"]
-    return html.table(head, rows) if rows else html.paragraphs([found.note], "note")
-
-
-def _recipe(said: Conclusion) -> str:
-    if said.comparison is None:
-        return ""
-    rows = [
-        [one.key, one.published, one.best, "searched" if one.searched else "of the base"]
-        for one in said.comparison.departures
-    ]
-    same = ", ".join(said.comparison.same)
-    return html.table(["Setting", "Published", "Best trial", ""], rows) + html.paragraphs(
-        [f"As published: {same}." if same else ""], "note"
+    departures = said.comparison.departures if said.comparison else ()
+    return render_page(
+        "search/explain/report.html.j2",
+        title=f"{facts.history.name}: search",
+        name=facts.history.name,
+        lead=lead,
+        said=said,
+        cards=list(_cards(facts)),
+        pictures=pictures,
+        mattered=mattered,
+        note=explanation.importances.note,
+        departures=[
+            [one.key, one.published, one.best, "searched" if one.searched else "of the base"]
+            for one in departures
+        ],
+        space=describe(facts.space),
+        words=FATES.items(),
+        table=TABLE,
+        version=code_version(),
     )
+
+
+def _cards(facts: Facts) -> Iterator[Card]:
+    if facts.best is not None:
+        value = facts.objective.text(facts.final[facts.best.name])
+        yield Card(f"Best {facts.objective.title}", value, facts.best.name)
+    gain = facts.gain
+    if gain is not None:
+        difference = gain.best_value - gain.base_value
+        sign = "+" if difference >= 0 else "−"
+        text = sign + facts.objective.text(abs(difference))
+        where = "" if gain.step is None else f", at step {gain.step:,}"
+        yield Card("Against the base configuration", text, f"{gain.base}{where}")
+    if facts.trials:
+        fates = ", ".join(f"{count} {fate}" for fate, count in facts.fates.items())
+        yield Card("Trials", f"{len(facts.trials):,}", fates)
+        yield Card("Training steps", f"{facts.history.steps:,}", duration(facts.history.seconds))

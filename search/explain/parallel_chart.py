@@ -15,12 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dtsinn.core.display import value_text
-from dtsinn.plots.style import DPI, FAINT, INK
+from dtsinn.plots.style import FAINT, INK
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importances, ranked
-from dtsinn.search.explain.marks import WIDTH, value_limits
-from dtsinn.search.explain.naming import title_of
-from dtsinn.search.explain.ranges import side_by_side
+from dtsinn.search.explain.marks import legend, new_figure, value_limits
+from dtsinn.search.explain.ranges import place_in, side_by_side
 from dtsinn.search.space.space import Parameter
 
 AXES = 10
@@ -36,14 +35,13 @@ COLOURS = "viridis"
 def parallel(facts: Facts, found: Importances) -> Figure:
     """Each trial as a line through its values, coloured by the objective; the best on top."""
     shown = ranked(facts, found)[:AXES]
-    height = 4.6
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI)
-    axes = figure.add_axes((0.05, 0.03, 0.865, 0.82))
+    figure = new_figure(4.6)
+    axes = figure.subplots()
     best = "" if facts.best is None else facts.best.name
     sign = 1 if facts.objective.maximise else -1
     order = sorted(facts.final, key=lambda name: (sign * facts.final[name], name == best))
-    low, high = value_limits([facts.final[name] for name in order], facts.objective.maximise)
-    norm = Normalize(low, high, clip=True)
+    values = [facts.final[name] for name in order]
+    norm = Normalize(*value_limits(values, facts.objective.maximise), clip=True)
     aside = np.random.default_rng(0).uniform(-ASIDE, ASIDE, (len(order), len(shown)))
     aside[-1] = 0.0
     lines = [
@@ -55,53 +53,41 @@ def parallel(facts: Facts, found: Importances) -> Figure:
     tints = colormaps[COLOURS if facts.objective.maximise else f"{COLOURS}_r"]
     clear = float(np.clip(25 / len(order), 0.08, 0.8))
     axes.add_collection(
-        LineCollection(
-            lines, colors=tints(norm([facts.final[name] for name in order])),
-            linewidths=1.1, alpha=clear,
-        )
-    )  # fmt: skip
-    bottom = ABSENT - 0.04 if any(p.when for p in shown) else -0.03
-    axes.plot(*np.array(lines[-1]).T, color=INK, lw=2.2, label=f"best: {order[-1]}")
+        LineCollection(lines, colors=tints(norm(values)), linewidths=1.1, alpha=clear)
+    )
+    best_line = axes.plot(*np.array(lines[-1]).T, color=INK, lw=2.2, label=f"best: {order[-1]}")
+    axes.vlines(range(len(shown) + 1), 0, 1, color=FAINT, lw=1.0, zorder=3)
     for place, parameter in enumerate(shown):
-        _axis(axes, place, parameter)
-    axes.plot([len(shown)] * 2, [0, 1], color=FAINT, lw=1.0, zorder=3)
+        _name_values(axes, place, parameter)
     axes.set_xlim(-0.35, len(shown) + 0.02)
-    axes.set_ylim(bottom, 1.02)
-    names = [p.key.replace(".", "\n", 1) for p in shown]
+    axes.set_ylim(-0.03, 1.02)
+    if any(parameter.when for parameter in shown):
+        axes.set_ylim(ABSENT - 0.04, 1.02)
+        axes.text(-0.33, ABSENT, "not\nsearched", fontsize=7.5, color=FAINT, va="center")
+    names = [parameter.key.replace(".", "\n", 1) for parameter in shown]
     axes.set_xticks(range(len(shown)), names, fontsize=8.5, color=INK)
     axes.xaxis.tick_top()
     axes.tick_params(axis="x", length=0)
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
-    if any(p.when for p in shown):
-        axes.text(-0.33, ABSENT, "not\nsearched", fontsize=7.5, color=FAINT, va="center")
-    bar = figure.colorbar(
-        ScalarMappable(norm=norm, cmap=tints),
-        cax=figure.add_axes(
-            (0.917, 0.03 + 0.82 * -bottom / (1.02 - bottom), 0.012, 0.82 / (1.02 - bottom))
-        ),
-        ticks=MaxNLocator(6),
-    )
+    beside = axes.inset_axes((len(shown) + 0.02, 0, 0.1, 1), transform=axes.transData)
+    bar = figure.colorbar(ScalarMappable(norm=norm, cmap=tints), cax=beside, ticks=MaxNLocator(6))
     bar.outline.set_visible(False)
-    bar.ax.tick_params(labelsize=8.5, length=2, colors=FAINT, labelcolor=INK)
-    bar.set_label(title_of(facts.objective), fontsize=9, color=INK)
-    figure.legend(loc="upper right", bbox_to_anchor=(0.992, 1.0), frameon=False, fontsize=9,
-                  labelcolor=INK)  # fmt: skip
+    beside.tick_params(labelsize=8.5, length=2, colors=FAINT, labelcolor=INK)
+    bar.set_label(facts.objective.label, fontsize=9, color=INK)
+    legend(figure, best_line)
     return figure
 
 
-def _axis(axes: Axes, place: int, parameter: Parameter) -> None:
-    """One of the parallel axes, with the ends of the range or all choices beside it."""
-    axes.plot([place, place], [0, 1], color=FAINT, lw=1.0, zorder=3)
+def _name_values(axes: Axes, place: int, parameter: Parameter) -> None:
+    """The ends of a range, or all choices, beside their axis."""
     of = parameter.distribution
     choices = side_by_side(parameter)
     if choices is None:
-        ends = (of.low, of.high)  # type: ignore[union-attr]
-        marks = [(0.0, value_text(ends[0])), (1.0, value_text(ends[1]))]
+        marks = {value_text(of.low): 0.0, value_text(of.high): 1.0}  # type: ignore[union-attr]
     else:
-        last = max(len(choices) - 1, 1)
-        marks = [(number / last, text) for text, number in choices.items()]
-    for height, text in marks:
+        marks = {text: number / max(len(choices) - 1, 1) for text, number in choices.items()}
+    for text, height in marks.items():
         axes.text(
             place - 0.03, height, text, fontsize=7.5, color=INK, ha="right", va="center", zorder=6,
             bbox={"boxstyle": "square,pad=0.12", "fc": "white", "ec": "none", "alpha": 0.75},
@@ -112,13 +98,8 @@ def _height(parameter: Parameter, suggestion: Mapping[str, Any], aside: float) -
     """Where a trial passes a parameter's axis: 0 to 1, below where it does not have it."""
     if parameter.key not in suggestion:
         return ABSENT + aside
-    value, of = suggestion[parameter.key], parameter.distribution
-    choices = side_by_side(parameter)
+    value, choices = suggestion[parameter.key], side_by_side(parameter)
     if choices is not None:
         return choices.get(value_text(value), 0) / max(len(choices) - 1, 1) + aside
-    low, high = of.low, of.high  # type: ignore[union-attr]
-    if low == high:
-        return 0.5
-    if of.log:  # type: ignore[union-attr]
-        low, high, value = np.log([low, high, value])
-    return float(np.clip((value - low) / (high - low), 0, 1))
+    place = place_in(parameter, value)
+    return 0.5 if place is None else min(max(place, 0.0), 1.0)

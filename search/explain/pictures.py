@@ -12,7 +12,6 @@ from dtsinn.search.explain import charts, parameter_charts
 from dtsinn.search.explain.cost_chart import cost
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importances
-from dtsinn.search.explain.naming import title_of
 from dtsinn.search.explain.parallel_chart import AXES, parallel
 
 PICTURES = ("progress", "curves", "importances", "slices", "parallel", "pareto", "cost")
@@ -36,7 +35,7 @@ def pictures_of(facts: Facts, found: Importances) -> Iterator[Picture]:
     def picture(name: str, section: str, figure: Figure, caption: str) -> Picture:
         return Picture(name=name, section=section, caption=caption, png=png(figure))
 
-    title = title_of(facts.objective).partition(",")[0]
+    title = facts.objective.title
     if facts.final:
         yield picture(
             "progress", "Progress", charts.progress(facts),

@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import math
+from dataclasses import asdict
 from typing import Any
 
 from dtsinn.core.formats import SEARCH_REPORT
 from dtsinn.search.events.state import TrialRecord
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importances
-from dtsinn.search.explain.naming import metric_key
 from dtsinn.search.explain.words import Conclusion
+
+TOLD_OF_A_PARAMETER = ("key", "share", "chance", "matters", "trials", "condition", "good")
 
 
 def as_record(facts: Facts, found: Importances, said: Conclusion) -> dict[str, Any]:
@@ -31,23 +33,14 @@ def as_record(facts: Facts, found: Importances, said: Conclusion) -> dict[str, A
         "sittings": len(history.sittings),
         "seconds": history.seconds,
         "best": None if facts.best is None else _trial(facts, facts.best),
-        "gain": _gain(facts),
+        "gain": facts.gain and asdict(facts.gain),
         "front": [_trial(facts, history.trials[name]) for name in _front(facts)],
         "importances": {
             "step": found.step,
             "trials": found.trials,
             "note": found.note,
             "parameters": [
-                {
-                    "key": row.key,
-                    "share": row.share,
-                    "chance": row.chance,
-                    "matters": row.matters,
-                    "trials": row.trials,
-                    "condition": row.condition,
-                    "good": row.good,
-                }
-                for row in found.rows
+                {name: getattr(row, name) for name in TOLD_OF_A_PARAMETER} for row in found.rows
             ],
         },
         "budget": {
@@ -79,18 +72,6 @@ def _trial(facts: Facts, trial: TrialRecord) -> dict[str, Any]:
     }
 
 
-def _gain(facts: Facts) -> dict[str, Any] | None:
-    gain = facts.gain
-    if gain is None:
-        return None
-    return {
-        "base": gain.base,
-        "base_value": gain.base_value,
-        "best_value": gain.best_value,
-        "step": gain.step,
-    }
-
-
 def _departures(said: Conclusion) -> dict[str, dict[str, str]]:
     if said.comparison is None:
         return {}
@@ -109,7 +90,7 @@ def trials_table(facts: Facts) -> str:
     keys = [parameter.key for parameter in facts.space.parameters]
     others = {key for trial in facts.trials for key in trial.suggestion} - set(keys)
     keys += sorted(others)
-    values = [metric_key(objective) for objective in facts.objectives]
+    values = [objective.key for objective in facts.objectives]
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dtsinn.core.display import duration, percent
 from dtsinn.search.explain.advice import warnings_of
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importances
-from dtsinn.search.explain.naming import duration, percent, title_of, with_unit
 from dtsinn.search.explain.recipe import Comparison, against_published
 
 SHOWN = 5
@@ -78,8 +78,8 @@ def _best(facts: Facts) -> str:
     best = facts.best
     if best is None:
         return "No trial has a value." if facts.trials else ""
-    value = with_unit(facts.final[best.name], facts.objective)
-    title = title_of(facts.objective).partition(",")[0]
+    value = facts.objective.text(facts.final[best.name])
+    title = facts.objective.title
     fate = facts.fate(best)
     end = {"finished": "finished", "running": "still running"}.get(fate, fate)
     return f"Best: {best.name} with a {title} of {value}, {end} at step {best.step:,}."
@@ -91,8 +91,8 @@ def _gain(facts: Facts) -> str:
         return ""
     if facts.best.name == gain.base:
         return "The best trial is the base configuration itself: the search found nothing better."
-    difference = with_unit(abs(gain.best_value - gain.base_value), facts.objective)
-    base = f"the base configuration ({gain.base}: {with_unit(gain.base_value, facts.objective)})"
+    difference = facts.objective.text(abs(gain.best_value - gain.base_value))
+    base = f"the base configuration ({gain.base}: {facts.objective.text(gain.base_value)})"
     if gain.step is not None:
         base += f" at step {gain.step:,}, which both have reached"
     if not facts.is_better(gain.best_value, gain.base_value):
@@ -109,7 +109,7 @@ def _front(facts: Facts) -> str:
     named = []
     for name in facts.front[:FRONT_SHOWN]:
         values = zip(facts.values[name], facts.objectives, strict=True)
-        named.append(f"{name} ({', '.join(with_unit(v, objective) for v, objective in values)})")
+        named.append(f"{name} ({', '.join(objective.text(v) for v, objective in values)})")
     more = len(facts.front) - len(named)
     wanted = " and ".join(str(objective) for objective in facts.objectives)
     count = f"{len(facts.front)} trial{'' if len(facts.front) == 1 else 's'}"

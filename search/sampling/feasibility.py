@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dtsinn.core.errors import InputError
-from dtsinn.networks.build import build_network, parameter_count
-from dtsinn.networks.config import SpectralConfig
+from dtsinn.networks.build import METHODS, build_network, parameter_count
 from dtsinn.search.space.constraints import MiB
 from dtsinn.search.space.space import SearchSpace
 from dtsinn.training.footprint import footprint
@@ -36,7 +35,7 @@ class Referee:
             config = self.space.config(suggestion)
         except InputError as error:
             return str(error)
-        if isinstance(config.model, SpectralConfig):
+        if METHODS[config.model.kind].learning != "gradient":
             return ""
         if self.most_bytes is not None:
             takes = footprint(config, self.frames, self.size).total

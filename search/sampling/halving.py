@@ -10,9 +10,12 @@ and each bracket compares its own trials only.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from typing import ClassVar
 
 from dtsinn.core.errors import InputError
+from dtsinn.core.kinds import Kinds
 
 REDUCTION = 3.0
 """Of the trials that reach a rung, one in so many goes on."""
@@ -83,20 +86,64 @@ def _levels(first: int, most: int, reduction: float) -> Iterable[int]:
         level *= reduction
 
 
-def halving_of(scheduler: str, steps: int, every: int) -> Halving | None:
-    """The halving of a scheduler; None where it stops nobody.
+class Scheduler(ABC):
+    """Which trials are stopped early.
 
-    Args:
-        scheduler: ``asha``, ``hyperband`` (from the first report on, in all brackets) or ``none``.
-        steps: Of a whole trial.
-        every: Steps between its reports.
+    An implementer promises :meth:`halving`, and that it follows from the arguments alone, for a
+    search that is resumed makes it anew and feeds it the same reports.
+
+    Attributes:
+        stops: Whether it stops anybody.
     """
-    if scheduler == "none":
-        return None
-    if scheduler == "hyperband":
+
+    stops: ClassVar[bool] = True
+
+    @staticmethod
+    @abstractmethod
+    def halving(steps: int, every: int) -> Halving | None:
+        """Its rungs; None where it stops nobody.
+
+        Args:
+            steps: Of a whole trial.
+            every: Steps between its reports.
+        """
+
+
+class ASHA(Scheduler):
+    """One bracket with a late first rung."""
+
+    @staticmethod
+    def halving(steps: int, every: int) -> Halving:
+        """From the first report after :data:`FIRST_PART` of the budget on."""
+        first = every * math.ceil(FIRST_PART * steps / every)
+        return Halving(first=first, most=steps, reduction=REDUCTION, brackets=BRACKETS)
+
+
+class Hyperband(Scheduler):
+    """All brackets."""
+
+    @staticmethod
+    def halving(steps: int, every: int) -> Halving:
+        """From the first report on."""
         return Halving(first=every, most=steps, reduction=REDUCTION, brackets=steps)
-    first = every * math.ceil(FIRST_PART * steps / every)
-    return Halving(first=first, most=steps, reduction=REDUCTION, brackets=BRACKETS)
+
+
+class NoStopping(Scheduler):
+    """All trials are trained to their ends."""
+
+    stops = False
+
+    @staticmethod
+    def halving(steps: int, every: int) -> None:
+        """None."""
+
+
+SCHEDULERS: Kinds[Scheduler] = Kinds(
+    "scheduler",
+    Scheduler,  # type: ignore[type-abstract]
+    {"asha": ASHA, "hyperband": Hyperband, "none": NoStopping},
+)
+"""The schedulers by the name that ``--scheduler`` takes."""
 
 
 def expected_share(halving: Halving) -> float:

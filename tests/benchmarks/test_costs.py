@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from benchmarks import memory, speed
+from tests.support.memory import peak_growth
 
 
 def silent(text: str) -> None:
@@ -21,7 +22,7 @@ def test_the_peak_is_what_is_held_at_once() -> None:
         second, third = torch.zeros(2000), torch.zeros(500)
         del second, third
 
-    assert memory.peak_growth(call) == pytest.approx(4 * 2500, abs=256)
+    assert peak_growth(call) == pytest.approx(4 * 2500, abs=256)
 
 
 def test_memory() -> None:
@@ -36,7 +37,7 @@ def test_memory() -> None:
 
 
 def test_speed() -> None:
-    tiny = replace(speed.DENSE, blocks=1, width=4)
+    tiny = replace(memory.DENSE, blocks=1, width=4)
     makes = [replace(make, model=tiny) for make in speed.MAKES]
     result = speed.run(rounds=1, say=silent, makes=makes, size=8)
     assert len(result.data["steps"]) == len(makes) + 1

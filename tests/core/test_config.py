@@ -20,7 +20,7 @@ from dtsinn.core.config import (
 )
 from dtsinn.core.errors import InputError
 from dtsinn.core.yaml_text import parse_yaml
-from dtsinn.networks.config import ResidualCNNConfig
+from dtsinn.networks.rivals.residual_cnn import ResidualCNNConfig
 from dtsinn.training.config import RunConfig
 
 

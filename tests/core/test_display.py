@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from dtsinn.core.display import minutes, minutes_text, short, subject_text, value_text
+from dtsinn.core.display import (
+    duration,
+    minutes,
+    minutes_text,
+    percent,
+    short,
+    subject_text,
+    value_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -21,6 +29,19 @@ from dtsinn.core.display import minutes, minutes_text, short, subject_text, valu
 )
 def test_a_value_has_no_idle_digits(value: object, text: str) -> None:
     assert value_text(value) == text
+
+
+def test_a_length_of_time_is_in_the_unit_that_suits_it() -> None:
+    seconds = (0, 41.4, 119, 122.24, 750, 6586.2, 3 * 3600, 11_520, 282_276)
+    told = ["0 s", "41 s", "119 s", "2 min", "12.5 min", "109.8 min", "3 h", "3.2 h", "78.4 h"]
+    assert [duration(one) for one in seconds] == told
+    assert [duration(one, 2) for one in (76.38, 122.24, 6586.2)] == [
+        "76.4 s", "2.04 min", "109.77 min",
+    ]  # fmt: skip
+
+
+def test_a_share_is_in_percent() -> None:
+    assert [percent(share) for share in (0, 0.414, 1)] == ["0 %", "41 %", "100 %"]
 
 
 def test_times_are_rounded_as_people_say_them() -> None:

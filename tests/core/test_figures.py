@@ -76,7 +76,7 @@ def test_an_injection_is_a_line_at_its_minute_with_its_name() -> None:
     assert [list(line.get_xdata()) for line in axes.lines] == [[20, 20], [21, 21]]
     first, second = axes.texts
     assert [first.get_text(), second.get_text()] == ["FDG", "FMZ"]
-    assert second.xyann[1] < first.xyann[1]
+    assert second.xyann[1] < first.xyann[1]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("norm", [Normalize(-2, 9), LogNorm(1, 300)])

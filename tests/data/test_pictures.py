@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib.image
 import numpy as np
@@ -94,7 +95,8 @@ def images_of(figure: Figure) -> list[NDArray[np.floating]]:
 
 def steps_of(axes: Axes) -> dict[str, NDArray[np.float64]]:
     """Step lines by their label."""
-    return {str(patch.get_label()): patch.get_data().values for patch in axes.patches}
+    patches: list[Any] = [*axes.patches]
+    return {str(patch.get_label()): patch.get_data().values for patch in patches}
 
 
 def plot_of(figure: Figure, quantity: str) -> Axes:
@@ -196,7 +198,7 @@ def test_curves_are_the_regional_means_over_the_frames(
             for k, tracer in enumerate(("FMZ", "FDG")):
                 mean = samples.tracers_NKTYX[:, k, frame][part_NYX].mean(dtype=np.float64)
                 assert drawn[tracer][frame] == pytest.approx(mean, rel=1e-6)
-        edges = axes.patches[0].get_data().edges
+        edges = axes.patches[0].get_data().edges  # type: ignore[attr-defined]
         np.testing.assert_allclose(edges, np.array(small_store.header.protocol.frame_edges) / 60)
         assert [line.get_xdata()[0] for line in axes.lines] == [0, 20]
         assert {axes.get_ylim() for axes in panels.values()} == {axes.get_ylim()}

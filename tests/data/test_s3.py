@@ -31,7 +31,7 @@ from dtsinn.training.loop import train
 from dtsinn.training.state import TrainingState
 
 if TYPE_CHECKING:
-    from benchmarks.s3 import S3
+    from tests.support.s3 import S3
 
 REQUEST = StudyRequest(subjects=12, slices=2, size=16, seed=1)
 

@@ -10,7 +10,7 @@ import google_crc32c
 import numpy as np
 import pytest
 import zarr
-from numcodecs import Blosc
+from numcodecs import Blosc  # type: ignore[import-untyped]
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from dtsinn.data.plan import StorePlan

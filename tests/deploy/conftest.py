@@ -17,8 +17,8 @@ from dtsinn.data.store import StoreHeader
 from dtsinn.deploy.manifest import MANIFEST_NAME, write_manifest
 from dtsinn.deploy.package import Lineage, SeparatorInfo, write_package
 from dtsinn.deploy.separator import Separator
-from dtsinn.networks.build import build_network
-from dtsinn.networks.config import InvertibleConfig, ModelConfig
+from dtsinn.networks.build import ModelConfig, build_network
+from dtsinn.networks.invertible import InvertibleConfig
 from dtsinn.networks.separator import SeparatorNetwork
 
 FRAMES = 4

@@ -22,8 +22,7 @@ from dtsinn.deploy.export import (
 from dtsinn.deploy.package import SeparatorInfo, verify_package, write_package
 from dtsinn.deploy.separator import Separator
 from dtsinn.networks.build import build_network
-from dtsinn.networks.config import InvertibleConfig
-from dtsinn.networks.invertible import InvertibleSeparator
+from dtsinn.networks.invertible import InvertibleConfig, InvertibleSeparator
 
 Reseal = Callable[[Path], None]
 

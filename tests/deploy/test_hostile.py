@@ -22,7 +22,7 @@ from dtsinn.deploy.export import export_package
 from dtsinn.deploy.package import load_network, verify_package
 from dtsinn.deploy.separator import Separator
 from dtsinn.networks.build import build_network, build_outline
-from dtsinn.networks.config import InvertibleConfig
+from dtsinn.networks.invertible import InvertibleConfig
 from dtsinn.training.config import RunConfig
 from dtsinn.training.state import TrainingState
 

@@ -25,6 +25,7 @@ from dtsinn.deploy.package import (
     write_package,
 )
 from dtsinn.networks.invertible import InvertibleSeparator
+from tests.support.exports import export_anew
 
 Reseal = Callable[[Path], None]
 
@@ -49,7 +50,9 @@ def test_two_writes_of_one_network_are_the_same_files(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    export_anew(monkeypatch)
     # torch's loggers do not all propagate, so the handler goes to each level.
     loggers = [logging.getLogger(name) for name in ("torch", "torch.onnx", EXPORTER)]
     for logger in loggers:
@@ -85,7 +88,7 @@ def test_the_digest_is_of_weights_and_configuration_alone(
     others = {
         separator_digest(weights, changed)
         for changed in (
-            dataclasses.replace(info, model=dataclasses.replace(info.model, clamp=0.7)),
+            dataclasses.replace(info, model=dataclasses.replace(info.model, clamp=0.7)),  # type: ignore[call-arg]
             dataclasses.replace(info, tracers=("fdg", "fmz")),
             dataclasses.replace(info, injection_time=(0.0, 91.0)),
             dataclasses.replace(info, half_life=(1221.8, 6586.0)),
@@ -140,7 +143,7 @@ def test_weights_that_are_no_numbers_are_not_written(
 def test_a_network_that_is_not_what_its_info_says_is_not_written(
     network: InvertibleSeparator, info: SeparatorInfo, tmp_path: Path
 ) -> None:
-    wider = dataclasses.replace(info, model=dataclasses.replace(info.model, width=5))
+    wider = dataclasses.replace(info, model=dataclasses.replace(info.model, width=5))  # type: ignore[call-arg]
     with pytest.raises(PackageError, match=r"head\.bias; got float32 \[4\]; wanted float32 \[5\]"):
         write_package(tmp_path / "out", network, wider)
     with pytest.raises(PackageError, match=r"mixing\.fixed is none of the model's"):

@@ -23,7 +23,7 @@ from dtsinn.evaluation.results import FLOOR, Difference
 from dtsinn.evaluation.score import score_subjects
 from dtsinn.evaluation.suite import Combination, cell_store, cells_of
 from dtsinn.networks.build import build_network
-from dtsinn.networks.config import InvertibleConfig
+from dtsinn.networks.invertible import InvertibleConfig
 from dtsinn.networks.normalisation import sample_scale
 
 MODEL = InvertibleConfig(blocks=1, width=8, depth=3)

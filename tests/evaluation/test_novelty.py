@@ -9,7 +9,7 @@ import pytest
 from dtsinn.core.protocol import load_protocol
 from dtsinn.deploy.info import Lineage, SeparatorInfo, TrainingData, info_text, read_info
 from dtsinn.evaluation.novelty import Novelty, novelty
-from dtsinn.networks.config import InvertibleConfig
+from dtsinn.networks.invertible import InvertibleConfig
 
 ALL = ("as trained",) * 4
 

@@ -20,22 +20,23 @@ from dtsinn.data.writer import StoreWriter
 from dtsinn.deploy.info import Lineage, SeparatorInfo
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation import metrics
-from dtsinn.evaluation.baselines import BASELINES, SpectralAnalysis
 from dtsinn.evaluation.evaluate import evaluate, run_grid
 from dtsinn.evaluation.metrics import FEWEST
-from dtsinn.evaluation.nnls import non_negative
 from dtsinn.evaluation.results import FLOOR
 from dtsinn.evaluation.score import halve
-from dtsinn.evaluation.spectral import (
+from dtsinn.evaluation.suite import cell_store, cells_of
+from dtsinn.networks.build import baselines, build_network
+from dtsinn.networks.invertible import InvertibleConfig
+from dtsinn.networks.rivals.nnls import non_negative
+from dtsinn.networks.rivals.spectral import (
+    SpectralAnalysis,
+    SpectralConfig,
     SubjectInputs,
     lacks_inputs,
     spectral_basis,
     spectral_separate,
     subject_inputs,
 )
-from dtsinn.evaluation.suite import cell_store, cells_of
-from dtsinn.networks.build import build_network
-from dtsinn.networks.config import InvertibleConfig, SpectralConfig
 from dtsinn.simulation.request import StudyRequest
 from dtsinn.simulation.subject import draw_subject, tissue_curves
 
@@ -251,7 +252,7 @@ def written(separator, tiny_suite, opened, workspace, tmp_path_factory):
         store=opened,
         workspace=workspace,
         out=out,
-        baselines=BASELINES,
+        baselines=baselines(),
     )
     return evaluation, out
 
@@ -298,7 +299,7 @@ def test_a_store_without_inputs_is_not_applicable_and_the_model_is_scored(
         store=bare,
         workspace=workspace,
         out=tmp_path / "out",
-        baselines=BASELINES,
+        baselines=baselines(),
     )
     cell = evaluation.cells[0]
     assert cell.models[0].applicable
@@ -350,7 +351,7 @@ def test_no_model_may_take_the_name_of_a_baseline(separator, opened, workspace, 
             store=opened,
             workspace=workspace,
             out=tmp_path / "out",
-            baselines=BASELINES,
+            baselines=baselines(),
         )
     alone = run_grid(pair, suite=None, store=opened, workspace=workspace)
     assert alone.models[0].name == NAME

@@ -14,7 +14,7 @@ from dtsinn.core.protocol import load_protocol
 from dtsinn.importers.scans import open_plan
 
 P1 = load_protocol("p1")
-FIELDS = {
+FIELDS: dict[str, Any] = {
     "TimeZero": "09:00:00",
     "FrameTimesStart": [30.0 + start for start in P1.frame_start],
     "FrameDuration": list(P1.frame_duration),

@@ -82,7 +82,7 @@ def test_scaled_integers_are_read_as_what_they_mean(archive, images) -> None:
         image.set_data_dtype(np.int16)
 
     scan = opened(archive, images, edit=as_integers)
-    assert nibabel.load(archive.folder / "scan.nii.gz").get_data_dtype() == np.int16
+    assert nibabel.load(archive.folder / "scan.nii.gz").get_data_dtype() == np.int16  # type: ignore[attr-defined]
     assert np.abs(scan.read_slices(slice(0, 5)) - images).max() < 1e-3
 
 
@@ -362,7 +362,7 @@ def test_an_unclear_orientation_is_refused(archive, images, edit, message: str) 
 def test_an_image_without_frames_is_refused(archive, images) -> None:
     opened(archive, images)
     image = nibabel.load(archive.folder / "scan.nii.gz")
-    nibabel.save(image.slicer[..., 0], archive.folder / "scan.nii.gz")
+    nibabel.save(image.slicer[..., 0], archive.folder / "scan.nii.gz")  # type: ignore[attr-defined]
     with pytest.raises(InputError, match="no dynamic scan; got 7 x 6 x 5; wanted x, y, z and fr"):
         open_nifti(SinglePlan(image="scan.nii.gz"), archive.folder, "here", None)
 
@@ -418,7 +418,7 @@ def test_another_format_is_refused(archive, images) -> None:
     nibabel.save(nibabel.MGHImage(images, np.eye(4)), archive.folder / "scan.mgh")
     with pytest.raises(InputError, match=r"here.image is no NIfTI file; wanted .nii or .nii.gz"):
         open_nifti(SinglePlan(image="scan.mgh"), archive.folder, "here", None)
-    axes = [nibabel.cifti2.ScalarAxis(["a"]), nibabel.cifti2.SeriesAxis(0, 1, 4)]
+    axes = [nibabel.cifti2.ScalarAxis(["a"]), nibabel.cifti2.SeriesAxis(0, 1, 4)]  # type: ignore[attr-defined]
     surface = nibabel.Cifti2Image(np.zeros((1, 4), dtype=np.float32), axes)
     nibabel.save(surface, archive.folder / "scan.dscalar.nii")
     with pytest.raises(InputError, match=r"here.image is no NIfTI file"):

@@ -89,7 +89,7 @@ def test_a_large_scan_is_read_in_parts(pair, monkeypatch) -> None:
     source = open_plan(archive.plan(plan), "nifti")
     monkeypatch.setattr(semi_real, "BYTES_AT_ONCE", 3 * 8 * 185 * 16 * 16)
     parts: list[slice] = []
-    scan = source._pairs[0][0]
+    scan = source._pairs[0][0]  # type: ignore[attr-defined]
     original = scan.read_slices
 
     def spy(part: slice) -> np.ndarray:

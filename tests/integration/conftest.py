@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,9 +46,14 @@ def space_of(folder: Path, text: str = SPACE) -> SearchSpace:
 
 
 @pytest.fixture(scope="session")
-def done(small_path: Path, small_gate: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
+def done(
+    small_path: Path,
+    small_gate: Path,
+    begin_workspace: Callable[[Path], Workspace],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Done:
     folder = tmp_path_factory.mktemp("search")
-    workspace = Workspace(folder / "workspace")
+    workspace = begin_workspace(folder / "workspace")
     plan = SearchPlan(
         name="first",
         store=str(small_path),

@@ -14,10 +14,9 @@ from typer.testing import CliRunner
 
 from dtsinn.cli import app
 from dtsinn.core.config import from_mapping
-from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
-from dtsinn.networks.config import SpectralConfig
-from dtsinn.search.engine.spectral_trial import score_basis
+from dtsinn.networks.rivals.spectral import SpectralAnalysis, SpectralConfig
+from dtsinn.search.engine.trial import score_untrained
 from dtsinn.search.events.ledger import Ledger
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import SearchResult
@@ -27,9 +26,9 @@ from dtsinn.workflows.pipeline import search_and_promote
 
 
 @pytest.fixture(scope="module")
-def searched(small_path: Path, tmp_path_factory: pytest.TempPathFactory):
+def searched(small_path: Path, begin_workspace, tmp_path_factory: pytest.TempPathFactory):
     """Two trials over the shipped space, the defaults first."""
-    workspace = Workspace(tmp_path_factory.mktemp("bases") / "workspace")
+    workspace = begin_workspace(tmp_path_factory.mktemp("bases") / "workspace")
     space = load_space("spectral")
     plan = SearchPlan(name="bases", store=str(small_path), space=space, trials=2, seed=1)
     return search_and_promote(plan, workspace, Console(quiet=True)), workspace
@@ -52,7 +51,7 @@ def test_a_search_over_bases_finds_one_and_makes_no_package(searched, small_path
     assert (result.best_psnr, result.suggestion) == (best.value, best.params)
     base = {"model": {"kind": "spectral"}}
     config = from_mapping(SpectralConfig, apply_changes(base, best.params)["model"], "suggestion")
-    again = score_basis(open_store(str(small_path)), config)
+    again = score_untrained(open_store(str(small_path)), SpectralAnalysis(config))
     assert again["best_psnr"] == pytest.approx(best.value, abs=1e-6)
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,7 @@ from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import run_search
 from dtsinn.workflows.prune_searches import PRUNED
 from tests.integration.conftest import QUIET, space_of
+from tests.support.forked import Forks
 
 SPACE = """
 base: default
@@ -60,9 +60,11 @@ def run(*arguments: object) -> str:
 
 
 @pytest.fixture
-def workspace(small_path: Path, tmp_path: Path) -> Workspace:
+def workspace(
+    small_path: Path, tmp_path: Path, begin_workspace: Callable[[Path], Workspace]
+) -> Workspace:
     """After a search of eight trials whose best one and worst one are registered."""
-    workspace = Workspace(tmp_path / "workspace")
+    workspace = begin_workspace(tmp_path / "workspace")
     space = space_of(tmp_path, SPACE)
     plan = SearchPlan(
         name="first", store=str(small_path), space=space, trials=8, scheduler="none", seed=1
@@ -110,7 +112,12 @@ def check_another_mlflow_that_knows_it_is_asked(
 
 
 def test_a_real_search_is_pruned_and_all_else_still_works(
-    workspace: Workspace, small_path: Path, small_gate: Path, tmp_path: Path, monkeypatch
+    workspace: Workspace,
+    small_path: Path,
+    small_gate: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    forks: Forks,
 ) -> None:
     check_another_mlflow_that_knows_it_is_asked(workspace, tmp_path, monkeypatch)
     at = ("--workspace", workspace.root)
@@ -129,7 +136,9 @@ def test_a_real_search_is_pruned_and_all_else_still_works(
     assert "nothing was deleted; try it again with --yes" in plain
     chance = random.Random()
     moments = [str(chance.uniform(0.05, 0.6)) for _ in range(5)]
-    subprocess.run([sys.executable, "-c", PRUNER, str(workspace.root), *moments], check=True)
+    with forks.python(PRUNER, workspace.root, *moments) as job:
+        _, err = job.communicate()
+    assert job.returncode == 0, err
     report = json.loads(run("registry", "prune", "--yes", "--json", *at))
     (search,) = report["searches"]
     assert [one["trial"] for one in search["kept"]] == [*order[:5], order[7]]

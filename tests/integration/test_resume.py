@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +24,11 @@ from typer.testing import CliRunner
 
 from dtsinn.cli import app
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.tracking.tracker import connect, connect_existing
+from dtsinn.registry.tracking.tracker import connect_existing
 from dtsinn.search.events.ledger import LEDGER, Ledger
 from dtsinn.search.events.state import DIED, History, read_history
+from tests.support.forked import Forked, Forks, fresh_dtsinn
 
-BIN = Path(sys.executable).parent
 PATIENCE_s = 240
 """Longest wait for a process on a machine that does other work as well."""
 RAYS_OWN = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
@@ -47,45 +45,33 @@ parameters:
 
 
 @pytest.fixture(scope="module")
-def make_workspace(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Workspace]:
-    """Workspaces with an MLflow database that was migrated once."""
-    pristine = Workspace(tmp_path_factory.mktemp("pristine"))
-    connect(pristine)
-
-    def make(name: str) -> Workspace:
-        workspace = Workspace(tmp_path_factory.mktemp(name) / "workspace")
-        workspace.artifacts.mkdir(parents=True)
-        shutil.copyfile(pristine.database, workspace.database)
-        return workspace
-
-    return make
+def make_workspace(
+    tmp_path_factory: pytest.TempPathFactory, begin_workspace: Callable[[Path], Workspace]
+) -> Callable[[str], Workspace]:
+    """Workspaces of their own."""
+    return lambda name: begin_workspace(tmp_path_factory.mktemp(name) / "workspace")
 
 
-Begin = Callable[..., subprocess.Popen[str]]
+Job = Forked | subprocess.Popen[str]
+Begin = Callable[..., Job]
 
 
 @pytest.fixture(scope="module")
-def begin() -> Iterator[Begin]:
+def begin(forks: Forks) -> Iterator[Begin]:
     """Starts ``dtsinn`` in a process of its own; none outlives the tests."""
-    begun: list[subprocess.Popen[str]] = []
+    with ExitStack() as stack:
 
-    def start(
-        command: list[str], workspace: Workspace, **environment: str
-    ) -> subprocess.Popen[str]:
-        job = subprocess.Popen(
-            [str(BIN / "dtsinn"), *command],
-            env=os.environ | {"DTSINN_WORKSPACE": str(workspace.root)} | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        begun.append(job)
-        return job
+        def start(
+            command: list[str], workspace: Workspace, *, fresh: bool = False, **environment: str
+        ) -> Job:
+            environment = {"DTSINN_WORKSPACE": str(workspace.root), **environment}
+            begun = fresh_dtsinn if fresh else forks.dtsinn
+            job: Job = begun(*command, **environment)
+            stack.enter_context(job)
+            stack.callback(job.kill)
+            return job
 
-    yield start
-    for job in begun:
-        job.kill()
-        job.communicate()
+        yield start
 
 
 def search(store: Path, workspace: Workspace, steps: int, *more: str) -> list[str]:
@@ -105,9 +91,7 @@ def history(workspace: Workspace) -> History:
     return read_history(workspace.searches / "s")
 
 
-def wait_for_reports(
-    job: subprocess.Popen[str], workspace: Workspace, sitting: int, trials: int = 1
-) -> None:
+def wait_for_reports(job: Job, workspace: Workspace, sitting: int, trials: int = 1) -> None:
     """Until so many trials that are under way have reported in this sitting, from 1 on."""
     deadline = time.monotonic() + PATIENCE_s
     while True:
@@ -126,7 +110,7 @@ def wait_for_reports(
         time.sleep(0.05)  # between looks, not instead of them
 
 
-def ended(job: subprocess.Popen[str]) -> tuple[int, str, str]:
+def ended(job: Job) -> tuple[int, str, str]:
     out, err = job.communicate(timeout=PATIENCE_s)
     return job.returncode, out, err
 
@@ -180,7 +164,7 @@ class Story:
 def story(small_path: Path, make_workspace: Callable[[str], Workspace], begin: Begin) -> Story:
     """A driver is killed; what it left is mended; the next one loses its workers and ends."""
     workspace = make_workspace("killed")
-    job = begin(search(small_path, workspace, STEPS, "--trials", "3"), workspace)
+    job = begin(search(small_path, workspace, STEPS, "--trials", "3"), workspace, fresh=True)
     wait_for_reports(job, workspace, 1)
     family = [
         child

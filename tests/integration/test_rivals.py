@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from dtsinn.cli import app
 from dtsinn.core.config import to_mapping
+from dtsinn.core.workspace import Workspace
 from dtsinn.search.space.reader import load_space
 
 TINY = {
@@ -34,8 +36,10 @@ def settings(kind: str) -> list[str]:
     return [part for key, value in made.items() for part in ("--set", f"{key}={value}")]
 
 
-def test_a_rival_is_trained_exported_and_evaluated(small_path: Path, tmp_path: Path) -> None:
-    root = tmp_path / "workspace"
+def test_a_rival_is_trained_exported_and_evaluated(
+    small_path: Path, begin_workspace: Callable[[Path], Workspace], tmp_path: Path
+) -> None:
+    root = begin_workspace(tmp_path / "workspace").root
     text = run("train", small_path, *settings("temporal"), "--name", "mine", "--workspace", root)
     assert "registered as dtsinn-fmz-fdg-p1/1" in text
     text = run("export", "run:mine", "--out", tmp_path / "out", "--workspace", root, "--quiet")

@@ -1,7 +1,7 @@
 """The law of exact networks, over every kind of part: inverse and forward undo each other.
 
-Each kind is tried at its own start, with every last convolution redrawn at SD 0.02, and after 200
-steps of training; up to 32 blocks, in float32 and float64.
+Each kind is tried at its own start, with every last convolution redrawn at SD 0.02, and after
+training; up to 32 blocks, in float32 and float64.
 """
 
 from __future__ import annotations
@@ -15,8 +15,12 @@ from torch import Tensor
 from dtsinn.core.errors import InputError
 from dtsinn.networks.build import build_network
 from dtsinn.networks.conditioning import protocol_features
-from dtsinn.networks.config import InvertibleConfig
-from dtsinn.networks.invertible import InvertibleSeparator, round_trip_error
+from dtsinn.networks.invertible import (
+    InvertibleConfig,
+    InvertibleSeparator,
+    relative_error,
+    round_trip_error,
+)
 from dtsinn.networks.mixing import MIXINGS
 from dtsinn.networks.squeezes import SQUEEZES
 from dtsinn.networks.subnets import SUBNETS
@@ -80,10 +84,10 @@ def redraw(network: InvertibleSeparator, seed: int = 0) -> InvertibleSeparator:
     return network
 
 
-def train(network: InvertibleSeparator, steps: int = 200) -> InvertibleSeparator:
+def train(network: InvertibleSeparator, steps: int = 60) -> InvertibleSeparator:
     """Learn to split random textures, with AdamW."""
     generator = torch.Generator().manual_seed(3)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.0, foreach=True)
     texture = torch.rand(1, 2, 3, 8, 12, generator=generator)
     for step in range(steps):
         curves = torch.rand(2, 3, FRAMES, generator=generator)
@@ -111,20 +115,16 @@ def relative(got: Tensor, wanted: Tensor) -> float:
 
 
 @torch.no_grad()
-def forward_of_inverse(network: InvertibleSeparator, truth: Tensor) -> Tensor:
-    """The tracers again, from all the channels of their inverse."""
-    channels = network.inverse_channels(truth)
-    return network.forward_channels(channels).reshape(truth.shape)
-
-
-@torch.no_grad()
 def check_law(network: InvertibleSeparator, dtype: torch.dtype) -> None:
     for each in (network.to(dtype), network.to(dtype).frozen()):
         m, truth = mixture(dtype), tracers(dtype)
-        assert round_trip_error(each, m) <= LIMITS[dtype]
-        assert relative(forward_of_inverse(each, truth), truth) <= LIMITS[dtype]
-        channels = each.inverse_channels(each(m))
-        assert relative(channels, each.variables.encode(m)) <= LIMITS[dtype]
+        # In one pass, as deep networks take long: the tracers of a mixture, and any others.
+        channels = each.inverse_channels(torch.cat([each(m), truth]))
+        ours, any_others = channels.split(len(m))
+        assert relative_error(each.variables.decode(ours), m) <= LIMITS[dtype]
+        assert relative(ours, each.variables.encode(m)) <= LIMITS[dtype]
+        again = each.forward_channels(any_others).reshape(truth.shape)
+        assert relative(again, truth) <= LIMITS[dtype]
 
 
 @pytest.mark.parametrize("blocks", [2, 32])
@@ -163,7 +163,7 @@ LOST = pytest.mark.xfail(
     "kind", [pytest.param(kind, marks=LOST) if kind == "all" else kind for kind in KINDS]
 )
 def test_exact_after_training_of_32_blocks(kind: str) -> None:
-    network = train(make(KINDS[kind], 32))
+    network = train(make(KINDS[kind], 32), 200)
     for dtype in LIMITS:
         check_law(network, dtype)
 

@@ -10,15 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.memory import growths
 from dtsinn.core.errors import DivergedError
 from dtsinn.networks.build import build_network
 from dtsinn.networks.conditioning import protocol_features
-from dtsinn.networks.config import InvertibleConfig
-from dtsinn.networks.invertible import InvertibleSeparator
+from dtsinn.networks.invertible import InvertibleConfig, InvertibleSeparator
 from dtsinn.networks.memory import Memory
 from dtsinn.networks.mixing import MIXINGS
 from dtsinn.networks.subnets import SUBNETS
+from tests.support.memory import growths
 
 FRAMES = 5
 TAIL_SD = 0.02
@@ -100,7 +99,7 @@ def gradients(
     inputs = {"mixture": mixture.clone(), "tracers": tracers.clone()}
     for value in inputs.values():
         value.requires_grad_()
-    LOSSES[loss](network, **inputs).backward()
+    LOSSES[loss](network, **inputs).backward()  # type: ignore[call-arg]
     return {name: value.grad for name, value in [*network.named_parameters(), *inputs.items()]}
 
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from dtsinn.networks.build import build_network
-from dtsinn.networks.config import InvertibleConfig
-from dtsinn.networks.invertible import InvertibleSeparator
+from dtsinn.networks.invertible import InvertibleConfig, InvertibleSeparator
 from dtsinn.networks.memory import Memory
 from dtsinn.networks.subnets import SUBNETS
 

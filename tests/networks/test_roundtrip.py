@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dtsinn.networks.build import build_network
-from dtsinn.networks.config import InvertibleConfig
+from dtsinn.networks.invertible import InvertibleConfig
 from dtsinn.networks.roundtrip import block_errors, worst_block
 
 

@@ -29,9 +29,10 @@ from dtsinn.deploy.info import info_text
 from dtsinn.deploy.manifest import write_manifest
 from dtsinn.deploy.package import Lineage, SeparatorInfo, read_info, write_package
 from dtsinn.deploy.separator import Separator
-from dtsinn.networks.build import build_network
-from dtsinn.networks.config import InvertibleConfig, ModelConfig, UNetConfig
+from dtsinn.networks.build import ModelConfig, build_network
+from dtsinn.networks.invertible import InvertibleConfig
 from dtsinn.networks.normalisation import per_sample, sample_scale
+from dtsinn.networks.rivals.unet import UNetConfig
 from dtsinn.networks.separator import SeparatorNetwork
 from dtsinn.registry.registration import register
 from dtsinn.registry.tracking.tracker import MlflowTracker, connect
@@ -55,20 +56,9 @@ def no_other_tracking_server(monkeypatch):
         monkeypatch.delenv(f"MLFLOW_{name}", raising=False)
 
 
-@pytest.fixture(scope="session")
-def pristine(tmp_path_factory) -> Path:
-    """A migrated database without runs."""
-    workspace = Workspace(tmp_path_factory.mktemp("pristine"))
-    connect(workspace)
-    return workspace.database
-
-
 @pytest.fixture
-def workspace(tmp_path, pristine) -> Workspace:
-    workspace = Workspace(tmp_path / "work space")
-    workspace.artifacts.mkdir(parents=True)
-    shutil.copyfile(pristine, workspace.database)
-    return workspace
+def workspace(tmp_path, begin_workspace) -> Workspace:
+    return begin_workspace(tmp_path / "work space")
 
 
 @pytest.fixture

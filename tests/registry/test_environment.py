@@ -58,6 +58,8 @@ def test_telemetry_of_an_mlflow_that_was_imported_first_ends(
 
 def test_what_is_started_sends_none_whatever_the_environment_says(wanted: None) -> None:
     assert usage_stats_enabled()
-    for server in (serving._environment(), switch_telemetry_off() or os.environ):
+    started = serving._environment()
+    switch_telemetry_off()
+    for server in (started, os.environ):
         assert {name: server[name] for name in TELEMETRY_OFF} == TELEMETRY_OFF
     assert not usage_stats_enabled()

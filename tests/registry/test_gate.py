@@ -133,6 +133,19 @@ def test_fewer_than_five_subjects_prove_nothing(subjects, passes):
     )
 
 
+def test_hostile_names_are_text_on_the_page():
+    hostile = '</title><script>alert("x")</script>'
+    check = dataclasses.replace(better(bootstrap_interval([0.1])), value=hostile, detail=hostile)
+    page = gate_page(
+        GateReport(
+            verdict="refused", candidate=hostile, against=hostile, checks=(check,),
+            difference=None, psnr=None, cells=(), per_subject={},
+        )
+    )  # fmt: skip
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") == 8
+
+
 def test_a_suite_that_is_lost_refuses_what_the_own_store_would_promote(
     tracker, workspace, registered, packages, simulated, config
 ):

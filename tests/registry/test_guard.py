@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import gc
+from typing import Any
 
 import pytest
 from uvicorn import Config
@@ -181,7 +182,7 @@ def test_one_persons_page_has_all_but_the_assistant():
 
 
 def test_a_connection_that_asks_nothing_is_closed(monkeypatch):
-    made = []
+    made: list[Any] = []
 
     async def app(scope, receive, send):
         made[-1]._give_up()  # the time for headers passes while it answers

@@ -118,7 +118,7 @@ def test_a_guess_takes_as_long_for_a_user_as_for_nobody(monkeypatch, tmp_path):
         hashed.append(method)
         return hash_of(method, salt, password)
 
-    store = auth.SqlAlchemyStore()
+    store = auth.SqlAlchemyStore()  # type: ignore[attr-defined]
     monkeypatch.setattr(auth, "store", store)
     monkeypatch.setattr(werkzeug.security, "_hash_internal", count)
     store.init_db(f"sqlite:///{tmp_path}/users.db")

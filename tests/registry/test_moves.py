@@ -3,16 +3,15 @@
 import json
 import random
 import subprocess
-import sys
 
 import pytest
 
-from benchmarks.promoting.invariants import violations
 from dtsinn.core.errors import InputError
 from dtsinn.registry.gate.config import GateConfig
 from dtsinn.registry.promotion.alias_transaction import MOVING, history, settle_left
 from dtsinn.registry.promotion.promotion import promote, roll_back
 from dtsinn.registry.versions import find_alias
+from tests.support.aliases import violations
 
 NAME = "dtsinn-fmz-fdg-p1"
 CONFIG = GateConfig(suite=None)
@@ -61,7 +60,7 @@ def test_a_refusal_stays_in_the_history(tracker, workspace, led, registered, pac
     assert check_whole(tracker) == 3
 
 
-def test_whatever_a_kill_leaves_half_done_is_finished(tracker, workspace, led):
+def test_whatever_a_kill_leaves_half_done_is_finished(tracker, workspace, led, forks):
     """A process goes back and forth between two champions and is killed at random moments."""
     code = (
         "import sys; from pathlib import Path\n"
@@ -76,9 +75,7 @@ def test_whatever_a_kill_leaves_half_done_is_finished(tracker, workspace, led):
     drawn = random.Random(7)
     lines = check_whole(tracker)
     for _ in range(ROUNDS):
-        job = subprocess.Popen(
-            [sys.executable, "-c", code, str(workspace.root)], stdout=subprocess.PIPE
-        )
+        job = forks.python(code, workspace.root)
         for _ in range(drawn.randint(1, 4)):
             assert job.stdout.readline() == b"moved\n"
         try:

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import pytest
 
@@ -126,7 +124,7 @@ def test_under_another_name(tracker, workspace, registered, packages, store):
 
 
 def test_two_processes_promote_one_after_the_other(
-    tracker, workspace, registered, packages, store, tmp_path
+    tracker, workspace, registered, packages, store, tmp_path, forks
 ):
     promote(tracker, workspace, registered(packages.weak), store, CONFIG)
     versions = [registered(packages.strong), registered(packages.stronger)]
@@ -144,17 +142,10 @@ def test_two_processes_promote_one_after_the_other(
         "promote(tracker, space, find_version(sys.argv[3], tracker), open_store(sys.argv[2]),"
         " GateConfig(suite=None))\n"
     )
-    jobs = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(workspace.root), str(path), version.ref],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        for version in versions
-    ]
+    jobs = [forks.python(code, workspace.root, path, version.ref) for version in versions]
     for job in jobs:
         out, err = job.communicate(timeout=120)
-        assert (job.returncode, out) == (0, b""), err.decode()
+        assert (job.returncode, out) == (0, ""), err
     by_number = {v.version: v for v in list_models(tracker)}
     assert alias(tracker, "champion") == 3
     decided_against = by_number[3].tags["gate.against"]

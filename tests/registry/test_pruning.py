@@ -10,8 +10,9 @@ import pytest
 
 from dtsinn.core.safe_delete import delete_safely
 from dtsinn.deploy.package import package_digest
-from dtsinn.registry.references import local_path, resolve
+from dtsinn.registry.references import resolve
 from dtsinn.registry.registration import register
+from dtsinn.registry.tracking.relocation import local_path
 from dtsinn.registry.tracking.tracker import MlflowTracker, connect
 from dtsinn.registry.versions import DIGEST, LOGGED_MODEL
 from dtsinn.workflows.prune_packages import PRUNED, delete_orphans, orphans, registries, runs_in_use

@@ -189,7 +189,7 @@ def test_one_that_moved_and_cannot_be_written_says_so(used, tmp_path, monkeypatc
     new = Workspace(used.root.rename(tmp_path / "mounted"))
     before = files(new.root)
     # Root, as which tests may run, writes everywhere but on a file system that is read-only.
-    monkeypatch.setattr(relocation.os, "access", lambda place, mode: place != new.root)
+    monkeypatch.setattr(relocation.os, "access", lambda place, mode: place != new.root)  # type: ignore[attr-defined]
     with pytest.raises(InputError, match=r"was moved, and its records cannot be changed; got .*/"):
         connect(new)
     assert files(new.root) == before

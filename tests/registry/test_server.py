@@ -21,13 +21,9 @@ import pytest
 import sqlalchemy
 from alembic import command
 from mlflow.exceptions import MlflowException
-from mlflow.store.db.utils import InitialBase, _get_alembic_config
+from mlflow.store.db.utils import InitialBase, _get_alembic_config  # type: ignore[attr-defined]
 from sqlalchemy import make_url
 
-from benchmarks.postgres import PASSWORD as DATABASE_PASSWORD
-from benchmarks.postgres import QUOTED
-from benchmarks.s3 import BUCKET
-from benchmarks.writers import Load, flood
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.gate.config import GateConfig
@@ -39,6 +35,10 @@ from dtsinn.registry.server.server import TeamServer, serve
 from dtsinn.registry.tracking.postgres import backend_of, held
 from dtsinn.registry.tracking.tracker import connect
 from dtsinn.registry.versions import find_alias, list_models
+from tests.support.postgres import PASSWORD as DATABASE_PASSWORD
+from tests.support.postgres import QUOTED
+from tests.support.s3 import BUCKET
+from tests.support.writers import Load, flood
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -1,8 +1,7 @@
 """One at a time on a server: the bakery over tags, with processes on a real PostgreSQL."""
 
-import subprocess
-import sys
 import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -51,19 +50,14 @@ def tracker(database, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def run(tmp_path):
-    jobs = []
+def run(tmp_path, forks):
+    with ExitStack() as stack:
 
-    def run_one(code, *words):
-        command = [sys.executable, "-c", BEGIN + code, str(tmp_path / "here"), *map(str, words)]
-        pipe = subprocess.PIPE
-        jobs.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True))
-        return jobs[-1]
+        def run_one(code, *words):
+            job = forks.python(BEGIN + code, tmp_path / "here", *words)
+            return stack.enter_context(job)
 
-    yield run_one
-    for job in jobs:
-        job.kill()
-        job.communicate()
+        yield run_one
 
 
 def waiting(tracker, name):
@@ -82,7 +76,7 @@ def test_who_is_killed_with_the_turn_is_passed_over(tracker, run, monkeypatch):
     monkeypatch.setattr(lock, "LEASE_s", SHORT_s)
     tracker.client.create_registered_model("dead")
     job = run(HOLD, "dead", SHORT_s)
-    assert job.stdout.readline() == "held\n"
+    assert job.stdout.readline() == b"held\n"
     (left,) = waiting(tracker, "dead")
     told = f"another promotion holds dead; got process {job.pid}"
     with pytest.raises(RunError, match=told), lock.turn(tracker, "dead", patience_s=0):

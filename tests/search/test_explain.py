@@ -484,7 +484,7 @@ def test_reports_that_are_written_at_the_same_time_do_not_meet(
     space: SearchSpace, tmp_path: Path
 ) -> None:
     found, out = explained(searched(space, 4), space), tmp_path / "report"
-    pages = []
+    pages: list[Path] = []
 
     def meanwhile(what: str, done: int, total: int) -> None:
         if not pages:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dtsinn.core.errors import InputError
-from dtsinn.search.sampling.halving import Halving, expected_share, halving_of
+from dtsinn.search.sampling.halving import SCHEDULERS, Halving, expected_share
 
 
 def halving(**more: int | float) -> Halving:
@@ -102,13 +102,13 @@ def test_rungs_need_a_reduction_above_one() -> None:
 def test_the_share_that_a_scheduler_takes(
     scheduler: str, steps: int, every: int, share: float
 ) -> None:
-    halving = halving_of(scheduler, steps, every)
+    halving = SCHEDULERS[scheduler].halving(steps, every)
     assert halving is not None
     assert expected_share(halving) == pytest.approx(share)
 
 
 def test_the_first_rung_stands_where_trials_report() -> None:
-    halving = halving_of("asha", 1000, 150)
+    halving = SCHEDULERS["asha"].halving(1000, 150)
     assert halving is not None
     assert halving.levels == (750,)
-    assert halving_of("none", 1000, 150) is None
+    assert SCHEDULERS["none"].halving(1000, 150) is None

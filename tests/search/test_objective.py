@@ -77,3 +77,13 @@ def test_laws_of_a_front() -> None:
             assert beaten != (name in front)
         best = max(values.values(), key=lambda own: own[0])[0]
         assert any(values[name][0] == best for name in front)
+
+
+def test_every_objective_has_words_and_a_unit() -> None:
+    labels = [Objective(metric=metric, maximise=True).label for metric in METRICS]
+    assert all(labels)
+    assert len(set(labels)) == len(METRICS)
+    psnr, seconds = BOTH
+    assert (psnr.label, psnr.text(31.4159)) == ("validation PSNR, dB", "31.42 dB")
+    assert (seconds.title, seconds.text(0.0123456)) == ("time of a step", "0.01235 s")
+    assert Objective(metric="parameters", maximise=False).text(1234.0) == "1234"

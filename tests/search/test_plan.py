@@ -149,7 +149,7 @@ def test_a_changed_plan_is_checked_as_any_other(make_plan) -> None:
     ("more", "message"),
     [
         ({"sampler": "grid"}, "optimizer.learning_rate has infinitely many values"),
-        ({"sampler": "nsga2", "scheduler": "asha"}, "stopped trials have no offspring"),
+        ({"sampler": "nsga2", "scheduler": "asha"}, "NSGA-II needs completed trials"),
         ({"gpu_hours": 1.0}, "trials have no GPU; try --gpus-per-trial"),
         ({"time_budget_s": 0.0}, "time_budget_s of a search; got 0.0; wanted above 0"),
         ({"step_budget": -1}, "step_budget of a search"),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from dtsinn.search.events.state import read_history
 from dtsinn.search.objective import read_objectives
 from dtsinn.search.status import standing
 from dtsinn.workflows.prune_searches import PRUNED, Policy, SearchPruning, prune, weigh
+from tests.support.forked import Forks
 
 FILES = 20
 """Of a checkpoint here, 100 bytes each."""
@@ -236,7 +235,9 @@ for number in numbers:
 """Kills each pruning when it has come to so many trials."""
 
 
-def test_kills_leave_what_the_next_pruning_finishes(make_plan, sit, folder: Path) -> None:
+def test_kills_leave_what_the_next_pruning_finishes(
+    make_plan, sit, folder: Path, forks: Forks
+) -> None:
     count = 60
     hand = sit(make_plan(trials=count, sampler="random"))
     for number in range(count):
@@ -245,9 +246,10 @@ def test_kills_leave_what_the_next_pruning_finishes(make_plan, sit, folder: Path
     seed = random.SystemRandom().randrange(10**6)
     chance = random.Random(seed)
     numbers = [str(chance.randint(1, 6)) for _ in range(8)]
-    command = [sys.executable, "-c", PRUNER, str(folder), *numbers]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert 5 < int(done.stdout.split()[0]) < count, "SIGKILL came too late"
+    with forks.python(PRUNER, folder, *numbers) as job:
+        out, err = job.communicate()
+    assert job.returncode == 0, err
+    assert 5 < int(out.split()[0]) < count, "SIGKILL came too late"
     trials = folder / "trials"
     whole = [one for one in trials.iterdir() if not one.name.startswith(".")]
     assert all(len(list(one.rglob("*.safetensors"))) == FILES for one in whole), seed

@@ -7,8 +7,6 @@ import os
 import shlex
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ from dtsinn.search.events.state import DIED, read_history
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.sampling.study import STUDY
 from dtsinn.search.status import Standing, end_again, standing
+from tests.support.forked import Forks
 
 
 @pytest.fixture
@@ -251,19 +250,10 @@ with driving(Path(folder)):
 
 
 def test_what_a_killed_process_drove_is_mended(
-    make_plan, recording, small_path: Path, tmp_path: Path, folder: Path
+    make_plan, recording, small_path: Path, tmp_path: Path, folder: Path, forks: Forks
 ) -> None:
     make_plan()  # writes the space
-    command = [
-        sys.executable,
-        "-c",
-        DRIVE,
-        str(small_path),
-        str(tmp_path / "mine.yaml"),
-        str(folder),
-    ]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
+    with forks.python(DRIVE, small_path, tmp_path / "mine.yaml", folder) as process:
         assert process.stdout.readline() == b"driving\n"
         alive: Any = standing(folder, lambda: recording)
         process.send_signal(signal.SIGKILL)

@@ -114,7 +114,7 @@ def test_refusals() -> None:
         check_sampler(name, parameters, trials=6, scheduler="none")
     with pytest.raises(InputError, match="no such sampler"):
         check_sampler("cleverest", SPACE, trials=6, scheduler="none")
-    with pytest.raises(InputError, match="no offspring"):
+    with pytest.raises(InputError, match="needs completed trials"):
         check_sampler("nsga2", SPACE, trials=6, scheduler="asha")
     with pytest.raises(InputError, match="under a condition"):
         check_sampler("grid", (KIND, CLAMP), trials=3, scheduler="none")

@@ -7,7 +7,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from dtsinn.core.config import config_names
 from dtsinn.core.errors import InputError
-from dtsinn.networks.config import SpectralConfig
+from dtsinn.networks.rivals.spectral import SpectralConfig
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.space.reader import load_space, space_of
 from dtsinn.search.space.space import describe
@@ -68,8 +68,8 @@ def test_ranges_become_distributions(write) -> None:
         "optimizer.learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
     }
     config = space.config({"model.blocks": 1, "optimizer.learning_rate": 5e-3})
-    assert (config.model.blocks, config.optimizer.learning_rate, config.steps) == (1, 5e-3, 200)
-    assert config.model.width == 16, "what is not suggested stays as in the base"
+    assert (config.model.blocks, config.optimizer.learning_rate, config.steps) == (1, 5e-3, 200)  # type: ignore[attr-defined]
+    assert config.model.width == 16, "what is not suggested stays as in the base"  # type: ignore[attr-defined]
 
 
 def test_the_base_is_the_first_suggestion_where_the_space_holds_it(write) -> None:

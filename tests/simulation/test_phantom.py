@@ -10,15 +10,16 @@ from dtsinn.core.tracer import load_tracer
 from dtsinn.simulation.anatomy.anatomy import (
     BLOOD,
     NOTHING,
-    OUTSIDE,
     Deformation,
+    Phantom,
     deform_points,
     draw_affine,
     kernel_sigma,
 )
 from dtsinn.simulation.anatomy.brain import load_brain
 from dtsinn.simulation.anatomy.brain_atlas import Structure
-from dtsinn.simulation.anatomy.phantom import PHANTOMS, Phantom
+from dtsinn.simulation.anatomy.phantom import PHANTOMS
+from dtsinn.testing import check_phantom
 
 BRAIN = load_brain()
 
@@ -33,25 +34,7 @@ def names(phantom: Phantom) -> list[str]:
 
 @pytest.mark.parametrize("name", PHANTOMS)
 def test_every_phantom_keeps_its_contract(name: str) -> None:
-    phantom = PHANTOMS[name]()
-    assert phantom.regions[0] == OUTSIDE
-    assert len(set(names(phantom))) == len(phantom.regions) <= 256
-    for region in phantom.regions[1:]:
-        assert region.activity > 0
-        assert 0 <= region.attenuation < 0.2
-    positions = phantom.slice_positions(np.random.default_rng(0), 5)
-    assert (np.diff(positions) > 0).all()
-    anatomy = phantom.draw(np.random.default_rng(0), positions, 32)
-    assert anatomy.fractions.shape == (5, len(phantom.regions), 32, 32)
-    assert anatomy.fractions.dtype == np.float32
-    np.testing.assert_allclose(anatomy.fractions.sum(axis=1), 1.0, atol=1e-5)
-    assert anatomy.fractions.min() >= 0
-    np.testing.assert_array_equal(anatomy.labels, anatomy.fractions.argmax(axis=1))
-    np.testing.assert_array_equal(anatomy.slice_position, positions)
-    again = phantom.draw(np.random.default_rng(0), positions, 32)
-    np.testing.assert_array_equal(anatomy.fractions, again.fractions)
-    other = phantom.draw(np.random.default_rng(1), positions, 32)
-    assert (anatomy.labels != other.labels).any()
+    check_phantom(PHANTOMS[name]())
 
 
 @pytest.mark.parametrize("name", PHANTOMS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 import matplotlib.image
 import numpy as np
@@ -207,7 +208,8 @@ def test_injections_at_once_are_both_seen() -> None:
     (axes,) = protocol_timeline([protocol]).axes
     first, second = axes.lines
     assert first.get_linewidth() > second.get_linewidth()
-    places = {text.get_text(): text.xyann[0] for text in axes.texts if text.get_text() in "12"}
+    texts: list[Any] = [*axes.texts]
+    places = {text.get_text(): text.xyann[0] for text in texts if text.get_text() in "12"}
     assert places["2"] - places["1"] >= 8
 
 

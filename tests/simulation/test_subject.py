@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ SMALL = StudyRequest(subjects=20, slices=2, size=32)
 
 def digest(request: StudyRequest, index: int) -> str:
     images, subject = render_subject(request, index), draw_subject(request, index)
-    arrays = [images.mixture, images.tracers, images.regions, images.slice_position]
+    arrays: list[Any] = [images.mixture, images.tracers, images.regions, images.slice_position]
     arrays += [subject.kinetics, subject.plasma, subject.blood]
     return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
 
@@ -240,9 +241,9 @@ def test_blood_follows_the_input_and_nothing_stays_empty() -> None:
     seen = subject.blood[0][last].mean()
     assert curves[0, pool, -1] == pytest.approx(seen, rel=0.01)
     rods = StudyRequest(subjects=1, slices=1, size=16, phantom="cylinder", tracers=("fdg", "fmz"))
-    curves = dict(zip(region_names(rods)[1:], tissue_curves(rods, 0).swapaxes(0, 1), strict=True))
-    assert (curves["cold"] == 0).all()
-    np.testing.assert_allclose(curves["hot"], 4 * curves["background"], rtol=1e-12)
+    of = dict(zip(region_names(rods)[1:], tissue_curves(rods, 0).swapaxes(0, 1), strict=True))
+    assert (of["cold"] == 0).all()
+    np.testing.assert_allclose(of["hot"], 4 * of["background"], rtol=1e-12)
 
 
 def own_tracer(path: Path, **changes: object) -> str:

@@ -139,7 +139,7 @@ def test_areas_of_the_typical_chest_are_the_analytic_ones() -> None:
 
 def test_volumes_are_those_of_adults() -> None:
     levels = np.arange(-120.0, 131.0, 14.0)
-    litres = {name: [] for name in ("lung", "myocardium")}
+    litres: dict[str, list[float]] = {name: [] for name in ("lung", "myocardium")}
     for seed in range(6):
         organ = organs(100 + seed, levels)
         for name, values in litres.items():

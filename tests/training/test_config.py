@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from dtsinn.core.errors import InputError
-from dtsinn.networks.config import InvertibleConfig, UNetConfig
+from dtsinn.networks.invertible import InvertibleConfig
+from dtsinn.networks.rivals.unet import UNetConfig
 from dtsinn.training.config import RunConfig, apply_changes, load_run_config, stated_settings
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks.memory import peak_growth
 from dtsinn.core.errors import InputError
 from dtsinn.networks.conditioning import FEATURES
 from dtsinn.training.config import RunConfig, load_run_config
 from dtsinn.training.footprint import footprint
-from dtsinn.training.losses import LossTiming, loss_passes, total
+from dtsinn.training.loss_term import LossTiming
+from dtsinn.training.losses import loss_passes, total
 from dtsinn.training.state import TrainingState
+from tests.support.memory import peak_growth
 
 FRAMES = 6
 NEAR = 0.05

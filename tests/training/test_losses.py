@@ -12,23 +12,17 @@ from torch import Tensor
 from dtsinn.core.errors import InputError
 from dtsinn.core.protocol import load_protocol, protocol_of_frames
 from dtsinn.networks.build import build_network
-from dtsinn.networks.config import InvertibleConfig
-from dtsinn.networks.invertible import InvertibleSeparator
+from dtsinn.networks.invertible import InvertibleConfig, InvertibleSeparator
 from dtsinn.networks.separator import SeparatorNetwork
-from dtsinn.training.losses import (
-    AUXILIARY,
-    LossConfig,
-    LossTiming,
-    loss_passes,
-    loss_timing,
-    total,
-)
+from dtsinn.training.loss_term import LossTiming, loss_timing
+from dtsinn.training.losses import MAIN, TERMS, LossConfig, loss_passes, total
 from dtsinn.training.terms import backward_loss, consistency_loss, forward_loss
 
 FRAMES = 5
 PROTOCOL = protocol_of_frames(
     "five", [0, 60, 120, 240, 540], [60.0, 60.0, 120.0, 300.0, 600.0], [0, 100]
 )
+AUXILIARY = [name for name in TERMS if name != MAIN]
 TIMING = loss_timing(PROTOCOL, "cpu")
 EVERYTHING = LossConfig(**dict.fromkeys(AUXILIARY, 0.1))
 
@@ -58,8 +52,7 @@ class Halving(SeparatorNetwork):
     """A network without an inverse."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.config = InvertibleConfig()
+        super().__init__(FRAMES, InvertibleConfig())
         self.part = torch.nn.Parameter(torch.tensor(0.5))
 
     def forward(self, mixture_BTYX: Tensor) -> Tensor:
@@ -205,7 +198,7 @@ def test_the_backward_target_can_be_the_mixture(network, mixture, tracers) -> No
 def test_a_network_without_an_inverse_has_no_backward_term(mixture, tracers) -> None:
     with pytest.raises(InputError, match="inverse"):
         passes(Halving(), mixture, tracers, LossConfig(backward=0.1), 0.0)
-    without = replace(EVERYTHING, backward=0.0)
+    without = replace(EVERYTHING, backward=0.0)  # type: ignore[call-arg]
     (found,) = passes(Halving(), mixture, tracers, without, 0.0)
     assert len(found) == 5
 
@@ -234,7 +227,7 @@ def test_frames_are_scored_from_the_injection_on() -> None:
 
 def test_the_unit_of_activity_is_the_scale(network, mixture, tracers) -> None:
     """Weights of frames and of durations count as ratios: seconds or minutes, all alike."""
-    config = replace(EVERYTHING, frame_weights="variance")
+    config = replace(EVERYTHING, frame_weights="variance")  # type: ignore[call-arg]
     minutes = LossTiming(duration_T=TIMING.duration_T / 60, scored_KT=TIMING.scored_KT)
     by_second, by_minute = (
         next(loss_passes(network, mixture, tracers, timing, config, 0.5))
@@ -276,7 +269,7 @@ def test_an_empty_sample_costs_a_finite_amount() -> None:
     network = build_network(InvertibleConfig(width=4, depth=3), FRAMES, 1)
     empty = torch.zeros(1, FRAMES, 8, 8)
     truth = torch.zeros(1, 2, FRAMES, 8, 8)
-    config = replace(EVERYTHING, frame_weights="variance")
+    config = replace(EVERYTHING, frame_weights="variance")  # type: ignore[call-arg]
     for found in loss_passes(network, empty, truth, TIMING, config, 0.5):
         assert torch.isfinite(total(found))
         total(found).backward()

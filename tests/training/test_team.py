@@ -47,7 +47,7 @@ def test_two_processes_learn_what_one_learns(tiny_store: Store, tmp_path: Path) 
     config = load_run_config("default", SETTINGS)
     alone = TrainingState(config, 3)
     reports = list(train(tiny_store, alone))
-    multiprocessing.spawn(work, (tiny_store.header.path, str(tmp_path)), nprocs=2)
+    multiprocessing.spawn(work, (tiny_store.header.path, str(tmp_path)), nprocs=2)  # type: ignore[attr-defined]
     told = [json.loads((tmp_path / f"reports-{rank}.json").read_text()) for rank in (0, 1)]
     for report, metrics in zip(reports, told[0], strict=True):
         for name in ("loss_forward", "loss_backward", "gradient_norm", "val_psnr"):

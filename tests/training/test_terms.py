@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from dtsinn.training.loss_term import body_of
 from dtsinn.training.terms import (
-    body_of,
     consistency_loss,
     forward_loss,
     frame_weights,

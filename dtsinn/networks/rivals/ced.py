@@ -5,14 +5,30 @@ Shape letters: B batch, T frame, Y X pixel.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dtsinn.networks.config import CEDConfig
+from dtsinn.networks.method import MethodConfig, check_least
 from dtsinn.networks.padding import cut, pad_to_multiple
 from dtsinn.networks.rivals.parts import Rival
+
+
+@dataclass(frozen=True, kw_only=True)
+class CEDConfig(MethodConfig):
+    """2D encoder-decoder without skips, frames as channels: 503k parameters at 18 frames."""
+
+    kind: Literal["ced"] = "ced"
+    width: int = 32
+    """Channels at full resolution; twice as many at each level below."""
+    levels: int = 2
+    """Times that the resolution is halved."""
+
+    def __post_init__(self) -> None:
+        check_least(self, width=1, levels=1)
 
 
 class CED(Rival):
@@ -25,14 +41,15 @@ class CED(Rival):
 
     Args:
         frames: Number of frames T of the sequences that it separates.
-        config: Its make.
+        config: Its configuration.
         seed: Seed of the weights' start.
     """
 
+    Config = CEDConfig
+    title = "encoder-decoder"
+
     def __init__(self, frames: int, config: CEDConfig, seed: int = 0) -> None:
-        super().__init__()
-        self.frames = frames
-        self.config: CEDConfig = config
+        super().__init__(frames, config)
         width = [config.width * 2**level for level in range(config.levels + 1)]
         steps = list(pairwise(width))
         self.encoder = nn.ModuleList([nn.Conv2d(frames, width[0], 3, padding=1)])

@@ -5,12 +5,29 @@ Shape letters: B batch, K tracer (2), T frame, C channel, Y X pixel.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dtsinn.networks.config import CNN3DConfig
+from dtsinn.networks.method import MethodConfig, check_least
 from dtsinn.networks.rivals.parts import Rival
+
+
+@dataclass(frozen=True, kw_only=True)
+class CNN3DConfig(MethodConfig):
+    """CNN in 3D over frame, y and x: 15k parameters at any number of frames."""
+
+    kind: Literal["cnn3d"] = "cnn3d"
+    width: int = 16
+    """Channels."""
+    depth: int = 4
+    """3x3x3 convolutions, head and tail among them, at least 2."""
+
+    def __post_init__(self) -> None:
+        check_least(self, width=1, depth=2)
 
 
 class CNN3D(Rival):
@@ -25,14 +42,15 @@ class CNN3D(Rival):
 
     Args:
         frames: Number of frames T of the sequences that it separates.
-        config: Its make.
+        config: Its configuration.
         seed: Seed of the weights' start.
     """
 
+    Config = CNN3DConfig
+    title = "3D CNN"
+
     def __init__(self, frames: int, config: CNN3DConfig, seed: int = 0) -> None:
-        super().__init__()
-        self.frames = frames
-        self.config = config
+        super().__init__(frames, config)
         self.head = nn.Conv2d(3, config.width, 3, padding=1)
         self.middle = nn.ModuleList(
             nn.Conv2d(3 * config.width, config.width, 3, padding=1) for _ in range(config.depth - 2)

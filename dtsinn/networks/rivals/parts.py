@@ -6,6 +6,7 @@ Shape letters: B batch, K tracer (2), T frame, C channel, Y X pixel.
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +28,8 @@ class Rival(SeparatorNetwork):
     training begins at an equal split, as that of the invertible separator.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, frames: int, config: Any) -> None:
+        super().__init__(frames, config)
         self.split: Pointwise | None = None
         """The linear map [B, T, Y, X] -> [B, 2T, Y, X]; None keeps the halves."""
 

@@ -5,11 +5,28 @@ Shape letters: B batch, T frame, Y X pixel.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dtsinn.networks.config import ResidualCNNConfig
+from dtsinn.networks.method import MethodConfig, check_least
 from dtsinn.networks.rivals.parts import ResidualBlock, Rival, linear_split
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidualCNNConfig(MethodConfig):
+    """Plain residual CNN in 2D, frames as channels: 90k parameters at 18 frames."""
+
+    kind: Literal["residual-cnn"] = "residual-cnn"
+    width: int = 32
+    """Channels."""
+    blocks: int = 4
+    """Residual blocks of two 3x3 convolutions."""
+
+    def __post_init__(self) -> None:
+        check_least(self, width=1, blocks=1)
 
 
 class ResidualCNN(Rival):
@@ -17,14 +34,15 @@ class ResidualCNN(Rival):
 
     Args:
         frames: Number of frames T of the sequences that it separates.
-        config: Its make.
+        config: Its configuration.
         seed: Seed of the weights' start.
     """
 
+    Config = ResidualCNNConfig
+    title = "residual CNN"
+
     def __init__(self, frames: int, config: ResidualCNNConfig, seed: int = 0) -> None:
-        super().__init__()
-        self.frames = frames
-        self.config = config
+        super().__init__(frames, config)
         self.head = nn.Conv2d(frames, config.width, 3, padding=1)
         self.blocks = nn.ModuleList(ResidualBlock(config.width) for _ in range(config.blocks))
         self.tail = nn.Conv2d(config.width, 2 * frames, 3, padding=1)

@@ -5,14 +5,30 @@ Shape letters: B batch, T frame, Y X pixel.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dtsinn.networks.config import UNetConfig
+from dtsinn.networks.method import MethodConfig, check_least
 from dtsinn.networks.padding import cut, pad_to_multiple
 from dtsinn.networks.rivals.parts import ResidualBlock, Rival, linear_split
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetConfig(MethodConfig):
+    """Residual U-Net in 2D, frames as channels: 149k parameters at 18 frames."""
+
+    kind: Literal["unet"] = "unet"
+    width: int = 16
+    """Channels at full resolution; twice as many at each level below."""
+    levels: int = 2
+    """Times that the resolution is halved."""
+
+    def __post_init__(self) -> None:
+        check_least(self, width=1, levels=1)
 
 
 class UNet(Rival):
@@ -23,14 +39,15 @@ class UNet(Rival):
 
     Args:
         frames: Number of frames T of the sequences that it separates.
-        config: Its make.
+        config: Its configuration.
         seed: Seed of the weights' start.
     """
 
+    Config = UNetConfig
+    title = "U-Net"
+
     def __init__(self, frames: int, config: UNetConfig, seed: int = 0) -> None:
-        super().__init__()
-        self.frames = frames
-        self.config: UNetConfig = config
+        super().__init__(frames, config)
         width = [config.width * 2**level for level in range(config.levels + 1)]
         steps = list(pairwise(width))
         self.head = nn.Conv2d(frames, config.width, 3, padding=1)

@@ -1,8 +1,9 @@
-"""Anatomy of one subject: what a phantom hands over, and how subjects are deformed."""
+"""Phantoms: what each promises, what it hands over, and how subjects are deformed."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +58,39 @@ class Anatomy:
     def labels(self) -> NDArray[np.uint8]:
         """[S, Y, X] label with the largest share, 0 = outside the body."""
         return np.asarray(self.fractions.argmax(axis=1), dtype=np.uint8)
+
+
+class Phantom(ABC):
+    """A body whose subjects differ.
+
+    An implementer promises: ``draw`` is a pure function of its arguments; the same generator
+    state gives the same subject at every image size; the fractions of a pixel sum to 1; building
+    a phantom is cheap, whatever costs time waits for the first draw and is kept.
+    :func:`dtsinn.testing.check_phantom` tries it.
+    """
+
+    @property
+    @abstractmethod
+    def regions(self) -> tuple[Region, ...]:
+        """What each label stands for; the first is :data:`OUTSIDE`."""
+
+    @property
+    @abstractmethod
+    def field_of_view_mm(self) -> float:
+        """Edge of the square image, mm."""
+
+    @property
+    @abstractmethod
+    def voxel_length_mm(self) -> float:
+        """Correlation length of the voxel-wise spread of K1, mm."""
+
+    @abstractmethod
+    def slice_positions(self, rng: np.random.Generator, slices: int) -> FloatArray:
+        """[S] axial levels of one subject's slices, ascending, mm; cheap."""
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator, slice_position: FloatArray, size: int) -> Anatomy:
+        """One subject's anatomy in axial slices of ``size`` times ``size`` pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)

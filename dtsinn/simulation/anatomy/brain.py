@@ -13,6 +13,7 @@ from dtsinn.simulation.anatomy.anatomy import (
     OUTSIDE,
     Anatomy,
     Deformation,
+    Phantom,
     Region,
     deform_points,
     draw_affine,
@@ -154,8 +155,8 @@ class BrainShape:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BrainPhantom:
-    """Subjects with MNI152 anatomy; see :class:`dtsinn.simulation.anatomy.phantom.Phantom`."""
+class BrainPhantom(Phantom):
+    """Subjects with MNI152 anatomy; see :class:`dtsinn.simulation.anatomy.anatomy.Phantom`."""
 
     shape: BrainShape
 

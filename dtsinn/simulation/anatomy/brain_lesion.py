@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dtsinn.core.config import STRICT, find_config, from_mapping, read_yaml
-from dtsinn.simulation.anatomy.anatomy import Anatomy, Region
+from dtsinn.simulation.anatomy.anatomy import Anatomy, Phantom, Region
 from dtsinn.simulation.anatomy.brain import BrainPhantom, load_brain
 from dtsinn.simulation.anatomy.fields import Float32Array
 from dtsinn.simulation.anatomy.lesions import LesionNumbers, draw_with_lesions
@@ -27,8 +27,8 @@ class BrainLesionShape:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BrainLesionPhantom:
-    """Brains with tumours; see :class:`dtsinn.simulation.anatomy.phantom.Phantom`.
+class BrainLesionPhantom(Phantom):
+    """Brains with tumours; see :class:`dtsinn.simulation.anatomy.anatomy.Phantom`.
 
     With the same generator state, all that is not tumour is what :class:`BrainPhantom` draws.
     """

@@ -9,7 +9,7 @@ import numpy as np
 
 from dtsinn.core.config import STRICT, find_config, from_mapping, read_yaml
 from dtsinn.core.errors import InputError
-from dtsinn.simulation.anatomy.anatomy import NOTHING, OUTSIDE, Anatomy, Region
+from dtsinn.simulation.anatomy.anatomy import NOTHING, OUTSIDE, Anatomy, Phantom, Region
 from dtsinn.simulation.anatomy.fields import pixel_centres
 from dtsinn.simulation.anatomy.geometry import block_mean, coverage, paint, spread_levels
 from dtsinn.simulation.input_function import FloatArray, clipped_normal
@@ -48,8 +48,8 @@ class CylinderShape:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CylinderPhantom:
-    """Cylinders, turned and shifted; see :class:`dtsinn.simulation.anatomy.phantom.Phantom`."""
+class CylinderPhantom(Phantom):
+    """Cylinders, turned and shifted; see :class:`dtsinn.simulation.anatomy.anatomy.Phantom`."""
 
     shape: CylinderShape
 

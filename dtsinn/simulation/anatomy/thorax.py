@@ -14,6 +14,7 @@ from dtsinn.simulation.anatomy.anatomy import (
     OUTSIDE,
     Anatomy,
     Deformation,
+    Phantom,
     Region,
     deform_points,
     draw_affine,
@@ -66,8 +67,8 @@ class ThoraxShape:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ThoraxPhantom:
-    """Chests with lesions; see :class:`dtsinn.simulation.anatomy.phantom.Phantom`.
+class ThoraxPhantom(Phantom):
+    """Chests with lesions; see :class:`dtsinn.simulation.anatomy.anatomy.Phantom`.
 
     Columns run from the patient's left to the right and rows from front to back, as in the
     brain: the heart lies in the left half of the image, the liver in the right one, the spine at

@@ -17,7 +17,7 @@ tracer's curve, J part of either tracer's (K times F), V voxel.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +25,9 @@ import numpy.typing as npt
 from dtsinn.core.errors import InputError
 from dtsinn.core.protocol import Protocol
 from dtsinn.data.body import BODY_FRACTION
-from dtsinn.data.store import Store, StoreHeader
-from dtsinn.evaluation.nnls import FloatArray, non_negative
-from dtsinn.networks.config import SpectralConfig
+from dtsinn.data.store import Samples, Store, StoreHeader
+from dtsinn.networks.method import MethodConfig, SeparateSubject, UntrainedMethod, check_least
+from dtsinn.networks.rivals.nnls import FloatArray, non_negative
 from dtsinn.simulation.kinetics import frame_averages
 
 ARRAYS = ("input_time", "plasma", "blood")
@@ -35,6 +35,61 @@ ARRAYS = ("input_time", "plasma", "blood")
 FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
 ACTIVITY_FLOOR = 0.02
 """Least activity that a frame's variance is taken from, as a part of the largest (uncited)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpectralConfig(MethodConfig):
+    """Spectral analysis, voxel by voxel: a basis for known inputs, and nothing to train."""
+
+    kind: Literal["spectral"] = "spectral"
+    terms: int = 4
+    """Exponentials of each tracer, beside its trapping and its blood; at least 1."""
+    slow: float = 0.01
+    """Smallest rate of an exponential, 1/min."""
+    fast: float = 1.0
+    """Largest rate, 1/min; the others lie between on a logarithmic scale."""
+    smoothing_px: float = 1.25
+    """FWHM of the Gaussian that smooths the mixture first, pixels; 0 is none."""
+
+    def __post_init__(self) -> None:
+        check_least(self, terms=1, smoothing_px=0)
+        if not 0 < self.slow < self.fast < float("inf"):
+            raise InputError(
+                "model.slow and model.fast",
+                got=f"{self.slow:g} and {self.fast:g} 1/min",
+                wanted="rates above 0, the slower first",
+            )
+
+
+class SpectralAnalysis(UntrainedMethod):
+    """The method that is told each subject's input functions."""
+
+    Config = SpectralConfig
+    title = "spectral analysis"
+    description = (
+        "A baseline without training (Cunningham and Jones, 1993). It is told each subject's input "
+        "functions, which no network is, and fits each voxel's curve with non-negative "
+        "exponentials of both tracers."
+    )
+
+    @classmethod
+    def check_store(cls, store: Store) -> None:
+        """Refuse a store without an input function for each subject."""
+        subject_inputs(store)
+
+    def fits(self, store: Store) -> str:
+        """Why not: the store has no input functions."""
+        return lacks_inputs(store)
+
+    def on(self, store: Store) -> SeparateSubject:
+        """Spectral analysis with the inputs of ``store``."""
+        inputs = subject_inputs(store)
+
+        def separate(samples: Samples) -> npt.NDArray[np.float32]:
+            known = inputs[str(samples.subject_N[0])]
+            return spectral_separate(samples.mixture_NTYX, known, store.header, self.config)
+
+        return separate
 
 
 @dataclass(frozen=True, kw_only=True)

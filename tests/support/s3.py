@@ -129,7 +129,7 @@ def _answers(server: S3, process: subprocess.Popen[bytes]) -> bool:
             if files.cat_file(f"{BUCKET}/ready") == b"yes":
                 files.rm_file(f"{BUCKET}/ready")
                 return True
-        except Exception:  # noqa: S112 (whatever a server says that is not up yet)
+        except Exception:
             continue
     return False
 
