@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from dtsinn.core.config import STRICT, find_config, from_mapping, read_yaml, to_mapping
+from dtsinn.core.config import STRICT, load_config, to_mapping
 from dtsinn.core.errors import InputError, StoreError
 from dtsinn.core.progress import Progress
 from dtsinn.core.version import code_version
@@ -98,8 +98,7 @@ def load_suite(name_or_path: str) -> Suite:
     Raises:
         InputError: No such suite, or its file holds something wrong.
     """
-    path = find_config("suites", name_or_path)
-    return from_mapping(Suite, read_yaml(path), str(path))
+    return load_config(Suite, "suites", name_or_path)
 
 
 def cells_of(suite: Suite) -> list[Cell]:

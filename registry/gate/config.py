@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dtsinn.core.config import STRICT, find_config, from_mapping, read_yaml
+from dtsinn.core.config import STRICT, load_config
 from dtsinn.core.errors import InputError
 
 MOST_RESAMPLES = 1_000_000
@@ -64,5 +64,4 @@ def load_gate(name_or_path: str = "default") -> GateConfig:
     Raises:
         InputError: Neither exists, or it holds what no gate takes.
     """
-    path = find_config("gates", name_or_path)
-    return from_mapping(GateConfig, read_yaml(path), str(path))
+    return load_config(GateConfig, "gates", name_or_path)

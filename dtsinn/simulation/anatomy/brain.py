@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dtsinn.core.config import STRICT, find_config, from_mapping, read_yaml
+from dtsinn.core.config import STRICT, load_config
 from dtsinn.simulation.anatomy.anatomy import (
     OUTSIDE,
     Anatomy,
@@ -203,8 +203,7 @@ class BrainPhantom(Phantom):
 @functools.cache
 def load_brain() -> BrainPhantom:
     """The brain phantom; its atlas is built on the first draw of a process."""
-    path = find_config("phantoms", "brain")
-    return BrainPhantom(shape=from_mapping(BrainShape, read_yaml(path), str(path)))
+    return BrainPhantom(shape=load_config(BrainShape, "phantoms", "brain"))
 
 
 def _fractions(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dtsinn.core.config import STRICT, find_config, from_mapping, read_yaml
+from dtsinn.core.config import STRICT, load_config
 from dtsinn.core.errors import InputError
 from dtsinn.simulation.anatomy.anatomy import NOTHING, OUTSIDE, Anatomy, Phantom, Region
 from dtsinn.simulation.anatomy.fields import pixel_centres
@@ -122,5 +122,4 @@ class CylinderPhantom(Phantom):
 @functools.cache
 def load_cylinder() -> CylinderPhantom:
     """The cylinder phantom."""
-    path = find_config("phantoms", "cylinder")
-    return CylinderPhantom(shape=from_mapping(CylinderShape, read_yaml(path), str(path)))
+    return CylinderPhantom(shape=load_config(CylinderShape, "phantoms", "cylinder"))

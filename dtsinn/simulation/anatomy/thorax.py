@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dtsinn.core.config import STRICT, find_config, from_mapping, read_yaml
+from dtsinn.core.config import STRICT, load_config
 from dtsinn.simulation.anatomy.anatomy import (
     BLOOD,
     NOTHING,
@@ -169,5 +169,4 @@ class ThoraxPhantom(Phantom):
 @functools.cache
 def load_thorax() -> ThoraxPhantom:
     """The thorax phantom."""
-    path = find_config("phantoms", "thorax")
-    return ThoraxPhantom(shape=from_mapping(ThoraxShape, read_yaml(path), str(path)))
+    return ThoraxPhantom(shape=load_config(ThoraxShape, "phantoms", "thorax"))
