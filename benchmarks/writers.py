@@ -18,7 +18,7 @@ from rich.console import Console
 from benchmarks.machine import describe_machine
 from benchmarks.report import Result, Say, Table, show, write
 from dtsinn.registry.server.access import ADMIN
-from dtsinn.registry.server.server import TeamServer, started
+from dtsinn.registry.server.server import TeamServer, start_team_server
 from dtsinn.registry.tracking import environment
 from tests.support.postgres import postgres_server
 from tests.support.writers import Load, flood
@@ -36,12 +36,12 @@ def run(load: Load, say: Say) -> Result:
             backend=database, artifacts=f"{name}/artifacts", port=0, admin_password=PASSWORD
         )
         say("starting the server")
-        with started(order, say, Path(name) / "log") as served:
+        with start_team_server(order, say, Path(name) / "log") as served:
             os.environ["MLFLOW_TRACKING_URI"] = served.url
             os.environ["MLFLOW_TRACKING_USERNAME"] = ADMIN
             os.environ["MLFLOW_TRACKING_PASSWORD"] = PASSWORD
             say(f"{load.writers} writers in {load.processes} processes")
-            outcome = flood(load, Path(name) / "ledgers", database)
+            outcome = flood(load, Path(name) / "event-logs", database)
     told = load.writers * load.reports
     rows = [
         ("writers", f"{load.writers}"),
@@ -54,10 +54,10 @@ def run(load: Load, say: Say) -> Result:
         ("rows per s", f"{outcome.rows / outcome.seconds:.0f}"),
     ]
     notes = [
-        f"{load.writers} writers in {load.processes} processes, each with a ledger and a spool of "
-        f"its own: begin, {load.reports} reports of {load.metrics} metrics, end.",
+        f"{load.writers} writers in {load.processes} processes, each with an event log and an "
+        f"outbox of its own: begin, {load.reports} reports of {load.metrics} metrics, end.",
         "They tell dtsinn server, with basic auth, on PostgreSQL 18; all on one machine.",
-        "Lost and doubled: rows of the database against those of the ledgers, by run, metric, "
+        "Lost and doubled: rows of the database against those of the event logs, by run, metric, "
         "step, value and time.",
         f"The machine was shared; five-minute load average at the end: {os.getloadavg()[1]:.1f}.",
     ]

@@ -16,11 +16,11 @@ from benchmarks.report import Result, Say, Table
 from dtsinn.core.errors import RunError
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
-from dtsinn.registry.promotion.alias_transaction import MOVING, history, settle_left
+from dtsinn.registry.promotion.alias_transaction import MOVING, history, recover_abandoned
 from dtsinn.registry.promotion.promotion import promote
 from dtsinn.registry.tracking.tracker import MlflowTracker, connect
 from dtsinn.simulation.request import StudyRequest
-from dtsinn.simulation.study import simulate
+from dtsinn.simulation.study import simulate_study
 from tests.support.aliases import violations
 
 NAME = "kills"
@@ -51,7 +51,7 @@ def run(folder: Path, *, rounds: int, seed: int, say: Say) -> Result:
         RunError: The better version is not promoted, or a victim ends by itself.
     """
     path = str(folder / "store.zarr")
-    simulate(STORE, path, splits=SPLITS)
+    simulate_study(STORE, path, splits=SPLITS)
     store, workspace = open_store(path, need_truth=True), Workspace(folder / "workspace")
     tracker = connect(workspace)
     for steps in STEPS:
@@ -69,7 +69,7 @@ def run(folder: Path, *, rounds: int, seed: int, say: Say) -> Result:
         _killed(tracker, version.name, command, draw)
         state_then = _left(tracker, version.name)
         left[state_then] += 1
-        settle_left(tracker, version.name)
+        recover_abandoned(tracker, version.name)
         wrong += [f"kill {number}: {what}" for what in violations(tracker, version.name)]
         say(f"kill {number + 1} of {rounds}: {state_then}")
     moves = len(history(tracker, version.name))

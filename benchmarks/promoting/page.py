@@ -13,13 +13,13 @@ from playwright.sync_api import expect, sync_playwright
 
 from benchmarks.machine import describe_machine
 from benchmarks.report import Result, Say, Table
+from dtsinn.core.clock import now_ms
 from dtsinn.core.errors import RunError
 from dtsinn.core.tracker import Point, RunStart
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.server.ui import start_ui
 from dtsinn.registry.tracking.tracker import MlflowTracker, connect
 from dtsinn.registry.tracking.view import front_page
-from dtsinn.search.engine.driver import now_ms
 
 NAME = "page"
 TRIALS, REPORTS, METRICS, PARAMETERS = 1000, 10, 20, 40

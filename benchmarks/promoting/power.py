@@ -29,10 +29,10 @@ from dtsinn.evaluation.suite import SPLIT, cell_store, cells_of, load_suite
 from dtsinn.registry.gate.cells import GateCell, suite_for
 from dtsinn.registry.gate.comparison import CellScores
 from dtsinn.registry.gate.config import GateConfig, load_gate
-from dtsinn.registry.gate.decide import compared
+from dtsinn.registry.gate.decide import compare
 from dtsinn.registry.gate.report import GateReport
 from dtsinn.simulation.request import StudyRequest
-from dtsinn.simulation.study import simulate
+from dtsinn.simulation.study import simulate_study
 
 NAME = "power"
 STORE = StudyRequest(subjects=60, slices=8, size=64, noise="mid", seed=0)
@@ -81,7 +81,7 @@ def run(folder: Path, *, steps: int, pool: int, gates: int, say: Say) -> Result:
         say: Told what is being done.
     """
     say(f"simulating {STORE.subjects} subjects to train on")
-    simulate(STORE, str(folder / "train.zarr"))
+    simulate_study(STORE, str(folder / "train.zarr"))
     store = open_store(str(folder / "train.zarr"), need_truth=True)
     separators = {}
     for name, changes in NETWORKS.items():
@@ -157,7 +157,7 @@ def gates_between(
             better = {
                 key: [_lifted(score, true) for score in found] for key, found in drawn.items()
             }
-            found = compared(report, cells, better, met, config)
+            found = compare(report, cells, better, met, config)
             promoted[true] += all(check.passed for check in found.checks)
             above[true] += found.difference is not None and found.difference.lies_above(0)
     difference_S = [

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from dtsinn.core.clock import now_ms
 from dtsinn.core.tracker import RunStart
 from dtsinn.data.store import Store
 from dtsinn.deploy.separator import Separator
 from dtsinn.registry.registration import register
 from dtsinn.registry.tracking.tracker import MlflowTracker
 from dtsinn.registry.versions import ModelVersion
-from dtsinn.search.engine.driver import now_ms
 from dtsinn.training.config import load_run_config
 from dtsinn.training.loop import train
 from dtsinn.training.package import package_run, separator_info

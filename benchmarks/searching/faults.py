@@ -2,7 +2,7 @@
 
 Real ``dtsinn search`` processes over a small store, a real ``mlflow server`` on SQLite, SIGKILL at
 moments drawn by a seeded generator, ``--resume`` after each driver's death until the search is
-done; then ledger, Optuna and MLflow are compared point by point.
+done; then event log, Optuna and MLflow are compared point by point.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from typing import Any
 
 from benchmarks.report import Result, Say
 from benchmarks.searching.invariants import check
-from benchmarks.searching.server import TrackingServer
 from benchmarks.searching.setting import MIXED, small_store, space_file
 from benchmarks.searching.toll import Kill, Survived, report
 from benchmarks.searching.victim import Victim
 from dtsinn.core.workspace import Workspace
+from tests.support.tracking import TrackingServer
 
 KINDS = ("worker", "driver", "server")
 TRIALS, STEPS, VALIDATE_EVERY = 6, 60, 10
 MOST_EVENTS = 10
-"""Of the ledger, between two kills."""
+"""Of the event log, between two kills."""
 DEADLINE_s = 180.0
 """Longest wait for them."""
 END_s = 600.0
@@ -71,7 +71,7 @@ def run(*, rounds: int, minutes: float, seed: int, say: Say) -> Result:
     about = (
         f"Searches of {TRIALS} trials of {STEPS} steps, validated every {VALIDATE_EVERY}, "
         "TPE and asha; SIGKILL to a worker, the driver or the tracking server with all its "
-        f"processes, 1 to {MOST_EVENTS} ledger events after the last kill, seed {seed}; "
+        f"processes, 1 to {MOST_EVENTS} events after the last kill, seed {seed}; "
         "the server starts again within 3 s, the driver at once with --resume."
     )
     return report(kills, survived, about, seed=seed, seconds=time.monotonic() - begun)
@@ -97,33 +97,33 @@ def _torment(
                     say(f"{victim.name}: no {more} events in {DEADLINE_s:.0f} s")
                     continue
                 break
-            known |= {name: trial.suggestion for name, trial in victim.history().trials.items()}
+            known |= {name: trial.suggestion for name, trial in victim.search().trials.items()}
             lost = _kill(kind, victim, server, draw)
             if lost is None:
                 continue
             kills.append(Kill(search=victim.name, kind=kind, after_events=more, lost_s=lost))
             say(f"{len(kills)}: {kind} of {victim.name}, after {more} events")
         broken = _finish(victim, server)
-        history = victim.history()
+        search = victim.search()
         broken += check(victim.folder, victim.workspace, TRIALS, known)
     finally:
         left = victim.bury()
-    trials = list(history.trials.values())
+    trials = list(search.trials.values())
     gaps = [
         (after.time_ms - before.time_ms) / 1e3
         for trial in trials
         for before, after in zip(trial.points, trial.points[1:], strict=False)
     ]
-    say(f"{victim.name}: {history.states()}, {'; '.join(broken) or 'everything agrees'}")
+    say(f"{victim.name}: {search.states()}, {'; '.join(broken) or 'everything agrees'}")
     return Survived(
         name=victim.name,
         kills=len(kills) - first,
-        sittings=len(history.sittings),
+        sessions=len(search.sessions),
         restarts=sum(trial.restarts for trial in trials),
         repeats=sum(trial.repeats for trial in trials),
         lost_s=sum(trial.lost_seconds for trial in trials),
         report_s=statistics.median(gaps) if gaps else 0.0,
-        states=history.states(),
+        states=search.states(),
         violations=broken,
         left=left,
     )

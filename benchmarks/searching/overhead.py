@@ -203,7 +203,7 @@ def _result(costs: Sequence[Cost], trials: int, concurrent: int) -> Result:
             "report of which the last is kept, Ray's own snapshots and loggers. Its trials are "
             "not told to resume after the driver dies, nor are ours stopped: all do equal work.",
             "Recorded: until MLflow has everything; stock's callback makes the search wait for "
-            "MLflow, our spool runs behind it.",
+            "MLflow, our outbox runs behind it.",
             f"Targets: {'; '.join(f'{w}: {_yes(ok)}' for w, ok in held.items())}.",
             f"The machine was shared; five-minute load average: {os.getloadavg()[1]:.1f}.",
         ],

@@ -1,7 +1,7 @@
 """``scale``: does a search of thousands of trials slow down as it grows?
 
 Trials of a trainable that does nothing but report run through everything that a real search has:
-Ray, the driver, a synced ledger, Optuna's study with TPE, the spool and MLflow on SQLite.
+Ray, the driver, a synced event log, Optuna's study with TPE, the outbox and MLflow on SQLite.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.report import Result, Say, Table
 from benchmarks.searching.setting import MIXED, Seat, open_seat, sit, small_store, space_file
 from benchmarks.searching.watch import Block, Watch, block, resident
+from dtsinn.core.clock import now_ms
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.server.ui import start_ui
 from dtsinn.registry.tracking.tracker import connect
@@ -57,7 +58,7 @@ def trivial(config: dict[str, Any]) -> None:
                 "step": step,
                 "metrics": {"best_psnr": value, "val_psnr": value},
                 "finished": step == REPORTS,
-                "time_ms": int(time.time() * 1000),
+                "time_ms": now_ms(),
             }
         )
 
@@ -96,26 +97,26 @@ def _search(seat: Seat, say: Say) -> tuple[dict[str, Any], list[Block]]:
         run_trials(cast(Driver, watch), trivial, {"cpu": 1})
         kept["search_s"] = time.monotonic() - begun
         kept["memory_end_MB"] = resident()
-        kept["waiting"] = seat.spool.waiting()
+        kept["waiting"] = seat.outbox.waiting()
         kept["ended"] = time.monotonic()
         say(f"{kept['search_s']:.0f} s; {kept['waiting']:.0f} events wait for MLflow")
 
     undelivered = sit(seat, train, PATIENCE_s)
     drain = time.monotonic() - kept.pop("ended")
-    events = sum(1 for _ in seat.driver.tools.spool.ledger)
+    events = sum(1 for _ in seat.driver.tools.outbox.event_log)
     done = len(watch.marks) - 1  # fewer than asked for where `dtsinn stop` ended it
     size = max(1, min(500, done // 4))
     starts = range(0, done - size + 1, size)
     blocks = [block(watch, first, first + size) for first in starts]
-    points = sum(len(trial.points) for trial in seat.driver.history.trials.values())
+    points = sum(len(trial.points) for trial in seat.driver.search.trials.values())
     return kept | {
         "trials": done,
-        "states": seat.driver.history.states(),
+        "states": seat.driver.search.states(),
         "drain_s": drain,
         "undelivered": undelivered,
         "events": events,
         "ledger_rows_per_s": events / kept["search_s"],
-        "ledger_MB": seat.ledger.stat().st_size / 1e6,
+        "ledger_MB": seat.event_log.stat().st_size / 1e6,
         "mlflow_rows_per_s": 2 * points / (kept["search_s"] + drain),
         "database_MB": seat.workspace.database.stat().st_size / 1e6,
         "blocks": [asdict(one) for one in blocks],
@@ -154,12 +155,12 @@ def _result(data: dict[str, Any], blocks: Sequence[Block]) -> Result:
     last = blocks[-1]
     facts = [
         ("search, s", f"{data['search_s']:.0f}"),
-        ("the spool needs after it, s", f"{data['drain_s']:.0f}"),
+        ("the outbox needs after it, s", f"{data['drain_s']:.0f}"),
         ("events that it waited with then", f"{data['waiting']:.0f}"),
         ("never delivered", f"{data['undelivered']}"),
-        ("ledger, events", f"{data['events']}"),
-        ("ledger, events per s", f"{data['ledger_rows_per_s']:.0f}"),
-        ("ledger, MB", f"{data['ledger_MB']:.1f}"),
+        ("event log, events", f"{data['events']}"),
+        ("event log, events per s", f"{data['ledger_rows_per_s']:.0f}"),
+        ("event log, MB", f"{data['ledger_MB']:.1f}"),
         ("MLflow, metric rows per s", f"{data['mlflow_rows_per_s']:.0f}"),
         ("MLflow's database, MB", f"{data['database_MB']:.0f}"),
         ("driver's memory at the start, MB", f"{data['memory_start_MB']:.0f}"),

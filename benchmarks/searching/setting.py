@@ -1,4 +1,4 @@
-"""What the benchmarks of searching share: a small store, spaces, a way to run a whole sitting."""
+"""What the benchmarks of searching share: a small store, spaces, a way to run a whole session."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from rich.console import Console
 from dtsinn.core.workspace import Workspace
 from dtsinn.core.yaml_text import format_yaml
 from dtsinn.data.store import open_store
+from dtsinn.eventlog.log import LOG_FILE, EventLog
+from dtsinn.eventlog.outbox import Outbox
 from dtsinn.registry.tracking.tracker import connect
 from dtsinn.search.engine.driver import Driver
-from dtsinn.search.engine.session import open_sitting
-from dtsinn.search.events.ledger import LEDGER, Ledger
-from dtsinn.search.events.spool import Spool
+from dtsinn.search.engine.session import open_session
 from dtsinn.search.plan import SearchPlan
 from dtsinn.simulation.request import StudyRequest
-from dtsinn.simulation.study import simulate
+from dtsinn.simulation.study import simulate_study
 
 QUIET = Console(quiet=True)
 SMALL = StudyRequest(subjects=12, slices=2, size=32, noise="mid", seed=0)
@@ -30,7 +30,7 @@ def small_store(folder: Path) -> str:
     """Path of a small store in ``folder``, simulated where it is missing."""
     path = folder / "small.zarr"
     if not path.exists():
-        simulate(SMALL, str(path))
+        simulate_study(SMALL, str(path))
     return str(path)
 
 
@@ -61,41 +61,42 @@ def space_file(
 
 @dataclass(frozen=True, kw_only=True)
 class Seat:
-    """A sitting that has been opened, and where it lies."""
+    """A session that has been opened, and where it lies."""
 
     driver: Driver
-    spool: Spool
+    outbox: Outbox
     workspace: Workspace
 
     @property
-    def ledger(self) -> Path:
-        """The search's ledger."""
-        return self.spool.ledger.path
+    def event_log(self) -> Path:
+        """The search's event log."""
+        return self.outbox.event_log.path
 
 
 def open_seat(plan: SearchPlan, workspace: Workspace, concurrent: int) -> Seat:
-    """Open a sitting as ``dtsinn search`` does, with a real ledger, study and spool."""
+    """Open a session as ``dtsinn search`` does, with a real event log, study and outbox."""
     folder = workspace.searches / plan.name
-    spool = Spool(Ledger(folder / LEDGER), lambda: connect(workspace))
-    driver = open_sitting(
+    outbox = Outbox(EventLog(folder / LOG_FILE), lambda: connect(workspace))
+    driver = open_session(
         plan,
         folder,
         open_store(plan.store, need_truth=True),
-        spool,
+        outbox,
         QUIET,
+        events=list(outbox.event_log),
         points=(),
         warm=(),
         concurrent=concurrent,
         share=None,
     )
-    return Seat(driver=driver, spool=spool, workspace=workspace)
+    return Seat(driver=driver, outbox=outbox, workspace=workspace)
 
 
 def sit(seat: Seat, train: Callable[[Driver], None], patience_s: float) -> int:
-    """Train a sitting's trials and close it; returns the events that were never delivered."""
-    seat.spool.start()
+    """Train a session's trials and close it; returns the events that were never delivered."""
+    seat.outbox.start()
     with seat.driver.tools.table:
         train(seat.driver)
     seat.driver.close()
     seat.driver.end("finished")
-    return seat.spool.close(patience_s)
+    return seat.outbox.close(patience_s)

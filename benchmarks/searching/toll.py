@@ -22,7 +22,7 @@ class Kill:
     search: str
     kind: str
     after_events: int
-    """Of the ledger since the last one."""
+    """Of the event log since the last one."""
     lost_s: float
     """Work that no report tells of; of a worker the driver says it later."""
 
@@ -33,7 +33,7 @@ class Survived:
 
     name: str
     kills: int
-    sittings: int
+    sessions: int
     restarts: int
     """Of workers."""
     repeats: int
@@ -67,7 +67,7 @@ def report(
         [
             one.name,
             str(one.kills),
-            str(one.sittings),
+            str(one.sessions),
             str(one.restarts),
             str(one.repeats),
             ", ".join(f"{count} {state}" for state, count in sorted(one.states.items())),
@@ -89,8 +89,8 @@ def report(
         notes=[
             about,
             "Must hold at the end of each search: every step of every metric of every trial is in "
-            "MLflow exactly once and equals the ledger; MLflow, Optuna and ledger agree on how "
-            "each trial ended; nothing is running; there are as many trials as asked for, with "
+            "MLflow exactly once and equals the event log; MLflow, Optuna and event log agree on "
+            "how each trial ended; nothing is running; there are as many trials as asked for, with "
             "the configurations that they had before each kill; one run per trial.",
             "Lost: training of which no report tells when its process dies. A server's death "
             "loses none.",
@@ -104,7 +104,7 @@ def report(
                 columns=[
                     "search",
                     "kills",
-                    "sittings",
+                    "sessions",
                     "workers restarted",
                     "reports repeated",
                     "trials",

@@ -1,4 +1,4 @@
-"""A ``dtsinn search`` in a process of its own, watched through its ledger, killed and resumed."""
+"""A ``dtsinn search`` in a process of its own, watched by its event log, killed and resumed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import Any
 import psutil
 
 from dtsinn.core.workspace import Workspace
-from dtsinn.search.events.ledger import LEDGER, Ledger
-from dtsinn.search.events.state import History, history_of
+from dtsinn.eventlog.log import LOG_FILE, EventLog
+from dtsinn.search.events.state import SearchState, replay
 
 POLL_s = 0.05
 WORKER_s = 60.0
@@ -56,7 +56,7 @@ class Victim:
 
     def start(self) -> None:
         """Begin, or resume what was begun."""
-        begun = (self.folder / LEDGER).exists()
+        begun = (self.folder / LOG_FILE).exists()
         words = [sys.executable, "-c", "from dtsinn.cli import main; main()", "search", self.store]
         words += ["--name", self.name, "--workspace", str(self.workspace.root)]
         words += ["--resume"] if begun else ["--space", self.space, "--trials", str(self.trials)]
@@ -71,16 +71,16 @@ class Victim:
             )
 
     def events(self) -> list[dict[str, Any]]:
-        """Of its ledger so far."""
-        return list(Ledger(self.folder / LEDGER, readonly=True))
+        """Of its event log so far."""
+        return list(EventLog(self.folder / LOG_FILE, readonly=True))
 
-    def history(self) -> History:
+    def search(self) -> SearchState:
         """What they tell."""
-        return history_of(self.name, self.events())
+        return replay(self.name, self.events())
 
     def wait_for(self, more: int, deadline_s: float) -> bool:
-        """Until so many more events are in the ledger; False if it ended, or took too long."""
-        path, deadline = self.folder / LEDGER, time.monotonic() + deadline_s
+        """Until so many more events are in the event log; False if it ended, or took too long."""
+        path, deadline = self.folder / LOG_FILE, time.monotonic() + deadline_s
         wanted = len(self.events()) + more
         while time.monotonic() < deadline and self.driver.poll() is None:
             if path.exists() and path.read_bytes().count(b"\n") >= wanted:
@@ -111,7 +111,7 @@ class Victim:
                 0.0,
                 now - max(trial.begun_ms or 0, *(p.time_ms for p in trial.points[-1:]), 0) / 1e3,
             )
-            for trial in self.history().trials.values()
+            for trial in self.search().trials.values()
             if trial.state == "running"
         )
 

@@ -1,4 +1,4 @@
-"""What a sitting costs, trial by trial, seen from the driver's own thread."""
+"""What a session costs, trial by trial, seen from the driver's own thread."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ class Watch:
             self.asked.append((time.monotonic() - wall, time.thread_time() - cpu))
         return found
 
-    def ended(self, ray_id: str, result: Mapping[str, Any] | None, error: bool) -> None:
+    def handle_end(self, ray_id: str, result: Mapping[str, Any] | None, error: bool) -> None:
         """As the driver does."""
-        self.driver.ended(ray_id, result, error)
+        self.driver.handle_end(ray_id, result, error)
         self.marks.append(_mark())
 
 

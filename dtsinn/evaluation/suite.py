@@ -8,10 +8,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from dtsinn.core.config import STRICT, load_config, to_mapping
 from dtsinn.core.errors import InputError, StoreError
+from dtsinn.core.lock import hold_lock
 from dtsinn.core.progress import Progress
 from dtsinn.core.version import code_version
 from dtsinn.core.workspace import Workspace
@@ -125,15 +124,14 @@ def cell_store(cell: Cell, workspace: Workspace, progress: Progress) -> Store:
     Its name is a digest of how it is made, so that a changed suite or code makes a new store.
     A store that does not open is one that was damaged since: it is made again.
     """
-    from dtsinn.simulation.study import simulate  # here: not every evaluation simulates
+    from dtsinn.simulation.study import simulate_study  # here: not every evaluation simulates
 
     path = workspace.suites / f"{cell.digest}.zarr"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):  # two evaluations at once make it once
+    with hold_lock(path.with_suffix(".lock")):  # two evaluations at once make it once
         store = _open_if_sound(path)
         if store is None:
             shutil.rmtree(path, ignore_errors=True)
-            simulate(cell.request, str(path), progress=progress, splits={SPLIT: 1.0})
+            simulate_study(cell.request, str(path), progress=progress, splits={SPLIT: 1.0})
             store = open_store(str(path), need_truth=True)
     return store
 

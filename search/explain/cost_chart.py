@@ -75,8 +75,8 @@ def _time_line(
             linewidth=0.0 if thin else 0.8,
         )
     ended = 0.0
-    for sitting in facts.history.sittings[:-1]:
-        ended += sitting.seconds
+    for session in facts.history.sessions[:-1]:
+        ended += session.seconds
         axes.axvline(ended / scale, color=INK, lw=0.9, ls=(0, (4, 3)))
     axes.set_xlim(0, max(facts.history.seconds / scale, 1e-9))
     axes.set_ylim(max(len(lanes), 1) - 0.4, -0.6)

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from dtsinn.search.events.best import best_trial, front_of
-from dtsinn.search.events.state import History, TrialRecord
-from dtsinn.search.objective import Objective, pareto_front
+from dtsinn.search.events.state import SearchState, TrialRecord
+from dtsinn.search.objective import Objective, best_trial, front_of, pareto_front
 from dtsinn.search.space.space import SearchSpace
 
 FATES = {
@@ -51,7 +50,7 @@ class Gain:
 class Facts:
     """One search, its space and its objectives, and what follows from them."""
 
-    history: History
+    history: SearchState
     space: SearchSpace
     objectives: tuple[Objective, ...]
 
@@ -68,13 +67,13 @@ class Facts:
     @property
     def now_ms(self) -> int:
         """Of the last event."""
-        return max((sitting.last_ms for sitting in self.history.sittings), default=0)
+        return max((session.last_ms for session in self.history.sessions), default=0)
 
     def clock(self, time_ms: int) -> float:
-        """Seconds of the search at a moment: time between two sittings does not count."""
+        """Seconds of the search at a moment: time between two sessions does not count."""
         passed = [
-            min(max(time_ms - sitting.begun_ms, 0), sitting.last_ms - sitting.begun_ms)
-            for sitting in self.history.sittings
+            min(max(time_ms - session.begun_ms, 0), session.last_ms - session.begun_ms)
+            for session in self.history.sessions
         ]
         return sum(passed) / 1000
 
@@ -143,7 +142,7 @@ class Facts:
     def fate(self, trial: TrialRecord) -> str:
         """How a trial ended, one of :data:`FATES`."""
         if trial.state == "pruned":
-            return "spoiled" if trial.spoiled else "stopped"
+            return "spoiled" if trial.infeasible else "stopped"
         return trial.state if trial.state in FATES else "running"
 
     def fate_of(self, name: str) -> str:

@@ -12,7 +12,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from dtsinn.core.display import value_text
 from dtsinn.plots.style import FAINT, INK, SERIES, grid_lines, tidy
 from dtsinn.search.explain.facts import Facts
-from dtsinn.search.explain.importance import Importances, ranked
+from dtsinn.search.explain.importance import Importances, rank_parameters
 from dtsinn.search.explain.marks import (
     draw_dots,
     fate_legend,
@@ -63,7 +63,7 @@ def explained(found: Importances) -> Figure:
 
 def slices(facts: Facts, found: Importances) -> Figure:
     """The objective against each parameter, trial by trial."""
-    shown = ranked(facts, found)
+    shown = rank_parameters(facts, found)
     figure, panels = _panels(len(shown), COLUMNS, 2.2)
     limits = value_limits(list(facts.final.values()), facts.objective.maximise)
     for number, (axes, parameter) in enumerate(zip(panels, shown, strict=True)):

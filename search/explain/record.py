@@ -30,7 +30,7 @@ def as_record(facts: Facts, found: Importances, said: Conclusion) -> dict[str, A
         "states": history.states(),
         "fates": dict(facts.fates),
         "refused": len(history.refused),
-        "sittings": len(history.sittings),
+        "sittings": len(history.sessions),
         "seconds": history.seconds,
         "best": None if facts.best is None else _trial(facts, facts.best),
         "gain": facts.gain and asdict(facts.gain),

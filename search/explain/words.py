@@ -66,8 +66,8 @@ def _ended(facts: Facts) -> str:
         return f"{text}. It has no trial{' yet' if history.state == 'running' else ''}."
     fates = ", ".join(f"{count} {fate}" for fate, count in facts.fates.items())
     number = len(facts.trials)
-    sittings = len(history.sittings)
-    times = f" in {sittings} sittings" if sittings > 1 else ""
+    sessions = len(history.sessions)
+    times = f" in {sessions} sessions" if sessions > 1 else ""
     return (
         f"{text}: {number} trial{'' if number == 1 else 's'} ({fates}), "
         f"{history.steps:,} training steps, {duration(history.seconds)}{times}."

@@ -154,7 +154,7 @@ def spectral_separate(
     Raises:
         RunError: The fit does not end.
     """
-    from scipy.ndimage import gaussian_filter  # here: a quarter of a second for this method alone
+    from scipy.ndimage import gaussian_filter  # slow to import, and every method is listed
 
     basis_KFT = spectral_basis(inputs, header, config)
     tracers, parts, frames = basis_KFT.shape
