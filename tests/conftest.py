@@ -161,6 +161,7 @@ def begin_workspace(pristine: Path) -> Callable[[Path], Workspace]:
         workspace = Workspace(root)
         workspace.artifacts.mkdir(parents=True)
         shutil.copyfile(pristine, workspace.database)
+        connect(workspace)  # its records say now where it is
         return workspace
 
     return begin

@@ -77,12 +77,10 @@ def record(folder: Path, connect: Callable[[], Tracker], what: str = "run") -> I
     with driving(folder, what):
         recorder = Recorder(Outbox(EventLog(folder / LOG_FILE), connect))
         recorder.outbox.start()
-        patience_s = PATIENCE_s / 10  # of whoever pressed Ctrl-C
         try:
             yield recorder
-            patience_s = PATIENCE_s
-        finally:
-            recorder.undelivered = recorder.outbox.close(patience_s)
+        finally:  # also after Ctrl-C; a second one ends the wait
+            recorder.undelivered = recorder.outbox.close(PATIENCE_s)
 
 
 def recover(

@@ -235,7 +235,7 @@ class Driver:
         elif result and result.get("finished"):
             self._end(trial, "finished", "")
         else:
-            self._end(trial, "pruned", "stopped by the scheduler")
+            self._end(trial, "pruned", "pruned by the scheduler")
 
     # ------------------------------------------------------------- inside
 

@@ -19,7 +19,7 @@ from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.version import code_version
 from dtsinn.plots.page import Card, render_page
 from dtsinn.search.events.state import SearchState, read_state
-from dtsinn.search.explain.facts import FATES, Facts
+from dtsinn.search.explain.facts import OUTCOMES, Facts
 from dtsinn.search.explain.importance import Importances, importances
 from dtsinn.search.explain.pictures import PICTURES, Picture, pictures_of
 from dtsinn.search.explain.record import as_record, trials_table
@@ -166,7 +166,7 @@ def _render(explanation: Explanation, pictures: Sequence[Picture]) -> str:
             for one in departures
         ],
         space=describe(facts.space),
-        words=FATES.items(),
+        words=OUTCOMES.items(),
         table=TABLE,
         version=code_version(),
     )
@@ -184,6 +184,6 @@ def _cards(facts: Facts) -> Iterator[Card]:
         where = "" if gain.step is None else f", at step {gain.step:,}"
         yield Card("Against the base configuration", text, f"{gain.base}{where}")
     if facts.trials:
-        fates = ", ".join(f"{count} {fate}" for fate, count in facts.fates.items())
-        yield Card("Trials", f"{len(facts.trials):,}", fates)
+        outcomes = ", ".join(f"{count} {outcome}" for outcome, count in facts.outcomes.items())
+        yield Card("Trials", f"{len(facts.trials):,}", outcomes)
         yield Card("Training steps", f"{facts.history.steps:,}", duration(facts.history.seconds))

@@ -15,10 +15,10 @@ from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importances, rank_parameters
 from dtsinn.search.explain.marks import (
     draw_dots,
-    fate_legend,
     finish,
     legend,
     new_figure,
+    outcome_legend,
     value_limits,
 )
 from dtsinn.search.explain.ranges import side_by_side
@@ -72,7 +72,7 @@ def slices(facts: Facts, found: Importances) -> Figure:
             axes.tick_params(axis="y", length=0)
         else:
             axes.set_ylabel(facts.objective.label, fontsize=8.5)
-    fate_legend(figure, facts, facts.final)
+    outcome_legend(figure, facts, facts.final)
     return figure
 
 
@@ -100,7 +100,7 @@ def pareto(facts: Facts) -> Figure:
     ring = panels[0].plot(
         [], [], "o", ms=7, mfc="none", mec=INK, label=f"{len(facts.front)} on the Pareto front"
     )
-    fate_legend(figure, facts, facts.values, ring)
+    outcome_legend(figure, facts, facts.values, ring)
     return figure
 
 

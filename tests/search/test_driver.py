@@ -56,7 +56,7 @@ def test_every_end_is_told_as_what_it_is(make_plan, sit, tmp_path: Path) -> None
     }
     assert told == {
         whole: ("finished", ""),
-        fallen: ("pruned", "stopped by the scheduler"),
+        fallen: ("pruned", "pruned by the scheduler"),
         spoiled: ("pruned", "no memory"),
         blind: ("pruned", "no finite psnr"),
         mute: ("pruned", "no finite psnr"),
@@ -67,7 +67,7 @@ def test_every_end_is_told_as_what_it_is(make_plan, sit, tmp_path: Path) -> None
         name: (t.state.name, t.value, t.user_attrs.get("reason")) for name, t in study.items()
     } == {
         whole: ("COMPLETE", 30.0, None),
-        fallen: ("PRUNED", 20.0, "stopped by the scheduler"),
+        fallen: ("PRUNED", 20.0, "pruned by the scheduler"),
         spoiled: ("PRUNED", None, "no memory"),
         blind: ("PRUNED", None, "no finite psnr"),
         mute: ("PRUNED", None, "no finite psnr"),

@@ -286,7 +286,7 @@ def test_what_diverged_trials_share_is_named(space: SearchSpace) -> None:
         return bool(suggestion["optimizer.learning_rate"] > 5e-3)
 
     found = explained(searched(space, 40, spoils=spoils), space)
-    (warning,) = (text for text in found.conclusion.warnings if "spoiled" in text)
+    (warning,) = (text for text in found.conclusion.warnings if "infeasible" in text)
     shared = shared_by(found.facts)
     assert shared is not None
     assert shared.text.startswith("optimizer.learning_rate of 0.00")
@@ -311,21 +311,21 @@ def test_a_best_value_at_the_end_of_a_range_asks_for_a_wider_one(space: SearchSp
     assert not any("loss.backward" in text for text in found.conclusion.warnings)
 
 
-def test_trials_that_end_with_the_search_are_not_spoiled(space: SearchSpace) -> None:
+def test_trials_that_end_with_the_search_are_not_infeasible(space: SearchSpace) -> None:
     fake = Fake(space)
     fake.trial()
-    for reason, fate in (
-        ("stopped by the scheduler", "stopped"),
-        ("the time budget is spent", "stopped"),
-        ("the budget of 900 steps is spent", "stopped"),
-        ("the target is reached: psnr 31", "stopped"),
-        ("20 trials ended without a better one", "stopped"),
-        ("the network's output is not finite; try a lower learning rate", "spoiled"),
-        ("the network has lost its inverse", "spoiled"),
+    for reason, outcome in (
+        ("stopped by the scheduler", "pruned"),
+        ("the time budget is spent", "pruned"),
+        ("the budget of 900 steps is spent", "pruned"),
+        ("the target is reached: psnr 31", "pruned"),
+        ("20 trials ended without a better one", "pruned"),
+        ("the network's output is not finite; try a lower learning rate", "infeasible"),
+        ("the network has lost its inverse", "infeasible"),
     ):
-        fake.end("made/trial-000", "pruned", reason, spoiled=fate == "spoiled")
+        fake.end("made/trial-000", "pruned", reason, spoiled=outcome == "infeasible")
         facts = Facts(history=fake.history(), space=space, objectives=PSNR)
-        assert facts.fate(facts.trials[0]) == fate, reason
+        assert facts.outcome(facts.trials[0]) == outcome, reason
 
 
 def test_refused_suggestions_and_faults_are_told(space: SearchSpace) -> None:
@@ -408,7 +408,7 @@ def test_a_running_search_says_so(space: SearchSpace, tmp_path: Path) -> None:
     cut = sorted(fake.events, key=lambda event: event["time_ms"])[:-9]
     found = explained(replay("made", cut), space)
     assert "has not ended" in found.conclusion.lines[0]
-    assert found.facts.fates["running"]
+    assert found.facts.outcomes["running"]
     assert found.conclusion.warnings[0].startswith("The search has not ended")
     write_explanation(found, tmp_path / "report")
 

@@ -48,8 +48,8 @@ def test_a_trial_from_suggestion_to_end() -> None:
     assert (trial.number, trial.suggestion, trial.suggested_ms) == (0, {"x": 0}, 2_000)
     assert trial.is_open
     assert trial.active_seconds(6_000) == 3.0
-    search.apply(end("s/t0", "pruned", 7_000, reason="stopped by the scheduler"))
-    assert (trial.state, trial.reason) == ("pruned", "stopped by the scheduler")
+    search.apply(end("s/t0", "pruned", 7_000, reason="pruned by the scheduler"))
+    assert (trial.state, trial.reason) == ("pruned", "pruned by the scheduler")
     assert not trial.is_open
     assert trial.active_seconds(99_000) == 4.0
     assert search.steps == 20
