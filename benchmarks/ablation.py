@@ -143,7 +143,7 @@ def measure(store: Store, variant: Variant, seed: int, steps: int) -> Trial:
     )
     state = TrainingState(config, store.header.protocol.frames)
     clock: list[float] = []
-    for _ in train(store, state, pulse=lambda *_: clock.append(time.process_time())):
+    for _ in train(store, state, on_step=lambda *_: clock.append(time.process_time())):
         pass
     network = state.best_network()
     if not isinstance(network, InvertibleSeparator):

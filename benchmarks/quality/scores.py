@@ -15,7 +15,6 @@ from dtsinn.core.config import STRICT
 from dtsinn.core.protocol import Protocol
 from dtsinn.data.body import body_mask, truth_of
 from dtsinn.data.store import Samples, Store
-from dtsinn.evaluation.metrics import first_frame
 from dtsinn.evaluation.score import score_subject
 from dtsinn.networks.method import SeparateSubject
 
@@ -62,7 +61,7 @@ def crosstalk(samples: Samples, predicted_NKTYX: Floats, protocol: Protocol) -> 
     """
     truth_NKTYX, body_NYX = truth_of(samples), body_mask(samples, protocol)
     first, second = (
-        _slope(truth_NKTYX, predicted_NKTYX, body_NYX, tracer, first_frame(protocol, tracer))
+        _slope(truth_NKTYX, predicted_NKTYX, body_NYX, tracer, protocol.first_frame(tracer))
         for tracer in (0, 1)
     )
     return first, second

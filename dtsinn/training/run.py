@@ -23,8 +23,8 @@ from dtsinn.training.package import package_run, picture_run
 from dtsinn.training.protocols import as_stores, check_stores_fit, digests_of
 from dtsinn.training.state import TrainingState, latest_checkpoint
 
-PICTURED = (0.25, 0.5)
-"""Parts of a training after which the first ``val`` subject is drawn, beside its end (uncited)."""
+DRAWN = (0.25, 0.5)
+"""Parts of a training after which the first ``val`` subject is drawn, beside its end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +160,7 @@ def _train_recorded(
             time_ms=now_ms(),
             parameters=flatten(to_mapping(state.config)),
             tags=lineage_tags(store) | _run_tags(state, stores),
-            description=_described(state, store),
+            description=_describe(state, store),
         )
     )
     try:
@@ -170,7 +170,7 @@ def _train_recorded(
                 key, [Point(step=report.step, metrics=report.metrics, time_ms=report.time_ms)]
             )
             on_report(report)
-            if _is_pictured(before, report.step, state.config.steps):
+            if _is_drawn(before, report.step, state.config.steps):
                 _picture_step(store, folder, key, report.step, recorder)
             before = report.step
         if not package.exists():
@@ -199,9 +199,9 @@ def _reason(error: BaseException, stores: Sequence[Store]) -> str:
     return reason
 
 
-def _is_pictured(before: int, step: int, steps: int) -> bool:
+def _is_drawn(before: int, step: int, steps: int) -> bool:
     """Whether a report is the first after one of the parts of the way; the end has its own."""
-    return step < steps and any(before < part * steps <= step for part in PICTURED)
+    return step < steps and any(before < part * steps <= step for part in DRAWN)
 
 
 def _picture_step(store: Store, folder: Path, key: str, step: int, recorder: Recorder) -> None:
@@ -235,7 +235,7 @@ def lineage_tags(store: Store) -> dict[str, str]:
     }
 
 
-def _described(state: TrainingState, store: Store) -> str:
+def _describe(state: TrainingState, store: Store) -> str:
     """A training in a sentence."""
     config, header = state.config, store.header
     pair = " then ".join(tracer.upper() for tracer in header.tracers)
