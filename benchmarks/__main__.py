@@ -16,7 +16,7 @@ from benchmarks import ablation, conditioning, memory, reading, roundtrip, speed
 from benchmarks.report import Result, show, write
 from dtsinn.core.errors import InputError
 from dtsinn.data.store import Store, open_store
-from dtsinn.simulation.study import simulate
+from dtsinn.simulation.study import simulate_study
 from dtsinn.workflows.demo import REQUEST
 
 RESULTS = Path(__file__).parent / "results"
@@ -73,7 +73,7 @@ def _open(path: str, folder: Path) -> Store:
     if not path:
         path = str(folder / "demo.zarr")
         _say(f"simulating {REQUEST.subjects} subjects")
-        simulate(REQUEST, path)
+        simulate_study(REQUEST, path)
     return open_store(path, need_truth=True)
 
 

@@ -18,7 +18,7 @@ from dtsinn.data.store import Store, open_store
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation.score import Separate, halve, psnr_of_subjects
 from dtsinn.simulation.request import StudyRequest
-from dtsinn.simulation.study import simulate
+from dtsinn.simulation.study import simulate_study
 from dtsinn.training.config import load_run_config
 from dtsinn.training.loop import train
 from dtsinn.training.package import separator_info
@@ -106,7 +106,7 @@ def make_stores(folder: Path, say: Say) -> dict[str, Store]:
     for name, request in requests.items():
         if request.parts.protocol.frames == frames:
             say(f"simulating protocol {name}")
-            simulate(request, str(folder / f"{name}.zarr"))
+            simulate_study(request, str(folder / f"{name}.zarr"))
             stores[name] = open_store(str(folder / f"{name}.zarr"), need_truth=True)
     return stores
 

@@ -25,7 +25,7 @@ from dtsinn.data.store import Store, open_store
 from dtsinn.data.writer import StoreWriter
 from dtsinn.registry.tracking.tracker import connect
 from dtsinn.simulation.request import StudyRequest
-from dtsinn.simulation.study import simulate
+from dtsinn.simulation.study import simulate_study
 from tests.support.exports import export_once
 from tests.support.forked import Forks, fork_server
 
@@ -161,6 +161,7 @@ def begin_workspace(pristine: Path) -> Callable[[Path], Workspace]:
         workspace = Workspace(root)
         workspace.artifacts.mkdir(parents=True)
         shutil.copyfile(pristine, workspace.database)
+        connect(workspace)  # its records say now where it is
         return workspace
 
     return begin
@@ -171,7 +172,7 @@ def small_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of 24 subjects with two slices of 32 x 32; 12 of them decide promotions."""
     path = tmp_path_factory.mktemp("stores") / "small.zarr"
     shares = {"train": 8 / 24, "val": 2 / 24, "gate": 12 / 24, "test": 2 / 24}
-    simulate(SMALL, str(path), workers=1, splits=shares)
+    simulate_study(SMALL, str(path), workers=1, splits=shares)
     return path
 
 

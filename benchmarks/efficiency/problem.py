@@ -13,7 +13,7 @@ from dtsinn.core.config import to_mapping
 from dtsinn.core.progress import Progress
 from dtsinn.data.store import Store, open_store
 from dtsinn.simulation.request import StudyRequest
-from dtsinn.simulation.study import simulate
+from dtsinn.simulation.study import simulate_study
 
 Value = str | int | float
 Point = tuple[int, ...]
@@ -83,5 +83,5 @@ def prepared(problem: Problem, work: Path, progress: Progress) -> Store:
     path = work / f"{problem.name}-{hashlib.sha256(said.encode()).hexdigest()[:8]}.zarr"
     if not path.exists():
         work.mkdir(parents=True, exist_ok=True)
-        simulate(problem.request, str(path), splits=SPLITS, progress=progress)
+        simulate_study(problem.request, str(path), splits=SPLITS, progress=progress)
     return open_store(str(path), need_truth=True)

@@ -20,7 +20,7 @@ from dtsinn.registry.promotion.alias_transaction import MOVING, history, recover
 from dtsinn.registry.promotion.promotion import promote
 from dtsinn.registry.tracking.tracker import MlflowTracker, connect
 from dtsinn.simulation.request import StudyRequest
-from dtsinn.simulation.study import simulate
+from dtsinn.simulation.study import simulate_study
 from tests.support.aliases import violations
 
 NAME = "kills"
@@ -51,7 +51,7 @@ def run(folder: Path, *, rounds: int, seed: int, say: Say) -> Result:
         RunError: The better version is not promoted, or a victim ends by itself.
     """
     path = str(folder / "store.zarr")
-    simulate(STORE, path, splits=SPLITS)
+    simulate_study(STORE, path, splits=SPLITS)
     store, workspace = open_store(path, need_truth=True), Workspace(folder / "workspace")
     tracker = connect(workspace)
     for steps in STEPS:

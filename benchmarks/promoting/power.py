@@ -32,7 +32,7 @@ from dtsinn.registry.gate.config import GateConfig, load_gate
 from dtsinn.registry.gate.decide import compare
 from dtsinn.registry.gate.report import GateReport
 from dtsinn.simulation.request import StudyRequest
-from dtsinn.simulation.study import simulate
+from dtsinn.simulation.study import simulate_study
 
 NAME = "power"
 STORE = StudyRequest(subjects=60, slices=8, size=64, noise="mid", seed=0)
@@ -81,7 +81,7 @@ def run(folder: Path, *, steps: int, pool: int, gates: int, say: Say) -> Result:
         say: Told what is being done.
     """
     say(f"simulating {STORE.subjects} subjects to train on")
-    simulate(STORE, str(folder / "train.zarr"))
+    simulate_study(STORE, str(folder / "train.zarr"))
     store = open_store(str(folder / "train.zarr"), need_truth=True)
     separators = {}
     for name, changes in NETWORKS.items():

@@ -24,7 +24,7 @@ from dtsinn.registry.promotion import promotion
 from dtsinn.registry.registration import register
 from dtsinn.registry.tracking.tracker import connect
 from dtsinn.simulation.request import StudyRequest
-from dtsinn.simulation.study import simulate
+from dtsinn.simulation.study import simulate_study
 from dtsinn.training.package import package_run
 
 NAME = "seconds"
@@ -58,7 +58,7 @@ def run(folder: Path, *, versions: int, steps: int, say: Say) -> Result:
         steps: Of the first.
         say: Told what is being done.
     """
-    simulate(STORE, str(folder / "store.zarr"))
+    simulate_study(STORE, str(folder / "store.zarr"))
     store = open_store(str(folder / "store.zarr"), need_truth=True)
     workspace, config = Workspace(folder / "workspace"), load_gate()
     tracker, taken = connect(workspace), list[Taken]()

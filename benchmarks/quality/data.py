@@ -15,7 +15,7 @@ from dtsinn.core.config import to_mapping
 from dtsinn.core.progress import Progress
 from dtsinn.data.store import Store, open_store
 from dtsinn.simulation.request import StudyRequest
-from dtsinn.simulation.study import simulate
+from dtsinn.simulation.study import simulate_study
 
 REQUEST = StudyRequest(subjects=120, slices=4, size=64, noise="mid", seed=77)
 SPLITS = {"train": 80 / 120, "val": 12 / 120, "test": 28 / 120}
@@ -73,7 +73,7 @@ def prepared(data: DataSet, work: Path, progress: Progress) -> Store:
     path = work / f"{data.name}-{hashlib.sha256(said.encode()).hexdigest()[:8]}.zarr"
     if not path.exists():
         work.mkdir(parents=True, exist_ok=True)
-        simulate(data.request, str(path), splits=data.splits, progress=progress)
+        simulate_study(data.request, str(path), splits=data.splits, progress=progress)
     return open_store(str(path), need_truth=True)
 
 

@@ -19,7 +19,7 @@ from dtsinn.search.engine.driver import Driver
 from dtsinn.search.engine.session import open_session
 from dtsinn.search.plan import SearchPlan
 from dtsinn.simulation.request import StudyRequest
-from dtsinn.simulation.study import simulate
+from dtsinn.simulation.study import simulate_study
 
 QUIET = Console(quiet=True)
 SMALL = StudyRequest(subjects=12, slices=2, size=32, noise="mid", seed=0)
@@ -30,7 +30,7 @@ def small_store(folder: Path) -> str:
     """Path of a small store in ``folder``, simulated where it is missing."""
     path = folder / "small.zarr"
     if not path.exists():
-        simulate(SMALL, str(path))
+        simulate_study(SMALL, str(path))
     return str(path)
 
 

@@ -4,62 +4,118 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from dtsinn.commands.choices import WithChoices
-from dtsinn.commands.options import MOST, AsJson, Debug, Pictures, Quiet, StorePath
+from dtsinn.commands.options import (
+    MACHINES,
+    MOST,
+    AsJson,
+    Commands,
+    Debug,
+    Pictures,
+    Quiet,
+    StorePath,
+)
 from dtsinn.core.display import minutes
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import command
-from dtsinn.data.device import check_device
 from dtsinn.workflows import console
 
-if TYPE_CHECKING:
-    pass
+app = Commands()
 
-app = typer.Typer()
+SCANS, STORE = "Scans", "Store"
+"""Groups of options, as the help of ``simulate`` shows them."""
 
 
-@app.command(
-    cls=WithChoices, epilog="Example: dtsinn simulate brain.zarr --subjects 60 --noise mid"
-)
+@app.command(epilog="Example: dtsinn simulate brain.zarr --subjects 60 --noise mid")
 def simulate(
     out: Annotated[str, typer.Argument(metavar="OUT", help="The store to write: path or URL.")],
     tracers: Annotated[
-        str, typer.Option(help="Two tracers, the one injected first first.")
+        str,
+        typer.Option(
+            metavar="NAME,NAME",
+            help="Two tracers, the one injected first first.",
+            rich_help_panel=SCANS,
+        ),
     ] = "fmz,fdg",
-    protocol: Annotated[str, typer.Option(help="Frames and injection times.")] = "p1",
+    protocol: Annotated[
+        str,
+        typer.Option(
+            metavar="{protocols}|FILE", help="Frames and injection times.", rich_help_panel=SCANS
+        ),
+    ] = "p1",
     phantom: Annotated[
         str,
-        typer.Option(metavar="dtsinn.simulation.anatomy.phantom:PHANTOMS", help="Anatomy."),
+        typer.Option(
+            metavar="{dtsinn.simulation.anatomy.phantom:PHANTOMS}",
+            help="Anatomy.",
+            rich_help_panel=SCANS,
+        ),
     ] = "brain",
-    noise: Annotated[str, typer.Option(help="Noise level: low, mid or high.")] = "mid",
+    noise: Annotated[
+        str,
+        typer.Option(
+            metavar="{dtsinn.simulation.scanner.noise:noise_levels}",
+            help="Noise level.",
+            rich_help_panel=SCANS,
+        ),
+    ] = "mid",
     noise_model: Annotated[
         str,
         typer.Option(
-            metavar="dtsinn.simulation.scanner.scanner.noise_model:NOISE_MODELS",
-            help="Whether noise is added to images, or counts are reconstructed.",
+            metavar="{dtsinn.simulation.scanner.noise_model:NOISE_MODELS}",
+            help="image: noise is added; osem: counts, reconstructed.",
+            rich_help_panel=SCANS,
         ),
     ] = "image",
     labels: Annotated[
-        str, typer.Option(help="truth: without noise; osem: a scan of each tracer alone.")
+        str,
+        typer.Option(
+            metavar="{dtsinn.simulation.request:LABELS}",
+            help="truth: without noise; osem: a scan of each tracer alone.",
+            rich_help_panel=SCANS,
+        ),
     ] = "truth",
-    scanner: Annotated[str, typer.Option(help="Of osem: ge-dls, polygon-2mm, or a YAML file.")] = (
-        "ge-dls"
-    ),
-    subjects: Annotated[int, typer.Option(min=1, help="Number of subjects.")] = 60,
-    slices: Annotated[int, typer.Option(min=1, help="Slices per subject.")] = 8,
-    size: Annotated[int, typer.Option(min=8, help="Rows and columns of a slice, pixels.")] = 64,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all draws.")] = 0,
+    scanner: Annotated[
+        str,
+        typer.Option(
+            metavar="{scanners}|FILE", help="With the noise model osem.", rich_help_panel=SCANS
+        ),
+    ] = "ge-dls",
+    subjects: Annotated[
+        int, typer.Option(min=1, help="Number of subjects.", rich_help_panel=STORE)
+    ] = 60,
+    slices: Annotated[
+        int, typer.Option(min=1, help="Slices per subject.", rich_help_panel=STORE)
+    ] = 8,
+    size: Annotated[
+        int, typer.Option(min=8, help="Rows and columns of a slice, pixels.", rich_help_panel=STORE)
+    ] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all draws.", rich_help_panel=STORE)] = 0,
     dtype: Annotated[
-        str, typer.Option(help="float32, or float16: half the space, 3 digits.")
+        str,
+        typer.Option(
+            metavar="float32|float16",
+            help="float16 takes half the space, at 3 digits.",
+            rich_help_panel=STORE,
+        ),
     ] = "float32",
     workers: Annotated[
-        int | None, typer.Option(min=1, max=MOST, help="Processes; by default one per core.")
+        int | None,
+        typer.Option(
+            min=1, max=MOST, help="Processes; by default one per core.", rich_help_panel=MACHINES
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="Of the noise model osem: cpu or cuda.")] = "cpu",
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="cpu|cuda",
+            help="Where the noise model osem computes.",
+            rich_help_panel=MACHINES,
+        ),
+    ] = "cpu",
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -67,34 +123,33 @@ def simulate(
 
     An interrupted simulation is continued by the same command.
     """
-    from dtsinn.simulation.request import StudyRequest
     from dtsinn.simulation.study import simulate as run
 
-    request = StudyRequest(
-        tracers=_pair(tracers),
-        protocol=protocol,
-        phantom=phantom,
-        noise=noise,
-        noise_model=noise_model,
-        labels=labels,
-        scanner=scanner,
-        subjects=subjects,
-        slices=slices,
-        size=size,
-        seed=seed,
-    )
-    device, dtype = device.lower(), dtype.lower()
-    check_device(device)
     with console.progress(quiet) as progress:
-        result = run(request, out, workers=workers, progress=progress, dtype=dtype, device=device)
+        result = run(
+            out,
+            tracers=_pair(tracers),
+            protocol=protocol,
+            phantom=phantom,
+            noise=noise,
+            noise_model=noise_model,
+            labels=labels,
+            scanner=scanner,
+            subjects=subjects,
+            slices=slices,
+            size=size,
+            seed=seed,
+            dtype=dtype,
+            device=device,
+            workers=workers,
+            progress=progress,
+        )
     console.say(f"{out}: {result.samples} samples, digest {result.digest[:12]}", quiet=quiet)
     console.say(result.cost(), quiet=quiet)
     console.say(f"try: {command('info', out, '--pictures', 'pictures')}", quiet=quiet)
 
 
-@app.command(
-    "import", cls=WithChoices, epilog="Example: dtsinn import plan.yaml brain.zarr --from nifti"
-)
+@app.command("import", epilog="Example: dtsinn import plan.yaml brain.zarr --from nifti")
 def import_(
     source: Annotated[
         Path, typer.Argument(metavar="SRC", help="The plan (nifti, dicom), or a folder (mat).")
@@ -102,10 +157,12 @@ def import_(
     out: Annotated[str, typer.Argument(metavar="OUT", help="The store to write: path or URL.")],
     kind: Annotated[
         str,
-        typer.Option("--from", metavar="dtsinn.importers.scans:IMPORTERS", help="What SRC is."),
+        typer.Option(
+            "--from", metavar="{dtsinn.importers.scans:IMPORTERS}", help="How the scans are stored."
+        ),
     ],
     plan: Annotated[
-        Path | None, typer.Option(metavar="YAML", help="Of mat: what the files do not say.")
+        Path | None, typer.Option(metavar="YAML", help="With mat: what the files do not say.")
     ] = None,
     identities: Annotated[
         Path | None,

@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from dtsinn.commands.options import ROOT, AsJson, Debug, Quiet, Root
+from dtsinn.commands.options import ROOT, AsJson, Commands, Debug, Quiet, Root
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
 from dtsinn.workflows import console
 
-app = typer.Typer()
+app = Commands()
 
 TITLES = "model", "alias", "gate dB [95 %]", "val dB", "verdict", "search", "when", "store", "MB"
 REFUSED = 3
@@ -69,7 +69,7 @@ def promote(
     name: Annotated[
         str | None, typer.Option("--as", metavar="NAME", help="Lead this model, not its own.")
     ] = None,
-    gate: Annotated[str, typer.Option(help="Gate: name or YAML file.")] = "default",
+    gate: Annotated[str, typer.Option(metavar="{gates}|FILE", help="What is asked.")] = "default",
     data: Annotated[
         str | None,
         typer.Option(metavar="STORE", help="Its gate subjects take part; by default its own."),

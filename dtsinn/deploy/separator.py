@@ -53,13 +53,13 @@ class Separator:
         self._inference = InferenceGraph(self.network, torch.tensor(info.frame_duration))
 
     @classmethod
-    def load(cls, folder: Path) -> Separator:
+    def load(cls, folder: Path | str) -> Separator:
         """The separator of the package ``folder``, which is verified first.
 
         Raises:
             PackageError: The package is damaged, incomplete or not what it says.
         """
-        return cls(*load_network(folder))
+        return cls(*load_network(Path(folder)))
 
     def for_protocol(self, header: StoreHeader) -> Separator:
         """This separator for the scans of a store.

@@ -16,7 +16,7 @@ from dtsinn.core.version import code_version
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store, StoreHeader, open_store
 from dtsinn.simulation.request import StudyRequest
-from dtsinn.simulation.study import simulate
+from dtsinn.simulation.study import simulate_study
 
 SPLIT = "test"
 """Split of all subjects of a cell."""
@@ -131,7 +131,7 @@ def cell_store(cell: Cell, workspace: Workspace, progress: Progress) -> Store:
         store = _opened(path)
         if store is None:
             shutil.rmtree(path, ignore_errors=True)
-            simulate(cell.request, str(path), progress=progress, splits={SPLIT: 1.0})
+            simulate_study(cell.request, str(path), progress=progress, splits={SPLIT: 1.0})
             store = open_store(str(path), need_truth=True)
     return store
 

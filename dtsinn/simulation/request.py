@@ -50,7 +50,7 @@ class StudyRequest:
         protocol: Name or YAML file.
         phantom: A key of :data:`dtsinn.simulation.anatomy.phantom.PHANTOMS`.
         noise: A level: low, mid or high; what it means, the noise model says.
-        noise_model: A key of :data:`dtsinn.simulation.scanner.scanner.noise_model.NOISE_MODELS`.
+        noise_model: A key of :data:`dtsinn.simulation.scanner.noise_model.NOISE_MODELS`.
         labels: One of :data:`LABELS`; ``osem`` goes with that noise model only.
         scanner: Name or YAML file; of the noise model ``osem``, the other one has none.
         subjects: How many.

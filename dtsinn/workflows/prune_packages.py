@@ -42,7 +42,7 @@ class Orphan:
     bytes: int
 
 
-def registries(tracker: MlflowTracker, workspace: Workspace) -> list[MlflowTracker]:
+def find_registries(tracker: MlflowTracker, workspace: Workspace) -> list[MlflowTracker]:
     """Those to ask what is in use: the one used now, and the workspace's own beside another."""
     if tracker.workspace is not None or not workspace.database.is_file():
         return [tracker]
@@ -50,7 +50,7 @@ def registries(tracker: MlflowTracker, workspace: Workspace) -> list[MlflowTrack
     return [tracker, MlflowTracker(MlflowClient(uri, uri), uri, workspace=workspace)]
 
 
-def is_unasked(place: str, asked: Sequence[MlflowTracker]) -> bool:
+def is_elsewhere(place: str, asked: Sequence[MlflowTracker]) -> bool:
     """Whether a search was recorded where nobody asked for versions, and something is there.
 
     Args:
@@ -89,7 +89,9 @@ def _key_of(tracker: MlflowTracker, run_id: str | None) -> str:
     return ""
 
 
-def orphans(tracker: MlflowTracker, before_ms: int, is_free: Callable[[str], bool]) -> list[Orphan]:
+def find_orphans(
+    tracker: MlflowTracker, before_ms: int, is_free: Callable[[str], bool]
+) -> list[Orphan]:
     """Packages in the workspace's own MLflow that no version uses.
 
     Of a server there are none: others use it too.
@@ -135,9 +137,9 @@ def orphans(tracker: MlflowTracker, before_ms: int, is_free: Callable[[str], boo
 def delete_orphans(
     tracker: MlflowTracker, before_ms: int, is_free: Callable[[str], bool]
 ) -> list[Orphan]:
-    """Delete what :func:`orphans` finds, while nobody registers; returns what was deleted."""
+    """Delete what :func:`find_orphans` finds, while nobody registers; returns what was deleted."""
     with tracker.lock(REGISTERING):
-        found = orphans(tracker, before_ms, is_free)
+        found = find_orphans(tracker, before_ms, is_free)
         for one in found:
             with mlflow_errors_as(f"deleting {one.model_id}"):
                 # From now on no registration takes it for its own.

@@ -17,13 +17,12 @@ from typer.testing import CliRunner
 from dtsinn.cli import app
 from dtsinn.core.bounds import read_json
 from dtsinn.core.workspace import Workspace
-from dtsinn.evaluation.suite import load_suite
 from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.eventlog.outbox import MEMORY
 from dtsinn.registry.lineage import show_model
 from dtsinn.registry.tracking.tracker import connect
 from dtsinn.workflows.delivery import deliver_runs
-from dtsinn.workflows.pipeline import evaluate_models
+from dtsinn.workflows.pipeline import evaluate
 from tests.support.tracking import TrackingServer
 
 PATIENCE_s = 500
@@ -126,8 +125,12 @@ def test_an_evaluation_survives_an_outage_and_is_delivered_later(
         def goes_down(what: str, step: int, steps: int) -> None:
             monkeypatch.setenv("MLFLOW_TRACKING_URI", nowhere)
 
-        evaluate_models(
-            [version.ref], load_suite(str(path)), None, tmp_path / "out", done.workspace, goes_down
+        evaluate(
+            version.ref,
+            suite=str(path),
+            out=tmp_path / "out",
+            workspace=done.workspace,
+            progress=goes_down,
         )
         assert "4 events are not delivered to MLflow yet" in caplog.text
     monkeypatch.delenv("MLFLOW_TRACKING_URI")

@@ -23,7 +23,7 @@ from dtsinn.registry.tracking.tracker import connect
 from dtsinn.search.events.state import read_state
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import run_search
-from dtsinn.workflows.prune_searches import PRUNED
+from dtsinn.workflows.prune import PRUNED
 from tests.integration.conftest import QUIET, space_of
 from tests.support.forked import Forks
 
@@ -41,7 +41,7 @@ from pathlib import Path
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
 from dtsinn.workflows.prune import prune_workspace
-from dtsinn.workflows.prune_searches import Policy
+from dtsinn.workflows.prune import Policy
 
 root, *moments = sys.argv[1:]
 for moment in moments:

@@ -22,8 +22,8 @@ from dtsinn.search.events.state import read_state
 from dtsinn.search.explain.page import check_out, explain_search
 from dtsinn.search.plan import read_plan
 from dtsinn.search.status import reconcile
-from dtsinn.workflows.prune_searches import Policy, weigh
-from dtsinn.workflows.warm_start import beginnings
+from dtsinn.workflows.prune import Policy, plan_pruning
+from dtsinn.workflows.warm_start import read_warm_start
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "0.1.0" / "searches" / "done"
 LINES = (GOLDEN / LOG_FILE).read_text().splitlines(keepends=True)
@@ -228,11 +228,11 @@ def test_whoever_reads_it_refuses_it_in_one_line(folder: Path) -> None:
         lambda: read_state(folder),
         lambda: reconcile(folder, NullTracker),
         lambda: explain_search(folder),
-        lambda: beginnings(["done"], sound, store, Workspace(folder.parents[1])),
+        lambda: read_warm_start(["done"], sound, store, Workspace(folder.parents[1])),
     ):
         with pytest.raises(InputError, match=r"ledger\.jsonl, line 1: no event of a search; got"):
             read()
-    assert "line 1: no event of a search" in weigh(folder, Policy(), {}).left_alone
+    assert "line 1: no event of a search" in plan_pruning(folder, Policy(), {}).left_alone
 
 
 @pytest.mark.parametrize("name", [LOG_FILE, "driver.lock"])

@@ -14,7 +14,7 @@ from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store
 from dtsinn.registry.tracking.trials import RecordedTrial
 from dtsinn.search.objective import read_objectives
-from dtsinn.workflows.warm_start import BEST, _is_same, beginnings
+from dtsinn.workflows.warm_start import BEST, _is_same, read_warm_start
 from tests.search.conftest import SPACE
 
 ELSEWHERE: Any = SimpleNamespace(header=SimpleNamespace(digest="of another store"))
@@ -46,7 +46,7 @@ def earlier(make_plan, sit, workspace: Workspace) -> dict[str, dict[str, Any]]:
 def test_a_search_on_the_same_store_teaches_all_its_results(
     earlier, make_plan, small_store: Store, workspace: Workspace
 ) -> None:
-    points, known = beginnings(["earlier"], make_plan(), small_store, workspace)
+    points, known = read_warm_start(["earlier"], make_plan(), small_store, workspace)
     assert points == []
     assert [(one["from"], one["step"], one["values"], one["finished"]) for one in known] == [
         ("earlier/trial-000", 90, [25.0], True),
@@ -62,7 +62,7 @@ def test_what_is_known_is_not_tried_again_and_is_known_to_the_next_driver(
     earlier, make_plan, sit, small_store: Store, workspace: Workspace
 ) -> None:
     plan = make_plan()
-    _, known = beginnings(["earlier"], plan, small_store, workspace)
+    _, known = read_warm_start(["earlier"], plan, small_store, workspace)
     for hand in (sit(plan, warm=known), sit(plan)):
         states = [trial.state for trial in hand.driver.tools.study.study.trials]
         assert states[:5] == [TrialState.COMPLETE] * 4 + [TrialState.PRUNED]
@@ -82,7 +82,7 @@ def test_of_a_search_that_cannot_be_compared_the_best_are_tried_first(
         ),
     )
     store = ELSEWHERE if other == "store" else small_store
-    points, known = beginnings(["earlier"], plan, store, workspace)
+    points, known = read_warm_start(["earlier"], plan, store, workspace)
     assert known == []
     wanted = ["trial-001", "trial-004", "trial-002"]
     assert len(wanted) == BEST
@@ -93,12 +93,12 @@ def test_only_what_this_space_holds_is_taken(
     earlier, make_plan, small_store: Store, workspace: Workspace
 ) -> None:
     narrow = SPACE.replace("choice: [1, 2]", "choice: [1]")
-    _, known = beginnings(["earlier"], make_plan(narrow), small_store, workspace)
+    _, known = read_warm_start(["earlier"], make_plan(narrow), small_store, workspace)
     ones = [name for name, own in list(earlier.items())[:5] if own["model.blocks"] == 1]
     assert [one["from"] for one in known] == [f"earlier/{name}" for name in ones]
     outside = "{fixed: {steps: 90}, parameters: {model.blocks: {choice: [4, 5]}}}"
     with pytest.raises(InputError, match="--warm-start earlier; got no trial that this space"):
-        beginnings(["earlier"], make_plan(outside), small_store, workspace)
+        read_warm_start(["earlier"], make_plan(outside), small_store, workspace)
 
 
 def test_results_of_other_configurations_are_none_of_this_space(
@@ -111,7 +111,7 @@ def test_results_of_other_configurations_are_none_of_this_space(
 fixed: {{steps: 90, validate_every: 10, model.width: 4, optimizer.learning_rate: {rate!r}}}
 parameters: {{model.blocks: {{choice: [1, 2]}}}}
 """
-    points, known = beginnings(["earlier"], make_plan(fixed), small_store, workspace)
+    points, known = read_warm_start(["earlier"], make_plan(fixed), small_store, workspace)
     assert [(one["from"], one["values"]) for one in known] == [("earlier/trial-002", [28.0])]
     assert known[0]["suggestion"] == {"model.blocks": own["model.blocks"]}
     assert points == [{"model.blocks": 3 - own["model.blocks"]}], "each once"
@@ -121,7 +121,7 @@ def test_a_setting_that_is_no_parameter_of_either_space_must_be_the_same(
     earlier, make_plan, small_store: Store, workspace: Workspace
 ) -> None:
     wider = make_plan(SPACE.replace("model.width: 4", "model.width: 8"))
-    points, known = beginnings(["earlier"], wider, small_store, workspace)
+    points, known = read_warm_start(["earlier"], wider, small_store, workspace)
     assert (points, known) == ([earlier[f"trial-{number:03d}"] for number in (1, 4, 2)], [])
 
 
@@ -130,7 +130,7 @@ def test_points_of_a_file_are_tried(
 ) -> None:
     path = tmp_path / "points.yaml"
     path.write_text("points: [{model.blocks: 2}, {optimizer.learning_rate: 0.002}]")
-    points, known = beginnings([str(path)], make_plan(), small_store, workspace)
+    points, known = read_warm_start([str(path)], make_plan(), small_store, workspace)
     assert (points, known) == ([{"model.blocks": 2}, {"optimizer.learning_rate": 0.002}], [])
 
 
@@ -150,7 +150,7 @@ def test_points_that_are_none_of_this_space_are_one_clear_line(
     path = tmp_path / "points.yaml"
     path.write_text(text)
     with pytest.raises(InputError) as caught:
-        beginnings([str(path)], make_plan(), small_store, workspace)
+        read_warm_start([str(path)], make_plan(), small_store, workspace)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -160,18 +160,18 @@ def test_an_unknown_name_is_one_clear_line_and_makes_nothing(
     make_plan, small_store: Store, workspace: Workspace, name: str
 ) -> None:
     with pytest.raises(InputError) as caught:
-        beginnings([name], make_plan(), small_store, workspace)
+        read_warm_start([name], make_plan(), small_store, workspace)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not workspace.root.exists()
 
 
-def test_several_beginnings_are_put_together(
+def test_several_warm_starts_are_put_together(
     earlier, make_plan, small_store: Store, workspace: Workspace, tmp_path: Path
 ) -> None:
     path = tmp_path / "points.yaml"
     path.write_text("points: [{model.blocks: 2}]")
-    points, known = beginnings([str(path), "earlier"], make_plan(), small_store, workspace)
+    points, known = read_warm_start([str(path), "earlier"], make_plan(), small_store, workspace)
     assert (len(points), len(known)) == (1, 5)
 
 

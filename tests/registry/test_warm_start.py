@@ -11,7 +11,7 @@ from dtsinn.core.tracker import Point
 from dtsinn.registry.registration import register
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.space.reader import load_space
-from dtsinn.workflows.warm_start import beginnings
+from dtsinn.workflows.warm_start import read_warm_start
 
 SPACE = """
 fixed: {steps: 90}
@@ -35,7 +35,7 @@ def test_the_settings_of_a_registered_model_are_tried(
 ) -> None:
     begin("search/a", parameters=SETTINGS | {"model.blocks": 1, "optimizer.beta2": 0.99})
     version = register(tracker, packages.weak, run_key="search/a")
-    points, known = beginnings([version.ref], plan, store, workspace)
+    points, known = read_warm_start([version.ref], plan, store, workspace)
     assert known == []
     assert points == [SETTINGS | {"model.blocks": 1}]
 
@@ -43,13 +43,13 @@ def test_the_settings_of_a_registered_model_are_tried(
 def test_of_a_package_the_model_is_tried_and_what_is_out_of_range_is_left_out(
     plan, workspace, packages, store, tmp_path: Path
 ) -> None:
-    points, _ = beginnings([str(packages.weak)], plan, store, workspace)
+    points, _ = read_warm_start([str(packages.weak)], plan, store, workspace)
     assert points == [{"model.blocks": 1, "model.width": 8}]
     path = tmp_path / "mine.yaml"
     path.write_text("{parameters: {model.width: {int: [32, 64]}}}")
     other = SearchPlan(name="next", store="s.zarr", space=load_space(str(path)))
     with pytest.raises(InputError, match="got no setting that this space searches"):
-        beginnings([str(packages.weak)], other, store, workspace)
+        read_warm_start([str(packages.weak)], other, store, workspace)
 
 
 def record_search(tracker, begin, plan: SearchPlan, digest: str) -> None:
@@ -75,7 +75,7 @@ def test_a_search_that_only_mlflow_knows_teaches_its_results(
     plan, tracker, begin, workspace, store
 ) -> None:
     record_search(tracker, begin, plan, store.header.digest)
-    points, known = beginnings(["old"], plan, store, workspace)
+    points, known = read_warm_start(["old"], plan, store, workspace)
     assert points == []
     assert [(one["from"], one["step"], one["values"], one["finished"]) for one in known] == [
         ("old/trial-000", 90, [30.0], True),
@@ -86,7 +86,7 @@ def test_a_search_that_only_mlflow_knows_teaches_its_results(
 
 def test_of_one_on_another_store_the_best_are_tried(plan, tracker, begin, workspace, store) -> None:
     record_search(tracker, begin, plan, "another")
-    points, known = beginnings(["old"], plan, store, workspace)
+    points, known = read_warm_start(["old"], plan, store, workspace)
     assert known == []
     assert [point["model.width"] for point in points] == [8, 4]
 
@@ -96,4 +96,4 @@ def test_a_run_that_is_no_search_and_no_model_is_one_clear_line(
 ) -> None:
     begin("lonely")
     with pytest.raises(InputError, match="--warm-start lonely is neither a search nor a model"):
-        beginnings(["lonely"], plan, store, workspace)
+        read_warm_start(["lonely"], plan, store, workspace)
