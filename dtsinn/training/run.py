@@ -15,6 +15,8 @@ from dtsinn.core.tracker import Point, RunStart, RunStatus, Tracker
 from dtsinn.core.version import code_version
 from dtsinn.data.store import Store
 from dtsinn.eventlog.lock import HOLDER, LOCK
+from dtsinn.eventlog.log import LOG_FILE
+from dtsinn.eventlog.outbox import MEMORY
 from dtsinn.eventlog.recorder import Recorder, record
 from dtsinn.training.config import RunConfig
 from dtsinn.training.finetune import Parent, start_from
@@ -25,6 +27,8 @@ from dtsinn.training.state import TrainingState, latest_checkpoint
 
 DRAWN = (0.25, 0.5)
 """Parts of a training after which the first ``val`` subject is drawn, beside its end."""
+BEFORE_CHECKPOINT = {LOCK, HOLDER, LOG_FILE, MEMORY}
+"""Files that a run leaves which was killed before its first checkpoint: its name is free."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +64,7 @@ def fresh_state(
         InputError: ``folder`` exists, or the stores or the parent do not fit.
     """
     stores = as_stores(stores)
-    if folder.exists() and {path.name for path in folder.iterdir()} - {LOCK, HOLDER}:
+    if folder.exists() and {path.name for path in folder.iterdir()} - BEFORE_CHECKPOINT:
         raise InputError(f"run {folder.name} exists already", hint=f"--resume {folder.name}")
     check_stores_fit(stores)
     state = TrainingState(config, stores[0].header.protocol.frames, device)
@@ -125,8 +129,6 @@ def run_training(
     try:
         with record(folder, connect) as recorder:
             fresh = latest_checkpoint(folder) is None
-            if fresh:
-                state.save(folder)  # the run's name is taken, and it can be resumed
             package = _train_recorded(stores, state, folder, recorder, on_report, trainer)
     except InputError:
         if fresh and state.progress.step == 0:
@@ -164,6 +166,8 @@ def _train_recorded(
         )
     )
     try:
+        if latest_checkpoint(folder) is None:
+            state.save(folder)  # from now on the run's name is taken, and it can be resumed
         before = state.progress.step
         for report in trainer(stores, state, folder):
             recorder.report(

@@ -127,14 +127,14 @@ def test_a_block_leaves_suggestions_out() -> None:
         def suggest(self, ray_id: str) -> dict[str, Any]:
             return {}
 
-        def ended(self, *given: Any) -> None:
+        def handle_end(self, *given: Any) -> None:
             pass
 
     driver: Any = Silent()
     watch = Watch(driver)
     for _ in range(2):
         watch.suggest("a")
-        watch.ended("a", {}, False)
+        watch.handle_end("a", {}, False)
     assert len(watch.marks) == 3
     watch.marks = [Mark(wall=n, cpu=n / 10, memory_MB=1.0) for n in range(3)]
     watch.asked = [(0.4, 0.05), (0.2, 0.05)]
