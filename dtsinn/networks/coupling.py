@@ -23,17 +23,17 @@ Precision = Literal["float32", "bf16"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
-    """What the subnets of a block are told beside their input."""
+class SubnetContext:
+    """What the subnets of a block get beside their input."""
 
     protocol_TF: Tensor | None = None
     """Features of the protocol, where the network is made to listen; no gradient flows to it."""
     precision: Precision = "float32"
-    """Of the arithmetic inside the subnets."""
+    """Precision of the arithmetic inside the subnets."""
 
 
-NOTHING = Told()
-"""What the subnets of most networks are told."""
+NOTHING = SubnetContext()
+"""The context of most networks: none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +44,12 @@ class Affine:
     """None is 1."""
     shift: Tensor
 
-    def do(self, x: Tensor) -> Tensor:
-        """The y of an x."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply it to x."""
         return (x if self.gain is None else x * self.gain) + self.shift
 
-    def undo(self, y: Tensor) -> Tensor:
-        """The x of a y."""
+    def inverse(self, y: Tensor) -> Tensor:
+        """Take it back from y."""
         return y - self.shift if self.gain is None else (y - self.shift) / self.gain
 
     def detached(self) -> Affine:
@@ -58,7 +58,7 @@ class Affine:
         return Affine(gain=gain, shift=self.shift.detach())
 
 
-class Influence(nn.Module):
+class Conditioner(nn.Module):
     """What one half of the channels does to the other one: a shift, and a gain if it is scaled.
 
     Gain and shift are two outputs of one subnet, or those of two. The gain is
@@ -88,9 +88,9 @@ class Influence(nn.Module):
             self.film = nn.ModuleDict({name: ProtocolEmbedding(config.width) for name in outputs})
         self.clamp, self.step = config.clamp, step
 
-    def forward(self, x: Tensor, told: Told) -> Affine:
+    def forward(self, x: Tensor, context: SubnetContext) -> Affine:
         """What ``x`` [B, C/2, Y, X] does to the other half."""
-        out = {name: self._run(name, x, told) for name in self.subnets}
+        out = {name: self._run(name, x, context) for name in self.subnets}
         if "both" in out:
             out["raw"], out["shift"] = out["both"].chunk(2, dim=1)
         if "raw" not in out:
@@ -98,10 +98,10 @@ class Influence(nn.Module):
         gain = torch.exp((2 * self.clamp) * torch.sigmoid(out["raw"]) - self.clamp)
         return Affine(gain=gain, shift=out["shift"])
 
-    def _run(self, name: str, x: Tensor, told: Told) -> Tensor:
+    def _run(self, name: str, x: Tensor, context: SubnetContext) -> Tensor:
         subnet = self.subnets[name]
-        film = self.film[name](told.protocol_TF) if self.film is not None else None
-        if told.precision == "float32":
+        film = self.film[name](context.protocol_TF) if self.film is not None else None
+        if context.precision == "float32":
             out: Tensor = subnet(x, film)
         else:
             # Not torch.autocast: on the CPU it goes back to float32 at each concatenation.
@@ -127,20 +127,20 @@ class CouplingBlock(nn.Module):
         super().__init__()
         half = channels // 2
         self.mixing: Mixing = MIXINGS[config.mixing](channels, step)
-        self.on_first = Influence(half, config, config.coupling == "two-sided", step)
+        self.on_first = Conditioner(half, config, config.coupling == "two-sided", step)
         """q and r."""
-        self.on_second = Influence(half, config, config.coupling != "additive", step)
+        self.on_second = Conditioner(half, config, config.coupling != "additive", step)
         """s and t."""
 
-    def forward(self, x_BCYX: Tensor, told: Told = NOTHING) -> Tensor:
+    def forward(self, x_BCYX: Tensor, context: SubnetContext = NOTHING) -> Tensor:
         """[B, C, Y, X] -> [B, C, Y, X]."""
         x1, x2 = self.mixing(x_BCYX).chunk(2, dim=1)
-        y1 = self.on_first(x2, told).do(x1)
-        return torch.cat((y1, self.on_second(y1, told).do(x2)), dim=1)
+        y1 = self.on_first(x2, context).forward(x1)
+        return torch.cat((y1, self.on_second(y1, context).forward(x2)), dim=1)
 
-    def inverse(self, y_BCYX: Tensor, told: Told = NOTHING) -> Tensor:
+    def inverse(self, y_BCYX: Tensor, context: SubnetContext = NOTHING) -> Tensor:
         """The x whose :meth:`forward` is ``y_BCYX``."""
         y1, y2 = y_BCYX.chunk(2, dim=1)
-        x2 = self.on_second(y1, told).undo(y2)
-        x1 = self.on_first(x2, told).undo(y1)
+        x2 = self.on_second(y1, context).inverse(y2)
+        x1 = self.on_first(x2, context).inverse(y1)
         return self.mixing.inverse(torch.cat((x1, x2), dim=1))

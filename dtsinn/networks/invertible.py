@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dtsinn.core.config import OneOf
 from dtsinn.core.errors import InputError
 from dtsinn.networks.conditioning import ProtocolEmbedding
-from dtsinn.networks.coupling import CouplingBlock, Precision, Told
+from dtsinn.networks.coupling import CouplingBlock, Precision, SubnetContext
 from dtsinn.networks.memory import RMS_FLOOR, Direction, Link, Memory, run_links
 from dtsinn.networks.method import MethodConfig, check_least
 from dtsinn.networks.mixing import MIXINGS, Mixing
@@ -61,7 +61,7 @@ class InvertibleConfig(MethodConfig):
     variables: Annotated[str, OneOf(VARIABLE_AUGMENTATIONS)] = "halves"
     """How T frames become 2T channels (variable augmentation)."""
     conditioning: Literal["none", "protocol"] = "none"
-    """Whether the subnets are told the frame times, injections and half-lives."""
+    """Whether the subnets are given the frame times, injections and half-lives."""
 
     def __post_init__(self) -> None:
         check_least(self, blocks=1, width=1, depth=SUBNETS[self.subnet].least_depth)
@@ -109,13 +109,13 @@ class InvertibleSeparator(SeparatorNetwork):
     memory: Memory = "plain"
     """How activations are kept for the gradient; a setting of the training, not of the network."""
     precision: Precision = "float32"
-    """Of the subnets while training, likewise."""
+    """Precision of the subnets while training; a setting of the training too."""
 
     def __init__(self, frames: int, config: InvertibleConfig, seed: int = 0) -> None:
         super().__init__(frames, config)
         self.variables = VARIABLE_AUGMENTATIONS[config.variables]
         self.squeezes: list[Squeeze | None] = []
-        """Of each block: what is done before it, if anything."""
+        """What is done before each block, if anything."""
         self.blocks = nn.ModuleList()
         channels, step = 2 * frames, step_of(config)
         for stage in config.stages:
@@ -177,7 +177,7 @@ class InvertibleSeparator(SeparatorNetwork):
             links,
             x.contiguous(memory_format=torch.channels_last),
             direction,
-            Told(
+            SubnetContext(
                 protocol_TF=self.protocol_TF,
                 precision=self.precision if learning else "float32",
             ),

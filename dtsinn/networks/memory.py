@@ -23,7 +23,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from dtsinn.core.errors import DivergedError
-from dtsinn.networks.coupling import CouplingBlock, Influence, Precision, Told
+from dtsinn.networks.coupling import Conditioner, CouplingBlock, Precision, SubnetContext
 from dtsinn.networks.squeezes import Squeeze
 
 Memory = Literal["plain", "checkpoint", "reversible"]
@@ -50,11 +50,11 @@ class Link:
     name: str
     """For messages."""
 
-    def run(self, x_BCYX: Tensor, direction: Direction, told: Told) -> Tensor:
+    def run(self, x_BCYX: Tensor, direction: Direction, context: SubnetContext) -> Tensor:
         """Squeeze and block in one direction; the two directions undo each other."""
         if direction == "forward":
-            return self.block(self.squeezed(x_BCYX), told)  # type: ignore[no-any-return]
-        return self.spread(self.block.inverse(x_BCYX, told))
+            return self.block(self.squeezed(x_BCYX), context)  # type: ignore[no-any-return]
+        return self.spread(self.block.inverse(x_BCYX, context))
 
     def squeezed(self, x_BCYX: Tensor) -> Tensor:
         """After the squeeze."""
@@ -66,7 +66,11 @@ class Link:
 
 
 def run_links(
-    links: Sequence[Link], x_BCYX: Tensor, direction: Direction, told: Told, memory: Memory
+    links: Sequence[Link],
+    x_BCYX: Tensor,
+    direction: Direction,
+    context: SubnetContext,
+    memory: Memory,
 ) -> Tensor:
     """Run all links, one after the other, and keep for the gradient what ``memory`` says.
 
@@ -74,7 +78,7 @@ def run_links(
         links: In the order in which they run.
         x_BCYX: Goes into the first one.
         direction: In which each link runs.
-        told: To the subnets.
+        context: What the subnets get beside their input.
         memory: See the module.
 
     Raises:
@@ -83,16 +87,16 @@ def run_links(
     relay = _Relay()
     for number, link in enumerate(links, 1):
         if memory == "plain":
-            x_BCYX = link.run(x_BCYX, direction, told)
+            x_BCYX = link.run(x_BCYX, direction, context)
         elif memory == "checkpoint":
             x_BCYX = checkpoint(
-                link.run, x_BCYX, direction, told, use_reentrant=False, preserve_rng_state=False
+                link.run, x_BCYX, direction, context, use_reentrant=False, preserve_rng_state=False
             )
         else:
             plan = _Plan(
                 link=link,
                 direction=direction,
-                told=told,
+                context=context,
                 relay=relay,
                 first=number == 1,
                 last=number == len(links),
@@ -120,7 +124,7 @@ class _Plan:
 
     link: Link
     direction: Direction
-    told: Told
+    context: SubnetContext
     relay: _Relay
     first: bool
     """No block before it needs what it recovers."""
@@ -133,7 +137,7 @@ class _Reversible(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, plan: _Plan, x_BCYX: Tensor, *parameters: Tensor) -> Tensor:
-        y_BCYX = plan.link.run(x_BCYX, plan.direction, plan.told)
+        y_BCYX = plan.link.run(x_BCYX, plan.direction, plan.context)
         ctx.plan, ctx.fingerprint = plan, _Fingerprint.of(x_BCYX)
         if plan.last:
             ctx.save_for_backward(y_BCYX)
@@ -144,10 +148,10 @@ class _Reversible(torch.autograd.Function):
     def backward(ctx: Any, grad_BCYX: Tensor) -> tuple[Any, ...]:
         plan: _Plan = ctx.plan
         held_BCYX = ctx.saved_tensors[0] if plan.last else plan.relay.take()
-        pull = _Pull(plan.link.block, ctx.needs_input_grad[2:], plan.told)
+        pull = _Pull(plan.link.block, ctx.needs_input_grad[2:], plan.context)
         back = _back_forward if plan.direction == "forward" else _back_inverse
         held_BCYX, grad_BCYX = back(plan.link, pull, held_BCYX, grad_BCYX)
-        ctx.fingerprint.check(held_BCYX, RECOVERY_LIMITS[plan.told.precision], plan.link.name)
+        ctx.fingerprint.check(held_BCYX, RECOVERY_LIMITS[plan.context.precision], plan.link.name)
         if not plan.first:
             plan.relay.hand_on(held_BCYX)
         return None, grad_BCYX, *pull.gradients
@@ -185,8 +189,10 @@ class _Fingerprint:
 class _Pull:
     """Pulls gradients back through the parts of a block, and gathers those of its parameters."""
 
-    def __init__(self, block: CouplingBlock, wanted: Sequence[bool], told: Told) -> None:
-        self.told = told
+    def __init__(
+        self, block: CouplingBlock, wanted: Sequence[bool], context: SubnetContext
+    ) -> None:
+        self.context = context
         self._parameters = list(block.parameters())
         self._places = [place for place, want in enumerate(wanted) if want]
         self.gradients: list[Tensor | None] = [None] * len(self._parameters)
@@ -239,28 +245,28 @@ def _back_inverse(
 
 
 def _undone(
-    pull: _Pull, influence: Influence, other: Tensor, y: Tensor, grad_y: Tensor
+    pull: _Pull, conditioner: Conditioner, other: Tensor, y: Tensor, grad_y: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """x, its gradient and that of ``other``, where y = influence(other).do(x)."""
+    """x, its gradient and that of ``other``, where y = conditioner(other).forward(x)."""
     leaf = _leaf(other)
     with torch.enable_grad():
-        affine = influence(leaf, pull.told)
+        affine = conditioner(leaf, pull.context)
     fixed = affine.detached()
-    x = fixed.undo(y)
+    x = fixed.inverse(y)
     if affine.gain is None or fixed.gain is None:  # both or neither
         return x, grad_y, pull((affine.shift,), (grad_y,), leaf)
     return x, grad_y * fixed.gain, pull((affine.gain, affine.shift), (grad_y * x, grad_y), leaf)
 
 
 def _done_again(
-    pull: _Pull, influence: Influence, other: Tensor, x: Tensor, grad_x: Tensor
+    pull: _Pull, conditioner: Conditioner, other: Tensor, x: Tensor, grad_x: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """y, its gradient and that of ``other``, where x = influence(other).undo(y)."""
+    """y, its gradient and that of ``other``, where x = conditioner(other).inverse(y)."""
     leaf = _leaf(other)
     with torch.enable_grad():
-        affine = influence(leaf, pull.told)
+        affine = conditioner(leaf, pull.context)
     fixed = affine.detached()
-    y = fixed.do(x)
+    y = fixed.forward(x)
     if affine.gain is None or fixed.gain is None:  # both or neither
         return y, grad_x, pull((affine.shift,), (-grad_x,), leaf)
     grad_y = grad_x / fixed.gain

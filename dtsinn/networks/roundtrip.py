@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dtsinn.networks.coupling import Told
+from dtsinn.networks.coupling import SubnetContext
 from dtsinn.networks.invertible import InvertibleSeparator, relative_error
 
 
@@ -37,14 +37,14 @@ def block_errors(network: InvertibleSeparator, mixture_BTYX: Tensor) -> list[flo
         network: Any; it is left as it is.
         mixture_BTYX: In units of the sample's scale.
     """
-    errors, told = [], Told(protocol_TF=network.protocol_TF)
+    errors, context = [], SubnetContext(protocol_TF=network.protocol_TF)
     with torch.no_grad():
         x_BCYX = network.variables.encode(mixture_BTYX)
         for squeeze, block in zip(network.squeezes, network.blocks, strict=True):
             if squeeze is not None:
                 x_BCYX = squeeze.forward(x_BCYX)
-            y_BCYX = block(x_BCYX, told)
-            back_BCYX = block.inverse(y_BCYX, told)  # type: ignore[operator]
+            y_BCYX = block(x_BCYX, context)
+            back_BCYX = block.inverse(y_BCYX, context)  # type: ignore[operator]
             errors.append(relative_error(back_BCYX, x_BCYX))
             x_BCYX = y_BCYX
     return errors

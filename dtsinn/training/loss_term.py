@@ -24,7 +24,7 @@ class LossTiming:
     """What the loss knows of the protocol, on the device of the training."""
 
     duration_T: Tensor
-    """Of the frames, s."""
+    """Durations of the frames, s."""
     scored_KT: Tensor
     """Whether a frame starts at or after the tracer's injection."""
 

@@ -38,7 +38,7 @@ TILE_BODY = 0.25
 
 @dataclass(frozen=True, kw_only=True)
 class ForwardOptions:
-    """Of the forward term."""
+    """Options of the forward term."""
 
     __pydantic_config__ = STRICT
 
@@ -95,7 +95,7 @@ def frame_weights(tracers_BKTYX: Tensor, duration_T: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class BackwardOptions:
-    """Of the backward term."""
+    """Options of the backward term."""
 
     __pydantic_config__ = STRICT
 

@@ -71,7 +71,7 @@ class TrialCheckpoint:
 
     trial: str
     value: float | None
-    """Of the search's first objective; None where the trial has none."""
+    """Value of the search's first objective; None where the trial has none."""
     bytes: int
     why: str
     """Why it is kept; nothing of one that goes."""
@@ -221,7 +221,7 @@ class PruneReport:
     dry_run: bool
     searches: list[SearchPruning]
     packages: list[Orphan]
-    """Of the registry, which no version uses."""
+    """Packages of the registry that no version uses."""
 
     @property
     def bytes(self) -> int:

@@ -38,7 +38,7 @@ class Orphan:
     run: str
     """Key of the run that made it; empty where that was deleted."""
     folder: Path
-    """Of its files; gone where a pruning was killed."""
+    """Where its files lie; gone where a pruning was killed."""
     bytes: int
 
 

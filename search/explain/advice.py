@@ -39,7 +39,7 @@ class Shared:
     text: str
     """The condition in words."""
     infeasible: int
-    """Of them, those that it holds for."""
+    """Infeasible trials that it holds for."""
     others: int
     """Other trials that it holds for."""
 

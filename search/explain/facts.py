@@ -29,7 +29,7 @@ class Reached:
 
     step: int
     value: float
-    """Of the first objective; finite."""
+    """Value of the first objective; finite."""
     seconds: float
     """When, on the search's own clock."""
 
@@ -66,7 +66,7 @@ class Facts:
 
     @property
     def now_ms(self) -> int:
-        """Of the last event."""
+        """Time of the last event, ms since 1970."""
         return max((session.last_ms for session in self.history.sessions), default=0)
 
     def clock(self, time_ms: int) -> float:
@@ -217,9 +217,9 @@ class Budget:
 
     steps: Mapping[str, int]
     seconds: Mapping[str, float]
-    """Of work, all workers together, without what was lost."""
+    """Seconds of work, all workers together, without what was lost."""
     lost_seconds: float
-    """Of work that was done again because a worker died."""
+    """Seconds of work that was done again because a worker died."""
 
     def share(self, outcomes: Sequence[str]) -> float:
         """Part of all training steps that was spent on trials with one of these outcomes."""

@@ -43,9 +43,9 @@ SHUFFLES = 9
 """Times that the values are shuffled: by chance alone a parameter is above all of them in one
 case of ten."""
 TREES = 32
-"""Of a forest (uncited; half of Optuna's)."""
+"""Trees of a forest (uncited; half of Optuna's)."""
 DEPTH = 6
-"""Of a tree (uncited): deeper ones learn single trials by heart, and take long to take apart."""
+"""Depth of a tree (uncited): deeper ones learn single trials by heart, and take long."""
 
 
 @dataclass(frozen=True, kw_only=True)

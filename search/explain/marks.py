@@ -23,7 +23,7 @@ COLOURS = {
     "killed": SERIES[5],
     "running": SERIES[4],
 }
-"""Of outcomes; grey is the usual end."""
+"""Colours of outcomes; grey is the usual end."""
 MARKERS = {
     "finished": "o",
     "pruned": "v",
@@ -32,11 +32,11 @@ MARKERS = {
     "killed": "D",
     "running": ">",
 }
-"""Of outcomes, for those who do not see the colours."""
+"""Markers of outcomes, for those who do not see the colours."""
 CROWD = 200
 """Trials from which on markers have no rims."""
 WIDTH = 11.0
-"""Of all figures, inch."""
+"""Width of all figures, inch."""
 
 
 def new_figure(height: float) -> Figure:

@@ -25,7 +25,7 @@ from dtsinn.search.explain.ranges import side_by_side
 from dtsinn.search.space.space import Parameter
 
 COLUMNS = 4
-"""Of slices side by side."""
+"""Number of slices side by side."""
 NO_MORE = "#9aa5b1"
 """Colour of what explains no more than chance does."""
 

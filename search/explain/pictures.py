@@ -23,7 +23,7 @@ class Picture:
     """One chart of the report."""
 
     name: str
-    """Of its file, without the ending."""
+    """Name of its file, without the ending."""
     section: str
     caption: str
     png: bytes

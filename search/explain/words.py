@@ -25,7 +25,7 @@ class Conclusion:
     gain: str
     """Over the base configuration; empty where there is no best."""
     front: str
-    """Of several objectives; empty of one."""
+    """The Pareto front of several objectives; empty for one."""
     mattered: tuple[str, ...]
     cost: str
     warnings: tuple[str, ...]
