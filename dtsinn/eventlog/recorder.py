@@ -38,11 +38,22 @@ class Recorder:
         self.outbox.record({"event": "begin", "time_ms": run.time_ms, "run": asdict(run)})
 
     def report(self, key: str, points: Sequence[Point]) -> None:
-        """Record the finite metrics of a run; JSON has no others."""
+        """Record metrics of a run, and a tag for each one that is not finite: JSON has none."""
         for point in points:
             metrics = {name: x for name, x in point.metrics.items() if math.isfinite(x)}
             what = {"event": "report", "key": key, "step": point.step, "metrics": metrics}
             self.outbox.record(what | {"time_ms": point.time_ms})
+            tags = {
+                f"dtsinn.nonfinite.{name}": f"{float(x)} at step {point.step}"
+                for name, x in point.metrics.items()
+                if name not in metrics
+            }
+            if tags:
+                self.tag(key, tags)
+
+    def tag(self, key: str, tags: Mapping[str, str]) -> None:
+        """Record more tags of a run."""
+        self.outbox.record({"event": "tag", "key": key, "tags": dict(tags), "time_ms": now_ms()})
 
     def artifact(self, key: str, path: Path, folder: str = "") -> None:
         """Record that files, which lie in the log's folder, belong to a run."""

@@ -31,8 +31,9 @@ def test_what_is_recorded_is_in_the_log_and_delivered(tmp_path: Path, recording)
         recorder.end("r", "finished", 30)
     assert recorder.undelivered == 0
     assert [what for what, _, _ in recording.calls if what != "report"] == [
-        "begin", "artifact", "end",
+        "begin", "tag", "artifact", "end",
     ]  # fmt: skip
+    assert ("tag", "r", ["dtsinn.nonfinite.odd"]) in recording.calls
     reports = [e for e in EventLog(tmp_path / "r" / LOG_FILE) if e["event"] == "report"]
     assert [(e["step"], e["metrics"]) for e in reports] == [(10, {"x": 1.0}), (20, {"x": 2.0})]
 
