@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import optuna
 from optuna.pruners import BasePruner, HyperbandPruner
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 
-from benchmarks.efficiency.problem import REPORTS, STEPS_OF_REPORT
+from benchmarks.efficiency.curves import REPORTS, STEPS_OF_REPORT
 from benchmarks.efficiency.simulate import Decide, Trace, parameters_of, search
 from benchmarks.efficiency.table import CurveTable
-from dtsinn.search.sampling.halving import Halving
+from dtsinn.search.sampling.halving import BRACKETS, FIRST_PART, REDUCTION, Halving
 from dtsinn.search.sampling.samplers import make_sampler
 
 TRAINING = REPORTS * STEPS_OF_REPORT
@@ -76,3 +76,44 @@ def optuna_decides(study: optuna.Study) -> Decide:
 def hyperband() -> BasePruner:
     """Optuna's Hyperband with its defaults, over the reports of a training."""
     return HyperbandPruner(min_resource=STEPS_OF_REPORT, max_resource=TRAINING, reduction_factor=3)
+
+
+RANDOM = "random"
+KEEN, THIRD = 1 / 27, 1 / 3
+
+_ALL = (
+    Method(name=RANDOM, sampler=lambda table, seed: RandomSampler(seed=seed)),
+    Method(
+        name="random + ASHA from 1/27",
+        sampler=lambda table, seed: RandomSampler(seed=seed),
+        decide=halving(first=KEEN, reduction=3),
+    ),
+    Method(
+        name="random + ASHA from 1/3",
+        sampler=lambda table, seed: RandomSampler(seed=seed),
+        decide=halving(first=THIRD, reduction=3),
+    ),
+    Method(name="Optuna's TPE", sampler=lambda table, seed: TPESampler(seed=seed)),
+    Method(
+        name="Optuna's TPE + Hyperband",
+        sampler=lambda table, seed: TPESampler(seed=seed),
+        decide=optuna_decides,
+        pruner=hyperband,
+    ),
+    Method(
+        name="gp",
+        sampler=product("gp"),
+    ),
+    Method(
+        name="tpe + halving from 2/3",
+        sampler=product("tpe"),
+        decide=halving(first=FIRST_PART, reduction=REDUCTION, brackets=BRACKETS),
+    ),
+)
+METHODS = {method.name: method for method in _ALL}
+JUDGED = "tpe + halving from 2/3"
+"""The default of the product."""
+SHOWN = (RANDOM, "random + ASHA from 1/3", "Optuna's TPE", "Optuna's TPE + Hyperband", JUDGED)
+"""In the picture."""
+SLOW = ("gp",)
+"""Takes longer than all others together."""

@@ -8,16 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import describe_machine
 from benchmarks.quality.budget import ROUNDS
 from benchmarks.quality.chart import Dots, dot_chart
-from benchmarks.quality.contest import Budget, Done
-from benchmarks.quality.cost import Cost
+from benchmarks.quality.comparison import Budget, Done
 from benchmarks.quality.data import UNSEEN_LEVELS
-from benchmarks.quality.measure import FEW_SUBJECTS, Standing
+from benchmarks.quality.measure import FEW_SUBJECTS, SetResults
+from benchmarks.quality.method import FACTORS, LEARNING_RATE, STARTUP, Cost
 from benchmarks.quality.methods import HALVING, OURS, RECIPE, TWIN
-from benchmarks.quality.search import FACTORS, LEARNING_RATE, STARTUP
-from benchmarks.quality.summary import difference, interval, scored, shown, values
+from benchmarks.quality.scores import difference, interval, scored, shown, values
 from benchmarks.report import Result, Table
 
 NAME = "quality"
@@ -29,12 +27,12 @@ NONE = "none"
 Row = list[str]
 
 
-def report(standings: Sequence[Standing], budget: Budget) -> Result:
+def report(standings: Sequence[SetResults], budget: Budget) -> Result:
     """Everything of all sets."""
     costs = {
         (standing.data.name, one.method.name): one.method.cost(standing.store, one.best_settings)
         for standing in standings
-        for one in standing.contests.values()
+        for one in standing.entries.values()
     }
     tables = [_aims(standings)]
     for standing in standings:
@@ -47,7 +45,6 @@ def report(standings: Sequence[Standing], budget: Budget) -> Result:
     return Result(
         name=NAME,
         title=f"Quality after {budget.seconds:g} CPU seconds of training",
-        machine=describe_machine(),
         notes=_notes(standings, budget),
         tables=[table for table in tables if table.rows],
         data={
@@ -61,11 +58,11 @@ def report(standings: Sequence[Standing], budget: Budget) -> Result:
     )
 
 
-def _aims(standings: Sequence[Standing]) -> Table:
+def _aims(standings: Sequence[SetResults]) -> Table:
     rows = []
     for place, standing in enumerate(standings):
-        ours = standing.contests.get(OURS)
-        recipe, twin = standing.contests.get(RECIPE), standing.contests.get(TWIN)
+        ours = standing.entries.get(OURS)
+        recipe, twin = standing.entries.get(RECIPE), standing.entries.get(TWIN)
         others = ((standing.best_rival, OVER_RIVAL), (twin, OVER_RIVAL), (recipe, OVER_PUBLISHED))
         for other, least in others:
             if ours is None or other is None:
@@ -88,11 +85,11 @@ def _aims(standings: Sequence[Standing]) -> Table:
     )
 
 
-def _scores(standing: Standing) -> Table:
+def _scores(standing: SetResults) -> Table:
     tracers = standing.store.header.tracers
-    floor = standing.contests.get(HALVING)
+    floor = standing.entries.get(HALVING)
     rows = []
-    for one in standing.contests.values():
+    for one in standing.entries.values():
         row = [one.method.title]
         row += [shown(interval(one.finals, "psnr", k)) for k in (0, 1)]
         row.append(shown(interval(one.finals, "psnr")))
@@ -115,10 +112,10 @@ def _scores(standing: Standing) -> Table:
     )
 
 
-def _leaks(standing: Standing) -> Table:
+def _leaks(standing: SetResults) -> Table:
     first, second = (tracer.upper() for tracer in standing.store.header.tracers)
     rows = []
-    for one in standing.contests.values():
+    for one in standing.entries.values():
         row = [one.method.title]
         row += [shown(interval(one.finals, "crosstalk", k), 1, sign=True) for k in (0, 1)]
         row.append(shown(interval(one.finals, "sum_residual"), 1))
@@ -137,9 +134,9 @@ def _leaks(standing: Standing) -> Table:
     )
 
 
-def _costs(standing: Standing, costs: dict[tuple[str, str], Cost | None]) -> Table:
+def _costs(standing: SetResults, costs: dict[tuple[str, str], Cost | None]) -> Table:
     rows = []
-    for one in standing.contests.values():
+    for one in standing.entries.values():
         cost, speed = costs[standing.data.name, one.method.name], one.best_speed
         if cost is None or speed is None:
             continue
@@ -179,7 +176,7 @@ def _costs(standing: Standing, costs: dict[tuple[str, str], Cost | None]) -> Tab
     )
 
 
-def _inverse(standing: Standing) -> Table:
+def _inverse(standing: SetResults) -> Table:
     three = standing.finalists
     if not three or three[0].method.name != OURS:
         return Table(title="", columns=[], rows=[])
@@ -219,11 +216,11 @@ def _inverse(standing: Standing) -> Table:
     )
 
 
-def _notes(standings: Sequence[Standing], budget: Budget) -> list[str]:
+def _notes(standings: Sequence[SetResults], budget: Budget) -> list[str]:
     header, counts = standings[0].store.header, standings[0].store.split_counts()
     low, high = LEARNING_RATE.low, LEARNING_RATE.high
     factors = ", ".join(f"{factor:g}" for factor in FACTORS)
-    lost = sum(not result["test"] for s in standings for c in s.contests.values()
+    lost = sum(not result["test"] for s in standings for c in s.entries.values()
                for _, result in c.finals)  # fmt: skip
     notes = [
         f"Data: {' then '.join(header.tracers)}, protocol {header.protocol.name}, phantom "
@@ -264,24 +261,24 @@ def _notes(standings: Sequence[Standing], budget: Budget) -> list[str]:
     return notes
 
 
-def _chart(standing: Standing, seconds: float) -> bytes:
+def _chart(standing: SetResults, seconds: float) -> bytes:
     rows = [
         Dots(
             name=one.method.title,
             ours=one.method.name == OURS,
             seeds=[tuple(float(v) for v in run) for run in values(one.finals, "psnr").mean(axis=1)],
         )
-        for one in standing.contests.values()
+        for one in standing.entries.values()
         if scored(one.finals)
     ]
     title = f"{standing.data.title}: two tracers after {seconds:g} CPU seconds of training"
     return dot_chart(rows, standing.store.header.tracers, title)
 
 
-def _plain(standing: Standing, costs: dict[tuple[str, str], Cost | None]) -> dict[str, Any]:
+def _plain(standing: SetResults, costs: dict[tuple[str, str], Cost | None]) -> dict[str, Any]:
     rival = standing.best_rival
     methods = {}
-    for name, one in standing.contests.items():
+    for name, one in standing.entries.items():
         cost, speed = costs[standing.data.name, name], one.best_speed
         methods[name] = {
             "settings": one.best_settings,

@@ -1,8 +1,4 @@
-"""``scale``: does a search of thousands of trials slow down as it grows?
-
-Trials of a trainable that does nothing but report run through everything that a real search has:
-Ray, the driver, a synced ledger, Optuna's study with TPE, the spool and MLflow on SQLite.
-"""
+"""What a sitting costs, trial by trial, seen from the driver's own thread."""
 
 from __future__ import annotations
 
@@ -13,8 +9,8 @@ import statistics
 import tempfile
 import time
 import urllib.request
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +20,6 @@ from ray import tune
 from benchmarks.machine import describe_machine
 from benchmarks.report import Result, Say, Table
 from benchmarks.searching.setting import MIXED, Seat, open_seat, sit, small_store, space_file
-from benchmarks.searching.watch import Block, Watch, block, resident
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.server.ui import start_ui
 from dtsinn.registry.tracking.tracker import connect
@@ -33,6 +28,87 @@ from dtsinn.search.engine.driver import Driver
 from dtsinn.search.engine.tuner import run_trials
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.space.reader import load_space
+
+PAGE_bytes = 4096
+MB = 1e6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """The end of a trial; times in s since some moment."""
+
+    wall: float
+    cpu: float
+    """Of the driver's thread."""
+    memory_MB: float
+    """Resident, of the driver's process."""
+
+
+class Watch:
+    """Stands before a driver, in Ray's eyes is it, and takes times.
+
+    Attributes:
+        marks: One at the start and one per trial's end.
+        asked: Wall and CPU seconds of each suggestion.
+    """
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
+        self.marks = [_mark()]
+        self.asked: list[tuple[float, float]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.driver, name)
+
+    def suggest(self, ray_id: str) -> dict[str, Any] | None:
+        """As the driver does."""
+        wall, cpu = time.monotonic(), time.thread_time()
+        found = self.driver.suggest(ray_id)
+        if found is not None:
+            self.asked.append((time.monotonic() - wall, time.thread_time() - cpu))
+        return found
+
+    def ended(self, ray_id: str, result: Mapping[str, Any] | None, error: bool) -> None:
+        """As the driver does."""
+        self.driver.ended(ray_id, result, error)
+        self.marks.append(_mark())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Means over some trials that followed each other; ms per trial."""
+
+    first: int
+    last: int
+    wall: float
+    """Without suggestions."""
+    cpu: float
+    """Of the driver's thread, without suggestions."""
+    suggest: float
+    """Wall time of a suggestion."""
+
+
+def block(watch: Watch, first: int, last: int) -> Block:
+    """Costs of the trials from the ``first``-th on to before the ``last``-th, by order of ends."""
+    before, after = watch.marks[first], watch.marks[last]
+    asked, count = watch.asked[first:last], last - first
+    return Block(
+        first=first,
+        last=last,
+        wall=1e3 * (after.wall - before.wall - sum(one[0] for one in asked)) / count,
+        cpu=1e3 * (after.cpu - before.cpu - sum(one[1] for one in asked)) / count,
+        suggest=1e3 * sum(one[0] for one in asked) / count,
+    )
+
+
+def resident() -> float:
+    """Memory of this process, MB."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_bytes / MB
+
+
+def _mark() -> Mark:
+    return Mark(wall=time.monotonic(), cpu=time.thread_time(), memory_MB=resident())
+
 
 NAME = "scale"
 REPORTS = 20

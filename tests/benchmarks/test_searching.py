@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from benchmarks.searching.watch import Mark, Watch, block
 
 from benchmarks.searching.invariants import Seen, curves_of, violations
 from benchmarks.searching.stopwatch import Times
-from benchmarks.searching.watch import Mark, Watch, block
 from dtsinn.search.events.state import history_of
 
 RATES = {"t0": {"rate": 0.1}, "t1": {"rate": 0.2}}

@@ -1,14 +1,24 @@
-"""How much sooner a method gets where random search ends: speed-ups with intervals."""
+"""All methods on a table, with a search for each seed, and how much sooner each gets there."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import optuna
+import torch
 
+from benchmarks.efficiency.methods import BUDGET, METHODS, RANDOM, TRAINING
 from benchmarks.efficiency.simulate import Trace
+from benchmarks.efficiency.table import CurveTable, load
+from benchmarks.report import Say
+from benchmarks.workers import make_pool
 from dtsinn.core.seeds import generator
 
 RESAMPLES = 4000
@@ -88,3 +98,68 @@ def judge(
         trials=float(np.mean([trace.trials for trace in traces])),
         finished=float(np.mean([trace.finished for trace in traces])),
     )
+
+
+LEAST = 30 * TRAINING
+"""Steps that every search spends: where the picture ends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What the methods did on a table."""
+
+    table: str
+    target: float
+    """Random's own final best, dB."""
+    traces: Mapping[str, Sequence[Trace]]
+    """By method; random's have twice the budget, others end when they are at the target."""
+    verdicts: Sequence[Verdict]
+    twice: float
+    """Random's final best with twice the budget, dB."""
+
+
+def compare(
+    table: str, folder: Path, names: Sequence[str], seeds: int, *, workers: int, say: Say
+) -> Comparison:
+    """Search with every method and seed on the table in ``folder``, and judge."""
+    with make_pool(workers) as pool:
+        random = _searches(pool, table, folder, RANDOM, seeds, math.inf)
+        target = target_of(random, BUDGET)
+        traces = {RANDOM: random}
+        for name in names:
+            if name != RANDOM:
+                traces[name] = _searches(pool, table, folder, name, seeds, target)
+                say(f"{table}: {name} has searched {seeds} times")
+    verdicts = [
+        judge(name, found, random, target=target, budget=BUDGET, training=TRAINING, early=LEAST)
+        for name, found in traces.items()
+    ]
+    return Comparison(
+        table=table,
+        target=target,
+        traces=traces,
+        verdicts=verdicts,
+        twice=target_of(random, 2 * BUDGET),
+    )
+
+
+def _searches(
+    pool: Executor, table: str, folder: Path, name: str, seeds: int, target: float
+) -> list[Trace]:
+    one = functools.partial(_search, table, folder, name, target)
+    return list(pool.map(one, range(seeds)))
+
+
+def _search(table: str, folder: Path, name: str, target: float, seed: int) -> Trace:
+    """One search, in a process of its own."""
+    torch.set_num_threads(1)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    budget = 2 * BUDGET if name == RANDOM else BUDGET
+    return METHODS[name].search(
+        _table(table, folder), seed, budget=budget, target=target, least=LEAST
+    )
+
+
+@functools.cache
+def _table(name: str, folder: Path) -> CurveTable:
+    return load(name, folder)
