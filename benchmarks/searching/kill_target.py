@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -24,7 +23,7 @@ WORKER_s = 60.0
 
 
 @dataclass(kw_only=True)
-class Victim:
+class KillTarget:
     """A search and its driver's process."""
 
     name: str
@@ -32,8 +31,6 @@ class Victim:
     space: str
     trials: int
     workspace: Workspace
-    uri: str
-    """Of the tracking server."""
     process: subprocess.Popen[bytes] | None = None
     family: list[psutil.Process] = field(default_factory=list)
     """Processes that drivers which were killed had started."""
@@ -67,38 +64,28 @@ class Victim:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env=dict(os.environ) | {"MLFLOW_TRACKING_URI": self.uri},
             )
 
-    def events(self) -> list[dict[str, Any]]:
-        """Of its ledger so far."""
-        return list(Ledger(self.folder / LEDGER, readonly=True))
-
     def history(self) -> History:
-        """What they tell."""
-        return history_of(self.name, self.events())
+        """What its ledger tells so far."""
+        return history_of(self.name, Ledger(self.folder / LEDGER, readonly=True))
 
     def wait_for(self, more: int, deadline_s: float) -> bool:
         """Until so many more events are in the ledger; False if it ended, or took too long."""
-        path, deadline = self.folder / LEDGER, time.monotonic() + deadline_s
-        wanted = len(self.events()) + more
-        while time.monotonic() < deadline and self.driver.poll() is None:
-            if path.exists() and path.read_bytes().count(b"\n") >= wanted:
-                return True
-            time.sleep(POLL_s)
-        return False
+        wanted = self._count_events() + more
+        return self._poll(lambda: self._count_events() >= wanted, deadline_s)
 
     def kill_worker(self, draw: random.Random) -> bool:
         """Kill a process that trains a trial; False if none was found."""
-        deadline = time.monotonic() + WORKER_s
-        while time.monotonic() < deadline and self.driver.poll() is None:
+
+        def kill_one() -> bool:
             found = [one for one in self._children() if _trains(one)]
-            if found:
-                with suppress(psutil.NoSuchProcess):
-                    draw.choice(found).kill()
-                    return True
-            time.sleep(POLL_s)
-        return False
+            with suppress(psutil.NoSuchProcess, IndexError):
+                draw.choice(found).kill()
+                return True
+            return False
+
+        return self._poll(kill_one, WORKER_s)
 
     def kill_driver(self) -> float:
         """Kill the driver; returns the work of its trials that no report tells of, in seconds."""
@@ -115,7 +102,7 @@ class Victim:
             if trial.state == "running"
         )
 
-    def bury(self) -> int:
+    def kill_all(self) -> int:
         """Kill what is left of all drivers' processes; returns how many there were."""
         if self.process is not None and self.process.poll() is None:
             self.family += self._children()
@@ -127,6 +114,19 @@ class Victim:
                 one.kill()
         self.family.clear()
         return len(alive)
+
+    def _count_events(self) -> int:
+        path = self.folder / LEDGER
+        return path.read_bytes().count(b"\n") if path.exists() else 0
+
+    def _poll(self, happens: Callable[[], bool], deadline_s: float) -> bool:
+        """Wait until it happens; False if the driver ended first, or it took too long."""
+        deadline = time.monotonic() + deadline_s
+        while time.monotonic() < deadline and self.driver.poll() is None:
+            if happens():
+                return True
+            time.sleep(POLL_s)
+        return False
 
     def _children(self) -> list[psutil.Process]:
         try:

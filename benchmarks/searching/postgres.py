@@ -1,4 +1,4 @@
-"""``python -m benchmarks.writers``: 200 searches report at once to the server of a team.
+"""``postgres``: many searches report at once to the server of a team.
 
 The server is ``dtsinn server`` on a real PostgreSQL; what is counted is what that holds.
 """
@@ -9,26 +9,18 @@ import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
 
-import torch
-import typer
-from rich.console import Console
-
-from benchmarks.machine import describe_machine
-from benchmarks.report import Result, Say, Table, show, write
+from benchmarks.report import Result, Say, facts_table, load_average
 from dtsinn.registry.server.access import ADMIN
 from dtsinn.registry.server.server import TeamServer, started
-from dtsinn.registry.tracking import environment
 from tests.support.postgres import postgres_server
 from tests.support.writers import Load, flood
 
 NAME = "postgres"
-RESULTS = Path(__file__).parent / "results"
 PASSWORD = "of-the-benchmark"  # noqa: S105 (of a server that lives as long as it)
 
 
-def run(load: Load, say: Say) -> Result:
+def run(load: Load, *, say: Say) -> Result:
     """Start the servers, let the writers loose, count."""
     with tempfile.TemporaryDirectory() as name, postgres_server(Path(name)) as postgres:
         database = postgres.database()
@@ -43,54 +35,28 @@ def run(load: Load, say: Say) -> Result:
             say(f"{load.writers} writers in {load.processes} processes")
             outcome = flood(load, Path(name) / "ledgers", database)
     told = load.writers * load.reports
-    rows = [
-        ("writers", f"{load.writers}"),
-        ("runs that are there and have ended", f"{outcome.runs}"),
-        ("reports", f"{told}"),
-        ("rows of metrics", f"{outcome.rows}"),
-        ("lost", f"{outcome.lost}"),
-        ("doubled", f"{outcome.doubled}"),
-        ("seconds", f"{outcome.seconds:.0f}"),
-        ("rows per s", f"{outcome.rows / outcome.seconds:.0f}"),
-    ]
+    facts = {
+        "writers": f"{load.writers}",
+        "runs that are there and have ended": f"{outcome.runs}",
+        "reports": f"{told}",
+        "rows of metrics": f"{outcome.rows}",
+        "lost": f"{outcome.lost}",
+        "doubled": f"{outcome.doubled}",
+        "seconds": f"{outcome.seconds:.0f}",
+        "rows per s": f"{outcome.rows / outcome.seconds:.0f}",
+    }
     notes = [
         f"{load.writers} writers in {load.processes} processes, each with a ledger and a spool of "
         f"its own: begin, {load.reports} reports of {load.metrics} metrics, end.",
         "They tell dtsinn server, with basic auth, on PostgreSQL 18; all on one machine.",
         "Lost and doubled: rows of the database against those of the ledgers, by run, metric, "
         "step, value and time.",
-        f"The machine was shared; five-minute load average at the end: {os.getloadavg()[1]:.1f}.",
+        f"The machine was shared; five-minute load average at the end: {load_average()}.",
     ]
     return Result(
         name=NAME,
         title=f"{load.writers} searches that report at once",
-        machine=describe_machine(),
         notes=notes,
-        tables=[Table(title="", columns=("what", "value"), rows=rows)],
+        tables=[facts_table(facts)],
         data={"load": asdict(load), "outcome": asdict(outcome)},
     )
-
-
-def main(
-    writers: Annotated[int, typer.Option(help="Searches.")] = Load.writers,
-    processes: Annotated[int, typer.Option(help="That they are spread over.")] = Load.processes,
-    reports: Annotated[int, typer.Option(help="Of each.")] = Load.reports,
-    out: Annotated[Path, typer.Option(help="Where results are written.")] = RESULTS,
-) -> None:
-    """Measure how a team's server takes many searches at once.
-
-    Example: python -m benchmarks.writers --writers 50
-    """
-    torch.set_num_threads(1)
-    environment.apply()
-    console = Console(highlight=False, soft_wrap=True)
-    result = run(
-        Load(writers=writers, processes=processes, reports=reports),
-        lambda text: console.print(text, style="dim", markup=False),
-    )
-    show(result, console)
-    write(result, out)
-
-
-if __name__ == "__main__":
-    typer.run(main)

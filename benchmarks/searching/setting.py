@@ -1,14 +1,15 @@
-"""What the benchmarks of searching share: a small store, spaces, a way to run a whole sitting."""
+"""What the benchmarks of searching share: a small store, spaces, a way to run a whole session."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from benchmarks.report import T
+from benchmarks.stores import prepare_store
 from dtsinn.core.workspace import Workspace
 from dtsinn.core.yaml_text import format_yaml
 from dtsinn.data.store import open_store
@@ -19,7 +20,6 @@ from dtsinn.search.events.ledger import LEDGER, Ledger
 from dtsinn.search.events.spool import Spool
 from dtsinn.search.plan import SearchPlan
 from dtsinn.simulation.request import StudyRequest
-from dtsinn.simulation.study import simulate
 
 QUIET = Console(quiet=True)
 SMALL = StudyRequest(subjects=12, slices=2, size=32, noise="mid", seed=0)
@@ -28,10 +28,7 @@ SMALL = StudyRequest(subjects=12, slices=2, size=32, noise="mid", seed=0)
 
 def small_store(folder: Path) -> str:
     """Path of a small store in ``folder``, simulated where it is missing."""
-    path = folder / "small.zarr"
-    if not path.exists():
-        simulate(SMALL, str(path))
-    return str(path)
+    return prepare_store("small", SMALL, folder).header.path
 
 
 RATE = {"optimizer.learning_rate": {"log": [2e-3, 1.2e-2]}}
@@ -59,43 +56,44 @@ def space_file(
     return str(path)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Seat:
-    """A sitting that has been opened, and where it lies."""
+class OpenSession:
+    """A session that is open as ``dtsinn search`` opens it: with a real ledger, study and spool.
 
-    driver: Driver
-    spool: Spool
-    workspace: Workspace
+    Args:
+        plan: What is searched.
+        workspace: Where.
+        concurrent: Trials at a time.
+    """
 
-    @property
-    def ledger(self) -> Path:
-        """The search's ledger."""
-        return self.spool.ledger.path
+    def __init__(self, plan: SearchPlan, workspace: Workspace, concurrent: int) -> None:
+        folder = workspace.searches / plan.name
+        self.workspace = workspace
+        self.spool = Spool(Ledger(folder / LEDGER), lambda: connect(workspace))
+        self.driver = open_sitting(
+            plan,
+            folder,
+            open_store(plan.store, need_truth=True),
+            self.spool,
+            QUIET,
+            points=(),
+            warm=(),
+            concurrent=concurrent,
+            share=None,
+        )
 
+    def run(self, train: Callable[[Driver], T], patience_s: float) -> tuple[T, int]:
+        """Train all trials and close.
 
-def open_seat(plan: SearchPlan, workspace: Workspace, concurrent: int) -> Seat:
-    """Open a sitting as ``dtsinn search`` does, with a real ledger, study and spool."""
-    folder = workspace.searches / plan.name
-    spool = Spool(Ledger(folder / LEDGER), lambda: connect(workspace))
-    driver = open_sitting(
-        plan,
-        folder,
-        open_store(plan.store, need_truth=True),
-        spool,
-        QUIET,
-        points=(),
-        warm=(),
-        concurrent=concurrent,
-        share=None,
-    )
-    return Seat(driver=driver, spool=spool, workspace=workspace)
+        Args:
+            train: Trains the trials of a driver.
+            patience_s: Longest wait for MLflow after the last trial.
 
-
-def sit(seat: Seat, train: Callable[[Driver], None], patience_s: float) -> int:
-    """Train a sitting's trials and close it; returns the events that were never delivered."""
-    seat.spool.start()
-    with seat.driver.tools.table:
-        train(seat.driver)
-    seat.driver.close()
-    seat.driver.end("finished")
-    return seat.spool.close(patience_s)
+        Returns:
+            What training gave, and the events that were never delivered.
+        """
+        self.spool.start()
+        with self.driver.tools.table:
+            found = train(self.driver)
+        self.driver.close()
+        self.driver.end("finished")
+        return found, self.spool.close(patience_s)

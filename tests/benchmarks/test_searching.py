@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from benchmarks.searching.watch import Mark, Watch, block
 
 from benchmarks.searching.invariants import Seen, curves_of, violations
+from benchmarks.searching.scale import Mark, TimedDriver, block
 from benchmarks.searching.stopwatch import Times
 from dtsinn.search.events.state import history_of
 
@@ -131,12 +131,12 @@ def test_a_block_leaves_suggestions_out() -> None:
             pass
 
     driver: Any = Silent()
-    watch = Watch(driver)
+    timed = TimedDriver(driver)
     for _ in range(2):
-        watch.suggest("a")
-        watch.ended("a", {}, False)
-    assert len(watch.marks) == 3
-    watch.marks = [Mark(wall=n, cpu=n / 10, memory_MB=1.0) for n in range(3)]
-    watch.asked = [(0.4, 0.05), (0.2, 0.05)]
-    found = block(watch, 0, 2)
+        timed.suggest("a")
+        timed.ended("a", {}, False)
+    assert len(timed.marks) == 3
+    timed.marks = [Mark(wall=n, cpu=n / 10) for n in range(3)]
+    timed.asked = [Mark(wall=0.4, cpu=0.05), Mark(wall=0.2, cpu=0.05)]
+    found = block(timed, 0, 2)
     assert (found.wall, found.cpu, found.suggest) == pytest.approx((700, 50, 300))

@@ -58,7 +58,7 @@ class TrackingServer:
         while time.monotonic() < deadline:
             with (
                 suppress(urllib.error.URLError, ConnectionError, TimeoutError),
-                urllib.request.urlopen(f"{self.uri}/health", timeout=5),  # noqa: S310
+                urllib.request.urlopen(f"{self.uri}/health", timeout=5),
             ):
                 return
             time.sleep(0.2)
