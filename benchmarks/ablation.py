@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.ablation_chart import Row, ablation_chart
-from benchmarks.machine import describe_machine
-from benchmarks.report import Result, Say, Table
+from benchmarks.report import Result, Say, Seeds, Steps, Table
 from dtsinn.core.errors import RunError
 from dtsinn.data.body import truth_of
 from dtsinn.data.loader import Reading, batches
@@ -101,7 +100,12 @@ class Trial:
 
 
 def run(
-    store: Store, *, steps: int, seeds: int, say: Say, variants: Sequence[Variant] = VARIANTS
+    store: Store,
+    *,
+    steps: Steps = 600,
+    seeds: Seeds = 3,
+    say: Say,
+    variants: Sequence[Variant] = VARIANTS,
 ) -> Result:
     """Train every variant with every seed for ``steps`` steps, measure, and report."""
     trials = []
@@ -126,7 +130,6 @@ def run(
     return Result(
         name=NAME,
         title="What the backward loss teaches",
-        machine=describe_machine(),
         notes=_notes(steps, seeds, noise),
         tables=[_separation(groups), _mixing(groups)],
         data={"steps": steps, "noise": noise, "trials": [asdict(trial) for trial in trials]},

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.machine import describe_machine
-from benchmarks.report import Result, Say, Table
+from benchmarks.report import Result, Say, Seeds, Steps, Table
 from dtsinn.data.store import Store, open_store
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation.score import Separate, halve, psnr_of_subjects
@@ -60,7 +59,7 @@ class Trial:
     """Protocol -> mean of the ``test`` subjects and of both tracers, dB."""
 
 
-def run(folder: Path, *, steps: int, seeds: int, say: Say) -> Result:
+def run(folder: Path, *, steps: Steps = 1500, seeds: Seeds = 3, say: Say) -> Result:
     """Train every variant with every seed for ``steps`` steps, and report.
 
     Args:
@@ -80,7 +79,6 @@ def run(folder: Path, *, steps: int, seeds: int, say: Say) -> Result:
     return Result(
         name=NAME,
         title="One network for several protocols",
-        machine=describe_machine(),
         notes=[
             f"FMZ then FDG, brain, noise mid, {SIZE} x {SIZE} pixels, {SUBJECTS} subjects of "
             f"{SLICES} slices; the same subjects in every protocol. Default separator, {steps} "

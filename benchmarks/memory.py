@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from benchmarks import published
-from benchmarks.machine import describe_machine
 from benchmarks.report import Result, Say, Table
 from dtsinn.networks.build import build_network
 from dtsinn.networks.invertible import InvertibleConfig, InvertibleSeparator
@@ -76,7 +75,6 @@ def run(
     return Result(
         name=NAME,
         title="Memory of a training step",
-        machine=describe_machine(),
         notes=[
             f"Peak growth of one forward and backward pass, batch 1, {FRAMES} frames, float32, in "
             "MiB: every allocation and release of torch's allocator, counted by its profiler.",

@@ -9,12 +9,22 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from unittest import mock
 
-from benchmarks.formats import as_float16, in_bucket, rounding, stored_mib
-from benchmarks.machine import describe_machine
+from benchmarks.loaders import (
+    DIRECT,
+    STREAM,
+    Cost,
+    Way,
+    as_float16,
+    in_bucket,
+    local_ways,
+    measure,
+    rounding,
+    stored_mib,
+    stream_and_zarr,
+)
 from benchmarks.quality.budget import calibrate
 from benchmarks.quality.methods import OURS, all_methods
-from benchmarks.report import Result, Say, Table
-from benchmarks.ways import DIRECT, STREAM, Cost, Way, local_ways, measure, stream_and_zarr
+from benchmarks.report import Result, Rounds, Say, Steps, Table
 from dtsinn.data.store import Store
 from dtsinn.training.config import load_run_config
 from dtsinn.training.loop import train
@@ -44,7 +54,7 @@ class Shares:
     """CPU time of reading a sample over that of a step."""
 
 
-def run(store: Store, *, rounds: int, steps: int, say: Say) -> Result:
+def run(store: Store, *, rounds: Rounds = 5, steps: Steps = 300, say: Say) -> Result:
     """Measure reading and report.
 
     Args:
@@ -70,7 +80,6 @@ def run(store: Store, *, rounds: int, steps: int, say: Say) -> Result:
     return Result(
         name=NAME,
         title="Reading samples for training",
-        machine=describe_machine(),
         notes=_notes(store, rounds, steps, busy),
         tables=[
             _targets(costs, shares),

@@ -9,10 +9,11 @@ import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import torch
+import typer
 import zarr
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -20,6 +21,14 @@ from rich.table import Table as RichTable
 from dtsinn.core.version import code_version
 
 T = TypeVar("T")
+Rounds = Annotated[int, typer.Option(help="Repetitions, after one that is not counted.")]
+Steps = Annotated[int, typer.Option(help="Steps of each training.")]
+Seeds = Annotated[int, typer.Option(help="Trainings, or searches, of each row.")]
+Trials = Annotated[int, typer.Option(help="Trials of each search.")]
+Kills = Annotated[int, typer.Option(help="Kills.")]
+KillSeed = Annotated[int, typer.Option(help="Decides the moments of the kills.")]
+Workers = Annotated[int, typer.Option(help="Processes, each on one thread.")]
+Work = Annotated[Path, typer.Option(help="Data and finished jobs: a second call goes on.")]
 Say = Callable[[str], None]
 """Told of what is being done."""
 

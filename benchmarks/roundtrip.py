@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.machine import describe_machine
-from benchmarks.report import Result, Say, Table
+from benchmarks.report import Result, Say, Steps, Table
 from dtsinn.data.store import Store
 from dtsinn.deploy.export import PARITY_LIMIT, check_parity
 from dtsinn.deploy.separator import Separator
@@ -43,7 +42,7 @@ class Exactness:
     """``inverse.onnx`` after ``model.onnx``, against the mixture."""
 
 
-def run(store: Store, *, steps: int, say: Say, blocks: Sequence[int] = BLOCKS) -> Result:
+def run(store: Store, *, steps: Steps = 300, say: Say, blocks: Sequence[int] = BLOCKS) -> Result:
     """Train a separator of each depth for ``steps`` steps, measure it, and report."""
     found = []
     for number in blocks:
@@ -79,7 +78,6 @@ def run(store: Store, *, steps: int, say: Say, blocks: Sequence[int] = BLOCKS) -
     return Result(
         name=NAME,
         title="The inverse after training, and ONNX against torch",
-        machine=describe_machine(),
         notes=[
             f"The default separator with another number of blocks, {steps} steps each: long "
             "enough to leave the start, too short to compare the PSNR of depths.",

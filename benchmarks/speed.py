@@ -19,9 +19,8 @@ import torch
 from torch import Tensor
 
 from benchmarks import published
-from benchmarks.machine import describe_machine
 from benchmarks.memory import DENSE, FRAMES
-from benchmarks.report import Result, Say, Table
+from benchmarks.report import Result, Rounds, Say, Table
 from dtsinn.networks.build import build_network
 from dtsinn.networks.coupling import Precision
 from dtsinn.networks.invertible import InvertibleConfig, InvertibleSeparator
@@ -81,7 +80,7 @@ MAKES = (
 )
 
 
-def run(*, rounds: int, say: Say, makes: Sequence[Make] = MAKES, size: int = SIZE) -> Result:
+def run(*, rounds: Rounds = 5, say: Say, makes: Sequence[Make] = MAKES, size: int = SIZE) -> Result:
     """Time all steps, interleaved, and report.
 
     Args:
@@ -95,7 +94,7 @@ def run(*, rounds: int, say: Say, makes: Sequence[Make] = MAKES, size: int = SIZ
     return Result(
         name=NAME,
         title=f"A training step of {size} x {size} pixels and {FRAMES} frames",
-        machine=describe_machine() | {"bf16 arithmetic": "native" if native_bf16() else "emulated"},
+        machine=describe_machine(bf16="native" if native_bf16() else "emulated"),
         notes=[
             f"Batch 1, Adam, process CPU seconds, {rounds} rounds after a warm one, the steps "
             "interleaved; the gain is the median over rounds of published over ours.",

@@ -13,6 +13,9 @@ from dtsinn.data.store import Store, open_store
 from dtsinn.simulation.request import StudyRequest
 from dtsinn.simulation.study import simulate
 
+WORK = Path(__file__).parent / ".work"
+"""Data and finished jobs that later calls use again."""
+
 
 def prepare_store(
     name: str,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 from matplotlib.figure import Figure
 
 from benchmarks.efficiency.comparison import LEAST, Comparison, Verdict, compare
@@ -14,27 +16,27 @@ from benchmarks.efficiency.curves import FIRST, PROBLEMS, REPORTS
 from benchmarks.efficiency.methods import JUDGED, METHODS, RANDOM, SHOWN, SLOW, TRAINING, TRIALS
 from benchmarks.efficiency.simulate import WORKERS, Trace
 from benchmarks.efficiency.table import CurveTable, load
-from benchmarks.report import Result, Say, Table, make_table
+from benchmarks.report import Result, Say, Seeds, Table, Workers, make_table
 from dtsinn.plots.style import png
 
 NAME = "efficiency"
+RESULTS = Path(__file__).parents[1] / "results"
 
 
-def run(folder: Path, *, seeds: int, workers: int, slow: bool, say: Say) -> Result:
-    """Search on the tables in ``folder`` with all methods.
-
-    Args:
-        folder: Where the tables are.
-        seeds: Searches of each method.
-        workers: Processes.
-        slow: With :data:`SLOW`, too.
-        say: Told of each method.
-    """
+def run(
+    *,
+    seeds: Seeds = 30,
+    workers: Workers = 2,
+    slow: Annotated[bool, typer.Option(help="With the Gaussian process: minutes more.")] = False,
+    tables: Annotated[Path, typer.Option(help="Where the tables are.")] = RESULTS,
+    say: Say,
+) -> Result:
+    """Search on the kept tables with every method; how much sooner does each get there?"""
     methods = [name for name in METHODS if slow or name not in SLOW]
     comparisons = [
-        compare(name, folder, methods, seeds, workers=workers, say=say) for name in PROBLEMS
+        compare(name, tables, methods, seeds, workers=workers, say=say) for name in PROBLEMS
     ]
-    return report(comparisons, {name: load(name, folder) for name in PROBLEMS}, seeds)
+    return report(comparisons, {name: load(name, tables) for name in PROBLEMS}, seeds)
 
 
 def report(

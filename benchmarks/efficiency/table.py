@@ -28,7 +28,8 @@ from benchmarks.efficiency.curves import (
     jobs_of,
     make,
 )
-from benchmarks.report import Say
+from benchmarks.report import Say, Work, Workers
+from benchmarks.stores import WORK
 from benchmarks.workers import Book
 from dtsinn.core.errors import RunError
 
@@ -128,8 +129,8 @@ def load(name: str, folder: Path) -> CurveTable:
     )
 
 
-def make_tables(work: Path, out: Path, *, workers: int, say: Say) -> None:
-    """Train what is missing of all curves, and write the tables into ``out``."""
+def run(*, workers: Workers = 2, work: Work = WORK, out: Path, say: Say) -> None:
+    """Train every configuration of both grids and keep the curves; under an hour on two cores."""
     book = make(work, workers=workers, say=say)
     for problem in PROBLEMS.values():
         path = save(collect(problem, book), out)

@@ -6,16 +6,16 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from unittest.mock import patch
 
-from benchmarks.machine import describe_machine
+import typer
+
 from benchmarks.promoting.setting import begun_run, trained_state
-from benchmarks.report import Result, Say, Table
+from benchmarks.report import Result, Say, Steps, Table
+from benchmarks.stores import prepare_store
 from dtsinn.core.workspace import Workspace
-from dtsinn.data.store import open_store
 from dtsinn.evaluation.score import score_subjects
 from dtsinn.registry.gate import comparison
 from dtsinn.registry.gate.cells import gate_cells
@@ -24,7 +24,6 @@ from dtsinn.registry.promotion import promotion
 from dtsinn.registry.registration import register
 from dtsinn.registry.tracking.tracker import connect
 from dtsinn.simulation.request import StudyRequest
-from dtsinn.simulation.study import simulate
 from dtsinn.training.package import package_run
 
 NAME = "seconds"
@@ -33,35 +32,25 @@ TARGET_s = 3.0
 """Most that the three may take together (a target)."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Taken:
-    """Seconds of one version's way."""
-
-    register: float
-    promote: float
-    """Without scoring, with the proof of the ONNX graphs."""
-    scoring: float
-    verdict: str
-
-    @property
-    def together(self) -> float:
-        """That count."""
-        return self.register + self.promote
-
-
-def run(folder: Path, *, versions: int, steps: int, say: Say) -> Result:
+def run(
+    folder: Path,
+    *,
+    versions: Annotated[int, typer.Option(help="Models that are registered.")] = 4,
+    steps: Steps = 20,
+    say: Say,
+) -> Result:
     """Register and promote versions of the default network, one after the other.
 
     Args:
         folder: Where everything goes.
         versions: How many; each is trained longer than the one before.
-        steps: Of the first.
+        steps: Of the first; ``promote`` is without scoring, with the proof of the ONNX graphs.
         say: Told what is being done.
     """
-    simulate(STORE, str(folder / "store.zarr"))
-    store = open_store(str(folder / "store.zarr"), need_truth=True)
+    store = prepare_store("store", STORE, folder)
     workspace, config = Workspace(folder / "workspace"), load_gate()
-    tracker, taken = connect(workspace), list[Taken]()
+    tracker = connect(workspace)
+    taken, together, rows = list[dict[str, Any]](), list[float](), list[list[str]]()
     for number in range(versions):
         key = f"version-{number}"
         package = folder / key
@@ -74,29 +63,26 @@ def run(folder: Path, *, versions: int, steps: int, say: Say) -> Result:
             begun = time.perf_counter()
             report = promotion.promote(tracker, workspace, version, store, config)
             promoting = time.perf_counter() - begun
-        taken.append(
-            Taken(
-                register=registering,
-                promote=promoting - sum(seconds),
-                scoring=sum(seconds),
-                verdict=report.verdict,
-            )
+        cost = {
+            "register": registering,
+            "promote": promoting - sum(seconds),
+            "scoring": sum(seconds),
+        }
+        together.append(cost["register"] + cost["promote"])
+        say(f"{version.ref} {report.verdict}: {together[-1]:.2f} s")
+        taken.append(cost | {"verdict": report.verdict})
+        rows.append(
+            [f"{number + 1}, {report.verdict}"]
+            + [f"{s:.2f}" for s in (registering, cost["promote"], together[-1], cost["scoring"])]
         )
-        say(f"{version.ref} {report.verdict}: {taken[-1].together:.2f} s")
-    rows = [
-        [f"{n + 1}, {one.verdict}", *(f"{s:.2f}" for s in (one.register, one.promote, one.together,
-                                                         one.scoring))]
-        for n, one in enumerate(taken)
-    ]  # fmt: skip
     return Result(
         name=NAME,
         title="From a package to a champion",
-        machine=describe_machine(),
         notes=[
             "The default network, embedded SQLite, one process; scoring is simulating the gate's "
             "suite, which the first version waits for, and separating and scoring its subjects.",
             f"Wanted: at most {TARGET_s:g} s together; median "
-            f"{statistics.median(one.together for one in taken):.2f} s.",
+            f"{statistics.median(together):.2f} s.",
         ],
         tables=[
             Table(
@@ -106,7 +92,7 @@ def run(folder: Path, *, versions: int, steps: int, say: Say) -> Result:
                 rows=rows,
             )
         ],
-        data={"versions": [asdict(one) for one in taken]},
+        data={"versions": taken},
     )  # fmt: skip
 
 

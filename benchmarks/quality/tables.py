@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 
 from benchmarks.quality.budget import ROUNDS
 from benchmarks.quality.chart import Dots, dot_chart
 from benchmarks.quality.comparison import Budget, Done
-from benchmarks.quality.data import UNSEEN_LEVELS
-from benchmarks.quality.measure import FEW_SUBJECTS, SetResults
+from benchmarks.quality.data import UNSEEN_LEVELS, data_sets
+from benchmarks.quality.measure import FEW_SUBJECTS, SetResults, measure
 from benchmarks.quality.method import FACTORS, LEARNING_RATE, STARTUP, Cost
-from benchmarks.quality.methods import HALVING, OURS, RECIPE, TWIN
+from benchmarks.quality.methods import HALVING, OURS, RECIPE, TWIN, all_methods
 from benchmarks.quality.scores import difference, interval, scored, shown, values
-from benchmarks.report import Result, Table
+from benchmarks.report import Result, Say, Seeds, T, Table, Trials, Work, Workers
+from benchmarks.stores import WORK
+from dtsinn.core.errors import InputError
 
 NAME = "quality"
 OVER_RIVAL = 0.5
@@ -25,6 +28,36 @@ OVER_PUBLISHED = 12.0
 """dB by which ours is to lead the published recipe on the first set."""
 NONE = "none"
 Row = list[str]
+
+
+def run(
+    *,
+    seconds: Annotated[float, typer.Option(help="CPU seconds of a training.")] = 30,
+    trials: Trials = 8,
+    seeds: Seeds = 3,
+    workers: Workers = 2,
+    methods: Annotated[str, typer.Option(help="Names, with commas; all by default.")] = "",
+    sets: Annotated[str, typer.Option(help="Names of data, with commas; all by default.")] = "",
+    work: Work = WORK,
+    say: Say,
+) -> Result:
+    """Give every method the same search and the same seeds; under an hour on two cores.
+
+    Example: python -m benchmarks quality --seconds 3 --trials 2 --seeds 1 --methods unet,dtsinn
+    """
+    chosen, data = choose(methods, all_methods(), "method"), choose(sets, data_sets(), "set")
+    budget = Budget(seconds=seconds, trials=trials, seeds=seeds)
+    results = measure(chosen, list(data.values()), budget, work=work, workers=workers, say=say)
+    return report(results, budget)
+
+
+def choose(given: str, known: dict[str, T], what: str) -> dict[str, T]:
+    """Those that are named, in the order in which they are known; all where none is named."""
+    names = given.split(",") if given else list(known)
+    for name in names:
+        if name not in known:
+            raise InputError(f"no {what} {name!r}", wanted=", ".join(known))
+    return {name: one for name, one in known.items() if name in names}
 
 
 def report(standings: Sequence[SetResults], budget: Budget) -> Result:

@@ -14,13 +14,23 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from unittest import mock
 
 import ray
+import typer
 
 from benchmarks.kills import KillLoop
-from benchmarks.report import Result, Say, Table, describe_machine, load_average, make_table
+from benchmarks.report import (
+    Kills,
+    KillSeed,
+    Result,
+    Say,
+    Table,
+    describe_machine,
+    load_average,
+    make_table,
+)
 from benchmarks.searching.invariants import check
 from benchmarks.searching.kill_target import KillTarget
 from benchmarks.searching.setting import MIXED, small_store, space_file
@@ -40,7 +50,13 @@ ATTEMPTS = 5
 """Times that a search is resumed after its last kill."""
 
 
-def run(*, rounds: int, minutes: float, seed: int, say: Say) -> Result:
+def run(
+    *,
+    rounds: Kills = 30,
+    minutes: Annotated[float, typer.Option(help="Longest time for them.")] = 120,
+    seed: KillSeed = 0,
+    say: Say,
+) -> Result:
     """Kill ``rounds`` times, or for so many minutes, over as many searches as that takes."""
     loop = KillLoop(rounds=rounds, seed=seed, say=say, minutes=minutes)
     searches: list[dict[str, Any]] = []

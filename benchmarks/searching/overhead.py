@@ -17,7 +17,16 @@ from typing import Any
 import ray
 from ray import tune
 
-from benchmarks.report import Result, Say, describe_machine, load_average, make_table, verdicts
+from benchmarks.report import (
+    Result,
+    Rounds,
+    Say,
+    Trials,
+    describe_machine,
+    load_average,
+    make_table,
+    verdicts,
+)
 from benchmarks.searching.dtsinn_trial import timed_trial
 from benchmarks.searching.setting import NEUTRAL, OpenSession, small_store, space_file
 from benchmarks.searching.stock_ray import run_stock
@@ -25,10 +34,10 @@ from benchmarks.searching.stopwatch import Times, read_times
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.tracking.embedded import embedded_uri
 from dtsinn.registry.tracking.tracker import connect
+from dtsinn.search.engine import tuner
 from dtsinn.search.engine.cluster import ray_session, trials_that_fit
 from dtsinn.search.engine.driver import Driver
 from dtsinn.search.engine.trial import TrialPlan
-from dtsinn.search.engine.tuner import TRIALS, run_trials
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.space.reader import load_space
 
@@ -47,7 +56,7 @@ Cost = dict[str, Any]
 """What one search cost; see :func:`_cost`."""
 
 
-def run(*, trials: int, rounds: int, say: Say) -> Result:
+def run(*, trials: Trials = 12, rounds: Rounds = 3, say: Say) -> Result:
     """Search in turn with all variants, in one Ray, each search in a folder of its own."""
     costs = []
     with tempfile.TemporaryDirectory() as name:
@@ -83,12 +92,12 @@ def _measure(variant: str, number: int, plan: SearchPlan, folder: Path, concurre
         trial_plan = TrialPlan(
             store=plan.store,
             base=plan.space.base,
-            trials=(driver.tools.folder / TRIALS).resolve(),
+            trials=(driver.tools.folder / tuner.TRIALS).resolve(),
             threads=1,
             device="cpu",
         )
         trainable = tune.with_parameters(timed_trial, plan=trial_plan, times=times)
-        run_trials(driver, trainable, {"cpu": 1})
+        tuner.run_trials(driver, trainable, {"cpu": 1})
         return time.monotonic() - begun
 
     if variant == VARIANTS[0]:

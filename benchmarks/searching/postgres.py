@@ -9,6 +9,9 @@ import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from benchmarks.report import Result, Say, facts_table, load_average
 from dtsinn.registry.server.access import ADMIN
@@ -20,8 +23,15 @@ NAME = "postgres"
 PASSWORD = "of-the-benchmark"  # noqa: S105 (of a server that lives as long as it)
 
 
-def run(load: Load, *, say: Say) -> Result:
-    """Start the servers, let the writers loose, count."""
+def run(
+    *,
+    writers: Annotated[int, typer.Option(help="Searches.")] = Load.writers,
+    processes: Annotated[int, typer.Option(help="That they are spread over.")] = Load.processes,
+    reports: Annotated[int, typer.Option(help="Reports of each.")] = Load.reports,
+    say: Say,
+) -> Result:
+    """Let many searches report at once to the server of a team, and count what arrives."""
+    load = Load(writers=writers, processes=processes, reports=reports)
     with tempfile.TemporaryDirectory() as name, postgres_server(Path(name)) as postgres:
         database = postgres.database()
         order = TeamServer(

@@ -24,6 +24,7 @@ from ray import tune
 from benchmarks.report import (
     Result,
     Say,
+    Trials,
     describe_machine,
     facts_table,
     load_average,
@@ -136,7 +137,7 @@ def trivial(config: dict[str, Any]) -> None:
         )
 
 
-def run(*, trials: int, say: Say) -> Result:
+def run(*, trials: Trials = 5000, say: Say) -> Result:
     """Search, deliver, and ask the page; a search of its own in a temporary folder."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
