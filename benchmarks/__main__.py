@@ -51,9 +51,8 @@ def main(arguments: list[str]) -> None:
     for name, (module, purpose) in BENCHMARKS.items():
         if arguments[:1] == [name]:
             run: Run = importlib.import_module(f"benchmarks.{module}").run
-            app.command(name, help=str(inspect.getdoc(run)).partition("\nArgs:")[0])(
-                make_command(run)
-            )
+            told = inspect.cleandoc(str(run.__doc__)).partition("\nArgs:")[0]
+            app.command(name, help=told)(make_command(run))
         else:
             app.command(name, help=purpose)(lambda: None)
     app(arguments)

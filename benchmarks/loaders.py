@@ -1,14 +1,16 @@
-"""Ways to read the samples of a store, each of them a pass that can be timed.
+"""Loaders: ways to read the samples of a store, from it or from copies in other formats.
 
-A pass reads mixture and two tracers of the ``train`` samples and leaves them as arrays in memory.
+Each makes passes that can be timed: it reads mixture and two tracers of the ``train`` samples and
+leaves them as arrays in memory.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +18,10 @@ import xarray as xr
 from scipy.io import loadmat, savemat
 
 from dtsinn.core.seeds import generator
+from dtsinn.data.body import truth_of
 from dtsinn.data.loader import Reading, SampleStream
 from dtsinn.data.plan import StorePlan
-from dtsinn.data.store import Samples, Store, open_store
+from dtsinn.data.store import Store, open_store
 from dtsinn.data.writer import StoreWriter
 from tests.support.s3 import BUCKET, S3
 
@@ -27,10 +30,11 @@ DIRECT = "zarr, whole blocks"
 RANDOM, IN_BLOCKS = "random", "by blocks"
 STREAM_EPOCHS = 4
 """Epochs of a pass of the stream, so that its start weighs little, as in a training."""
+ARRAYS = ("mixture", "tracers")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
+class Loader:
     """A way to read."""
 
     name: str
@@ -39,36 +43,16 @@ class Way:
     """Make a pass; returns the number of samples that were read."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """Milliseconds a sample of a way: median and range of the rounds."""
-
-    way: str
-    order: str
-    cpu: float
-    """Process CPU time, all threads."""
-    cpu_low: float
-    cpu_high: float
-    wall: float
-    wall_low: float
-    wall_high: float
-
-
-def local_ways(store: Store, folder: Path) -> list[Way]:
+def local_loaders(store: Store, folder: Path) -> list[Loader]:
     """The stream and its rivals on a local disk, other formats written into ``folder``."""
     index_N = train_samples(store)
     maps = as_memmaps(store, index_N, folder)
     plain = as_mat_files(store, index_N, folder / "plain", compressed=False)
     packed = as_mat_files(store, index_N, folder / "packed", compressed=True)
+    opened = xr.open_zarr(store.header.path, chunks=None)  # as one would use it first: no dask
     order = generator(0, "order").permutation(len(index_N))
 
-    def from_memmap(positions: Sequence[int]) -> int:
-        for position in positions:
-            for mapped in maps:
-                np.array(mapped[position])
-        return len(positions)
-
-    def from_mat(paths: list[Path]) -> int:
+    def read_mat(paths: list[Path]) -> int:
         for position in order:
             content = loadmat(paths[position])
             for name in ARRAYS:
@@ -76,63 +60,57 @@ def local_ways(store: Store, folder: Path) -> list[Way]:
         return len(order)
 
     return [
-        *stream_and_zarr(store),
-        *xarray_ways(store),
-        Way(name="npy memmap", order=RANDOM, read=lambda: from_memmap(order.tolist())),
-        Way(name="npy memmap", order=IN_BLOCKS, read=lambda: from_memmap(range(len(index_N)))),
-        Way(name=".mat, one file a sample", order=RANDOM, read=lambda: from_mat(plain)),
-        Way(name=".mat compressed, one file a sample", order=RANDOM, read=lambda: from_mat(packed)),
+        *store_loaders(store),
+        blocks_loader("xarray", [opened[name] for name in ARRAYS], store),
+        singles_loader("xarray, single samples", [opened[name] for name in ARRAYS], index_N[order]),
+        singles_loader("npy memmap", maps, order, np.array),
+        replace(singles_loader("npy memmap", maps, np.sort(order), np.array), order=IN_BLOCKS),
+        Loader(name=".mat, one file a sample", order=RANDOM, read=lambda: read_mat(plain)),
+        Loader(
+            name=".mat compressed, one file a sample", order=RANDOM, read=lambda: read_mat(packed)
+        ),
     ]
 
 
-def stream_and_zarr(store: Store) -> list[Way]:
+def store_loaders(store: Store) -> list[Loader]:
     """The training stream, and zarr without it: whole blocks in order, single samples at random."""
-    index_N = train_samples(store)
-    arrays = [store.group[name] for name in ARRAYS]
+    index_N, arrays = train_samples(store), [store.group[name] for name in ARRAYS]
     order = generator(0, "order").permutation(index_N)
-
-    def blocks() -> int:
-        numbers = np.unique(index_N // store.block)
-        for block in numbers.tolist():
-            for array in arrays:
-                array[block * store.block : (block + 1) * store.block]
-        return _in_blocks(store, index_N)
-
-    def singles() -> int:
-        for sample in order.tolist():
-            for array in arrays:
-                array[sample]
-        return len(order)
-
     return [
-        Way(name=STREAM, order=RANDOM, read=lambda: _stream(store)),
-        Way(name=DIRECT, order=IN_BLOCKS, read=blocks),
-        Way(name="zarr, single samples", order=RANDOM, read=singles),
+        Loader(name=STREAM, order=RANDOM, read=lambda: _stream(store)),
+        blocks_loader("zarr", arrays, store),
+        singles_loader("zarr, single samples", arrays, order),
     ]
 
 
-def xarray_ways(store: Store) -> list[Way]:
-    """Xarray as one would use it first: slices of the opened data set, without dask."""
+def blocks_loader(name: str, arrays: Sequence[Any], store: Store) -> Loader:
+    """Whole blocks, in order."""
     index_N = train_samples(store)
-    data = xr.open_zarr(store.header.path, chunks=None)
-    order = generator(0, "order").permutation(index_N)
 
-    def singles() -> int:
-        for sample in order.tolist():
-            for name in ARRAYS:
-                np.asarray(data[name][sample])
-        return len(order)
-
-    def blocks() -> int:
+    def read() -> int:
         for block in np.unique(index_N // store.block).tolist():
-            for name in ARRAYS:
-                np.asarray(data[name][block * store.block : (block + 1) * store.block])
+            for array in arrays:
+                np.asarray(array[block * store.block : (block + 1) * store.block])
         return _in_blocks(store, index_N)
 
-    return [
-        Way(name="xarray, whole blocks", order=IN_BLOCKS, read=blocks),
-        Way(name="xarray, single samples", order=RANDOM, read=singles),
-    ]
+    return Loader(name=f"{name}, whole blocks", order=IN_BLOCKS, read=read)
+
+
+def singles_loader(
+    name: str,
+    arrays: Sequence[Any],
+    order: npt.NDArray[np.intp],
+    load: Callable[[Any], object] = np.asarray,
+) -> Loader:
+    """Single samples, at random; ``load`` has one of them in memory."""
+
+    def read() -> int:
+        for sample in order.tolist():
+            for array in arrays:
+                load(array[sample])
+        return len(order)
+
+    return Loader(name=name, order=RANDOM, read=read)
 
 
 def train_samples(store: Store) -> npt.NDArray[np.intp]:
@@ -140,23 +118,21 @@ def train_samples(store: Store) -> npt.NDArray[np.intp]:
     return np.flatnonzero(store.split_N == "train")
 
 
-def measure(ways: Sequence[Way], rounds: int) -> list[Cost]:
-    """Passes of all ways, interleaved, after one round that is not counted."""
-    taken = np.array([[_timed(way) for way in ways] for _ in range(rounds + 1)])[1:]
+def measure(loaders: Sequence[Loader], rounds: int) -> list[dict[str, Any]]:
+    """Passes of all loaders, interleaved, after one round that is not counted.
+
+    Returns:
+        Milliseconds a sample of each ``way`` in its ``order``: median, ``_low`` and ``_high`` of
+        the rounds, of ``cpu``, process CPU time of all threads, and of ``wall`` time.
+    """
+    taken = np.array([[_time_pass(one) for one in loaders] for _ in range(rounds + 1)])[1:]
     costs = []
-    for way, (cpu, wall) in zip(ways, 1e3 * taken.transpose(1, 2, 0), strict=True):
-        costs.append(
-            Cost(
-                way=way.name,
-                order=way.order,
-                cpu=float(np.median(cpu)),
-                cpu_low=float(cpu.min()),
-                cpu_high=float(cpu.max()),
-                wall=float(np.median(wall)),
-                wall_low=float(wall.min()),
-                wall_high=float(wall.max()),
-            )
-        )
+    for loader, times in zip(loaders, 1e3 * taken.transpose(1, 2, 0), strict=True):
+        cost: dict[str, Any] = {"way": loader.name, "order": loader.order}
+        for clock, ms in zip(("cpu", "wall"), times, strict=True):
+            cost[clock] = float(np.median(ms))
+            cost |= {f"{clock}_low": float(ms.min()), f"{clock}_high": float(ms.max())}
+        costs.append(cost)
     return costs
 
 
@@ -179,14 +155,11 @@ def _in_blocks(store: Store, index_N: npt.NDArray[np.intp]) -> int:
     return int((ends - blocks * store.block).sum())
 
 
-def _timed(way: Way) -> tuple[float, float]:
+def _time_pass(loader: Loader) -> tuple[float, float]:
     """Seconds a sample of one pass: process CPU and wall."""
     cpu, wall = time.process_time(), time.perf_counter()
-    samples = way.read()
+    samples = loader.read()
     return (time.process_time() - cpu) / samples, (time.perf_counter() - wall) / samples
-
-
-ARRAYS = ("mixture", "tracers")
 
 
 def as_memmaps(
@@ -195,7 +168,7 @@ def as_memmaps(
     """The samples ``index_N`` as one .npy file per array, opened as memory maps."""
     samples = store.read(index_N)
     maps = []
-    for name, values in (("mixture", samples.mixture_NTYX), ("tracers", _truth(samples))):
+    for name, values in (("mixture", samples.mixture_NTYX), ("tracers", truth_of(samples))):
         np.save(folder / f"{name}.npy", values)
         maps.append(np.load(folder / f"{name}.npy", mmap_mode="r"))
     return maps
@@ -210,7 +183,7 @@ def as_mat_files(
     for index in index_N:
         samples = store.read([int(index)])
         paths.append(folder / f"{index}.mat")
-        content = {"mixture": samples.mixture_NTYX[0], "tracers": _truth(samples)[0]}
+        content = {"mixture": samples.mixture_NTYX[0], "tracers": truth_of(samples)[0]}
         savemat(paths[-1], content, do_compression=compressed)
     return paths
 
@@ -234,7 +207,7 @@ def as_float16(store: Store, path: Path) -> Store:
     for block in writer.begin():
         where = plan.block_samples(block)
         samples = store.read(np.arange(where.start, where.stop))
-        images = {"mixture": samples.mixture_NTYX, "tracers": _truth(samples)}
+        images = {"mixture": samples.mixture_NTYX, "tracers": truth_of(samples)}
         writer.write(block, images)
     writer.seal()
     return open_store(str(path), need_truth=True)
@@ -260,24 +233,17 @@ def rounding(store: Store, half: Store) -> dict[str, float]:
         ``mixture`` and ``tracers``: error over the float32 values. ``noise``: error of the mixture
         over its noise (mixture minus the sum of the true tracers).
     """
-    sums = dict.fromkeys(
-        ("mixture", "mixture error", "tracers", "tracers error", "noise"), np.float64(0)
-    )
+    squares = np.zeros(5)
     for start in range(0, store.header.samples, store.block):
         index = np.arange(start, min(start + store.block, store.header.samples))
         full, less = store.read(index), half.read(index)
-        sums["mixture"] += np.square(full.mixture_NTYX, dtype=np.float64).sum()
-        sums["tracers"] += np.square(_truth(full), dtype=np.float64).sum()
-        sums["noise"] += np.square(full.mixture_NTYX - _truth(full).sum(axis=1)).sum()
-        sums["mixture error"] += np.square(less.mixture_NTYX - full.mixture_NTYX).sum()
-        sums["tracers error"] += np.square(_truth(less) - _truth(full)).sum()
+        truth, error = truth_of(full), less.mixture_NTYX - full.mixture_NTYX
+        noise = full.mixture_NTYX - truth.sum(axis=1)
+        images = (error, full.mixture_NTYX, noise, truth_of(less) - truth, truth)
+        squares += [np.square(image, dtype=np.float64).sum() for image in images]
+    error, mixture, noise, tracers_error, tracers = np.sqrt(squares).tolist()
     return {
-        "mixture": float(np.sqrt(sums["mixture error"] / sums["mixture"])),
-        "tracers": float(np.sqrt(sums["tracers error"] / sums["tracers"])),
-        "noise": float(np.sqrt(sums["mixture error"] / sums["noise"])),
+        "mixture": error / mixture,
+        "tracers": tracers_error / tracers,
+        "noise": error / noise,
     }
-
-
-def _truth(samples: Samples) -> npt.NDArray[np.float32]:
-    assert samples.tracers_NKTYX is not None  # noqa: S101 (the store was opened with need_truth)
-    return samples.tracers_NKTYX

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from benchmarks.kills import KillLoop
 from benchmarks.promoting.kill_target import CONFIG
-from benchmarks.promoting.setting import registered, trained_state
+from benchmarks.promoting.setting import registered
 from benchmarks.report import Kills, KillSeed, Result, Say, facts_table
 from benchmarks.stores import prepare_store
+from benchmarks.trainings import train_state
 from dtsinn.core.errors import RunError
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.promotion.alias_transaction import MOVING, history, settle_left
@@ -52,7 +53,7 @@ def run(folder: Path, *, rounds: Kills = 30, seed: KillSeed = 0, say: Say) -> Re
     path = store.header.path
     tracker = connect(workspace)
     for steps in STEPS:
-        state = trained_state(store, ["model.width=8", "batch=4"], steps)
+        state = train_state(store, ["model.width=8", "batch=4"], steps, validations=4)
         version = registered(tracker, store, state, folder, f"steps-{steps}")
         report = promote(tracker, workspace, version, store, CONFIG)
         if not report.passed:

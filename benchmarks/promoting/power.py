@@ -18,9 +18,10 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from benchmarks.promoting.setting import separator_of, trained_state
+from benchmarks.promoting.setting import separator_of
 from benchmarks.report import Result, Say, Steps, Table, make_table
 from benchmarks.stores import prepare_store
+from benchmarks.trainings import train_state
 from dtsinn.core.progress import no_progress
 from dtsinn.core.seeds import generator
 from dtsinn.core.workspace import Workspace
@@ -77,7 +78,7 @@ def run(
     store = prepare_store("train", STORE, folder)
     separators = {}
     for name, changes in NETWORKS.items():
-        separators[name] = separator_of(trained_state(store, changes, steps), store)
+        separators[name] = separator_of(train_state(store, changes, steps, validations=4), store)
         say(f"trained {name}")
     config = load_gate()
     say(f"simulating {pool} subjects of the gate's suite")

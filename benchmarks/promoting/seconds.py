@@ -12,9 +12,10 @@ from unittest.mock import patch
 
 import typer
 
-from benchmarks.promoting.setting import begun_run, trained_state
+from benchmarks.promoting.setting import begun_run
 from benchmarks.report import Result, Say, Steps, Table
 from benchmarks.stores import prepare_store
+from benchmarks.trainings import train_state
 from dtsinn.core.workspace import Workspace
 from dtsinn.evaluation.score import score_subjects
 from dtsinn.registry.gate import comparison
@@ -54,7 +55,8 @@ def run(
     for number in range(versions):
         key = f"version-{number}"
         package = folder / key
-        package_run(trained_state(store, [], steps * 2**number), store.header, package, key)
+        state = train_state(store, [], steps * 2**number, validations=4)
+        package_run(state, store.header, package, key)
         begun_run(tracker, store, key)
         begun = time.perf_counter()
         version = register(tracker, package, run_key=key)
