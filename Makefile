@@ -1,8 +1,10 @@
 # make demo and make test are all the set-up that there is: each makes .venv when there is none.
 PYTHON ?= python3
 BIN := .venv/bin
+# Threads that spin for work would take the cores from each other's process.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: env demo test test-all check bench bench-quality bench-search bench-faults \
+.PHONY: env demo test test-all check release bench bench-quality bench-search bench-faults \
 	bench-efficiency bench-registry bench-postgres browser screenshots
 .DEFAULT_GOAL := help
 
@@ -11,6 +13,7 @@ help:
 	@echo "make test      the tests"
 	@echo "make test-all  the slow ones too"
 	@echo "make check     lint, types, import directions"
+	@echo "make release   source distribution and wheel in dist/, the wheel tried on its own"
 	@echo "make bench     benchmarks, with their tables in benchmarks/results"
 	@echo "make bench-quality  every method with the same search and seeds, about an hour"
 	@echo "make bench-search   what searching costs beside training, and with 5,000 trials"
@@ -34,16 +37,19 @@ demo: env
 	$(BIN)/dtsinn demo
 
 test: env
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(TESTS)
 
 test-all: env
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m ''
+	$(TESTS) -m ''
 
 check: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+release: env
+	.ci/release
 
 bench: env
 	set -e; for name in reading roundtrip ablation conditioning memory speed; do \

@@ -11,7 +11,7 @@ from dtsinn.core.config import to_mapping
 from dtsinn.data.splits import SPLIT_SHARES
 from dtsinn.data.store import Store, open_store
 from dtsinn.simulation.request import StudyRequest
-from dtsinn.simulation.study import simulate
+from dtsinn.simulation.study import simulate_study
 
 WORK = Path(__file__).parent / ".work"
 """Data and finished jobs that later calls use again."""
@@ -37,5 +37,5 @@ def prepare_store(
     path = folder / f"{name}-{hashlib.sha256(content).hexdigest()[:8]}.zarr"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        simulate(request, str(path), splits=splits)
+        simulate_study(request, str(path), splits=splits)
     return open_store(str(path), need_truth=True)

@@ -1,3 +1,59 @@
-"""dtsinn: find, prove, keep and use networks that separate two tracers in one PET scan."""
+"""dtsinn: find, prove, keep and use networks that separate two tracers in one PET scan.
+
+From Python, in this order (docs/python.md):
+
+* :func:`simulate` makes a store of dual-tracer scans, :func:`open_store` opens one;
+* :func:`train` trains one separator, :func:`run_search` searches for the best one;
+* :func:`evaluate` scores separators on subjects that training never saw;
+* :class:`Separator` separates mixtures [N, T, Y, X] into tracers [N, 2, T, Y, X], and mixes again;
+* :class:`Tracer` and :class:`Protocol` say what is injected, and when what is measured.
+
+Activities are averages over frames in kBq/mL, not corrected for decay; times are in s. Each name is
+imported when it is first used: ``import dtsinn`` waits for no library.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dtsinn.core.protocol import Protocol
+    from dtsinn.core.tracer import Tracer
+    from dtsinn.data.store import open_store
+    from dtsinn.deploy.separator import Separator
+    from dtsinn.simulation.study import simulate
+    from dtsinn.workflows.pipeline import evaluate, run_search, train
 
 __version__ = "0.1.0"
+__all__ = [
+    "Protocol",
+    "Separator",
+    "Tracer",
+    "evaluate",
+    "open_store",
+    "run_search",
+    "simulate",
+    "train",
+]
+_MODULES = {
+    "Protocol": "dtsinn.core.protocol",
+    "Separator": "dtsinn.deploy.separator",
+    "Tracer": "dtsinn.core.tracer",
+    "evaluate": "dtsinn.workflows.pipeline",
+    "open_store": "dtsinn.data.store",
+    "run_search": "dtsinn.workflows.pipeline",
+    "simulate": "dtsinn.simulation.study",
+    "train": "dtsinn.workflows.pipeline",
+}
+"""Where each public name is defined."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlflow.entities import LoggedModelInput, LoggedModelOutput, Run
 
-from dtsinn.deploy.export import ParityReport
 from dtsinn.registry.promotion.alias_transaction import history
 from dtsinn.registry.references import find_version
 from dtsinn.registry.tracking import tags as tagged
-from dtsinn.registry.tracking.names import told_as
+from dtsinn.registry.tracking.names import mlflow_errors_as
 from dtsinn.registry.tracking.rows import KEY, KIND, STATUS
 from dtsinn.registry.tracking.tracker import MlflowTracker
 from dtsinn.registry.versions import LOGGED_MODEL, ModelVersion
+
+if TYPE_CHECKING:
+    from dtsinn.deploy.export import ParityReport
 
 EXPORT = "export."
 """Begins the tags of a version's exports: when, by which dtsinn, how well the graphs agree."""
@@ -26,7 +28,7 @@ EVALUATED = "model.digest"
 
 
 def show_model(ref: str, tracker: MlflowTracker) -> dict[str, Any]:
-    """All that is recorded of a version, as plain data.
+    """Collect all that is recorded of a version, as plain data.
 
     Raises:
         InputError: The REF names nothing.
@@ -44,9 +46,9 @@ def show_model(ref: str, tracker: MlflowTracker) -> dict[str, Any]:
         "metrics": version.metrics,
         "store": {"path": tags.get("store.path", ""), "digest": tags.get("store.digest", "")},
         "init": {"digest": tags.get("init", ""), "tracers": tags.get("init.tracers", "")},
-        "search": _run(tracker, parent),
+        "search": _describe_run(tracker, parent),
         "trial": tags.get("trial", ""),
-        "run": _run(tracker, run),
+        "run": _describe_run(tracker, run),
         "parameters": dict(sorted(run.data.params.items())) if run else {},
         "seed": tags.get("seed", ""),
         "code_version": tags.get("code.version", ""),
@@ -56,7 +58,7 @@ def show_model(ref: str, tracker: MlflowTracker) -> dict[str, Any]:
             for line in history(tracker, version.name)
             if version.version in (line["version"], line["before"])
         ],
-        "evaluations": _evaluations(tracker, version),
+        "evaluations": _find_evaluations(tracker, version),
         "exports": [v for k, v in sorted(tags.items()) if k.startswith(EXPORT)],
     }
 
@@ -67,16 +69,16 @@ def note_export(version: ModelVersion, proof: ParityReport, tracker: MlflowTrack
     errors = f"ONNX {proof.model_error:.1e}"
     if proof.round_trip_error is not None:
         errors += f", round trip {proof.round_trip_error:.1e}"
-    with told_as(f"noting the export of {version.ref}"):
+    with mlflow_errors_as(f"noting the export of {version.ref}"):
         tracker.client.set_model_version_tag(
             version.name, str(version.version), f"{EXPORT}{when}", f"{when[:19]}Z, {errors}"
         )
 
 
-def note_found(version: ModelVersion, search: str, tracker: MlflowTracker) -> None:
+def note_best_model(version: ModelVersion, search: str, tracker: MlflowTracker) -> None:
     """Show on a search which trial was its best, and the model that was made of it."""
     run_id = tracker.run_id(search)
-    with told_as(f"noting {version.ref} on {search}"):
+    with mlflow_errors_as(f"noting {version.ref} on {search}"):
         tracker.client.set_tag(run_id, BEST_TRIAL, version.run_key)
         tracker.client.set_tag(run_id, MODEL, version.ref)
         outputs = tracker.client.get_run(run_id).outputs
@@ -87,18 +89,18 @@ def note_found(version: ModelVersion, search: str, tracker: MlflowTracker) -> No
             tracker.client.log_outputs(run_id, [output])
 
 
-def note_evaluated(
+def note_evaluation(
     versions: Sequence[ModelVersion], evaluation: str, tracker: MlflowTracker
 ) -> None:
     """Show on an evaluation's run which models it evaluated."""
     known = [tagged.mlflow_id(version.tags, LOGGED_MODEL) for version in versions]
     if any(known):
-        with told_as(f"noting the models of {evaluation}"):
+        with mlflow_errors_as(f"noting the models of {evaluation}"):
             inputs = [LoggedModelInput(model) for model in dict.fromkeys(known) if model]
             tracker.client.log_inputs(tracker.run_id(evaluation), models=inputs)
 
 
-def _run(tracker: MlflowTracker, run: Run | None) -> dict[str, Any] | None:
+def _describe_run(tracker: MlflowTracker, run: Run | None) -> dict[str, Any] | None:
     if run is None:
         return None
     key = tagged.run_key(run.data.tags, KEY)
@@ -112,7 +114,7 @@ def _run(tracker: MlflowTracker, run: Run | None) -> dict[str, Any] | None:
     }
 
 
-def _evaluations(tracker: MlflowTracker, version: ModelVersion) -> list[dict[str, Any]]:
+def _find_evaluations(tracker: MlflowTracker, version: ModelVersion) -> list[dict[str, Any]]:
     if not version.digest:
         return []
     runs = tracker.search(

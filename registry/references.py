@@ -6,23 +6,21 @@ then ``NAME`` (= ``NAME@champion``), ``NAME@alias``, ``NAME/3``.
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import mlflow.artifacts
 
 from dtsinn.core.errors import InputError, PackageError
 from dtsinn.core.workspace import Workspace
-from dtsinn.deploy.package import package_digest, verify_package
-from dtsinn.registry.registration import FOLDER
-from dtsinn.registry.tracking.names import checked_alias, checked_key, checked_name, told_as
+from dtsinn.registry.tracking.names import check_alias, check_key, check_name, mlflow_errors_as
 from dtsinn.registry.tracking.relocation import local_path
 from dtsinn.registry.tracking.tracker import MlflowTracker, connect_existing
 from dtsinn.registry.versions import (
     CHAMPION,
+    PACKAGE_FOLDER,
     ModelVersion,
     get_alias,
     get_version,
@@ -32,7 +30,7 @@ from dtsinn.registry.versions import (
 
 FORMS = "NAME, NAME@alias, NAME/3, best, run:ID, models:/NAME/3 or a package directory"
 PREFIX = "dtsinn-"
-"""Of the models that ``best`` chooses among."""
+"""Beginning of the names of models that ``best`` chooses among."""
 
 _BY_NUMBER = re.compile(r"([^/@]+)/([1-9][0-9]{0,8})")
 _BY_ALIAS = re.compile(r"([^/@]+)@([^/@]+)")
@@ -45,17 +43,17 @@ class ResolvedModel:
     path: Path
     """A verified package directory."""
     name: str
-    """Of the registered model; of the directory when it is in no registry."""
+    """Name of the registered model, or of the directory when it is in no registry."""
     version: int | None
     """None for a directory or a run that registered nothing."""
     ref: str
     """What the user typed."""
     digest: str
-    """Of weights and configuration."""
+    """SHA-256 of weights and configuration."""
 
 
 def resolve(ref: str, workspace: Workspace) -> ResolvedModel:
-    """The package that a REF names, fetched if need be and verified.
+    """Find the package that a REF names, fetch it if need be, and verify it.
 
     A directory needs no workspace and no MLflow database; a missing workspace is not made.
 
@@ -63,12 +61,12 @@ def resolve(ref: str, workspace: Workspace) -> ResolvedModel:
         InputError: The REF is malformed, names nothing, or ``best`` is not one model.
         PackageError: Its files do not match their manifest.
     """
-    folder = _directory(ref)
+    folder = _find_directory(ref)
     if folder is not None:
-        verify_package(folder)
-        name = folder.resolve().name
-        digest = package_digest(folder)
-        return ResolvedModel(path=folder, name=name, version=None, ref=ref, digest=digest)
+        digest = _verify(folder)
+        return ResolvedModel(
+            path=folder, name=folder.resolve().name, version=None, ref=ref, digest=digest
+        )
     check_ref(ref)
     tracker = connect_existing(workspace)
     version = find_version(ref, tracker)
@@ -85,7 +83,7 @@ def check_ref(ref: str) -> None:
         InputError: It is malformed.
     """
     if ref.startswith("run:"):
-        checked_key(ref.removeprefix("run:"))
+        check_key(ref.removeprefix("run:"))
         return
     text = ref.removeprefix("models:/")
     if ref.startswith(("/", "./", "../", "~")) or ref in {".", ".."}:
@@ -97,16 +95,16 @@ def check_ref(ref: str) -> None:
 
 
 def find_version(ref: str, tracker: MlflowTracker) -> ModelVersion:
-    """The registered version that a REF names (any REF but a directory).
+    """Find the registered version that a REF names (any REF but a directory).
 
     Raises:
         InputError: It names nothing, or ``best`` is not one model.
     """
     check_ref(ref)
     if ref.startswith("run:"):
-        return _of_run(ref.removeprefix("run:"), tracker)
+        return _find_by_run(ref.removeprefix("run:"), tracker)
     if ref == "best":
-        return _best(tracker)
+        return _find_best(tracker)
     name, number, alias = _split(ref.removeprefix("models:/"))
     if number is not None:
         return get_version(tracker, name, number)
@@ -114,7 +112,7 @@ def find_version(ref: str, tracker: MlflowTracker) -> ModelVersion:
 
 
 def fetch(tracker: MlflowTracker, workspace: Workspace, version: ModelVersion) -> Path:
-    """The package of a version: in place when its files are on this machine, else a copy.
+    """Return the package of a version: in place when its files are on this machine, else a copy.
 
     Copies are kept in the workspace by digest.
 
@@ -123,32 +121,29 @@ def fetch(tracker: MlflowTracker, workspace: Workspace, version: ModelVersion) -
     """
     if not version.digest:
         raise PackageError(f"{version.ref} says no digest", hint="another version: dtsinn models")
-    with told_as(f"fetching {version.ref}"):
+    with mlflow_errors_as(f"fetching {version.ref}"):
         uri = tracker.client.get_model_version_download_uri(version.name, str(version.version))
     local = local_path(uri)
     if local is not None:
-        return _verified(local / "data" / FOLDER, version)
+        return _verify_version(local / "data" / PACKAGE_FOLDER, version)
     kept = workspace.packages / version.digest
-    if kept.is_dir():
-        return _verified(kept, version)
-    partial = workspace.packages / f".{version.digest}.{os.getpid()}"
-    try:
-        with told_as(f"fetching {version.ref}"):
-            got = mlflow.artifacts.download_artifacts(
-                artifact_uri=f"{uri.rstrip('/')}/data/{FOLDER}",
-                dst_path=str(partial),
-                tracking_uri=tracker.uri,
-            )
-            _verified(Path(got), version)
-            if not kept.is_dir():
-                Path(got).rename(kept)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return _verified(kept, version)
+    if not kept.is_dir():
+        with mlflow_errors_as(f"fetching {version.ref}"):
+            workspace.packages.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(prefix=f".{version.digest}.", dir=kept.parent) as partial:
+                got = mlflow.artifacts.download_artifacts(
+                    artifact_uri=f"{uri.rstrip('/')}/data/{PACKAGE_FOLDER}",
+                    dst_path=partial,
+                    tracking_uri=tracker.uri,
+                )
+                _verify_version(Path(got), version)
+                if not kept.is_dir():
+                    Path(got).rename(kept)
+    return _verify_version(kept, version)
 
 
-def _directory(ref: str) -> Path | None:
-    """The directory that a REF names, if it holds a package."""
+def _find_directory(ref: str) -> Path | None:
+    """Find the directory that a REF names, if it holds a package."""
     if ref.startswith(("models:/", "run:")) or not ref or "\x00" in ref:
         return None
     folder = Path(ref).expanduser()
@@ -159,15 +154,15 @@ def _directory(ref: str) -> Path | None:
 
 
 def _split(text: str) -> tuple[str, int | None, str]:
-    """NAME, NAME@alias or NAME/3 -> name, version or None, alias."""
+    """Split NAME, NAME@alias or NAME/3 into name, version or None, and alias."""
     if match := _BY_NUMBER.fullmatch(text):
-        return checked_name(match[1]), int(match[2]), ""
+        return check_name(match[1]), int(match[2]), ""
     if match := _BY_ALIAS.fullmatch(text):
-        return checked_name(match[1]), None, checked_alias(match[2])
-    return checked_name(text), None, CHAMPION
+        return check_name(match[1]), None, check_alias(match[2])
+    return check_name(text), None, CHAMPION
 
 
-def _of_run(id_or_key: str, tracker: MlflowTracker) -> ModelVersion:
+def _find_by_run(id_or_key: str, tracker: MlflowTracker) -> ModelVersion:
     run = tracker.find_run(id_or_key)
     if run is None:
         raise InputError("no such run", got=repr(id_or_key), hint="dtsinn models")
@@ -177,7 +172,7 @@ def _of_run(id_or_key: str, tracker: MlflowTracker) -> ModelVersion:
     return versions[0]
 
 
-def _best(tracker: MlflowTracker) -> ModelVersion:
+def _find_best(tracker: MlflowTracker) -> ModelVersion:
     versions = [v for v in list_models(tracker) if v.name.startswith(PREFIX)]
     champions = [v for v in versions if CHAMPION in v.aliases]
     if len(champions) == 1:
@@ -197,10 +192,17 @@ def _best(tracker: MlflowTracker) -> ModelVersion:
     )
 
 
-def _verified(folder: Path, version: ModelVersion) -> Path:
+def _verify_version(folder: Path, version: ModelVersion) -> Path:
     if not folder.is_dir():
         raise PackageError(f"the files of {version.ref} are gone", got=f"nothing at {folder}")
-    verify_package(folder)
-    if package_digest(folder) != version.digest:
+    if _verify(folder) != version.digest:
         raise PackageError(f"{folder} is not what was registered as {version.ref}")
     return folder
+
+
+def _verify(folder: Path) -> str:
+    """Verify a package; returns its digest."""
+    from dtsinn.deploy.package import package_digest, verify_package  # which imports torch
+
+    verify_package(folder)
+    return package_digest(folder)

@@ -1,22 +1,20 @@
-"""From a separator package to a version in the registry."""
+"""Registration of a separator package as a version of a model."""
 
 from __future__ import annotations
 
 import json
 import warnings
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from mlflow.entities import LoggedModel, LoggedModelOutput
-from mlflow.exceptions import MlflowException
 
 import dtsinn
 from dtsinn.core.errors import PackageError
-from dtsinn.data.layout import name_of_store
+from dtsinn.core.paths import name_of_store
 from dtsinn.deploy.package import (
     Manifest,
     SeparatorInfo,
@@ -24,13 +22,20 @@ from dtsinn.deploy.package import (
     package_digest,
     read_package,
 )
-from dtsinn.registry.tracking.embedded import lock
-from dtsinn.registry.tracking.names import checked_name, model_name, rounded, told_as
+from dtsinn.registry.tracking.names import (
+    EXISTS,
+    check_name,
+    mlflow_errors_as,
+    model_name,
+    round_shown,
+    suppress_mlflow,
+)
 from dtsinn.registry.tracking.tracker import MlflowTracker
 from dtsinn.registry.versions import (
     DIGEST,
     LOGGED_MODEL,
     METRICS,
+    PACKAGE_FOLDER,
     RUN_KEY,
     ModelVersion,
     get_version,
@@ -43,10 +48,10 @@ with warnings.catch_warnings():
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-FOLDER = "separator"
-"""Name of the package inside a registered model: ``data/separator``."""
-
 LOADER = "dtsinn.registry.flavour"
+
+REGISTERING = "register"
+"""Lock held while a package is on its way to a version, so that no pruning takes it for unused."""
 
 REQUIREMENTS = (f"dtsinn=={dtsinn.__version__}", "mlflow", "numpy", "safetensors", "torch")
 """Given, because MLflow would start a process for half a minute to guess them."""
@@ -78,15 +83,14 @@ def register(
     """
     files, info = read_package(package)
     digest = package_digest(package)
-    own = name if name is not None else model_name(info.tracers, info.protocol)
-    chosen = checked_name(own)
+    chosen = check_name(model_name(info.tracers, info.protocol) if name is None else name)
     run_id = tracker.run_id(run_key)
     for known in versions_of_run(tracker, run_id):
         if (known.name, known.digest) == (chosen, digest):
             return known
-    with told_as(f"registering {package.name} as {chosen}"), registering(tracker):
-        model = _logged_model(tracker, run_id, package, info, digest)
-        _make_model(tracker, chosen, info)
+    with mlflow_errors_as(f"registering {package.name} as {chosen}"), tracker.lock(REGISTERING):
+        model = _make_logged_model(tracker, run_id, package, info, digest)
+        _make_registered_model(tracker, chosen, info)
         described = _version_tags(info, files.manifest, digest, run_key) | dict(tags or {})
         # The location, not models:/ID: that one MLflow looks up at its global tracking URI.
         made = tracker.client.create_model_version(
@@ -94,21 +98,16 @@ def register(
             source=model.artifact_location,
             run_id=run_id,
             tags=described | {LOGGED_MODEL: model.model_id},
-            description=_described(info, run_key),
+            description=_describe(info, run_key),
             model_id=model.model_id,
         )
     return get_version(tracker, chosen, int(made.version))
 
 
-def registering(tracker: MlflowTracker) -> AbstractContextManager[Any]:
-    """Held while a package is on its way to a version, so that no pruning takes it for unused."""
-    return lock(tracker.workspace, "register") if tracker.workspace else nullcontext()
-
-
-def _logged_model(
+def _make_logged_model(
     tracker: MlflowTracker, run_id: str, package: Path, info: SeparatorInfo, digest: str
 ) -> LoggedModel:
-    """The package as MLflow's "logged model" of the run; one that was left behind is used."""
+    """Make the package MLflow's "logged model" of the run; one that was left behind is used."""
     experiment = tracker.client.get_run(run_id).info.experiment_id
     for known in tracker.all_pages(
         tracker.client.search_logged_models,
@@ -116,29 +115,32 @@ def _logged_model(
         filter_string=f"tags.`{DIGEST}` = '{digest}'",
     ):
         if known.source_run_id == run_id and str(known.status) == "READY":
-            left: LoggedModel = known
-            return left
+            return cast(LoggedModel, known)
     model = tracker.client.create_logged_model(
-        experiment, name=FOLDER, source_run_id=run_id, tags={DIGEST: digest}, model_type="separator"
+        experiment,
+        name=PACKAGE_FOLDER,
+        source_run_id=run_id,
+        tags={DIGEST: digest},
+        model_type="separator",
     )
     with TemporaryDirectory(prefix="dtsinn-") as folder:
-        copied = Path(folder) / FOLDER
+        copied = Path(folder) / PACKAGE_FOLDER
         copied.mkdir()
         copy_package(package, copied)
         if package_digest(copied) != digest:
             raise PackageError(f"{package} was changed while it was registered")
         made = Path(folder) / "model"
-        _save(
+        _save_model(
             path=str(made),
             loader_module=LOADER,
             data_path=str(copied),
             mlflow_model=Model(
-                artifact_path=FOLDER,  # MLflow's own is a path of this machine
+                artifact_path=PACKAGE_FOLDER,  # MLflow's own is a path of this machine
                 run_id=run_id,
                 model_id=model.model_id,
                 model_uuid=model.model_id,
             ),
-            signature=_signature(len(info.frame_start)),
+            signature=_make_signature(len(info.frame_start)),
             pip_requirements=list(REQUIREMENTS),
         )
         tracker.client.log_model_artifacts(model.model_id, str(made))
@@ -146,14 +148,14 @@ def _logged_model(
     return tracker.client.finalize_logged_model(model.model_id, "READY")
 
 
-def _save(**what: Any) -> None:
+def _save_model(**what: Any) -> None:
     """MLflow asks for an input example on every model; the signature says what it would."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*input example")
         mlflow.pyfunc.save_model(**what)
 
 
-def _signature(frames: int) -> ModelSignature:
+def _make_signature(frames: int) -> ModelSignature:
     """Unnamed tensors, so that ``predict`` gets an array and no dictionary."""
     f4 = np.dtype(np.float32)
     return ModelSignature(
@@ -162,8 +164,8 @@ def _signature(frames: int) -> ModelSignature:
     )
 
 
-def _described(info: SeparatorInfo, run_key: str) -> str:
-    """A version in a sentence."""
+def _describe(info: SeparatorInfo, run_key: str) -> str:
+    """Describe a version in a sentence."""
     lineage = info.lineage
     psnr = info.metrics.get("val_psnr")
     of = f"trial {run_key} of search {lineage.search}" if lineage.search else f"run {run_key}"
@@ -175,17 +177,14 @@ def _described(info: SeparatorInfo, run_key: str) -> str:
     )
 
 
-def _make_model(tracker: MlflowTracker, name: str, info: SeparatorInfo) -> None:
+def _make_registered_model(tracker: MlflowTracker, name: str, info: SeparatorInfo) -> None:
     pair = " + ".join(tracer.upper() for tracer in info.tracers)
-    try:
+    with suppress_mlflow(EXISTS):
         tracker.client.create_registered_model(
             name,
             tags={"dtsinn.tracers": ",".join(info.tracers), "dtsinn.protocol": info.protocol},
             description=f"Separators of {pair}, protocol {info.protocol}",
         )
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
 
 
 def _version_tags(
@@ -195,7 +194,7 @@ def _version_tags(
     tags = {
         DIGEST: digest,
         RUN_KEY: run_key,
-        METRICS: json.dumps({k: rounded(v) for k, v in sorted(info.metrics.items())}),
+        METRICS: json.dumps({k: round_shown(v) for k, v in sorted(info.metrics.items())}),
         "store.path": name_of_store(lineage.store_path),
         "store.digest": lineage.store_digest,
         "code.version": lineage.code_version,

@@ -9,7 +9,7 @@ from mlflow.exceptions import MlflowException
 
 from dtsinn.core.errors import InputError
 from dtsinn.registry.tracking import tags as tagged
-from dtsinn.registry.tracking.names import checked_name, told_as
+from dtsinn.registry.tracking.names import check_name, mlflow_errors_as
 from dtsinn.registry.tracking.tracker import MlflowTracker
 
 CHAMPION = "champion"
@@ -18,6 +18,8 @@ DIGEST = "dtsinn.digest"
 RUN_KEY = "dtsinn.run_key"
 METRICS = "dtsinn.metrics"
 LOGGED_MODEL = "dtsinn.logged_model"
+PACKAGE_FOLDER = "separator"
+"""Name of the package inside a registered model: ``data/separator``."""
 CREATED = "dtsinn.created"
 """Tag of a version that was copied from another registry: when the first one was registered."""
 
@@ -34,9 +36,9 @@ class ModelVersion:
     """MLflow's id of the run that made it."""
     run_key: str
     digest: str
-    """Of weights and configuration; empty where its tag is none."""
+    """SHA-256 of weights and configuration; empty where its tag is none."""
     metrics: dict[str, float]
-    """As the package carries them."""
+    """Metrics that the package carries."""
     created: int
     """ms since 1970 UTC."""
     source: str
@@ -50,73 +52,70 @@ class ModelVersion:
 
 
 def list_models(tracker: MlflowTracker) -> list[ModelVersion]:
-    """All separators in the registry, by name, newest version first."""
-    with told_as("listing models"):
-        aliases = _aliases(tracker)
-        found = tracker.all_pages(tracker.client.search_model_versions)
-    versions = [
-        _version(v, aliases.get(v.name, {})) for v in found if DIGEST in v.tags
-    ]  # models of other tools may share a server
-    return sorted(versions, key=lambda v: (v.name, -v.version))
+    """List all separators in the registry, by name, newest version first."""
+    return sorted(_search_versions(tracker), key=lambda v: (v.name, -v.version))
 
 
 def versions_of_run(tracker: MlflowTracker, run_id: str) -> list[ModelVersion]:
-    """Separators that a run registered, newest first."""
-    with told_as("listing models"):
-        found = tracker.all_pages(
-            tracker.client.search_model_versions, filter_string=f"run_id = '{run_id}'"
-        )
-        aliases = _aliases(tracker) if found else {}
-    versions = [_version(v, aliases.get(v.name, {})) for v in found if DIGEST in v.tags]
-    return sorted(versions, key=lambda v: -v.created)
+    """List the separators that a run registered, newest first."""
+    found = _search_versions(tracker, filter_string=f"run_id = '{run_id}'")
+    return sorted(found, key=lambda v: -v.created)
 
 
 def get_version(tracker: MlflowTracker, name: str, version: int) -> ModelVersion:
-    """One version by its number.
+    """Get one version by its number.
 
     Raises:
         InputError: There is none; the message lists what there is.
     """
-    with told_as(f"looking for {name}/{version}"):
+    with mlflow_errors_as(f"looking for {name}/{version}"):
         try:
-            found = tracker.client.get_model_version(checked_name(name), str(version))
+            found = tracker.client.get_model_version(check_name(name), str(version))
         except MlflowException as error:
             if not _is_absent(error, tracker, name):
                 raise
-            raise _unknown(tracker, name, f"version {version}") from None
-        return _version(found, _aliases(tracker).get(name, {}))
+            raise _unknown_error(tracker, name, f"version {version}") from None
+        return _read_version(found, _get_aliases(tracker).get(name, {}))
 
 
 def get_alias(tracker: MlflowTracker, name: str, alias: str) -> ModelVersion:
-    """The version that an alias points at.
+    """Get the version that an alias points at.
 
     Raises:
         InputError: There is none; the message lists what there is.
     """
     found = find_alias(tracker, name, alias)
     if found is None:
-        raise _unknown(tracker, name, alias)
+        raise _unknown_error(tracker, name, alias)
     return found
 
 
 def find_alias(tracker: MlflowTracker, name: str, alias: str) -> ModelVersion | None:
-    """The version that an alias points at, or None."""
-    with told_as(f"looking for {name}@{alias}"):
+    """Find the version that an alias points at, or None."""
+    with mlflow_errors_as(f"looking for {name}@{alias}"):
         try:
-            found = tracker.client.get_model_version_by_alias(checked_name(name), alias)
+            found = tracker.client.get_model_version_by_alias(check_name(name), alias)
         except MlflowException as error:
             if not _is_absent(error, tracker, name):
                 raise
             return None
-        return _version(found, _aliases(tracker).get(name, {}))
+        return _read_version(found, _get_aliases(tracker).get(name, {}))
 
 
 def created_at(found: MlflowVersion) -> int:
-    """When a version was registered, in ms since 1970 UTC; of a copy, when the first one was."""
+    """When a version, or the first one that it is a copy of, was registered: ms since 1970 UTC."""
     return tagged.moment(found.tags, CREATED, int(found.creation_timestamp))
 
 
-def _aliases(tracker: MlflowTracker) -> dict[str, dict[str, int]]:
+def _search_versions(tracker: MlflowTracker, **query: str) -> list[ModelVersion]:
+    """Search the separators; models of other tools may share a server."""
+    with mlflow_errors_as("listing models"):
+        found = tracker.all_pages(tracker.client.search_model_versions, **query)
+        aliases = _get_aliases(tracker) if found else {}
+    return [_read_version(v, aliases.get(v.name, {})) for v in found if DIGEST in v.tags]
+
+
+def _get_aliases(tracker: MlflowTracker) -> dict[str, dict[str, int]]:
     """Model -> alias -> version: MLflow's searches for versions leave aliases out."""
     models = tracker.all_pages(tracker.client.search_registered_models)
     return {m.name: {alias: int(v) for alias, v in m.aliases.items()} for m in models}
@@ -128,11 +127,11 @@ def _is_absent(error: MlflowException, tracker: MlflowTracker, name: str) -> boo
     A server with passwords denies its members what does not exist, as it does what is not theirs.
     """
     if error.error_code == "PERMISSION_DENIED":
-        return name not in _aliases(tracker)
+        return name not in _get_aliases(tracker)
     return error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
 
-def _version(found: MlflowVersion, aliases: dict[str, int]) -> ModelVersion:
+def _read_version(found: MlflowVersion, aliases: dict[str, int]) -> ModelVersion:
     tags: dict[str, str] = dict(found.tags)
     number = int(found.version)
     return ModelVersion(
@@ -149,7 +148,7 @@ def _version(found: MlflowVersion, aliases: dict[str, int]) -> ModelVersion:
     )
 
 
-def _unknown(tracker: MlflowTracker, name: str, what: str) -> InputError:
+def _unknown_error(tracker: MlflowTracker, name: str, what: str) -> InputError:
     """The error for a version that is not there, with what is and what to type."""
     versions = list_models(tracker)
     here = [v for v in versions if v.name == name]

@@ -1,4 +1,4 @@
-"""What a search will try and what it will cost, told without starting it."""
+"""What a search will try and what it will cost, found without starting it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dtsinn.core.errors import InputError
 from dtsinn.data.store import Store
 from dtsinn.networks.build import METHODS
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.sampling.feasibility import Referee
+from dtsinn.search.sampling.feasibility import FeasibilityCheck
 from dtsinn.search.sampling.halving import SCHEDULERS, expected_share
 from dtsinn.training.config import RunConfig
 from dtsinn.training.feed import Feed
@@ -28,9 +28,9 @@ from dtsinn.training.team import ALONE
 SAMPLES = 5
 """Suggestions that are drawn and timed."""
 DRAWS = 200
-"""Suggestions that are drawn at most to find them (uncited)."""
+"""Suggestions that are drawn at most to find them."""
 WARM, TIMED = 2, 5
-"""Steps before and under the clock; the fastest counts (uncited)."""
+"""Steps before and under the clock; the fastest counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Sample:
     takes: Footprint | None
     """None where nothing is trained."""
     step_seconds: float
-    """Of one training step on this machine's CPU, with the threads of a trial; 0 likewise."""
+    """Time of a training step on this machine's CPU, with the threads of a trial, s; 0 likewise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +54,9 @@ class Forecast:
     """Part of the suggestions drawn that a constraint or the configuration refuses."""
     samples: list[Sample]
     steps: int
-    """Training steps of all trials, if none is stopped."""
+    """Training steps of all trials, if none is pruned."""
     expected_steps: int
-    """Of them, those that are taken where the scheduler stops what it is expected to stop."""
+    """The part of them that is taken where the scheduler prunes what it is expected to prune."""
     seconds: float
     """Wall time of the expected steps, validations and starts of trials left out."""
 
@@ -74,7 +74,7 @@ def forecast(plan: SearchPlan, store: Store, at_a_time: int) -> Forecast:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     header = store.header
-    refuse = Referee(space=plan.space, frames=header.protocol.frames, size=header.size)
+    refuse = FeasibilityCheck(space=plan.space, frames=header.protocol.frames, size=header.size)
     study = optuna.create_study(sampler=RandomSampler(seed=plan.seed))
     samples: list[Sample] = []
     drawn, reason = 0, ""

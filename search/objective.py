@@ -1,4 +1,4 @@
-"""Objectives: which metrics of a trial a search makes large or small."""
+"""Objectives: which metrics of a trial a search makes large or small, and which trials did best."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dtsinn.core.errors import InputError
+from dtsinn.search.events.state import SearchState, TrialRecord
 
 OBJECTIVE = "best_psnr"
 """What a search maximises unless told otherwise: a trial's highest validation PSNR so far, dB."""
@@ -113,3 +114,31 @@ def pareto_front(
         for name, own in values.items()
         if not any(dominates(other, own, objectives) for other in values.values())
     ]
+
+
+def rank_trials(search: SearchState, objectives: Sequence[Objective]) -> list[TrialRecord]:
+    """All trials with a finite value of the first objective, best first."""
+    first = objectives[0]
+    having = [
+        (first.value(trial.metrics), trial)
+        for trial in search.trials.values()
+        if math.isfinite(first.value(trial.metrics))
+    ]
+    ordered = sorted(having, key=lambda pair: pair[0], reverse=first.maximise)
+    return [trial for _, trial in ordered]
+
+
+def best_trial(search: SearchState, objectives: Sequence[Objective]) -> TrialRecord | None:
+    """The best of them; with several objectives the best in the first one."""
+    return next(iter(rank_trials(search, objectives)), None)
+
+
+def front_of(search: SearchState, objectives: Sequence[Objective]) -> list[str]:
+    """Names of the finished trials that no other one beats in all objectives."""
+    values = {
+        trial.name: [objective.value(trial.metrics) for objective in objectives]
+        for trial in search.trials.values()
+        if trial.state == "finished"
+    }
+    finite = {name: own for name, own in values.items() if all(map(math.isfinite, own))}
+    return pareto_front(finite, objectives)

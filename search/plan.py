@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -16,16 +17,16 @@ from dtsinn.core.checks import same_word
 from dtsinn.core.config import STRICT
 from dtsinn.core.errors import InputError, naming
 from dtsinn.core.formats import SEARCH_PLAN
-from dtsinn.core.workspace import Workspace
-from dtsinn.search.events.ledger import LEDGER
-from dtsinn.search.events.state import History
+from dtsinn.core.workspace import Workspace, choose_name
+from dtsinn.eventlog.log import LOG_FILE
+from dtsinn.search.events.state import SearchState, read_state
 from dtsinn.search.objective import PSNR, Objective, read_objectives
 from dtsinn.search.sampling.halving import SCHEDULERS
 from dtsinn.search.sampling.samplers import SAMPLERS, check_sampler
-from dtsinn.search.space.reader import space_of
+from dtsinn.search.space.reader import load_space, space_of
 from dtsinn.search.space.space import SearchSpace
 
-LIMITS = ("time_budget_s", "step_budget", "gpu_hours", "patience")
+BUDGETS = ("time_budget_s", "step_budget", "gpu_hours", "patience")
 """What ends a search before its trials are done."""
 CHANGEABLE = {
     "trials",
@@ -44,7 +45,7 @@ CHANGEABLE = {
 }
 """What a resumed search may be given anew; the rest decides what is searched, and stays."""
 NO_SETTING = {"space", "name", "store", "cluster", "gate", *SEARCH_PLAN.mark}
-"""Of a plan's plain data what says nothing of how it searches."""
+"""Keys of a plan's plain data that say nothing of how it searches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +61,10 @@ class SearchPlan:
     """Path or URL."""
     space: SearchSpace
     objectives: tuple[Objective, ...] = PSNR
-    """The first one decides which trials are stopped and which one is registered."""
+    """The first one decides which trials are pruned and which one is registered."""
     trials: int = 50
     time_budget_s: float | None = None
-    """Of all sittings together."""
+    """Wall time of all sessions together."""
     step_budget: int | None = None
     """Training steps of all trials together."""
     gpu_hours: float | None = None
@@ -83,7 +84,7 @@ class SearchPlan:
     sampler: str = "tpe"
     scheduler: str = "asha"
     seed: int = 0
-    """Of the suggestions."""
+    """Seed of the suggestions."""
     cluster: str | None = None
     """Address of a Ray cluster; None starts Ray on this machine."""
     gate: str = "default"
@@ -92,7 +93,7 @@ class SearchPlan:
     def __post_init__(self) -> None:
         for key, known in (("sampler", SAMPLERS), ("scheduler", SCHEDULERS)):
             object.__setattr__(self, key, same_word(getattr(self, key), known))
-        for what in ("trials", *LIMITS, "concurrent", "cpus_per_trial", "workers_per_trial"):
+        for what in ("trials", *BUDGETS, "concurrent", "cpus_per_trial", "workers_per_trial"):
             given = getattr(self, what)
             if given is not None and not 0 < given < math.inf:
                 raise InputError(f"{what} of a search", got=given, wanted="above 0")
@@ -194,13 +195,139 @@ def plan_of(data: Mapping[str, Any], where: str = "the plan of the search") -> S
         ) from None
 
 
-def read_plan(folder: Path, history: History) -> SearchPlan:
+def read_plan(folder: Path, search: SearchState) -> SearchPlan:
     """The plan of the search in ``folder``, whose history is known.
 
     Raises:
         InputError: As :func:`plan_of`; the file is named.
     """
-    return plan_of(history.plan, f"{folder / LEDGER}: the plan of the search")
+    return plan_of(search.plan, f"{folder / LOG_FILE}: the plan of the search")
+
+
+class SearchOptions(TypedDict, total=False):
+    """How to search, as a person says it: the options of ``dtsinn search``, by their names."""
+
+    space: str
+    """Search space: name or YAML file; by default ``default``."""
+    objective: str
+    """``METRIC:max`` or ``METRIC:min``; several, with commas, give a Pareto front."""
+    trials: int
+    """Number of trials."""
+    time_budget: str
+    """Stop after this time: ``90s``, ``30m``, ``2h``."""
+    max_steps: int
+    """Stop after so many training steps of all trials together."""
+    max_gpu_hours: float
+    """Stop after so many GPUs times hours."""
+    target: float
+    """Stop when the first objective is as good as this (psnr: dB)."""
+    patience: int
+    """Stop when so many trials ended without a better one."""
+    concurrent: int
+    """Trials at a time; by default what fits."""
+    cpus_per_trial: float
+    """Cores of a trial."""
+    gpus_per_trial: str | float
+    """GPUs, or parts, of a trial; ``auto`` packs them by memory."""
+    workers_per_trial: int
+    """Processes that train a trial together, each with the cores and GPUs above."""
+    sampler: str
+    """One of :data:`SAMPLERS`."""
+    scheduler: str
+    """One of :data:`SCHEDULERS`."""
+    gate: str
+    """Gate for the best trial: name or YAML file."""
+    cluster: str
+    """Address of a Ray cluster; by default this machine."""
+    seed: int
+    """Seed of the suggestions."""
+
+
+MOST_GPUS = 10_000
+"""GPUs of a trial (uncited)."""
+_FIELDS_OF_OPTIONS = {
+    "objective": "objectives",
+    "time_budget": "time_budget_s",
+    "max_steps": "step_budget",
+    "max_gpu_hours": "gpu_hours",
+}
+"""Fields of a plan that are not called as the option that gives them."""
+
+
+def make_plan(
+    name: str | None,
+    store: str,
+    options: SearchOptions,
+    workspace: Workspace,
+    *,
+    resume: bool = False,
+) -> SearchPlan:
+    """The plan of a search that begins, or of one that is resumed with other options.
+
+    Args:
+        name: Of the search; by default the time.
+        store: Path or URL.
+        options: What was asked for; the rest has its default, or stays as it was.
+        workspace: Where searches are kept.
+        resume: Go on with the search of that name.
+
+    Raises:
+        InputError: An option is none or cannot be meant, or there is no such search to resume.
+    """
+    known = SearchOptions.__annotations__
+    if unknown := options.keys() - known.keys():
+        raise InputError("no such option", got=", ".join(unknown), wanted=", ".join(known))
+    if resume and name is None:
+        raise InputError("the search to resume", got="no name", wanted="its name")
+    given = _read_options(options)
+    name = choose_name(name, "search")
+    if not resume:
+        return SearchPlan(name=name, store=store, **({"space": load_space("default")} | given))
+    folder = workspace.searches / name
+    return replace(change_plan(read_plan(folder, read_state(folder)), given), store=store)
+
+
+def _read_options(options: SearchOptions) -> dict[str, Any]:
+    """The fields of a plan that options give, of those that say something."""
+    readers: dict[str, Callable[[Any], Any]] = {
+        "space": load_space,
+        "objective": read_objectives,
+        "time_budget": read_seconds,
+        "gpus_per_trial": _read_gpus,
+        "gate": lambda gate: str(Path(gate).resolve()) if Path(gate).suffix else gate,
+    }
+    fields = {
+        _FIELDS_OF_OPTIONS.get(key, key): readers[key](value) if key in readers else value
+        for key, value in options.items()
+        if value is not None
+    }
+    if "gpus_per_trial" in fields:
+        fields["pack_gpus"] = str(options["gpus_per_trial"]).lower() == "auto"
+    return fields
+
+
+def _read_gpus(text: str | float) -> float:
+    if str(text).lower() == "auto":
+        return 1.0
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= MOST_GPUS:
+        raise InputError("--gpus-per-trial", got=repr(text), wanted="a number, or auto")
+    return number
+
+
+def read_seconds(text: str) -> float:
+    """A time as people write it, such as ``90s``, ``30m`` or ``2h``, in seconds.
+
+    Raises:
+        InputError: It is none, or no time at all.
+    """
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smh])", text.strip().lower())
+    if not match or float(match[1]) <= 0:
+        raise InputError("--time-budget", got=repr(text), wanted="such as 90s, 30m or 2h")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 def resume_command(store: str, name: str, workspace: Workspace, trials: int | None = None) -> str:
@@ -209,7 +336,7 @@ def resume_command(store: str, name: str, workspace: Workspace, trials: int | No
     return workspace.command("search", store, "--name", name, "--resume", *up_to)
 
 
-def changed_plan(plan: SearchPlan, given: Mapping[str, Any]) -> SearchPlan:
+def change_plan(plan: SearchPlan, given: Mapping[str, Any]) -> SearchPlan:
     """The plan of a search that is resumed.
 
     Args:

@@ -1,4 +1,4 @@
-"""A whole search: Ray Tune runs trials, Optuna suggests, halving stops, the driver records."""
+"""A whole search: Ray Tune runs trials, Optuna suggests, halving prunes, the driver records."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from dtsinn.core.errors import DtsinnError, InputError, RunError
 from dtsinn.core.tracker import Tracker
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.known_stores import remember_store
-from dtsinn.data.store import Store, open_store
+from dtsinn.data.store import Store
+from dtsinn.eventlog.lock import driving
+from dtsinn.eventlog.log import LOG_FILE, EventLog
+from dtsinn.eventlog.outbox import Outbox, PATIENCE_s
 from dtsinn.search.engine.cluster import ray_session, trials_that_fit
 from dtsinn.search.engine.driver import Driver
 from dtsinn.search.engine.packing import GpuShare, share_of_gpus
-from dtsinn.search.engine.session import open_sitting
+from dtsinn.search.engine.session import open_session
 from dtsinn.search.engine.tuner import TRIALS, interruptible, train_trials
-from dtsinn.search.events.best import best_trial, front_of, ranked
-from dtsinn.search.events.ledger import LEDGER, Ledger
-from dtsinn.search.events.lock import check_undriven, driving
-from dtsinn.search.events.spool import Spool
-from dtsinn.search.events.state import is_begun
+from dtsinn.search.events.state import replay
+from dtsinn.search.objective import best_trial, front_of, rank_trials
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.status import end_again
 from dtsinn.training.package import package_run, picture_run
@@ -37,16 +37,14 @@ from dtsinn.training.state import TrainingState, latest_checkpoint
 log = logging.getLogger(__name__)
 
 PICTURED = 10
-"""Of so many of the best trials the first ``val`` subject is drawn (uncited)."""
+"""Number of the best trials whose first ``val`` subject is drawn."""
 PACKAGE, REPORT = "separator", "report"
 """Folders in a search's own: the best trial's package, and what explains the search."""
-PATIENCE_s = 60.0
-"""Longest wait for the tracker at the end of a search (uncited)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
-    """How a sitting of a search ended."""
+    """How a session of a search ended."""
 
     name: str
     folder: Path
@@ -67,11 +65,12 @@ class SearchResult:
     front: list[str]
     """With several objectives: names of the trials that no other one beats in all of them."""
     undelivered: int
-    """Events that the tracker has not taken yet; they are in the ledger."""
+    """Events that the tracker has not taken yet; they are in the event log."""
 
 
 def run_search(
     plan: SearchPlan,
+    store: Store,
     workspace: Workspace,
     connect: Callable[[], Tracker],
     console: Console,
@@ -84,6 +83,7 @@ def run_search(
 
     Args:
         plan: What to do; of a resumed search what is left of it is done.
+        store: What the trials train on, as the plan names it.
         workspace: Where searches are kept.
         connect: Gives the tracker, as soon as it can be reached.
         console: Where progress is shown.
@@ -96,74 +96,76 @@ def run_search(
         RunError: No trial gave a result.
     """
     folder = workspace.searches / plan.name
-    _check_name(folder, resume)
-    check_undriven(folder)  # before Ray is started; under the lock both are looked at again
-    store = open_store(plan.store, need_truth=True)
     check_store_fits(store)
-    with ray_session(plan.cluster):
-        share = share_of_gpus(plan, store)
-        fitting = trials_that_fit(
-            plan.cpus_per_trial, 0 if share else plan.gpus_per_trial, plan.workers_per_trial
-        )
-        with driving(folder):
-            _check_name(folder, resume)
+    if resume and not (folder / LOG_FILE).exists():
+        raise _nothing_to_resume(plan.name)
+    with driving(folder):
+        event_log = EventLog(folder / LOG_FILE)
+        events = list(event_log)
+        if replay(plan.name, events, event_log.path).sessions:
+            if not resume:
+                hint = "--resume to go on, or another --name"
+                raise InputError(f"search {plan.name} exists already", hint=hint)
+        elif resume:
+            raise _nothing_to_resume(plan.name)
+        else:  # what a driver left that died before its session
+            event_log.path.unlink(missing_ok=True)
+            events = []
+        with ray_session(plan.cluster):
+            share = share_of_gpus(plan, store)
+            fitting = trials_that_fit(
+                plan.cpus_per_trial, 0 if share else plan.gpus_per_trial, plan.workers_per_trial
+            )
             remember_store(workspace, store)
-            if not resume:  # what a driver left that died before it sat down
-                (folder / LEDGER).unlink(missing_ok=True)
-            spool = Spool(Ledger(folder / LEDGER), connect)
-            driver = open_sitting(
+            outbox = Outbox(event_log, connect)
+            driver = open_session(
                 plan,
                 folder,
                 store,
-                spool,
+                outbox,
                 console,
+                events=events,
                 points=points,
                 warm=warm,
                 concurrent=min(plan.concurrent or plan.trials, fitting),
                 share=share,
             )
-            package = _sat(driver, store, share)
-            return _concluded(driver, package, spool)
+            package = _run_session(driver, store, share)
+            return _conclude(driver, package, outbox)
 
 
-def _sat(driver: Driver, store: Store, share: GpuShare | None) -> Path | None:
-    """Train, and keep the best; the package.
+def _nothing_to_resume(name: str) -> InputError:
+    return InputError(f"no search {name} to resume", hint="without --resume")
+
+
+def _run_session(driver: Driver, store: Store, share: GpuShare | None) -> Path | None:
+    """Train, and package the best; returns the package.
 
     An error ends the search in order before it is raised.
     """
-    driver.tools.spool.start()
+    driver.tools.outbox.start()
     try:
         with driver.tools.table, interruptible(driver):
             if driver.to_come:
                 train_trials(driver, share)
         driver.close()
         with interruptible(driver):
-            return _kept(driver, store)
+            return _package_best(driver, store)
     except BaseException as error:
         driver.interrupt(brief(error))
         driver.close()
         driver.end("killed", driver.outcome.over)
-        driver.tools.spool.close(PATIENCE_s / 10)
+        driver.tools.outbox.close(PATIENCE_s / 10)
         raise
 
 
-def _check_name(folder: Path, resume: bool) -> None:
-    begun = is_begun(folder)
-    if begun and not resume:
-        raise InputError(
-            f"search {folder.name} exists already", hint="--resume to go on, or another --name"
-        )
-    if resume and not begun:
-        raise InputError(f"no search {folder.name} to resume", hint="without --resume")
-
-
-def _kept(driver: Driver, store: Store) -> Path | None:
+def _package_best(driver: Driver, store: Store) -> Path | None:
     """Draw the best trials and package the very best, where one has weights; the package.
 
     An interrupted search keeps nothing yet.
     """
     plan, folder = driver.plan, driver.tools.folder
-    best = best_trial(driver.history, plan.objectives)
+    best = best_trial(driver.search, plan.objectives)
     if best is None:
         return None
     _draw(driver, store)
@@ -178,11 +180,11 @@ def _kept(driver: Driver, store: Store) -> Path | None:
     return package
 
 
-def _concluded(driver: Driver, package: Path | None, spool: Spool) -> SearchResult:
+def _conclude(driver: Driver, package: Path | None, outbox: Outbox) -> SearchResult:
     """End the search's run, explain it, and wait for the tracker."""
-    plan, folder, history = driver.plan, driver.tools.folder, driver.history
+    plan, folder, search = driver.plan, driver.tools.folder, driver.search
     interrupted = driver.outcome.interrupted
-    best = best_trial(history, plan.objectives)
+    best = best_trial(search, plan.objectives)
     if interrupted:
         driver.end("killed", driver.outcome.over)
     elif best is None:
@@ -190,13 +192,13 @@ def _concluded(driver: Driver, package: Path | None, spool: Spool) -> SearchResu
     else:
         driver.end("finished", driver.outcome.over)
         _explain(driver)
-    undelivered = spool.close(PATIENCE_s if not interrupted else PATIENCE_s / 10)
+    undelivered = outbox.close(PATIENCE_s if not interrupted else PATIENCE_s / 10)
     if not undelivered:
-        end_again(spool.ledger, plan.name, spool.connect)
+        end_again(outbox.event_log, plan.name, outbox.connect)
     if driver.error is not None:
         raise driver.error
     if best is None and not interrupted:
-        reasons = {trial.reason for trial in history.trials.values() if trial.reason}
+        reasons = {trial.reason for trial in search.trials.values() if trial.reason}
         raise RunError("no trial gave a result", got="; ".join(sorted(reasons)) or "no report")
     return SearchResult(
         name=plan.name,
@@ -205,10 +207,10 @@ def _concluded(driver: Driver, package: Path | None, spool: Spool) -> SearchResu
         best_psnr=best.metrics.get("best_psnr", nan) if best else nan,
         suggestion=best.suggestion if best else {},
         package=package,
-        states=history.states(),
+        states=search.states(),
         over=driver.outcome.over,
         interrupted=interrupted,
-        front=front_of(history, plan.objectives) if len(plan.objectives) > 1 else [],
+        front=front_of(search, plan.objectives) if len(plan.objectives) > 1 else [],
         undelivered=undelivered,
     )
 
@@ -231,7 +233,7 @@ def _draw(driver: Driver, store: Store) -> None:
     An interrupt ends it, also between two of them.
     """
     folder = driver.tools.folder
-    for trial in ranked(driver.history, driver.plan.objectives)[:PICTURED]:
+    for trial in rank_trials(driver.search, driver.plan.objectives)[:PICTURED]:
         checkpoint = latest_checkpoint(folder / TRIALS / trial.name)
         if driver.outcome.interrupted:
             return
@@ -240,7 +242,7 @@ def _draw(driver: Driver, store: Store) -> None:
         key, pictures = f"{driver.plan.name}/{trial.name}", folder / "pictures" / trial.name
         try:
             picture_run(TrainingState.load(checkpoint), store, pictures, key)
-        except DtsinnError as error:  # a damaged checkpoint, which no sitting would mend
+        except DtsinnError as error:  # a damaged checkpoint, which no session would mend
             log.warning("no pictures of %s: %s", trial.name, error)
         else:
             driver.attach(key, pictures, "pictures")

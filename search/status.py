@@ -1,7 +1,7 @@
-"""Where a search stands, and what is mended: ledger, Optuna's study and MLflow are to agree.
+"""Where a search stands, and what is mended: event log, Optuna's study and MLflow are to agree.
 
-The ledger is right. What a driver that died left open is ended in it, the study is made anew where
-it says something else, the tracker is told what it has not been told yet, and runs that it takes
+The event log is right. What a driver that died left open is ended in it, the study is made anew
+where it says something else, the tracker gets what was not delivered yet, and runs that it takes
 for running although they ended are ended again.
 """
 
@@ -16,27 +16,26 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from dtsinn.core.causes import brief
 from dtsinn.core.errors import DtsinnError
 from dtsinn.core.tracker import Tracker
 from dtsinn.data.known_stores import find_store
-from dtsinn.search.events.best import best_trial
-from dtsinn.search.events.ledger import LEDGER, Ledger
-from dtsinn.search.events.lock import driving, holder, is_driven
-from dtsinn.search.events.spool import Spool, tell
-from dtsinn.search.events.state import DIED, History, ends_of_died, history_of, workspace_of
-from dtsinn.search.plan import read_plan, resume_command
-from dtsinn.search.sampling.study import STUDY, WARM, SearchStudy, told_state
+from dtsinn.eventlog.lock import driving, holder, is_driven
+from dtsinn.eventlog.log import LOG_FILE, EventLog
+from dtsinn.eventlog.outbox import Outbox, deliver
+from dtsinn.search.events.state import DIED, SearchState, ends_of_died, replay, workspace_of
+from dtsinn.search.objective import best_trial
+from dtsinn.search.plan import SearchPlan, read_plan, resume_command
+from dtsinn.search.sampling.study import STUDY, WARM, SearchStudy, optuna_state
 
 
 @dataclass(kw_only=True)
-class Standing:
-    """Where one search stands."""
+class SearchStatus:
+    """The status of one search."""
 
     name: str
     state: str
     """``running``, ``finished``, ``failed`` or ``killed``; ``not begun`` where its first driver
-    died at once, ``damaged`` where its ledger cannot be read."""
+    died at once, ``damaged`` where its event log cannot be read."""
     trials: dict[str, int] = field(default_factory=dict)
     """Number of trials by state."""
     ended: int = 0
@@ -51,7 +50,7 @@ class Standing:
     steps: int = 0
     """Training steps of all trials."""
     seconds: float = 0.0
-    """Wall time of all sittings."""
+    """Wall time of all sessions."""
     lost_seconds: float = 0.0
     """Work that was done again, or never, because of kills."""
     driver: str = ""
@@ -59,72 +58,71 @@ class Standing:
     reason: str = ""
     """Why it ended."""
     undelivered: int = 0
-    """Events that the tracker has not been told of."""
+    """Events that are not delivered to the tracker yet."""
     repaired: list[str] = field(default_factory=list)
     """What was mended just now, in words."""
     resume: str = ""
     """What to type to go on, where something is still to come."""
 
 
-def standing(folder: Path, connect: Callable[[], Tracker]) -> Standing:
-    """Where the search in a folder stands, mended unless a driver is at work.
+def reconcile(folder: Path, connect: Callable[[], Tracker]) -> SearchStatus:
+    """Say where the search in a folder stands, and mend it unless a driver is at work.
 
     Raises:
-        InputError: Its ledger is damaged.
+        InputError: Its event log is damaged.
     """
     name = folder.name
     if is_driven(folder):
-        return _told(folder, holder(folder), [])
+        event_log = EventLog(folder / LOG_FILE, readonly=True)
+        search, outbox = replay(name, event_log), Outbox(event_log, connect)
+        plan = read_plan(folder, search) if search.plan else None
+        return _report_status(folder, search, plan, outbox, holder(folder))
     with driving(folder):
-        ledger = Ledger(folder / LEDGER)
-        repaired = _end_what_is_open(ledger, name)
-        repaired += _mend_study(folder)
-        spool = Spool(ledger, connect)
-        if spool.waiting():
-            try:
-                told = spool.deliver()
-                repaired.append(f"{told} events delivered")
-            except Exception as error:  # whatever a tracking server fails with
-                repaired.append(f"not delivered: {brief(error)}")
-        if not spool.waiting():
-            repaired += end_again(ledger, name, connect)
-    return _told(folder, "", repaired)
+        event_log = EventLog(folder / LOG_FILE)
+        search, outbox = replay(name, event_log), Outbox(event_log, connect)
+        repaired = []
+        for end in ends_of_died(search):
+            event_log.append(end)
+            search.apply(end)
+            repaired.append(f"{end['key']}: {DIED}")
+        plan = read_plan(folder, search) if search.plan else None
+        if plan and _is_study_mended(folder, search, plan):
+            repaired.append("Optuna's study made anew")
+        delivery = outbox.try_to_deliver()
+        repaired += [delivery] * bool(delivery)
+        status = _report_status(folder, search, plan, outbox)
+        if not status.undelivered:
+            repaired += end_again(event_log, name, connect)
+        status.repaired = repaired
+        return status
 
 
-def end_again(ledger: Ledger, name: str, connect: Callable[[], Tracker]) -> list[str]:
+def end_again(event_log: EventLog, name: str, connect: Callable[[], Tracker]) -> list[str]:
     """End the runs that the tracker takes for running although they ended; says which."""
     try:
         tracker = connect()
         running = set(tracker.running(name))
-        ends = {e["key"]: e for e in ledger if e["event"] == "end" and e["key"] in running}
-        tell(tracker, list(ends.values()), ledger.path.parent)
+        if not running:
+            return []
+        ends = {e["key"]: e for e in event_log if e["event"] == "end" and e["key"] in running}
+        deliver(tracker, list(ends.values()), event_log.path.parent)
     except DtsinnError as error:
         return [f"runs not compared: {error.what}"]
     return [f"{key} ended again" for key in ends]
 
 
-def _end_what_is_open(ledger: Ledger, name: str) -> list[str]:
-    ends = ends_of_died(history_of(name, ledger))
-    for end in ends:
-        ledger.append(end)
-    return [f"{end['key']}: {DIED}" for end in ends]
-
-
-def _mend_study(folder: Path) -> list[str]:
-    history = history_of(folder.name, Ledger(folder / LEDGER, readonly=True))
-    if not history.sittings:
-        return []
-    plan = read_plan(folder, history)
+def _is_study_mended(folder: Path, search: SearchState, plan: SearchPlan) -> bool:
+    """Make Optuna's study anew where it says something else than the log; returns whether."""
     values = [objective.value for objective in plan.objectives]
     wanted = {}
-    for trial in history.trials.values():
-        state = told_state(trial.state, [value(trial.metrics) for value in values])
+    for trial in search.trials.values():
+        state = optuna_state(trial.state, [value(trial.metrics) for value in values])
         wanted[trial.name] = TrialState.FAIL if state is TrialState.RUNNING else state
     if _states(folder / STUDY, folder.name) == wanted:
-        return []
-    study = SearchStudy(history, plan.space, plan.objectives, path=folder / STUDY)
+        return False
+    study = SearchStudy(search, plan.space, plan.objectives, path=folder / STUDY)
     study.close(DIED)
-    return ["Optuna's study made anew"]
+    return True
 
 
 def _states(path: Path, name: str) -> dict[str, TrialState] | None:
@@ -146,38 +144,32 @@ def _states(path: Path, name: str) -> dict[str, TrialState] | None:
     }
 
 
-def _told(folder: Path, driver: str, repaired: list[str]) -> Standing:
-    ledger = Ledger(folder / LEDGER, readonly=True)
-    history: History = history_of(folder.name, ledger)
-    plan = read_plan(folder, history) if history.plan else None
-    told = Standing(
+def _report_status(
+    folder: Path, search: SearchState, plan: SearchPlan | None, outbox: Outbox, driver: str = ""
+) -> SearchStatus:
+    status = SearchStatus(
         name=folder.name,
-        state=history.state if history.sittings or driver else "not begun",
-        trials=history.states(),
-        ended=sum(not trial.is_open for trial in history.trials.values()),
+        state=search.state if search.sessions or driver else "not begun",
+        trials=search.states(),
+        ended=sum(not trial.is_open for trial in search.trials.values()),
         planned=plan.trials if plan else 0,
-        steps=history.steps,
-        seconds=history.seconds,
-        lost_seconds=sum(trial.lost_seconds for trial in history.trials.values()),
+        steps=search.steps,
+        seconds=search.seconds,
+        lost_seconds=sum(trial.lost_seconds for trial in search.trials.values()),
         driver=driver,
-        reason=history.reason,
-        undelivered=Spool(ledger, _nobody).waiting(),
-        repaired=repaired,
+        reason=search.reason,
+        undelivered=outbox.waiting(),
     )
     if plan:
         objectives = plan.objectives
-        told.objective = str(objectives[0])
-        best = best_trial(history, objectives)
+        status.objective = str(objectives[0])
+        best = best_trial(search, objectives)
         if best is not None:
-            told.best_trial, told.best = best.name, objectives[0].value(best.metrics)
-    if plan and not driver and history.state == "killed":
+            status.best_trial, status.best = best.name, objectives[0].value(best.metrics)
+    if plan and not driver and search.state == "killed":
         workspace = workspace_of(folder)
-        lineage = history.run.get("tags", {})
+        lineage = search.run.get("tags", {})
         store = find_store(workspace, lineage.get("store.digest", ""), plan.store)
         path = store.header.path if store else plan.store
-        told.resume = resume_command(path, folder.name, workspace)
-    return told
-
-
-def _nobody() -> Tracker:
-    raise DtsinnError("nobody to tell")
+        status.resume = resume_command(path, folder.name, workspace)
+    return status

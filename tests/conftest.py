@@ -6,7 +6,7 @@ import itertools
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +16,16 @@ import torch
 from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
+from dtsinn.core.errors import RunError
 from dtsinn.core.protocol import protocol_of_frames
+from dtsinn.core.tracker import NullTracker, Point, RunStart
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.plan import StorePlan
 from dtsinn.data.store import Store, open_store
 from dtsinn.data.writer import StoreWriter
 from dtsinn.registry.tracking.tracker import connect
 from dtsinn.simulation.request import StudyRequest
-from dtsinn.simulation.study import simulate
+from dtsinn.simulation.study import simulate_study
 from tests.support.exports import export_once
 from tests.support.forked import Forks, fork_server
 
@@ -50,7 +52,7 @@ SHARING = {
     "tests/data/test_s3.py": "servers",
     "tests/registry/test_server.py": "servers",
     "tests/registry/test_logins.py": "servers",
-    "tests/registry/test_turns.py": "servers",
+    "tests/registry/test_promotion_lock.py": "servers",
 }
 """Files that one worker runs, as their fixtures cost much, by what they share."""
 SMALL = StudyRequest(subjects=24, slices=2, size=32, seed=5)
@@ -65,6 +67,7 @@ noise: [mid]
 """
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
     """Files are not parted, nor are those that share a search, a database server, or S3."""
 
@@ -158,6 +161,7 @@ def begin_workspace(pristine: Path) -> Callable[[Path], Workspace]:
         workspace = Workspace(root)
         workspace.artifacts.mkdir(parents=True)
         shutil.copyfile(pristine, workspace.database)
+        connect(workspace)  # its records say now where it is
         return workspace
 
     return begin
@@ -168,7 +172,7 @@ def small_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of 24 subjects with two slices of 32 x 32; 12 of them decide promotions."""
     path = tmp_path_factory.mktemp("stores") / "small.zarr"
     shares = {"train": 8 / 24, "val": 2 / 24, "gate": 12 / 24, "test": 2 / 24}
-    simulate(SMALL, str(path), workers=1, splits=shares)
+    simulate_study(SMALL, str(path), workers=1, splits=shares)
     return path
 
 
@@ -280,3 +284,61 @@ def postgres_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postg
 def postgres(postgres_session: Postgres) -> str:
     """The URL of a fresh, empty database, with its password."""
     return postgres_session.database()
+
+
+class Recording(NullTracker):
+    """A tracker in memory, that can be down; it knows no run that was not begun."""
+
+    def __init__(self, place: str = "here") -> None:
+        self.place = place
+        self.down = False
+        self.calls: list[tuple[str, str, object]] = []
+        """What, of which run, and what about it."""
+        self.open: set[str] = set()
+
+    def begin(self, run: RunStart) -> None:
+        """Remember it."""
+        if run.parent is not None:
+            self._known(run.parent)
+        self._tell("begin", run.key, run.name)
+        self.open.add(run.key)
+
+    def report(self, key: str, points: Sequence[Point]) -> None:
+        """Remember it."""
+        self._known(key)
+        self._tell("report", key, [point.step for point in points])
+
+    def artifact(self, key: str, path: Path, folder: str = "") -> None:
+        """Remember it."""
+        self._known(key)
+        self._tell("artifact", key, path.name)
+
+    def end(
+        self, key: str, status: str, time_ms: int, tags: Mapping[str, str] | None = None
+    ) -> None:
+        """Remember it."""
+        self._known(key)
+        self._tell("end", key, status)
+        self.open.discard(key)
+
+    def tag(self, key: str, tags: Mapping[str, str]) -> None:
+        """Remember it."""
+        self._tell("tag", key, sorted(tags))
+
+    def running(self, parent_key: str) -> list[str]:
+        """Those that were begun and not ended."""
+        return sorted(key for key in self.open if key.startswith(f"{parent_key}/"))
+
+    def _known(self, key: str) -> None:
+        if not self.down and all(call[:2] != ("begin", key) for call in self.calls):
+            raise RunError("no run was begun with this key", got=key)
+
+    def _tell(self, what: str, key: str, about: object) -> None:
+        if self.down:
+            raise ConnectionError("no answer")
+        self.calls.append((what, key, about))
+
+
+@pytest.fixture
+def recording() -> Recording:
+    return Recording()

@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,14 +21,19 @@ from typer.testing import CliRunner
 
 from dtsinn.cli import app
 from dtsinn.commands.options import Debug
-from dtsinn.core.config import from_mapping
+from dtsinn.core.config import config_names, from_mapping
 from dtsinn.core.protocol import protocol_names
 from dtsinn.core.tracer import Tracer, load_tracer, tracer_names
 from dtsinn.core.workspace import Workspace
-from dtsinn.search.events.lock import driving
+from dtsinn.eventlog.lock import driving
 from dtsinn.search.plan import resume_command
+from dtsinn.search.sampling.halving import SCHEDULERS
+from dtsinn.search.sampling.samplers import SAMPLERS
+from dtsinn.simulation.anatomy.phantom import PHANTOMS
 from dtsinn.simulation.images import render_subject
-from dtsinn.simulation.request import StudyRequest
+from dtsinn.simulation.request import LABELS, StudyRequest
+from dtsinn.simulation.scanner.noise import load_image_noise
+from dtsinn.simulation.scanner.noise_model import NOISE_MODELS
 from dtsinn.workflows.demo import further_commands
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,6 +57,7 @@ COMMANDS = [
     "ui",
     "server",
     "demo",
+    "doctor",
     "registry",
 ]
 INSIDE = ["registry copy", "registry prune"]
@@ -82,6 +89,87 @@ def test_every_command_has_help_with_an_example_and_stands_in_the_docs(command: 
     assert code == 0
     assert f"Example: dtsinn {command}" in out
     assert f"dtsinn {command}" in (ROOT / "docs" / "commands.md").read_text()
+
+
+def leaves(group: Any, *words: str) -> Iterator[tuple[str, Any]]:
+    """All commands, those inside of groups too, by what is typed."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from leaves(command, *words, name)
+        else:
+            yield " ".join([*words, name]), command
+
+
+def test_no_option_goes_or_comes_unseen() -> None:
+    """Scripts of users name them: a change here is a change for users, to be told in CHANGELOG."""
+    found = [
+        " ".join([typed, *sorted(flag for one in command.params for flag in flags_of(one))])
+        for typed, command in leaves(typer.main.get_command(app))
+    ]
+    assert found == (ROOT / "tests" / "commands" / "flags.txt").read_text().splitlines()
+
+
+def flags_of(param: Any) -> list[str]:
+    return [flag for flag in (*param.opts, *param.secondary_opts) if flag.startswith("-")]
+
+
+CHOICES: dict[str, dict[str, Iterable[str]]] = {
+    "search": {"--sampler": SAMPLERS, "--scheduler": SCHEDULERS, "--space": config_names("spaces")},
+    "simulate": {
+        "--phantom": PHANTOMS,
+        "--noise": load_image_noise().levels,
+        "--noise-model": NOISE_MODELS,
+        "--labels": LABELS,
+        "--protocol": protocol_names(),
+    },
+    "evaluate": {"--suite": config_names("suites")},
+}
+
+
+def test_help_groups_options_and_names_what_there_is_to_choose_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    for typed, command in leaves(typer.main.get_command(app)):
+        code, out, _ = run(*typed.split(), "--help")
+        assert code == 0
+        lines = {flag: line for line in out.splitlines() if (flag := first_flag(line))}
+        for param in command.params:
+            for flag in flags_of(param)[:1]:
+                assert "<str>" not in lines[flag], f"{typed} {flag} does not say what it takes"
+        for flag, known in CHOICES.get(typed, {}).items():
+            assert "|".join(known) in lines[flag]
+        own = {param.name for param in command.params} - COMMON
+        groups = {one.rich_help_panel for one in command.params if one.rich_help_panel}
+        assert len(groups) >= 2 or len(own) <= 8, f"the options of {typed} stand in one heap"
+
+
+COMMON = {"workspace", "quiet", "debug", "as_json", "help"}
+
+
+def first_flag(line: str) -> str | None:
+    found = re.search(r"--[a-z-]+", line)
+    return found[0] if found and line.startswith("│ ") and "  " in line else None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["serch"], "no such command; got 'serch'; try dtsinn search --help"),
+        (["registry", "prun"], "no such command; got 'prun'; try dtsinn registry prune --help"),
+        (["--foo"], "no such option; got --foo; try dtsinn --help"),
+        (["search", "x", "--trals", "3"], "no such option; got --trals; try --trials"),
+        (["search"], "STORE; got nothing; wanted a zarr store: path or URL; try dtsinn search -"),
+        (["export"], "--out; got nothing; wanted folder to write; try dtsinn export --help"),
+        (["search", "x", "--trials"], "--trials; got nothing; wanted a value; try dtsinn"),
+        (["search", "x", "y", "z"], "too many arguments; got y z; try dtsinn search --help"),
+        (["search", "x", "--trials", "0"], "--trials; got '0'; wanted greater than or equal to 1;"),
+        (["simulate", "x", "--size", "a"], "--size; got 'a'; wanted a valid integer; try dtsinn "),
+        (["search", "x", "--target", "nan"], "--target: nan is no finite number; try dtsinn sear"),
+    ],
+)
+def test_wrong_usage_is_one_line_too(arguments: list[str], said: str) -> None:
+    assert refused(*arguments).startswith(f"dtsinn: {said}")
 
 
 def parsed(line: str) -> dict[str, Any]:
@@ -310,7 +398,7 @@ def test_an_import_to_what_exists_is_refused_before_the_plan_is_read(tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["plan.yaml", "out.zarr", "--from", "tiff"], "wanted mat, nifti or dicom"),
+        (["plan.yaml", "out.zarr", "--from", "tiff"], "wanted one of mat, nifti, dicom"),
         (["folder", "out.zarr", "--from", "mat"], "--plan; got none; wanted a YAML file"),
         (["p.yaml", "out.zarr", "--from", "nifti", "--plan", "p.yaml"], "SRC is the plan"),
         (["p.yaml", "s3://b/out.zarr", "--from", "nifti"], "--map; got none; wanted a local file"),
@@ -386,7 +474,7 @@ def test_a_wrong_space_is_refused(
     [
         (["--space", "quikc"], "no such space; got 'quikc'"),
         (["--time-budget", "2 hours"], "wanted such as 90s, 30m or 2h"),
-        (["--sampler", "magic"], "no such sampler; got 'magic'; wanted tpe, gp"),
+        (["--sampler", "magic"], "no such sampler; got 'magic'; wanted one of tpe, gp"),
         (["--scheduler", "magic"], "no such scheduler"),
         (["--warm-start", "a", "--warm-start", "a"], "--warm-start names something twice"),
         (["--objective", "psnr:max,PSNR:min"], "--objective names a metric twice"),

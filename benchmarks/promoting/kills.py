@@ -16,7 +16,7 @@ from benchmarks.stores import prepare_store
 from benchmarks.trainings import train_state
 from dtsinn.core.errors import RunError
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.promotion.alias_transaction import MOVING, history, settle_left
+from dtsinn.registry.promotion.alias_transaction import MOVING, history, recover_abandoned
 from dtsinn.registry.promotion.promotion import promote
 from dtsinn.registry.tracking.tracker import MlflowTracker, connect
 from dtsinn.simulation.request import StudyRequest
@@ -68,7 +68,7 @@ def run(folder: Path, *, rounds: Kills = 30, seed: KillSeed = 0, say: Say) -> Re
         between = not _is_moving(tracker, version.name)
         found = "between two moves" if between else "in the middle of a move, which was finished"
         left[found] += 1
-        settle_left(tracker, version.name)
+        recover_abandoned(tracker, version.name)
         broken = violations(tracker, version.name)
         wrong += [f"kill {len(loop.kills)}: {what}" for what in broken]
         loop.note(found, violations=broken)

@@ -12,13 +12,13 @@ from pathlib import Path
 from playwright.sync_api import expect, sync_playwright
 
 from benchmarks.report import Result, Say, Trials, make_table
+from dtsinn.core.clock import now_ms
 from dtsinn.core.errors import RunError
 from dtsinn.core.tracker import Point, RunStart
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.server.ui import start_ui
 from dtsinn.registry.tracking.tracker import MlflowTracker, connect
 from dtsinn.registry.tracking.view import front_page
-from dtsinn.search.engine.driver import now_ms
 
 NAME = "page"
 REPORTS, METRICS, PARAMETERS = 10, 20, 40

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dtsinn.core.clock import now_ms
 from dtsinn.core.tracker import RunStart
 from dtsinn.data.store import Store
 from dtsinn.deploy.separator import Separator
 from dtsinn.registry.registration import register
 from dtsinn.registry.tracking.tracker import MlflowTracker
 from dtsinn.registry.versions import ModelVersion
-from dtsinn.search.engine.driver import now_ms
 from dtsinn.training.package import package_run, separator_info
 from dtsinn.training.run import experiment_of, lineage_tags
 from dtsinn.training.state import TrainingState

@@ -2,7 +2,7 @@
 
 Real ``dtsinn search`` processes over a small store, a real ``mlflow server`` on SQLite, SIGKILL at
 moments drawn by a seeded generator, ``--resume`` after each driver's death until the search is
-done; then ledger, Optuna and MLflow are compared point by point.
+done; then event log, Optuna and MLflow are compared point by point.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ NAME = "faults"
 KINDS = ("worker", "driver", "server")
 TRIALS, STEPS, VALIDATE_EVERY = 6, 60, 10
 MOST_EVENTS = 10
-"""Of the ledger, between two kills."""
+"""Of the event log, between two kills."""
 DEADLINE_s = 180.0
 """Longest wait for them."""
 END_s = 600.0
@@ -82,7 +82,7 @@ def run(
     about = (
         f"Searches of {TRIALS} trials of {STEPS} steps, validated every {VALIDATE_EVERY}, "
         "TPE and asha; SIGKILL to a worker, the driver or the tracking server with all its "
-        f"processes, 1 to {MOST_EVENTS} ledger events after the last kill, seed {seed}; "
+        f"processes, 1 to {MOST_EVENTS} events after the last kill, seed {seed}; "
         "the server starts again within 3 s, the driver at once with --resume."
     )
     return _result(loop, searches, about, seed)
@@ -127,7 +127,7 @@ def _kill_and_check(target: KillTarget, server: TrackingServer, loop: KillLoop) 
     return {
         "name": target.name,
         "kills": len(loop.kills) - first,
-        "sessions": len(history.sittings),
+        "sessions": len(history.sessions),
         "restarts": sum(trial.restarts for trial in trials),
         "repeats": sum(trial.repeats for trial in trials),
         "lost_s": sum(trial.lost_seconds for trial in trials),
@@ -174,8 +174,8 @@ def _result(loop: KillLoop, searches: Sequence[dict[str, Any]], about: str, seed
         notes=[
             about,
             "Must hold at the end of each search: every step of every metric of every trial is in "
-            "MLflow exactly once and equals the ledger; MLflow, Optuna and ledger agree on how "
-            "each trial ended; nothing is running; there are as many trials as asked for, with "
+            "MLflow exactly once and equals the event log; MLflow, Optuna and event log agree on "
+            "how each trial ended; nothing is running; there are as many trials as asked for, with "
             "the configurations that they had before each kill; one run per trial.",
             "Lost: training of which no report tells when its process dies. A server's death "
             "loses none.",

@@ -1,4 +1,4 @@
-"""What must hold of a search however often it was killed: ledger, Optuna and MLflow agree."""
+"""What must hold of a search however often it was killed: event log, Optuna and MLflow agree."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from dtsinn.core.workspace import Workspace
+from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.registry.tracking.rows import KEY
 from dtsinn.registry.tracking.tracker import connect
-from dtsinn.search.events.ledger import LEDGER, Ledger
-from dtsinn.search.events.state import History, history_of
+from dtsinn.search.events.state import SearchState, replay
 from dtsinn.search.sampling.study import STUDY
 
 IN_OPTUNA = {"finished": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
@@ -35,7 +35,7 @@ class Seen:
 
 
 def violations(
-    history: History,
+    search: SearchState,
     events: Iterable[Mapping[str, Any]],
     runs: Sequence[Seen],
     states: Mapping[str, str],
@@ -46,27 +46,27 @@ def violations(
     """What does not hold of a search that is over, in words; nothing if all does.
 
     Args:
-        history: What the ledger tells.
-        events: Of the ledger.
+        search: What the event log tells.
+        events: Of the event log.
         runs: All that MLflow has of the search.
         states: Optuna's, by name of the trial.
         planned: Trials that were asked for.
-        before: Configurations of trials as the ledger had them before each kill.
+        before: Configurations of trials as the event log had them before each kill.
     """
     found = []
-    trials = history.trials
+    trials = search.trials
     if len(trials) != planned:
         found.append(f"{len(trials)} trials, {planned} were asked for")
     told = {trial.name: IN_OPTUNA.get(trial.state, trial.state) for trial in trials.values()}
     if dict(states) != told:
-        found.append(f"Optuna says {dict(states)}, the ledger {told}")
+        found.append(f"Optuna says {dict(states)}, the event log {told}")
     for name, suggestion in before.items():
         if name not in trials or trials[name].suggestion != suggestion:
             found.append(f"{name} is not what it was before a kill")
-    expected = {f"{history.name}/{name}": trial.state for name, trial in trials.items()}
-    expected[history.name] = history.state
-    if history.state != "finished":
-        found.append(f"the search is {history.state}")
+    expected = {f"{search.name}/{name}": trial.state for name, trial in trials.items()}
+    expected[search.name] = search.state
+    if search.state != "finished":
+        found.append(f"the search is {search.state}")
     curves = curves_of(events)
     keys = [run.key for run in runs]
     found += [
@@ -82,7 +82,7 @@ def violations(
 
 
 def curves_of(events: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, list[tuple[int, float]]]]:
-    """The curves that the reports of a ledger tell, by key of the run."""
+    """The curves that the reports of an event log tell, by key of the run."""
     curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for event in events:
         if event["event"] == "report":
@@ -94,9 +94,9 @@ def curves_of(events: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, list[t
 
 def check(folder: Path, workspace: Workspace, planned: int, before: Mapping[str, Any]) -> list[str]:
     """As :func:`violations`, of the search in ``folder``, asking its file of Optuna and MLflow."""
-    events = list(Ledger(folder / LEDGER, readonly=True))
+    events = list(EventLog(folder / LOG_FILE, readonly=True))
     return violations(
-        history_of(folder.name, events),
+        replay(folder.name, events),
         events,
         runs_of(workspace, folder.name),
         states_of(folder),
@@ -141,7 +141,7 @@ def _differences(key: str, told: Curves, seen: Curves) -> list[str]:
         here, there = told.get(metric, []), list(seen.get(metric, []))
         steps = [step for step, _ in here]
         if len(steps) != len(set(steps)):
-            found.append(f"{key}: the ledger has a step of {metric} twice")
+            found.append(f"{key}: the event log has a step of {metric} twice")
         if sorted(here) != there:
             found.append(f"{key}: {metric} has {len(there)} points in MLflow, {len(here)} here")
     return found

@@ -1,4 +1,4 @@
-"""A ``dtsinn search`` in a process of its own, watched through its ledger, killed and resumed."""
+"""A ``dtsinn search`` in a process of its own, watched by its event log, killed and resumed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 
 from dtsinn.core.workspace import Workspace
-from dtsinn.search.events.ledger import LEDGER, Ledger
-from dtsinn.search.events.state import History, history_of
+from dtsinn.eventlog.log import LOG_FILE, EventLog
+from dtsinn.search.events.state import SearchState, replay
 
 POLL_s = 0.05
 WORKER_s = 60.0
@@ -53,7 +53,7 @@ class KillTarget:
 
     def start(self) -> None:
         """Begin, or resume what was begun."""
-        begun = (self.folder / LEDGER).exists()
+        begun = (self.folder / LOG_FILE).exists()
         words = [sys.executable, "-c", "from dtsinn.cli import main; main()", "search", self.store]
         words += ["--name", self.name, "--workspace", str(self.workspace.root)]
         words += ["--resume"] if begun else ["--space", self.space, "--trials", str(self.trials)]
@@ -66,12 +66,12 @@ class KillTarget:
                 start_new_session=True,
             )
 
-    def history(self) -> History:
-        """What its ledger tells so far."""
-        return history_of(self.name, Ledger(self.folder / LEDGER, readonly=True))
+    def history(self) -> SearchState:
+        """What its event log tells so far."""
+        return replay(self.name, EventLog(self.folder / LOG_FILE, readonly=True))
 
     def wait_for(self, more: int, deadline_s: float) -> bool:
-        """Until so many more events are in the ledger; False if it ended, or took too long."""
+        """Until so many more events are in the event log; False if it ended, or took too long."""
         wanted = self._count_events() + more
         return self._poll(lambda: self._count_events() >= wanted, deadline_s)
 
@@ -116,7 +116,7 @@ class KillTarget:
         return len(alive)
 
     def _count_events(self) -> int:
-        path = self.folder / LEDGER
+        path = self.folder / LOG_FILE
         return path.read_bytes().count(b"\n") if path.exists() else 0
 
     def _poll(self, happens: Callable[[], bool], deadline_s: float) -> bool:

@@ -171,7 +171,7 @@ def _result(costs: Sequence[Cost], trials: int, concurrent: int) -> Result:
             "report of which the last is kept, Ray's own snapshots and loggers. Its trials are "
             "not told to resume after the driver dies, nor are ours stopped: all do equal work.",
             "Recorded: until MLflow has everything; stock's callback makes the search wait for "
-            "MLflow, our spool runs behind it.",
+            "MLflow, our outbox runs behind it.",
             f"Targets: {verdicts(held)}.",
             f"The machine was shared; five-minute load average: {load_average()}.",
         ],

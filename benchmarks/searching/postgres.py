@@ -43,7 +43,7 @@ def run(
             os.environ["MLFLOW_TRACKING_USERNAME"] = ADMIN
             os.environ["MLFLOW_TRACKING_PASSWORD"] = PASSWORD
             say(f"{load.writers} writers in {load.processes} processes")
-            outcome = flood(load, Path(name) / "ledgers", database)
+            outcome = flood(load, Path(name) / "logs", database)
     told = load.writers * load.reports
     facts = {
         "writers": f"{load.writers}",
@@ -56,10 +56,10 @@ def run(
         "rows per s": f"{outcome.rows / outcome.seconds:.0f}",
     }
     notes = [
-        f"{load.writers} writers in {load.processes} processes, each with a ledger and a spool of "
-        f"its own: begin, {load.reports} reports of {load.metrics} metrics, end.",
+        f"{load.writers} writers in {load.processes} processes, each with an event log and an "
+        f"outbox of its own: begin, {load.reports} reports of {load.metrics} metrics, end.",
         "They tell dtsinn server, with basic auth, on PostgreSQL 18; all on one machine.",
-        "Lost and doubled: rows of the database against those of the ledgers, by run, metric, "
+        "Lost and doubled: rows of the database against those of the event logs, by run, metric, "
         "step, value and time.",
         f"The machine was shared; five-minute load average at the end: {load_average()}.",
     ]

@@ -1,7 +1,7 @@
 """``scale``: does a search of thousands of trials slow down as it grows?
 
 Trials of a trainable that does nothing but report run through everything that a real search has:
-Ray, the driver, a synced ledger, Optuna's study with TPE, the spool and MLflow on SQLite.
+Ray, the driver, a synced event log, Optuna's study with TPE, the outbox and MLflow on SQLite.
 """
 
 from __future__ import annotations
@@ -89,9 +89,9 @@ class TimedDriver:
             self.asked.append(Mark() - begun)
         return found
 
-    def ended(self, ray_id: str, result: Mapping[str, Any] | None, error: bool) -> None:
+    def handle_end(self, ray_id: str, result: Mapping[str, Any] | None, error: bool) -> None:
         """As the driver does."""
-        self.driver.ended(ray_id, result, error)
+        self.driver.handle_end(ray_id, result, error)
         self.marks.append(Mark())
 
 
@@ -172,25 +172,25 @@ def _search(session: OpenSession, say: Say) -> tuple[dict[str, Any], list[Block]
             "search_s": time.monotonic() - begun,
             "memory_start_MB": memory_start / 1e6,
             "memory_end_MB": psutil.Process().memory_info().rss / 1e6,
-            "waiting": session.spool.waiting(),
+            "waiting": session.outbox.waiting(),
         }
 
     found, undelivered = session.run(train, PATIENCE_s)
     whole = time.monotonic() - begun
     say(f"{found['search_s']:.0f} s; {found['waiting']:.0f} events waited for MLflow")
-    events = sum(1 for _ in session.spool.ledger)
+    events = sum(1 for _ in session.outbox.event_log)
     done = len(timed.marks) - 1  # fewer than asked for where `dtsinn stop` ended it
     size = max(1, min(500, done // 4))
     blocks = [block(timed, first, first + size) for first in range(0, done - size + 1, size)]
-    points = sum(len(trial.points) for trial in session.driver.history.trials.values())
+    points = sum(len(trial.points) for trial in session.driver.search.trials.values())
     return found | {
         "trials": done,
-        "states": session.driver.history.states(),
+        "states": session.driver.search.states(),
         "drain_s": whole - found["search_s"],
         "undelivered": undelivered,
         "events": events,
         "ledger_rows_per_s": events / found["search_s"],
-        "ledger_MB": session.spool.ledger.path.stat().st_size / 1e6,
+        "ledger_MB": session.outbox.event_log.path.stat().st_size / 1e6,
         "mlflow_rows_per_s": 2 * points / whole,
         "database_MB": session.workspace.database.stat().st_size / 1e6,
         "blocks": [asdict(one) for one in blocks],
@@ -233,12 +233,12 @@ def _result(data: dict[str, Any], blocks: Sequence[Block]) -> Result:
     last = blocks[-1]
     facts = {
         "search, s": f"{data['search_s']:.0f}",
-        "the spool needs after it, s": f"{data['drain_s']:.0f}",
+        "the outbox needs after it, s": f"{data['drain_s']:.0f}",
         "events that it waited with then": f"{data['waiting']:.0f}",
         "never delivered": f"{data['undelivered']}",
-        "ledger, events": f"{data['events']}",
-        "ledger, events per s": f"{data['ledger_rows_per_s']:.0f}",
-        "ledger, MB": f"{data['ledger_MB']:.1f}",
+        "event log, events": f"{data['events']}",
+        "event log, events per s": f"{data['ledger_rows_per_s']:.0f}",
+        "event log, MB": f"{data['ledger_MB']:.1f}",
         "MLflow, metric rows per s": f"{data['mlflow_rows_per_s']:.0f}",
         "MLflow's database, MB": f"{data['database_MB']:.0f}",
         "driver's memory at the start, MB": f"{data['memory_start_MB']:.0f}",

@@ -13,11 +13,11 @@ from benchmarks.stores import prepare_store
 from dtsinn.core.workspace import Workspace
 from dtsinn.core.yaml_text import format_yaml
 from dtsinn.data.store import open_store
+from dtsinn.eventlog.log import LOG_FILE, EventLog
+from dtsinn.eventlog.outbox import Outbox
 from dtsinn.registry.tracking.tracker import connect
 from dtsinn.search.engine.driver import Driver
-from dtsinn.search.engine.session import open_sitting
-from dtsinn.search.events.ledger import LEDGER, Ledger
-from dtsinn.search.events.spool import Spool
+from dtsinn.search.engine.session import open_session
 from dtsinn.search.plan import SearchPlan
 from dtsinn.simulation.request import StudyRequest
 
@@ -57,7 +57,7 @@ def space_file(
 
 
 class OpenSession:
-    """A session that is open as ``dtsinn search`` opens it: with a real ledger, study and spool.
+    """A session opened as by ``dtsinn search``, with a real event log, study and outbox.
 
     Args:
         plan: What is searched.
@@ -68,13 +68,14 @@ class OpenSession:
     def __init__(self, plan: SearchPlan, workspace: Workspace, concurrent: int) -> None:
         folder = workspace.searches / plan.name
         self.workspace = workspace
-        self.spool = Spool(Ledger(folder / LEDGER), lambda: connect(workspace))
-        self.driver = open_sitting(
+        self.outbox = Outbox(EventLog(folder / LOG_FILE), lambda: connect(workspace))
+        self.driver = open_session(
             plan,
             folder,
             open_store(plan.store, need_truth=True),
-            self.spool,
+            self.outbox,
             QUIET,
+            events=list(self.outbox.event_log),
             points=(),
             warm=(),
             concurrent=concurrent,
@@ -91,9 +92,9 @@ class OpenSession:
         Returns:
             What training gave, and the events that were never delivered.
         """
-        self.spool.start()
+        self.outbox.start()
         with self.driver.tools.table:
             found = train(self.driver)
         self.driver.close()
         self.driver.end("finished")
-        return found, self.spool.close(patience_s)
+        return found, self.outbox.close(patience_s)

@@ -4,58 +4,118 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from dtsinn.commands.choices import WithChoices
-from dtsinn.commands.options import MOST, AsJson, Debug, Pictures, Quiet, StorePath
+from dtsinn.commands.options import (
+    MACHINES,
+    MOST,
+    AsJson,
+    Commands,
+    Debug,
+    Pictures,
+    Quiet,
+    StorePath,
+)
 from dtsinn.core.display import minutes
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import command
-from dtsinn.data.device import check_device
 from dtsinn.workflows import console
 
-if TYPE_CHECKING:
-    from dtsinn.importers.source import Source
+app = Commands()
 
-app = typer.Typer()
+SCANS, STORE = "Scans", "Store"
+"""Groups of options, as the help of ``simulate`` shows them."""
 
 
-@app.command(
-    cls=WithChoices, epilog="Example: dtsinn simulate brain.zarr --subjects 60 --noise mid"
-)
+@app.command(epilog="Example: dtsinn simulate brain.zarr --subjects 60 --noise mid")
 def simulate(
     out: Annotated[str, typer.Argument(metavar="OUT", help="The store to write: path or URL.")],
     tracers: Annotated[
-        str, typer.Option(help="Two tracers, the one injected first first.")
+        str,
+        typer.Option(
+            metavar="NAME,NAME",
+            help="Two tracers, the one injected first first.",
+            rich_help_panel=SCANS,
+        ),
     ] = "fmz,fdg",
-    protocol: Annotated[str, typer.Option(help="Frames and injection times.")] = "p1",
+    protocol: Annotated[
+        str,
+        typer.Option(
+            metavar="{protocols}|FILE", help="Frames and injection times.", rich_help_panel=SCANS
+        ),
+    ] = "p1",
     phantom: Annotated[
         str,
-        typer.Option(metavar="dtsinn.simulation.anatomy.phantom:PHANTOMS", help="Anatomy."),
+        typer.Option(
+            metavar="{dtsinn.simulation.anatomy.phantom:PHANTOMS}",
+            help="Anatomy.",
+            rich_help_panel=SCANS,
+        ),
     ] = "brain",
-    noise: Annotated[str, typer.Option(help="Noise level: low, mid or high.")] = "mid",
+    noise: Annotated[
+        str,
+        typer.Option(
+            metavar="{dtsinn.simulation.scanner.noise:noise_levels}",
+            help="Noise level.",
+            rich_help_panel=SCANS,
+        ),
+    ] = "mid",
     noise_model: Annotated[
-        str, typer.Option(help="image: noise is added; osem: counts, reconstructed.")
+        str,
+        typer.Option(
+            metavar="{dtsinn.simulation.scanner.noise_model:NOISE_MODELS}",
+            help="image: noise is added; osem: counts, reconstructed.",
+            rich_help_panel=SCANS,
+        ),
     ] = "image",
     labels: Annotated[
-        str, typer.Option(help="truth: without noise; osem: a scan of each tracer alone.")
+        str,
+        typer.Option(
+            metavar="{dtsinn.simulation.request:LABELS}",
+            help="truth: without noise; osem: a scan of each tracer alone.",
+            rich_help_panel=SCANS,
+        ),
     ] = "truth",
-    scanner: Annotated[str, typer.Option(help="Of osem: ge-dls, polygon-2mm, or a YAML file.")] = (
-        "ge-dls"
-    ),
-    subjects: Annotated[int, typer.Option(min=1, help="Number of subjects.")] = 60,
-    slices: Annotated[int, typer.Option(min=1, help="Slices per subject.")] = 8,
-    size: Annotated[int, typer.Option(min=8, help="Rows and columns of a slice, pixels.")] = 64,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all draws.")] = 0,
+    scanner: Annotated[
+        str,
+        typer.Option(
+            metavar="{scanners}|FILE", help="With the noise model osem.", rich_help_panel=SCANS
+        ),
+    ] = "ge-dls",
+    subjects: Annotated[
+        int, typer.Option(min=1, help="Number of subjects.", rich_help_panel=STORE)
+    ] = 60,
+    slices: Annotated[
+        int, typer.Option(min=1, help="Slices per subject.", rich_help_panel=STORE)
+    ] = 8,
+    size: Annotated[
+        int, typer.Option(min=8, help="Rows and columns of a slice, pixels.", rich_help_panel=STORE)
+    ] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all draws.", rich_help_panel=STORE)] = 0,
     dtype: Annotated[
-        str, typer.Option(help="float32, or float16: half the space, 3 digits.")
+        str,
+        typer.Option(
+            metavar="float32|float16",
+            help="float16 takes half the space, at 3 digits.",
+            rich_help_panel=STORE,
+        ),
     ] = "float32",
     workers: Annotated[
-        int | None, typer.Option(min=1, max=MOST, help="Processes; by default one per core.")
+        int | None,
+        typer.Option(
+            min=1, max=MOST, help="Processes; by default one per core.", rich_help_panel=MACHINES
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="Of the noise model osem: cpu or cuda.")] = "cpu",
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="cpu|cuda",
+            help="Where the noise model osem computes.",
+            rich_help_panel=MACHINES,
+        ),
+    ] = "cpu",
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -63,26 +123,27 @@ def simulate(
 
     An interrupted simulation is continued by the same command.
     """
-    from dtsinn.simulation.request import StudyRequest
     from dtsinn.simulation.study import simulate as run
 
-    request = StudyRequest(
-        tracers=_pair(tracers),
-        protocol=protocol,
-        phantom=phantom,
-        noise=noise,
-        noise_model=noise_model,
-        labels=labels,
-        scanner=scanner,
-        subjects=subjects,
-        slices=slices,
-        size=size,
-        seed=seed,
-    )
-    device, dtype = device.lower(), dtype.lower()
-    check_device(device)
     with console.progress(quiet) as progress:
-        result = run(request, out, workers=workers, progress=progress, dtype=dtype, device=device)
+        result = run(
+            out,
+            tracers=_pair(tracers),
+            protocol=protocol,
+            phantom=phantom,
+            noise=noise,
+            noise_model=noise_model,
+            labels=labels,
+            scanner=scanner,
+            subjects=subjects,
+            slices=slices,
+            size=size,
+            seed=seed,
+            dtype=dtype,
+            device=device,
+            workers=workers,
+            progress=progress,
+        )
     console.say(f"{out}: {result.samples} samples, digest {result.digest[:12]}", quiet=quiet)
     console.say(result.cost(), quiet=quiet)
     console.say(f"try: {command('info', out, '--pictures', 'pictures')}", quiet=quiet)
@@ -94,9 +155,14 @@ def import_(
         Path, typer.Argument(metavar="SRC", help="The plan (nifti, dicom), or a folder (mat).")
     ],
     out: Annotated[str, typer.Argument(metavar="OUT", help="The store to write: path or URL.")],
-    kind: Annotated[str, typer.Option("--from", help="mat, nifti or dicom.")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--from", metavar="{dtsinn.importers.scans:IMPORTERS}", help="How the scans are stored."
+        ),
+    ],
     plan: Annotated[
-        Path | None, typer.Option(metavar="YAML", help="Of mat: what the files do not say.")
+        Path | None, typer.Option(metavar="YAML", help="With mat: what the files do not say.")
     ] = None,
     identities: Annotated[
         Path | None,
@@ -118,15 +184,15 @@ def import_(
     Subjects get pseudonyms; only the map file, which nobody else may read, knows their names.
     """
     from dtsinn.core.bounds import allowing
-    from dtsinn.data.layout import is_url, local_or_url
+    from dtsinn.core.paths import is_url, local_or_url
     from dtsinn.data.writer import refuse_existing
     from dtsinn.importers.run import import_study
+    from dtsinn.importers.scans import IMPORTERS
 
     out = local_or_url(out.rstrip("/") or out)
     kind = kind.lower()
-    if kind not in ("mat", "nifti", "dicom"):
-        raise InputError("--from", got=repr(kind), wanted="mat, nifti or dicom")
-    if (kind == "mat") != (plan is not None):
+    importer = IMPORTERS.find(kind)
+    if importer.plan_beside != (plan is not None):
         raise InputError(
             "--plan",
             got="none" if plan is None else f"one beside --from {kind}",
@@ -137,7 +203,7 @@ def import_(
     refuse_existing(out)  # before the headers of all scans are read
     with allowing(max_memory), console.progress(quiet) as progress:
         header = import_study(
-            _source(kind, source, plan),
+            importer.open(source, plan),
             out,
             identities or Path(f"{out}.subjects.json"),
             progress,
@@ -261,17 +327,6 @@ def protocols(
         console.say_json([to_mapping(protocol) for protocol in known])
     else:
         console.say_protocols(known)
-
-
-def _source(kind: str, source: Path, plan: Path | None) -> Source:
-    """What is to be imported, opened by the importer of its kind."""
-    if plan is not None:
-        from dtsinn.importers.mat.study import open_mat
-
-        return open_mat(source, plan)
-    from dtsinn.importers.scans import open_plan
-
-    return open_plan(source, "nifti" if kind == "nifti" else "dicom")
 
 
 def _pair(text: str) -> tuple[str, str]:

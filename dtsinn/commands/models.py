@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from dtsinn.commands.options import ROOT, AsJson, Debug, Quiet, Root
+from dtsinn.commands.options import ROOT, AsJson, Commands, Debug, Quiet, Root
 from dtsinn.core.workspace import Workspace
 from dtsinn.workflows import console
 
-app = typer.Typer()
+app = Commands()
 
 
 @app.command(epilog="Example: dtsinn evaluate --model best --suite quick")
@@ -20,7 +20,9 @@ def evaluate(
         list[str] | None,
         typer.Option(metavar="REF", help="The model (best); give it twice to compare two."),
     ] = None,
-    suite: Annotated[str, typer.Option(help="Suite: name or YAML file, or none.")] = "quick",
+    suite: Annotated[
+        str, typer.Option(metavar="{suites}|FILE|none", help="Grid of cells to score on as well.")
+    ] = "quick",
     data: Annotated[
         str | None,
         typer.Option(metavar="STORE", help="Score its test subjects; by default the model's own."),
@@ -36,21 +38,17 @@ def evaluate(
 ) -> None:
     """Evaluate a model on test subjects and over a grid of noise, tracers and protocols."""
     from dtsinn.evaluation.record import as_record
-    from dtsinn.evaluation.suite import load_suite
-    from dtsinn.networks.build import baselines as untrained
-    from dtsinn.workflows.pipeline import evaluate_models
+    from dtsinn.workflows.pipeline import evaluate as run
 
-    grid = None if suite == "none" else load_suite(suite)
-    refs = model or ["best"]
     with console.progress(quiet or as_json) as progress:
-        evaluation, folder = evaluate_models(
-            refs,
-            grid,
+        evaluation, folder = run(
+            model or ["best"],
             data,
-            out,
-            Workspace(workspace),
-            progress,
-            baselines=untrained() if baselines else (),
+            suite=None if suite == "none" else suite,
+            baselines=baselines,
+            out=out,
+            workspace=Workspace(workspace),
+            progress=progress,
         )
     if as_json:
         console.say_json(as_record(evaluation))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+from typer.models import CommandFunctionType as CommandFunction
 
 from dtsinn.core.errors import InputError
 from dtsinn.core.paths import home_path
@@ -16,6 +20,43 @@ from dtsinn.core.workspace import DEFAULT, VARIABLE, Workspace
 
 MOST = 10_000
 """Cores, processes or trials at a time (uncited): more stand in no cluster of this field."""
+
+
+MACHINES = "Machines"
+"""Group of the options that say how fast a result comes, not what it is."""
+_CHOICES = re.compile(r"\{([^}]+)\}")
+
+
+class _Command(TyperCommand):
+    """A command that looks up what its options choose from when its help is shown.
+
+    An option's metavar names in braces what the names are asked of: a folder of configurations, or
+    ``module:NAME``, a dictionary, a tuple or a function that gives one.
+    """
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        for param in self.params:
+            if param.metavar:
+                param.metavar = _CHOICES.sub(_find_choices, param.metavar)
+        super().format_help(ctx, formatter)
+
+
+def _find_choices(named: re.Match[str]) -> str:
+    from dtsinn.core.config import config_names  # pydantic, which not every command waits for
+
+    module, _, name = named[1].partition(":")
+    found = getattr(import_module(module), name) if name else config_names(module)
+    return "|".join(found() if callable(found) else found)
+
+
+class Commands(typer.Typer):
+    """Commands of one subject, all of them :class:`_Command`."""
+
+    def command(
+        self, name: str | None = None, **settings: Any
+    ) -> Callable[[CommandFunction], CommandFunction]:
+        """Add a function as a command, as :meth:`typer.Typer.command` does."""
+        return super().command(name, cls=_Command, **settings)
 
 
 def read_arguments(given: Sequence[str]) -> list[str]:

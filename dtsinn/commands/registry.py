@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from dtsinn.commands.options import ROOT, AsJson, Debug, Quiet, Root
+from dtsinn.commands.options import ROOT, AsJson, Commands, Debug, Quiet, Root
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
 from dtsinn.workflows import console
 
-app = typer.Typer()
+app = Commands()
 
 TITLES = "model", "alias", "gate dB [95 %]", "val dB", "verdict", "search", "when", "store", "MB"
 REFUSED = 3
@@ -34,7 +34,7 @@ def models(
 ) -> None:
     """List the registered models, or show where one comes from and what became of it."""
     from dtsinn.registry.lineage import show_model
-    from dtsinn.registry.promotion.alias_transaction import settle_left
+    from dtsinn.registry.promotion.alias_transaction import recover_abandoned
     from dtsinn.registry.tracking.tracker import connect_existing
     from dtsinn.registry.versions import list_models
 
@@ -42,7 +42,7 @@ def models(
         raise InputError("models", got=f"{what} {ref or ''}", wanted="nothing, or show REF")
     tracker = connect_existing(Workspace(workspace))
     versions = list_models(tracker)
-    settled = [settle_left(tracker, name) for name in sorted({v.name for v in versions})]
+    settled = [recover_abandoned(tracker, name) for name in sorted({v.name for v in versions})]
     for words in filter(None, settled):
         console.note(words)
     if ref is not None:
@@ -69,7 +69,7 @@ def promote(
     name: Annotated[
         str | None, typer.Option("--as", metavar="NAME", help="Lead this model, not its own.")
     ] = None,
-    gate: Annotated[str, typer.Option(help="Gate: name or YAML file.")] = "default",
+    gate: Annotated[str, typer.Option(metavar="{gates}|FILE", help="What is asked.")] = "default",
     data: Annotated[
         str | None,
         typer.Option(metavar="STORE", help="Its gate subjects take part; by default its own."),

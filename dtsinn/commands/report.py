@@ -7,16 +7,16 @@ from typing import Annotated
 
 import typer
 
-from dtsinn.commands.options import ROOT, AsJson, Debug, Folder, Quiet
+from dtsinn.commands.options import ROOT, AsJson, Commands, Debug, Folder, Quiet
 from dtsinn.core.workspace import Workspace
 from dtsinn.workflows import console
 
-app = typer.Typer()
+app = Commands()
 
 
 @app.command(epilog="Example: dtsinn report first")
 def report(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of a search.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The search.")],
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of the report; by default WORKSPACE/searches/NAME/report."),

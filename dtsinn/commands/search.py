@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import re
-from pathlib import Path
-from typing import Annotated, Any
+import os
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dtsinn.commands.choices import WithChoices
 from dtsinn.commands.options import (
+    MACHINES,
     MOST,
     ROOT,
     AsJson,
+    Commands,
     Debug,
     Folder,
     Quiet,
@@ -21,85 +21,143 @@ from dtsinn.commands.options import (
     StorePath,
     finite,
 )
-from dtsinn.commands.train import name_of
-from dtsinn.core.display import value_text
+from dtsinn.core.display import duration, value_text
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace, command
 from dtsinn.workflows import console
 
-app = typer.Typer()
+if TYPE_CHECKING:
+    from dtsinn.search.plan import SearchPlan
+    from dtsinn.search.run import SearchResult
+
+app = Commands()
+
+WHAT, END = "What is searched, and how", "When it ends"
+"""Groups of options, as the help shows them."""
 
 
-@app.command(
-    cls=WithChoices,
-    epilog="Example: dtsinn search brain.zarr --space quick --trials 8 --name first",
-)
+@app.command(epilog="Example: dtsinn search brain.zarr --space quick --trials 8 --name first")
 def search(
     ctx: typer.Context,
     store: StorePath,
-    space: Annotated[str, typer.Option(help="Search space: name or YAML file.")] = "default",
+    space: Annotated[
+        str, typer.Option(metavar="{spaces}|FILE", help="Search space.", rich_help_panel=WHAT)
+    ] = "default",
     objective: Annotated[
         str,
-        typer.Option(help="METRIC:max or METRIC:min; several, with commas, give a Pareto front."),
+        typer.Option(
+            metavar="METRIC:max|min",
+            help="What is sought; several, with commas, give a Pareto front.",
+            rich_help_panel=WHAT,
+        ),
     ] = "psnr:max",
-    trials: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of trials.")] = 50,
+    trials: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Number of trials.", rich_help_panel=END)
+    ] = 50,
     time_budget: Annotated[
-        str | None, typer.Option(help="Stop after this time: 90s, 30m, 2h.")
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Stop after this time: 90s, 30m, 2h.", rich_help_panel=END
+        ),
     ] = None,
     max_steps: Annotated[
-        int | None, typer.Option(min=1, help="Stop after so many training steps of all trials.")
+        int | None,
+        typer.Option(
+            min=1, help="Stop after so many training steps of all trials.", rich_help_panel=END
+        ),
     ] = None,
     max_gpu_hours: Annotated[
-        float | None, typer.Option(callback=finite, help="Stop after so many GPUs times hours.")
+        float | None,
+        typer.Option(
+            callback=finite, help="Stop after so many GPUs times hours.", rich_help_panel=END
+        ),
     ] = None,
     target: Annotated[
         float | None,
         typer.Option(
-            callback=finite, help="Stop when the first objective is as good as this (psnr: dB)."
+            callback=finite,
+            help="Stop when the first objective is as good as this (psnr: dB).",
+            rich_help_panel=END,
         ),
     ] = None,
     patience: Annotated[
-        int | None, typer.Option(min=1, help="Stop when so many trials ended without a better one.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Stop when so many trials ended without a better one.",
+            rich_help_panel=END,
+        ),
     ] = None,
     concurrent: Annotated[
-        int | None, typer.Option(min=1, max=MOST, help="Trials at a time; by default what fits.")
+        int | None,
+        typer.Option(
+            min=1,
+            max=MOST,
+            help="Trials at a time; by default what fits.",
+            rich_help_panel=MACHINES,
+        ),
     ] = None,
     cpus_per_trial: Annotated[
-        float, typer.Option(min=0.1, max=MOST, callback=finite, help="Cores of a trial.")
+        float,
+        typer.Option(
+            min=0.1, max=MOST, callback=finite, help="Cores of a trial.", rich_help_panel=MACHINES
+        ),
     ] = 1,
     gpus_per_trial: Annotated[
-        str, typer.Option(help="GPUs, or parts, of a trial; auto packs them by memory.")
+        str,
+        typer.Option(
+            metavar="NUMBER|auto",
+            help="GPUs, or parts, of a trial; auto packs them by memory.",
+            rich_help_panel=MACHINES,
+        ),
     ] = "0",
     workers_per_trial: Annotated[
         int,
         typer.Option(
-            min=1, max=MOST, help="Processes that train a trial together, each with the above."
+            min=1,
+            max=MOST,
+            help="Processes that train a trial together, each with the above.",
+            rich_help_panel=MACHINES,
         ),
     ] = 1,
     sampler: Annotated[
         str,
         typer.Option(
-            metavar="dtsinn.search.sampling.samplers:SAMPLERS",
+            metavar="{dtsinn.search.sampling.samplers:SAMPLERS}",
             help="How suggestions are found.",
+            rich_help_panel=WHAT,
         ),
     ] = "tpe",
     scheduler: Annotated[
         str,
         typer.Option(
-            metavar="dtsinn.search.sampling.halving:SCHEDULERS",
+            metavar="{dtsinn.search.sampling.halving:SCHEDULERS}",
             help="Which trials are stopped early.",
+            rich_help_panel=WHAT,
         ),
     ] = "asha",
     warm_start: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Begin from a search, a model or a file of points."),
+        typer.Option(
+            metavar="NAME",
+            help="Begin from a search, a model or a file of points.",
+            rich_help_panel=WHAT,
+        ),
     ] = None,
-    gate: Annotated[str, typer.Option(help="Gate for the best trial: name or file.")] = "default",
+    gate: Annotated[
+        str,
+        typer.Option(metavar="{gates}|FILE", help="Gate for the best trial.", rich_help_panel=WHAT),
+    ] = "default",
     cluster: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Ray cluster; by default this machine.")
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Ray cluster; by default this machine.",
+            rich_help_panel=MACHINES,
+        ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the search; by default the time.")
+        str | None, typer.Option(metavar="NAME", help="Name of the search; by default the time.")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the search of this --name.")
@@ -108,7 +166,10 @@ def search(
         bool,
         typer.Option("--dry-run", help="Show the space, samples of it and the cost, and stop."),
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the suggestions.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, max=2**32 - 1, help="Seed of the suggestions.", rich_help_panel=WHAT),
+    ] = 0,
     workspace: Root = ROOT,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -118,55 +179,21 @@ def search(
     Whichever budget is spent first ends it. Ctrl-C keeps what is under way for --resume.
     The same seed gives the same suggestions when trials run one at a time (--concurrent 1).
     """
-    from dtsinn.data.store import open_store
-    from dtsinn.search.objective import read_objectives
-    from dtsinn.search.plan import SearchPlan, resume_command
-    from dtsinn.search.space.reader import load_space
+    from dtsinn.search.plan import SearchOptions, make_plan
 
-    gpus_per_trial = gpus_per_trial.lower()
-    if len(set(warm_start or [])) < len(warm_start or []):
-        raise InputError("--warm-start names something twice", got=", ".join(warm_start or []))
     if resume and (name is None or warm_start or dry_run):
         raise InputError("--resume", wanted="--name NAME, and neither --warm-start nor --dry-run")
-    given: dict[str, Any] = {
-        "space": load_space(space) if not resume or _is_given(ctx, "space") else None,
-        "objectives": read_objectives(objective),
-        "trials": trials,
-        "time_budget_s": None if time_budget is None else _seconds(time_budget),
-        "step_budget": max_steps,
-        "gpu_hours": max_gpu_hours,
-        "target": target,
-        "patience": patience,
-        "concurrent": concurrent,
-        "cpus_per_trial": cpus_per_trial,
-        "gpus_per_trial": _gpus(gpus_per_trial),
-        "pack_gpus": gpus_per_trial == "auto",
-        "workers_per_trial": workers_per_trial,
-        "sampler": sampler,
-        "scheduler": scheduler,
-        "seed": seed,
-        "cluster": cluster,
-        "gate": str(Path(gate).resolve()) if Path(gate).suffix else gate,
-    }
-    opened = open_store(store, need_truth=True)
     at = Workspace(workspace)
-    if resume:
-        from dtsinn.search.events.state import read_history
-        from dtsinn.search.plan import changed_plan, read_plan
-
-        folder = at.searches / name_of(name, "search")
-        before = read_plan(folder, read_history(folder))
-        changes = {key: value for key, value in given.items() if _is_given(ctx, _OPTIONS[key])}
-        plan = changed_plan(before, changes | {"store": before.store, "name": before.name})
-        plan = dataclasses.replace(plan, store=store)
-    else:
-        plan = SearchPlan(name=name_of(name, "search"), store=store, **given)
+    options: Any = {
+        option: ctx.params[option]
+        for option in SearchOptions.__annotations__
+        if not resume or _is_given(ctx, option)
+    }
+    plan = make_plan(name, store, options, at, resume=resume)
     if dry_run:
-        from dtsinn.commands.forecast_table import say_forecast
-
-        say_forecast(plan, opened)
+        _say_forecast(plan)
         return
-    from dtsinn.workflows.pipeline import Found, search_and_promote
+    from dtsinn.workflows.pipeline import PromotedSearch, search_and_promote
 
     with console.progress(quiet) as progress:
         found = search_and_promote(
@@ -177,31 +204,16 @@ def search(
             warm_start=warm_start or [],
             progress=progress,
         )
-    result = found.search if isinstance(found, Found) else found
-    _say_search(result)
-    if isinstance(found, Found):
-        console.say(f"registered as {found.version.ref}")
-        for line in found.gate.lines():
-            console.say(line)
-        further = at.command("evaluate", "--model", found.version.ref)
-        console.say(f"try: {further}", quiet=quiet)
+    if not isinstance(found, PromotedSearch):
+        _say_search(found)
+        _say_what_is_missing(found, plan, at)
         return
-    # What ended early would be taken up again; it is only to be delivered and registered.
-    enough = sum(result.states.values()) if result.over and not result.interrupted else None
-    again = resume_command(store, plan.name, at, enough)
-    if result.interrupted:
-        console.complain(f"interrupted ({result.over}); what was under way is kept; try {again}")
-        raise typer.Exit(130 if result.over in {"Ctrl-C", "SIGTERM"} else 1)
-    if result.undelivered:
-        console.complain(
-            f"MLflow has not got {result.undelivered} events; they are kept, and the best trial "
-            f"is not registered yet; try {again} when it answers"
-        )
-    elif result.package is None:
-        from dtsinn.networks.build import METHODS
-
-        title = METHODS[plan.space.base["model"]["kind"]].title
-        console.say(f"nothing to register: {title} has no weights")
+    _say_search(found.search)
+    console.say(f"registered as {found.version.ref}")
+    for line in found.gate.lines():
+        console.say(line)
+    further = at.command("evaluate", "--model", found.version.ref)
+    console.say(f"try: {further}", quiet=quiet)
 
 
 @app.command(epilog="Example: dtsinn status first")
@@ -219,24 +231,30 @@ def status(
     from dtsinn.core.causes import in_our_words
     from dtsinn.registry.tracking.tracker import connect
     from dtsinn.search.events.state import search_folder, search_names
-    from dtsinn.search.status import Standing, standing
+    from dtsinn.search.status import SearchStatus, reconcile
+    from dtsinn.workflows.delivery import deliver_runs
 
     at = Workspace(workspace)
     folders = [search_folder(at, one) for one in ([name] if name else search_names(at))]
     told, damaged = [], False
     for folder in folders:
         try:
-            told.append(standing(folder, lambda: connect(at)))
+            told.append(reconcile(folder, lambda: connect(at)))
         except Exception as error:  # the others are none the worse for it
             if name:
                 raise
             told.append(
-                Standing(name=folder.name, state="damaged", reason=str(in_our_words(error)))
+                SearchStatus(name=folder.name, state="damaged", reason=str(in_our_words(error)))
             )
             damaged = True
+    runs = [] if name else deliver_runs(at)
     if as_json:
-        console.say_json([dataclasses.asdict(one) for one in told])
+        found: list[Any] = [*told, *runs]
+        console.say_json([dataclasses.asdict(one) for one in found])
         raise typer.Exit(InputError.exit_code if damaged else 0)
+    for run in runs:
+        for line in run.repaired:
+            console.say(f"{run.kind} {run.name}: {line}")
     if not told:
         console.say("no searches yet")
         return
@@ -273,8 +291,8 @@ def stop(
     debug: Debug = False,
 ) -> None:
     """End a running search gently: what its trials have reached is kept, registered and judged."""
+    from dtsinn.eventlog.lock import holder, is_driven
     from dtsinn.search.engine.driver import STOP
-    from dtsinn.search.events.lock import holder, is_driven
     from dtsinn.search.events.state import search_folder
 
     folder = search_folder(Workspace(workspace), name)
@@ -287,28 +305,12 @@ def stop(
     )
 
 
-_OPTIONS = {
-    "objectives": "objective",
-    "time_budget_s": "time_budget",
-    "step_budget": "max_steps",
-    "gpu_hours": "max_gpu_hours",
-    "pack_gpus": "gpus_per_trial",
-} | {
-    key: key
-    for key in (
-        "space", "trials", "target", "patience", "concurrent", "cpus_per_trial",
-        "gpus_per_trial", "workers_per_trial", "sampler", "scheduler", "seed", "cluster", "gate",
-    )
-}  # fmt: skip
-"""Name of the option that gives each part of a plan."""
-
-
 def _is_given(ctx: typer.Context, option: str) -> bool:
     source = ctx.get_parameter_source(option)
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _say_search(result: Any) -> None:
+def _say_search(result: SearchResult) -> None:
     states = ", ".join(f"{count} {state}" for state, count in sorted(result.states.items()))
     best = f"; best {result.best_psnr:.2f} dB in {result.best_trial}" if result.best_trial else ""
     console.say(f"search {result.name}: {states}{best}")
@@ -321,20 +323,62 @@ def _say_search(result: Any) -> None:
         console.say(f"no other trial beats in all objectives: {', '.join(result.front)}")
 
 
-def _gpus(text: str) -> float:
-    if text == "auto":
-        return 1.0
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= MOST:
-        raise InputError("--gpus-per-trial", got=repr(text), wanted="a number, or auto")
-    return number
+def _say_what_is_missing(result: SearchResult, plan: SearchPlan, workspace: Workspace) -> None:
+    """Why a search registered nothing, and how to go on.
+
+    Raises:
+        typer.Exit: It was interrupted.
+    """
+    from dtsinn.search.plan import resume_command
+
+    # What ended early would be taken up again; it is only to be delivered and registered.
+    enough = sum(result.states.values()) if result.over and not result.interrupted else None
+    again = resume_command(plan.store, plan.name, workspace, enough)
+    if result.interrupted:
+        console.complain(f"interrupted ({result.over}); what was under way is kept; try {again}")
+        raise typer.Exit(130 if result.over in {"Ctrl-C", "SIGTERM"} else 1)
+    if result.undelivered:
+        console.complain(
+            f"{result.undelivered} events are not delivered to MLflow yet; they are kept, and the "
+            f"best trial is not registered yet; try {again} when it answers"
+        )
+    else:
+        from dtsinn.networks.build import METHODS
+
+        title = METHODS[plan.space.base["model"]["kind"]].title
+        console.say(f"nothing to register: {title} has no weights")
 
 
-def _seconds(text: str) -> float:
-    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smh])", text.strip().lower())
-    if not match or float(match[1]) <= 0:
-        raise InputError("--time-budget", got=repr(text), wanted="such as 90s, 30m or 2h")
-    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+def _say_forecast(plan: SearchPlan) -> None:
+    """The space, its size, some samples, and what the search will cost."""
+    from dtsinn.data.store import open_store
+    from dtsinn.search.forecast import forecast
+    from dtsinn.search.space.constraints import MiB
+    from dtsinn.search.space.space import describe
+
+    store = open_store(plan.store, need_truth=True)
+    console.say_table(["parameter", "range"], [list(line) for line in describe(plan.space)])
+    fitting = max(1, int((os.cpu_count() or 1) / (plan.cpus_per_trial * plan.workers_per_trial)))
+    at_a_time = plan.concurrent or fitting
+    told = forecast(plan, store, at_a_time)
+    size = "a range is continuous" if told.size is None else f"{told.size:,}"
+    console.say(f"different suggestions: {size}")
+    if told.refused:
+        console.say(f"refused before a trial starts: about {100 * told.refused:.0f} %")
+    rows = [
+        [
+            ", ".join(f"{key}={value_text(value)}" for key, value in sample.suggestion.items()),
+            f"{sample.takes.parameters:,}" if sample.takes else "0",
+            f"{sample.takes.total / MiB:.0f}" if sample.takes else "0",
+            f"{1000 * sample.step_seconds:.0f}",
+        ]
+        for sample in told.samples
+    ]
+    console.say_table(["samples", "parameters", "MiB", "ms a step"], rows)
+    if told.seconds:
+        stops = f", about {told.expected_steps:,} with {plan.scheduler}'s stops"
+        console.say(
+            f"{plan.trials} trials: at most {told.steps:,} training steps"
+            f"{stops if told.expected_steps < told.steps else ''}; about {duration(told.seconds)} "
+            f"of training, {at_a_time} at a time on this machine's cores"
+        )

@@ -7,11 +7,14 @@ from typing import Annotated
 
 import typer
 
-from dtsinn.commands.options import ROOT, Debug, Quiet, Root
+from dtsinn.commands.options import ROOT, Commands, Debug, Quiet, Root
 from dtsinn.core.workspace import Workspace
 from dtsinn.workflows import console
 
-app = typer.Typer()
+app = Commands()
+
+STORAGE, NETWORK, USERS = "Storage", "Network", "Users"
+"""Groups of options of ``server``, as its help shows them."""
 
 
 @app.command(epilog="Example: dtsinn ui --port 5000")
@@ -38,23 +41,34 @@ def server(
     artifacts: Annotated[
         str,
         typer.Option(
-            metavar="URL", envvar="DTSINN_ARTIFACTS", help="s3://BUCKET/PREFIX or a folder."
+            rich_help_panel=STORAGE,
+            metavar="URL",
+            envvar="DTSINN_ARTIFACTS",
+            help="s3://BUCKET/PREFIX or a folder.",
         ),
     ] = "",
     backend: Annotated[
         str,
         typer.Option(
+            rich_help_panel=STORAGE,
             metavar="URL",
             envvar="DTSINN_BACKEND",
             help="postgresql://USER:PASSWORD@HOST/DATABASE; everybody on the machine can read "
             "a command line, so prefer the variable.",
         ),
     ] = "",
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 5000,
+    host: Annotated[
+        str,
+        typer.Option(metavar="ADDRESS", help="Address to listen on.", rich_help_panel=NETWORK),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int,
+        typer.Option(min=0, max=65535, help="0 takes a free one.", rich_help_panel=NETWORK),
+    ] = 5000,
     allowed_host: Annotated[
         list[str] | None,
         typer.Option(
+            rich_help_panel=NETWORK,
             metavar="NAME[:PORT]",
             help="A name that clients call it by, besides the address; may be repeated.",
         ),
@@ -62,6 +76,7 @@ def server(
     behind_proxy: Annotated[
         str,
         typer.Option(
+            rich_help_panel=NETWORK,
             metavar="ADDRESS",
             help="Address of the proxy before it, whose X-Forwarded-For is believed.",
         ),
@@ -69,22 +84,30 @@ def server(
     admin_password_file: Annotated[
         Path | None,
         typer.Option(
+            rich_help_panel=USERS,
             metavar="FILE",
             help="Password of the user admin, for the first start; or DTSINN_ADMIN_PASSWORD.",
         ),
     ] = None,
     no_auth: Annotated[
-        bool, typer.Option("--no-auth", help="Ask for no passwords; on 127.0.0.1 only.")
+        bool,
+        typer.Option(
+            "--no-auth", help="Ask for no passwords; on 127.0.0.1 only.", rich_help_panel=USERS
+        ),
     ] = False,
     upgrade: Annotated[
         bool,
-        typer.Option("--upgrade", help="Bring the tables of an older MLflow up to date first."),
+        typer.Option(
+            "--upgrade",
+            rich_help_panel=STORAGE,
+            help="Bring the tables of an older MLflow up to date first.",
+        ),
     ] = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Serve MLflow to a team, from PostgreSQL and a bucket, until Ctrl-C or SIGTERM."""
-    from dtsinn.registry.server.access import given_password
+    from dtsinn.registry.server.access import read_password
     from dtsinn.registry.server.server import TeamServer, serve
     from dtsinn.registry.tracking.view import HOME
 
@@ -95,7 +118,7 @@ def server(
         port=port,
         allowed_hosts=tuple(allowed_host or ()),
         proxy=behind_proxy,
-        admin_password="" if no_auth else given_password(admin_password_file),
+        admin_password="" if no_auth else read_password(admin_password_file),
         auth=not no_auth,
         upgrade=upgrade,
     )

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import re
-from datetime import datetime
-from typing import Annotated
+import time
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from dtsinn.commands.options import MOST, ROOT, Debug, Quiet, Root, finite
-from dtsinn.core.errors import InputError
-from dtsinn.core.workspace import Workspace
-from dtsinn.data.device import check_device
+from dtsinn.commands.options import MACHINES, MOST, ROOT, Commands, Debug, Quiet, Root, finite
+from dtsinn.core.display import duration
+from dtsinn.core.workspace import Workspace, choose_name
 from dtsinn.workflows import console
 
-app = typer.Typer()
+if TYPE_CHECKING:
+    from dtsinn.training.loop import Report
+
+app = Commands()
+
+RUN = "The run"
+"""Group of options, as the help shows it."""
 
 
 @app.command(epilog="Example: dtsinn train brain.zarr --set model.blocks=3 --set steps=2000")
@@ -23,26 +28,56 @@ def train(
         list[str],
         typer.Argument(metavar="STORE...", help="Zarr stores: paths or URLs; the first names it."),
     ],
-    config: Annotated[str, typer.Option(help="Run configuration: name or YAML file.")] = "default",
+    config: Annotated[
+        str,
+        typer.Option(metavar="{runs}|FILE", help="Run configuration.", rich_help_panel=RUN),
+    ] = "default",
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.", rich_help_panel=RUN),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the run; by default the time.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Name of the run; by default the time.", rich_help_panel=RUN
+        ),
+    ] = None,
     resume: Annotated[
-        str | None, typer.Option(metavar="RUN", help="Continue this run from its checkpoint.")
+        str | None,
+        typer.Option(
+            metavar="RUN", help="Continue this run from its checkpoint.", rich_help_panel=RUN
+        ),
     ] = None,
     init: Annotated[
-        str | None, typer.Option(metavar="REF", help="Start from this separator's weights.")
+        str | None,
+        typer.Option(
+            metavar="REF", help="Start from this separator's weights.", rich_help_panel=RUN
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[
+        str,
+        typer.Option(metavar="cpu|cuda", help="Where it trains.", rich_help_panel=MACHINES),
+    ] = "cpu",
     workers: Annotated[
-        int, typer.Option(min=1, max=MOST, help="Processes that share each step's batches.")
+        int,
+        typer.Option(
+            min=1,
+            max=MOST,
+            help="Processes that share each step's batches.",
+            rich_help_panel=MACHINES,
+        ),
     ] = 1,
     cpus_per_worker: Annotated[
-        float, typer.Option(min=0.1, max=MOST, callback=finite, help="Cores of a worker.")
+        float,
+        typer.Option(
+            min=0.1, max=MOST, callback=finite, help="Cores of a worker.", rich_help_panel=MACHINES
+        ),
     ] = 1,
     cluster: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Ray cluster of the workers.")
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Ray cluster of the workers.", rich_help_panel=MACHINES
+        ),
     ] = None,
     workspace: Root = ROOT,
     quiet: Quiet = False,
@@ -52,58 +87,119 @@ def train(
 
     The number of workers changes how fast a result comes, not what it is.
     """
-    from dtsinn.commands.training_line import TrainingLine
-    from dtsinn.data.store import open_store
-    from dtsinn.training.config import load_run_config, stated_settings
+    from dtsinn.workflows.pipeline import train as run
 
-    if resume and (set_ or name or init or config != "default"):
-        raise InputError(
-            "--resume continues a run as it is", wanted="no --config, --set, --name or --init"
-        )
-    settings = load_run_config(config, set_ or [])
-    opened = [open_store(path, need_truth=True) for path in stores]
-    if not resume and len({store.header.digest for store in opened}) < len(opened):
-        raise InputError("a store is given twice", got=", ".join(stores), wanted="each once")
-    device = device.lower()
-    check_device(device)
-    from dtsinn.search.engine.cluster import Workers
-    from dtsinn.workflows.pipeline import TrainRequest, train_and_register
-
-    team = Workers(
-        number=workers, cpus=cpus_per_worker, gpu=device.startswith("cuda"), cluster=cluster
-    )
-    request = TrainRequest(
-        name=name_of(resume or name, "run"),
-        config=settings,
-        asked=stated_settings(config, set_ or []),
-        resume=resume is not None,
-        init=init,
-        device=device,
-        workers=team if workers > 1 or cluster else None,
-    )
-    at = Workspace(workspace)
+    at, called = Workspace(workspace), choose_name(resume or name, "run")
     try:
-        with TrainingLine(quiet) as line:
-            run, version = train_and_register(
-                opened, request, at, on_report=line.report, pulse=line.step
+        with _TrainingLine(quiet) as line:
+            trained = run(
+                stores,
+                config=config,
+                settings=set_ or [],
+                name=None if resume else called,
+                resume=resume,
+                init=init,
+                device=device,
+                workers=workers,
+                cpus_per_worker=cpus_per_worker,
+                cluster=cluster,
+                workspace=at,
+                on_report=line.report,
+                pulse=line.step,
             )
     except KeyboardInterrupt:
-        again = at.command("train", *stores, "--resume", request.name)
-        kept = (at.runs / request.name).exists()
+        again = at.command("train", *stores, "--resume", called)
+        kept = (at.runs / called).exists()
         console.complain("interrupted" + f"; what was trained is kept; try {again}" * kept)
         raise typer.Exit(130) from None
-    console.say(f"run {run.key}: {run.best_psnr:.2f} dB on val, registered as {version.ref}")
-    console.say(f"package: {run.package}")
+    reached, version = trained.run, trained.version
+    registered = "" if version is None else f", registered as {version.ref}"
+    console.say(f"run {reached.key}: {reached.best_psnr:.2f} dB on val{registered}")
+    console.say(f"package: {reached.package}")
+    if version is None:
+        again = at.command("train", *stores, "--resume", called)
+        console.complain(
+            f"{reached.undelivered} events are not delivered to MLflow yet; they are kept, and the "
+            f"run is not registered yet; try {again} when it answers"
+        )
+        return
     console.say(f"try: {at.command('evaluate', '--model', version.ref)}", quiet=quiet)
 
 
-def name_of(given: str | None, kind: str) -> str:
-    """A name for a run or a search, safe as a folder and as a key."""
-    name = given or f"{kind}-{datetime.now():%Y%m%d-%H%M%S}"
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
-        raise InputError(
-            f"name of the {kind}",
-            got=repr(name),
-            wanted="up to 64 letters, digits, '-' and '_', a letter or digit first",
+REFRESH_s = 0.5
+"""Between two looks at the clock on a live line, s (uncited)."""
+
+
+class _TrainingLine:
+    """A live bar on a terminal; where nobody watches, a line for each validation.
+
+    Args:
+        quiet: Say nothing.
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.steps = 0
+        """The whole budget, as the training says it."""
+        self.first: tuple[int, float] | None = None
+        """The step, and the time in s, that this session's pace is counted from."""
+        self.shown = 0.0
+        self.quality = ""
+        self.bar = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[pace]}", markup=False),
+            console=console.err,
         )
-    return name
+        self.task: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.task is not None:
+            self.bar.stop()
+
+    def step(self, step: int, steps: int) -> None:
+        """A step of so many is done."""
+        self.steps = steps
+        now = time.monotonic()
+        if self.first is None:
+            self.first = step, now
+        elif not self.quiet and now - self.shown >= REFRESH_s:
+            self.shown = now
+            self._draw(step, self._left(step, now))
+
+    def report(self, report: Report) -> None:
+        """A validation is done."""
+        self.steps = report.steps
+        now = time.monotonic()
+        if self.quiet:
+            return
+        metrics = report.metrics
+        self.quality = (
+            f"{metrics['val_psnr']:.2f} dB on val, {metrics['samples_per_second']:.1f} samples/s, "
+            f"{1000 * metrics['step_seconds']:.0f} ms a step"
+        )
+        left = "" if report.finished else self._left(report.step, now)
+        if self.first is None:
+            self.first = report.step, now
+        console.note(f"step {report.step} of {report.steps}: {self.quality}{left}")
+        if report.finished and report.step < report.steps:
+            console.note(f"ended early: {report.ended}")
+        self._draw(report.step, left)
+
+    def _left(self, step: int, now: float) -> str:
+        """The remaining time at this session's pace, validations included."""
+        if self.first is None or step <= self.first[0]:
+            return ""
+        pace = (now - self.first[1]) / (step - self.first[0])
+        return f", {duration(pace * (self.steps - step))} left"
+
+    def _draw(self, step: int, left: str) -> None:
+        pace = f"{self.quality}{left}".removeprefix(", ")
+        if self.task is None:
+            self.bar.start()  # here, so that a command that refuses its input shows no empty bar
+            self.task = self.bar.add_task("training", total=self.steps, pace=pace)
+        self.bar.update(self.task, completed=step, total=self.steps, pace=pace)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dtsinn.commands.options import ROOT, AsJson, Debug, Quiet, Root, finite
+from dtsinn.commands.options import ROOT, AsJson, Commands, Debug, Quiet, Root, finite
 from dtsinn.core.workspace import Workspace
 from dtsinn.workflows import console
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from dtsinn.registry.copying.copy import CopyReport
     from dtsinn.workflows.prune import PruneReport
 
-app = typer.Typer()
-inside = typer.Typer(
+app = Commands()
+inside = Commands(
     no_args_is_help=True,
     help="Move the registry to a server, or clean up.",
     epilog="Example: dtsinn registry copy --to http://mlflow.lab:5000",
@@ -38,9 +38,9 @@ def copy(
     Repeat it at any time, after a kill too: nothing is doubled, and what is there is not sent
     again. The source stays as it is.
     """
+    from dtsinn.eventlog.lock import is_driven
     from dtsinn.registry.copying.copy import copy_registry
     from dtsinn.registry.tracking.tracker import connect_existing
-    from dtsinn.search.events.lock import is_driven
     from dtsinn.search.events.state import search_names
 
     at = Workspace(workspace)
@@ -80,8 +80,7 @@ def prune(
     all of searches that run or can be resumed. Numbers, curves, pictures and reports stay; but a
     trial without its checkpoint can no longer become a package or a version.
     """
-    from dtsinn.workflows.prune import prune_workspace
-    from dtsinn.workflows.prune_searches import Policy
+    from dtsinn.workflows.prune import Policy, prune_workspace
 
     policy = Policy(keep=keep, older_than_days=older_than)
     report = prune_workspace(Workspace(workspace), policy, search=search, dry_run=not yes)
@@ -106,8 +105,10 @@ def _say_pruned(report: PruneReport, status: str) -> None:
             size = _mb(one.bytes)
             rows.append([f"{len(one.gone)} others", "", size, f"{goes}: beaten"])
         console.say_table([one.search, one.objective, "MB", ""], rows)
-        if one.untold:
-            console.note(f"{one.search}: MLflow has not heard of it yet; try {status}")
+        if one.undelivered:
+            console.note(
+                f"{one.search}: {one.undelivered} events are not at MLflow yet; try {status}"
+            )
     if report.packages:
         size = _mb(sum(package.bytes for package in report.packages))
         console.say(f"{len(report.packages)} packages, {size} MB, {goes}: no version uses them")

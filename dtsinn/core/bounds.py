@@ -46,7 +46,8 @@ def open_file(path: Path) -> BinaryIO:
     Raises:
         OSError: It cannot be opened. :class:`UnfitFileError`: It is no regular file.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    flags = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)  # Windows has neither
+    descriptor = os.open(path, os.O_RDONLY | flags)
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
         return os.fdopen(descriptor, "rb")

@@ -80,7 +80,7 @@ MANIFEST = Format(name="dtsinn-manifest")
 CHECKPOINT = Format(name="dtsinn-checkpoint", marked=False)
 """``state.json`` of a checkpoint (:mod:`dtsinn.training.state`)."""
 EVENT_LOG = Format(name="dtsinn-event-log", marked=False)
-"""Each line of a search's ``ledger.jsonl`` (:mod:`dtsinn.search.events.ledger`)."""
+"""Each line of a search's ``ledger.jsonl`` (:mod:`dtsinn.eventlog.log`)."""
 SEARCH_PLAN = Format(name="dtsinn-search-plan", marked=False)
 """The plan in a search's event log (:mod:`dtsinn.search.plan`)."""
 SEARCH_REPORT = Format(name="dtsinn-search-report", marked=False)

@@ -1,9 +1,9 @@
-"""Local paths as people write them."""
+"""Local paths and URLs as people write them."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
 
 
 def home_path(text: str | Path) -> Path:
@@ -17,3 +17,22 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:  # too long a name, no permission
         return False
+
+
+def is_url(path: str) -> bool:
+    """Whether ``path`` is an fsspec URL such as ``s3://bucket/store.zarr``."""
+    return "://" in path
+
+
+def local_or_url(path: str) -> str:
+    """``path``, of a URL such as ``file:///data/store.zarr`` the local path that it means.
+
+    What is local is thereby read, written and guarded in one way, however it is named.
+    """
+    scheme, _, rest = path.partition("://")
+    return rest if scheme.lower() in ("file", "local") else path
+
+
+def name_of_store(path: str) -> str:
+    """What a store is called where others read it: a URL whole, of a path no folder."""
+    return path if is_url(path) else PurePath(path).name or "store"

@@ -1,12 +1,16 @@
-"""Which code made a result: the package's version and, in a checkout, the commit."""
+"""Which code made a result: the package's version, in a checkout the commit, and its libraries."""
 
 from __future__ import annotations
 
 import functools
 import subprocess
+import sys
 from pathlib import Path
 
 import dtsinn
+
+LIBRARIES = "torch", "ray", "optuna", "mlflow", "zarr"
+"""Whose versions tell most about what a command does."""
 
 
 @functools.cache
@@ -21,3 +25,22 @@ def code_version() -> str:
     except (OSError, subprocess.SubprocessError):
         return dtsinn.__version__
     return f"{dtsinn.__version__}+g{done.stdout.strip()}"
+
+
+def collect_versions() -> dict[str, str]:
+    """Versions of dtsinn, Python and the main libraries, none of which is imported."""
+    return {
+        "dtsinn": code_version(),
+        "Python": sys.version.split()[0],
+        **{name: find_version(name) or "missing" for name in LIBRARIES},
+    }
+
+
+def find_version(package: str) -> str | None:
+    """A package's version as it was installed; None where it was not."""
+    from importlib import metadata  # slow to import, and no part of most commands
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

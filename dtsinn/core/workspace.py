@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
+from dtsinn.core.errors import InputError
 from dtsinn.core.paths import home_path
 
 DEFAULT = Path("dtsinn-workspace")
@@ -18,6 +21,30 @@ VARIABLE = "DTSINN_WORKSPACE"
 def command(*words: str) -> str:
     """What a person is to type into a shell, of ``dtsinn`` and these words."""
     return shlex.join(["dtsinn", *words])
+
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+"""What a run or a search can be called."""
+
+
+def choose_name(given: str | None, kind: str) -> str:
+    """A name for a run or a search, safe as a folder and as a key; by default from the time.
+
+    Args:
+        given: What it is to be called.
+        kind: What it is: ``run`` or ``search``.
+
+    Raises:
+        InputError: It cannot be called so.
+    """
+    name = given or f"{kind}-{datetime.now():%Y%m%d-%H%M%S}"
+    if not NAME.fullmatch(name):
+        raise InputError(
+            f"name of the {kind}",
+            got=repr(name),
+            wanted="up to 64 letters, digits, '-' and '_', a letter or digit first",
+        )
+    return name
 
 
 @dataclass(frozen=True)
@@ -61,8 +88,13 @@ class Workspace:
         return self.root / "runs"
 
     @property
+    def events(self) -> Path:
+        """One folder per evaluation: its event log, and the report while it waits for delivery."""
+        return self.root / "events"
+
+    @property
     def searches(self) -> Path:
-        """One folder per search: ledger, Optuna journal, Ray results, trials."""
+        """One folder per search: event log, Optuna journal, Ray results, trials."""
         return self.root / "searches"
 
     @property
@@ -84,3 +116,21 @@ class Workspace:
     def packages(self) -> Path:
         """Packages fetched from the registry, by digest."""
         return self.root / "packages"
+
+    @property
+    def logs(self) -> Path:
+        """One file per command that ran, of its owner alone."""
+        return self.root / "logs"
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether anything was written here: a folder of the user's is no workspace yet."""
+        parts = self.database, self.runs, self.searches, self.suites, self.stores, self.packages
+        return any(part.exists() for part in (*parts, self.evaluations, self.logs))
+
+
+def open_workspace(root: Workspace | str | Path | None) -> Workspace:
+    """The workspace in a folder; without one the environment's, else :data:`DEFAULT`."""
+    if isinstance(root, Workspace):
+        return root
+    return Workspace(Path(root or os.environ.get(VARIABLE) or DEFAULT))

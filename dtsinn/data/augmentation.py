@@ -8,8 +8,10 @@ Shape letters: B batch, K tracer (2), T frame, Y X pixel.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,24 +19,231 @@ from torch import Tensor
 
 from dtsinn.core.config import STRICT
 from dtsinn.core.errors import InputError
+from dtsinn.core.kinds import Kinds
 from dtsinn.core.seeds import generator
 from dtsinn.data.recombination import other_counts, other_dose, recombined
 from dtsinn.data.warp import FOLDING, Warp, smoothed, warped
 
-LIMITS = {
-    "flip": 1.0,
-    "rotation": 180.0,
-    "scaling": 0.5,
-    "elastic": 16.0,
-    "dose": 1.0,
-    "count_level": 3.0,
-    "recombination": 1.0,
-}
-"""Largest value of each setting (uncited)."""
+Batch = Mapping[str, Tensor]
+"""``mixture`` [B, T, Y, X] and ``tracers`` [B, K, T, Y, X], the truth; kBq/mL."""
+
+
+class Draws:
+    """The random numbers of one step: a generator for each kind."""
+
+    def __init__(self, seed: int, step: int, batch: int) -> None:
+        self.seed, self.step, self.batch = seed, step, batch
+
+    def chosen(self, kind: str, probability: float) -> Tensor:
+        """Which samples [B] a kind takes."""
+        return torch.from_numpy(self._of(kind).random(self.batch) < probability)
+
+    def normal(self, kind: str, deviation: float, *rest: int) -> Tensor:
+        """Normal numbers [B, ...] of mean 0."""
+        return torch.from_numpy(self._of(kind).normal(0.0, deviation, (self.batch, *rest)))
+
+    def _of(self, kind: str) -> np.random.Generator:
+        return generator(self.seed, "augmentation", kind, self.step)
+
+
+class Augmentation(ABC):
+    """One way in which samples are varied.
+
+    An implementer promises :meth:`vary`: the same physics with another sample, whose draws are
+    taken under names of its own, so that no other augmentation changes them.
+
+    Attributes:
+        Options: Its settings under ``augmentation``, a frozen dataclass; 0 leaves samples alone.
+        limits: Largest value of each setting that turns it on (uncited).
+        whole: It does the same to mixture and tracers, so samples need not be taken apart.
+    """
+
+    Options: ClassVar[type[Any]]
+    limits: ClassVar[Mapping[str, float]]
+    whole: ClassVar[bool] = False
+
+    @staticmethod
+    @abstractmethod
+    def vary(
+        tracers_BKTYX: Tensor, rest_BTYX: Tensor, partner: Batch | None, config: Any, draws: Draws
+    ) -> tuple[Tensor, Tensor]:
+        """Tracers and noise of the varied samples.
+
+        Args:
+            tracers_BKTYX: The truth, kBq/mL.
+            rest_BTYX: The noise; the mixture, where the augmentation leaves samples whole.
+            partner: As many other samples.
+            config: The configuration of all augmentations; each reads its own options.
+            draws: The random numbers of this step.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
-class AugmentationConfig:
+class FlipOptions:
+    """Of the mirror."""
+
+    __pydantic_config__ = STRICT
+
+    flip: float = 0.5
+    """Probability that a sample is mirrored left to right."""
+
+
+class Flip(Augmentation):
+    """A mirror, left to right."""
+
+    Options = FlipOptions
+    limits: ClassVar[Mapping[str, float]] = {"flip": 1.0}
+    whole = True
+
+    @staticmethod
+    def vary(
+        tracers_BKTYX: Tensor, rest_BTYX: Tensor, partner: Batch | None, config: Any, draws: Draws
+    ) -> tuple[Tensor, Tensor]:
+        """The chosen samples are mirrored."""
+        flipped_B = draws.chosen("flip", config.flip)
+        if not flipped_B.any():
+            return tracers_BKTYX, rest_BTYX
+        return _mirror(tracers_BKTYX, flipped_B), _mirror(rest_BTYX, flipped_B)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseOptions:
+    """Of pose and shape."""
+
+    __pydantic_config__ = STRICT
+
+    rotation: float = 0.0
+    """Standard deviation of a turn around the image's centre, degrees."""
+    scaling: float = 0.0
+    """Standard deviation of the logarithm of a factor on the size."""
+    elastic: float = 0.0
+    """Standard deviation of a pixel's displacement along each axis, pixels; at most a third of
+    ``elastic_smoothness``, so that no tissue folds over."""
+    elastic_smoothness: float = 8.0
+    """Standard deviation of the Gaussian that smooths the displacements, pixels."""
+
+
+class Pose(Augmentation):
+    """Another pose, size and shape: images are sampled at new places."""
+
+    Options = PoseOptions
+    limits: ClassVar[Mapping[str, float]] = {"rotation": 180.0, "scaling": 0.5, "elastic": 16.0}
+
+    @staticmethod
+    def vary(
+        tracers_BKTYX: Tensor, rest_BTYX: Tensor, partner: Batch | None, config: Any, draws: Draws
+    ) -> tuple[Tensor, Tensor]:
+        """See :mod:`dtsinn.data.warp`."""
+        displacement_B2YX = None
+        if config.elastic:
+            white_B2YX = draws.normal("elastic", config.elastic, 2, *rest_BTYX.shape[-2:])
+            displacement_B2YX = smoothed(white_B2YX, config.elastic_smoothness)
+        warp = Warp(
+            angle_B=draws.normal("rotation", config.rotation),
+            log_factor_B=draws.normal("scaling", config.scaling),
+            displacement_B2YX=displacement_B2YX,
+        )
+        return warped(tracers_BKTYX, rest_BTYX, warp)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoseOptions:
+    """Of the dose."""
+
+    __pydantic_config__ = STRICT
+
+    dose: float = 0.0
+    """Standard deviation of the logarithm of a factor on each tracer's activity."""
+
+
+class Dose(Augmentation):
+    """Other doses."""
+
+    Options = DoseOptions
+    limits: ClassVar[Mapping[str, float]] = {"dose": 1.0}
+
+    @staticmethod
+    def vary(
+        tracers_BKTYX: Tensor, rest_BTYX: Tensor, partner: Batch | None, config: Any, draws: Draws
+    ) -> tuple[Tensor, Tensor]:
+        """Each tracer times a factor of its own; the noise follows."""
+        factor_BK = draws.normal("dose", config.dose, 2).exp()
+        return other_dose(tracers_BKTYX, rest_BTYX, factor_BK)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountLevelOptions:
+    """Of the count level."""
+
+    __pydantic_config__ = STRICT
+
+    count_level: float = 0.0
+    """Standard deviation of the logarithm x of the count level; noise changes by exp(-x / 2)."""
+
+
+class CountLevel(Augmentation):
+    """More counts or fewer, at the same activity."""
+
+    Options = CountLevelOptions
+    limits: ClassVar[Mapping[str, float]] = {"count_level": 3.0}
+
+    @staticmethod
+    def vary(
+        tracers_BKTYX: Tensor, rest_BTYX: Tensor, partner: Batch | None, config: Any, draws: Draws
+    ) -> tuple[Tensor, Tensor]:
+        """The noise alone changes."""
+        return tracers_BKTYX, other_counts(
+            rest_BTYX, draws.normal("count level", config.count_level)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecombinationOptions:
+    """Of the recombination."""
+
+    __pydantic_config__ = STRICT
+
+    recombination: float = 0.0
+    """Probability that the second tracer comes from another sample, mixed anew."""
+
+
+class Recombination(Augmentation):
+    """The second tracer of another sample."""
+
+    Options = RecombinationOptions
+    limits: ClassVar[Mapping[str, float]] = {"recombination": 1.0}
+
+    @staticmethod
+    def vary(
+        tracers_BKTYX: Tensor, rest_BTYX: Tensor, partner: Batch | None, config: Any, draws: Draws
+    ) -> tuple[Tensor, Tensor]:
+        """See :func:`dtsinn.data.recombination.recombined`.
+
+        Raises:
+            InputError: There is no partner, or one of another shape.
+        """
+        chosen_B = draws.chosen("recombination", config.recombination).to(rest_BTYX.device)
+        other = _apart(_fitting(partner, tuple(tracers_BKTYX.shape)))
+        return recombined(tracers_BKTYX, rest_BTYX, *other, chosen_B)
+
+
+AUGMENTATIONS: Kinds[Augmentation] = Kinds(
+    "augmentation",
+    Augmentation,  # type: ignore[type-abstract]
+    {
+        "recombination": Recombination,
+        "pose": Pose,
+        "dose": Dose,
+        "count level": CountLevel,
+        "flip": Flip,
+    },
+)
+"""The augmentations, in the order in which they are applied."""
+_OPTIONS: list[Any] = [one.Options for one in AUGMENTATIONS.values()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationConfig(*_OPTIONS):  # type: ignore[misc]
     """How samples are varied in training; 0 everywhere leaves them as they are.
 
     Concentrations are carried along by a change of pose, size or shape: a larger head holds more
@@ -45,26 +254,9 @@ class AugmentationConfig:
 
     __pydantic_config__ = STRICT
 
-    flip: float = 0.5
-    """Probability that a sample is mirrored left to right."""
-    rotation: float = 0.0
-    """Standard deviation of a turn around the image's centre, degrees."""
-    scaling: float = 0.0
-    """Standard deviation of the logarithm of a factor on the size."""
-    elastic: float = 0.0
-    """Standard deviation of a pixel's displacement along each axis, pixels; at most a third of
-    ``elastic_smoothness``, so that no tissue folds over."""
-    elastic_smoothness: float = 8.0
-    """Standard deviation of the Gaussian that smooths the displacements, pixels."""
-    dose: float = 0.0
-    """Standard deviation of the logarithm of a factor on each tracer's activity."""
-    count_level: float = 0.0
-    """Standard deviation of the logarithm x of the count level; noise changes by exp(-x / 2)."""
-    recombination: float = 0.0
-    """Probability that the second tracer comes from another sample, mixed anew."""
-
     def __post_init__(self) -> None:
-        for name, most in LIMITS.items():
+        limits = [limit for one in AUGMENTATIONS.values() for limit in one.limits.items()]
+        for name, most in limits:
             if not 0 <= getattr(self, name) <= most:
                 raise InputError(
                     f"augmentation.{name}", got=getattr(self, name), wanted=f"0 to {most:g}"
@@ -83,30 +275,24 @@ class AugmentationConfig:
             )
 
     @property
-    def warps(self) -> bool:
-        """Whether images are sampled at new places."""
-        return max(self.rotation, self.scaling, self.elastic) > 0
-
-    @property
-    def rebuilds(self) -> bool:
-        """Whether samples are taken apart and put together again; a mirror leaves them whole."""
-        return self.warps or max(self.dose, self.count_level, self.recombination) > 0
+    def used(self) -> list[type[Augmentation]]:
+        """The augmentations that are turned on, in their order."""
+        return [
+            one for one in AUGMENTATIONS.values() if any(getattr(self, name) for name in one.limits)
+        ]
 
 
 def augment(
-    batch: Mapping[str, Tensor],
-    partner: Mapping[str, Tensor] | None,
-    config: AugmentationConfig,
-    seed: int,
-    step: int,
+    batch: Batch, partner: Batch | None, config: AugmentationConfig, seed: int, step: int
 ) -> tuple[Tensor, Tensor]:
     """Vary a batch: recombination, then the warp, the dose, the count level and the mirror.
 
-    (seed, step) fix every draw, and what one kind draws depends on no other kind.
+    (seed, step) fix every draw, and what one kind draws depends on no other kind. Samples are
+    taken apart and put together again only where it must be: a mirror leaves them whole.
 
     Args:
-        batch: ``mixture`` [B, T, Y, X] and ``tracers`` [B, K, T, Y, X], the truth; kBq/mL.
-        partner: The same of as many other samples; needed for recombination alone.
+        batch: The samples.
+        partner: As many other samples; needed for recombination alone.
         config: How much.
         seed: Of the run.
         step: Of the run.
@@ -117,81 +303,29 @@ def augment(
     Raises:
         InputError: Recombination has no partner, or one of another shape.
     """
-    draws = _Draws(seed, step, len(batch["mixture"]))
+    draws = Draws(seed, step, len(batch["mixture"]))
     mixture_BTYX, tracers_BKTYX = batch["mixture"], batch["tracers"]
-    if config.rebuilds:
-        tracers_BKTYX, noise_BTYX = _vary(batch, partner, config, draws)
+    apart = [one for one in config.used if not one.whole]
+    if apart:
+        tracers_BKTYX, noise_BTYX = _apart(batch)
+        for one in apart:
+            tracers_BKTYX, noise_BTYX = one.vary(tracers_BKTYX, noise_BTYX, partner, config, draws)
         mixture_BTYX = tracers_BKTYX.sum(dim=1) + noise_BTYX
-    flipped_B = draws.chosen("flip", config.flip)
-    if flipped_B.any():
-        mixture_BTYX = _mirror(mixture_BTYX, flipped_B)
-        tracers_BKTYX = _mirror(tracers_BKTYX, flipped_B)
+    for one in config.used:
+        if one.whole:
+            tracers_BKTYX, mixture_BTYX = one.vary(
+                tracers_BKTYX, mixture_BTYX, partner, config, draws
+            )
     return mixture_BTYX, tracers_BKTYX
 
 
-class _Draws:
-    """The random numbers of one step: a generator for each kind."""
-
-    def __init__(self, seed: int, step: int, batch: int) -> None:
-        self.seed, self.step, self.batch = seed, step, batch
-
-    def chosen(self, kind: str, probability: float) -> Tensor:
-        """Which samples [B] a kind takes."""
-        return torch.from_numpy(self._of(kind).random(self.batch) < probability)
-
-    def normal(self, kind: str, deviation: float, *rest: int) -> Tensor:
-        """Normal numbers [B, ...] of mean 0."""
-        return torch.from_numpy(self._of(kind).normal(0.0, deviation, (self.batch, *rest)))
-
-    def _of(self, kind: str) -> np.random.Generator:
-        return generator(self.seed, "augmentation", kind, self.step)
-
-
-def _vary(
-    batch: Mapping[str, Tensor],
-    partner: Mapping[str, Tensor] | None,
-    config: AugmentationConfig,
-    draws: _Draws,
-) -> tuple[Tensor, Tensor]:
-    """The tracers and the noise of the varied samples."""
-    tracers_BKTYX, noise_BTYX = _apart(batch)
-    if config.recombination:
-        chosen_B = draws.chosen("recombination", config.recombination).to(noise_BTYX.device)
-        other = _apart(_fitting(partner, batch))
-        tracers_BKTYX, noise_BTYX = recombined(tracers_BKTYX, noise_BTYX, *other, chosen_B)
-    if config.warps:
-        warp = _draw_warp(config, draws, *noise_BTYX.shape[-2:])
-        tracers_BKTYX, noise_BTYX = warped(tracers_BKTYX, noise_BTYX, warp)
-    if config.dose:
-        factor_BK = draws.normal("dose", config.dose, 2).exp()
-        tracers_BKTYX, noise_BTYX = other_dose(tracers_BKTYX, noise_BTYX, factor_BK)
-    if config.count_level:
-        noise_BTYX = other_counts(noise_BTYX, draws.normal("count level", config.count_level))
-    return tracers_BKTYX, noise_BTYX
-
-
-def _draw_warp(config: AugmentationConfig, draws: _Draws, height: int, width: int) -> Warp:
-    displacement_B2YX = None
-    if config.elastic:
-        white_B2YX = draws.normal("elastic", config.elastic, 2, height, width)
-        displacement_B2YX = smoothed(white_B2YX, config.elastic_smoothness)
-    return Warp(
-        angle_B=draws.normal("rotation", config.rotation),
-        log_factor_B=draws.normal("scaling", config.scaling),
-        displacement_B2YX=displacement_B2YX,
-    )
-
-
-def _apart(batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+def _apart(batch: Batch) -> tuple[Tensor, Tensor]:
     """Tracers, and the noise: the mixture less their sum."""
     return batch["tracers"], batch["mixture"] - batch["tracers"].sum(dim=1)
 
 
-def _fitting(
-    partner: Mapping[str, Tensor] | None, batch: Mapping[str, Tensor]
-) -> Mapping[str, Tensor]:
+def _fitting(partner: Batch | None, wanted: tuple[int, ...]) -> Batch:
     """The partner, checked."""
-    wanted = tuple(batch["tracers"].shape)
     if partner is None or tuple(partner["tracers"].shape) != wanted:
         raise InputError(
             "augmentation.recombination needs a partner for each sample",

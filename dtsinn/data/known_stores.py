@@ -14,8 +14,8 @@ from dtsinn.core.atomic import replace_file
 from dtsinn.core.bounds import read_json
 from dtsinn.core.errors import DtsinnError, InputError
 from dtsinn.core.formats import KNOWN_STORE
+from dtsinn.core.paths import is_url
 from dtsinn.core.workspace import Workspace
-from dtsinn.data.layout import is_url
 from dtsinn.data.store import Store, open_store
 
 

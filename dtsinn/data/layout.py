@@ -8,7 +8,6 @@ labels with 255, and all-zero chunks are written, so that a missing chunk cannot
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -106,25 +105,6 @@ DTYPES = ("float32", "float16")
 """In which ``mixture`` and ``tracers`` may be stored; readers hand out float32."""
 FLOAT16_LIMIT = float(np.finfo(np.float16).max)
 """Largest value that float16 holds, 65504 (IEEE 754), here in kBq/mL."""
-
-
-def is_url(path: str) -> bool:
-    """Whether ``path`` is an fsspec URL such as ``s3://bucket/store.zarr``."""
-    return "://" in path
-
-
-def local_or_url(path: str) -> str:
-    """``path``, of a URL such as ``file:///data/store.zarr`` the local path that it means.
-
-    What is local is thereby read, written and guarded in one way, however it is named.
-    """
-    scheme, _, rest = path.partition("://")
-    return rest if scheme.lower() in ("file", "local") else path
-
-
-def name_of_store(path: str) -> str:
-    """What a store is called where others read it: a URL whole, of a path no folder."""
-    return path if is_url(path) else PurePath(path).name or "store"
 
 
 def create_images(

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from dtsinn.core.errors import InputError, StoreError
+from dtsinn.core.processes import SPAWN
 from dtsinn.data.order import IndexArray, blocks_of_epoch, samples_of_blocks, windows_of_epoch
 from dtsinn.data.store import Store
 from dtsinn.data.windows import Blocks, ahead
@@ -170,7 +171,7 @@ def batches(
             stream,
             batch_size=batch,
             num_workers=workers,
-            multiprocessing_context="spawn",
+            multiprocessing_context=SPAWN,
             worker_init_fn=_exit_without_finalizing,
         )
         return iter(loader)

@@ -17,8 +17,8 @@ from zarr.storage import FsspecStore, LocalStore
 from dtsinn.core.bounds import MOST_TEXT, UnfitFileError, in_words, most_memory, open_file
 from dtsinn.core.causes import brief, cure_of
 from dtsinn.core.errors import DtsinnError, RunError, StoreError
+from dtsinn.core.paths import is_url, local_or_url
 from dtsinn.data.codecs import limit_codecs
-from dtsinn.data.layout import is_url, local_or_url
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest

@@ -16,10 +16,11 @@ import zarr
 
 from dtsinn.core.causes import brief, cure_of
 from dtsinn.core.errors import DtsinnError, RunError, StoreError
+from dtsinn.core.paths import is_url, local_or_url
 from dtsinn.core.workspace import command
 from dtsinn.data.header import AGAIN, StrArray, coordinate, read_attributes, read_header
 from dtsinn.data.header import StoreHeader as StoreHeader
-from dtsinn.data.layout import IMAGES, MISSING_LABEL, SPLITS, is_url, local_or_url
+from dtsinn.data.layout import IMAGES, MISSING_LABEL, SPLITS
 from dtsinn.data.storage import is_outage, zarr_store
 
 Float32Array = npt.NDArray[np.float32]

@@ -22,17 +22,10 @@ from dtsinn.core.causes import brief
 from dtsinn.core.config import flatten
 from dtsinn.core.errors import StoreError
 from dtsinn.core.formats import STORE
+from dtsinn.core.paths import is_url, local_or_url
 from dtsinn.data.blocks import BlockWriter
 from dtsinn.data.digest import content_digest
-from dtsinn.data.layout import (
-    COORDINATES,
-    IMAGES,
-    create_images,
-    create_per_subject,
-    create_small,
-    is_url,
-    local_or_url,
-)
+from dtsinn.data.layout import COORDINATES, IMAGES, create_images, create_per_subject, create_small
 from dtsinn.data.plan import StorePlan, subjects_per_block
 from dtsinn.data.storage import (
     cannot_write,

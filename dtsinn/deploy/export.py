@@ -14,6 +14,7 @@ import torch
 from dtsinn.core.atomic import fresh_folder
 from dtsinn.core.causes import brief
 from dtsinn.core.errors import RunError
+from dtsinn.core.numerics import relative_error
 from dtsinn.core.seeds import generator
 from dtsinn.deploy.manifest import INVERSE_NAME, MODEL_NAME
 from dtsinn.deploy.package import copy_package, load_network, read_package
@@ -120,20 +121,20 @@ def check_parity(package: Path) -> ParityReport:
 def _model_error(session: InferenceSession, separator: Separator, mixture: Float32Array) -> float:
     wanted = separator.separate(mixture), separator.scale(mixture)
     answers = run_session(session, {"mixture": mixture}, *wanted)
-    return _worst([relative_error(*pair) for pair in zip(answers, wanted, strict=True)])
+    return _worst([worst_relative_error(*pair) for pair in zip(answers, wanted, strict=True)])
 
 
 def _inverse_error(session: InferenceSession, separator: Separator, mixture: Float32Array) -> float:
     tracers, scale = separator.separate(mixture), separator.scale(mixture)
     wanted = separator.mix(tracers, scale)
     (mixed,) = run_session(session, {"tracers": tracers, "scale": scale}, wanted)
-    return relative_error(mixed, wanted)
+    return worst_relative_error(mixed, wanted)
 
 
 def _round_trip(model: InferenceSession, inverse: InferenceSession, mixture: Float32Array) -> float:
     tracers, scale = run_session(model, {"mixture": mixture})
     (again,) = run_session(inverse, {"tracers": tracers, "scale": scale}, mixture)
-    return relative_error(again, mixture)
+    return worst_relative_error(again, mixture)
 
 
 def invertible_part(mixture_NTYX: Float32Array, network: SeparatorNetwork) -> Float32Array:
@@ -158,12 +159,9 @@ def parity_mixture(batch: int, frames: int, height: int, width: int) -> Float32A
     return mixture
 
 
-def relative_error(got: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> float:
-    """Worst over samples (first axis) of the norm of the difference over the norm of ``wanted``."""
-    flat = wanted.reshape(len(wanted), -1).astype(np.float64)
-    difference = got.reshape(len(got), -1) - flat
-    norms = np.maximum(np.linalg.norm(flat, axis=1), 1e-30)
-    return float((np.linalg.norm(difference, axis=1) / norms).max())
+def worst_relative_error(got: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> float:
+    """Largest relative error of a sample (first axis)."""
+    return max(relative_error(*pair) for pair in zip(got, wanted, strict=True))
 
 
 def open_session(path: Path, graph: bytes | None = None) -> InferenceSession:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dtsinn.core.errors import InputError, StoreError
+from dtsinn.core.numerics import relative_error
 from dtsinn.deploy.onnx_graphs import InferenceGraph, InverseGraph
 from dtsinn.deploy.package import SeparatorInfo, features_of, load_network, separator_digest
 from dtsinn.networks.build import kinds_with
@@ -52,13 +53,13 @@ class Separator:
         self._inference = InferenceGraph(self.network, torch.tensor(info.frame_duration))
 
     @classmethod
-    def load(cls, folder: Path) -> Separator:
+    def load(cls, folder: Path | str) -> Separator:
         """The separator of the package ``folder``, which is verified first.
 
         Raises:
             PackageError: The package is damaged, incomplete or not what it says.
         """
-        return cls(*load_network(folder))
+        return cls(*load_network(Path(folder)))
 
     def for_protocol(self, header: StoreHeader) -> Separator:
         """This separator for the scans of a store.
@@ -162,8 +163,7 @@ class Separator:
         self._inverse()
         mixture = self._checked("mixture", mixture_NTYX, (self.info.frames,))
         again = self.mix(self.separate(mixture), self.scale(mixture))
-        norm = max(float(np.linalg.norm(mixture.astype(np.float64))), 1e-30)
-        return float(np.linalg.norm(again.astype(np.float64) - mixture)) / norm
+        return relative_error(again, mixture)
 
     def fits(self, header: StoreHeader) -> str:
         """Why it cannot be applied to a store, or "" if it can.

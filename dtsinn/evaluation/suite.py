@@ -8,16 +8,15 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from dtsinn.core.config import STRICT, find_config, from_mapping, read_yaml, to_mapping
 from dtsinn.core.errors import InputError, StoreError
+from dtsinn.core.lock import hold_lock
 from dtsinn.core.progress import Progress
 from dtsinn.core.version import code_version
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store, StoreHeader, open_store
 from dtsinn.simulation.request import StudyRequest
-from dtsinn.simulation.study import simulate
+from dtsinn.simulation.study import simulate_study
 
 SPLIT = "test"
 """Split of all subjects of a cell."""
@@ -128,12 +127,11 @@ def cell_store(cell: Cell, workspace: Workspace, progress: Progress) -> Store:
     A store that does not open is one that was damaged since: it is made again.
     """
     path = workspace.suites / f"{cell.digest}.zarr"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):  # two evaluations at once make it once
+    with hold_lock(path.with_suffix(".lock")):  # two evaluations at once make it once
         store = _opened(path)
         if store is None:
             shutil.rmtree(path, ignore_errors=True)
-            simulate(cell.request, str(path), progress=progress, splits={SPLIT: 1.0})
+            simulate_study(cell.request, str(path), progress=progress, splits={SPLIT: 1.0})
             store = open_store(str(path), need_truth=True)
     return store
 

@@ -23,10 +23,10 @@ from dtsinn.importers.remarks import (
     told,
 )
 from dtsinn.importers.scan import Scan
-from dtsinn.importers.source import SourceSubject, StudyShape
+from dtsinn.importers.source import Source, SourceSubject, StudyShape
 
 
-class MeasuredStudy:
+class MeasuredStudy(Source):
     """Scans of both tracers as a :class:`dtsinn.importers.source.Source`."""
 
     def __init__(

@@ -14,11 +14,12 @@ import numpy.typing as npt
 from zarr.core.sync import sync
 
 from dtsinn.core.errors import InputError, RunError
+from dtsinn.core.paths import is_url, local_or_url
 from dtsinn.core.plausibility import check_activity, check_before_injection
 from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.version import code_version
 from dtsinn.data.check import check_store
-from dtsinn.data.layout import SPLITS, is_url, local_or_url
+from dtsinn.data.layout import SPLITS
 from dtsinn.data.plan import StorePlan
 from dtsinn.data.splits import SPLIT_SHARES, assign_splits
 from dtsinn.data.storage import stored_keys, zarr_store

@@ -1,79 +1,124 @@
-"""Opening a plan: every scan's header is read, and all are made one study."""
+"""The importers: those that open the scans of a plan and make them one study, and all by name."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import ClassVar
 
 from dtsinn.core.errors import InputError
+from dtsinn.core.kinds import Kinds
 from dtsinn.core.paths import home_path
+from dtsinn.importers.mat.study import MatImporter
 from dtsinn.importers.measured import MeasuredStudy
 from dtsinn.importers.nifti.scan import open_nifti
 from dtsinn.importers.plan import MixturePlan, MixturesPlan, ScanPlan, SinglePlan, read_plan
 from dtsinn.importers.plan_file import PlannedTracer
 from dtsinn.importers.scan import Scan
 from dtsinn.importers.semi_real import SemiRealStudy
-from dtsinn.importers.source import Source
-
-Kind = Literal["nifti", "dicom"]
+from dtsinn.importers.source import Importer, Source
 
 
-def open_plan(plan_path: Path, kind: Kind) -> Source:
-    """Open all scans of a plan; images stay on disk.
+class ScanImporter(Importer):
+    """Scans that a plan lists one by one, see :mod:`dtsinn.importers.plan`.
 
-    Args:
-        plan_path: A YAML file as :mod:`dtsinn.importers.plan` reads it; paths in it are
-            relative to it.
-        kind: What the ``image`` of every scan is: a NIfTI file or a DICOM folder.
+    Paths in the plan are relative to it.
 
-    Raises:
-        InputError: The plan or a header is wrong, or the scans do not make one store. The message
-            names the place in the plan, never a path or a subject.
+    An implementer promises :meth:`open_scan`.
+
+    Attributes:
+        source_format: What the store says of the images' format.
     """
-    plan = read_plan(plan_path)
-    attributes: dict[str, Any] = {"source_format": kind, "noise": {"model": "measured"}}
-    if isinstance(plan, MixturesPlan):
-        scans = [
-            _open(subject.mixture, plan.folder, f"{subject.where}.mixture", kind, plan.tracers)
-            for subject in plan.subjects
+
+    source_format: ClassVar[str]
+
+    @staticmethod
+    @abstractmethod
+    def open_scan(
+        plan: SinglePlan | MixturePlan, folder: Path, where: str, tracers: Sequence[PlannedTracer]
+    ) -> Scan:
+        """Open one scan.
+
+        Args:
+            plan: What the plan says of it.
+            folder: What its paths are relative to.
+            where: Its place in the plan, for messages.
+            tracers: Those that it shows: both of a mixture.
+
+        Raises:
+            InputError: The plan or the header is wrong.
+        """
+
+    @classmethod
+    def open(cls, source: Path, plan: Path | None = None) -> Source:
+        """Open all scans of the plan ``source``."""
+        scans = read_plan(source)
+        attributes = {"source_format": cls.source_format, "noise": {"model": "measured"}}
+        if isinstance(scans, MixturesPlan):
+            mixtures = [
+                cls.open_scan(
+                    subject.mixture, scans.folder, f"{subject.where}.mixture", scans.tracers
+                )
+                for subject in scans.subjects
+            ]
+            return MeasuredStudy(scans, mixtures, attributes)
+        first, second = scans.tracers[:1], scans.tracers[1:]
+        pairs = [
+            (
+                cls.open_scan(subject.first, scans.folder, f"{subject.where}.first", first),
+                cls.open_scan(subject.second, scans.folder, f"{subject.where}.second", second),
+            )
+            for subject in scans.subjects
         ]
-        return MeasuredStudy(plan, scans, attributes)
-    first, second = plan.tracers[:1], plan.tracers[1:]
-    pairs = [
-        (
-            _open(subject.first, plan.folder, f"{subject.where}.first", kind, first),
-            _open(subject.second, plan.folder, f"{subject.where}.second", kind, second),
+        return SemiRealStudy(scans, pairs, attributes)
+
+
+class NiftiImporter(ScanImporter):
+    """NIfTI files with PET-BIDS sidecars."""
+
+    source_format = "nifti"
+
+    @staticmethod
+    def open_scan(
+        plan: SinglePlan | MixturePlan, folder: Path, where: str, tracers: Sequence[PlannedTracer]
+    ) -> Scan:
+        """The image is a NIfTI file."""
+        longest = max(tracer.half_life for tracer in tracers)
+        return open_nifti(plan, folder, where, longest if len(tracers) == 1 else None, longest)
+
+
+class DicomImporter(ScanImporter):
+    """DICOM series."""
+
+    source_format = "dicom"
+
+    @staticmethod
+    def open_scan(
+        plan: SinglePlan | MixturePlan, folder: Path, where: str, tracers: Sequence[PlannedTracer]
+    ) -> Scan:
+        """The image is a folder."""
+        from dtsinn.importers.dicom.activity import Quantity
+        from dtsinn.importers.dicom.scan import open_dicom  # pydicom is an extra
+
+        _refuse_for_dicom(plan, where)
+        return open_dicom(
+            folder / home_path(plan.image),
+            where,
+            half_life=plan.half_life,
+            longest_half_life=max(tracer.half_life for tracer in tracers),
+            injection_time=plan.injection_time if isinstance(plan, SinglePlan) else None,
+            quantity=Quantity(weight_kg=plan.weight_kg, dose_MBq=plan.dose_MBq),
+            accepted=plan.accepted,
         )
-        for subject in plan.subjects
-    ]
-    return SemiRealStudy(plan, pairs, attributes)
 
 
-def _open(
-    plan: SinglePlan | MixturePlan,
-    folder: Path,
-    where: str,
-    kind: Kind,
-    tracers: Sequence[PlannedTracer],
-) -> Scan:
-    longest = max(tracer.half_life for tracer in tracers)
-    if kind == "nifti":
-        single = longest if len(tracers) == 1 else None
-        return open_nifti(plan, folder, where, single, longest)
-    from dtsinn.importers.dicom.activity import Quantity
-    from dtsinn.importers.dicom.scan import open_dicom  # pydicom is an extra
-
-    _refuse_for_dicom(plan, where)
-    return open_dicom(
-        folder / home_path(plan.image),
-        where,
-        half_life=plan.half_life,
-        longest_half_life=longest,
-        injection_time=plan.injection_time if isinstance(plan, SinglePlan) else None,
-        quantity=Quantity(weight_kg=plan.weight_kg, dose_MBq=plan.dose_MBq),
-        accepted=plan.accepted,
-    )
+IMPORTERS: Kinds[Importer] = Kinds(
+    "importer",
+    Importer,  # type: ignore[type-abstract]
+    {"mat": MatImporter, "nifti": NiftiImporter, "dicom": DicomImporter},
+)
+"""The importers by the name that ``--from`` takes."""
 
 
 def _refuse_for_dicom(plan: ScanPlan, where: str) -> None:

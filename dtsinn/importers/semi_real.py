@@ -28,7 +28,7 @@ from dtsinn.importers.plan import PairsPlan
 from dtsinn.importers.plan_file import PlannedTracer
 from dtsinn.importers.remarks import injections_inside, told
 from dtsinn.importers.scan import Scan
-from dtsinn.importers.source import SourceSubject, StudyShape
+from dtsinn.importers.source import Source, SourceSubject, StudyShape
 
 Pair = tuple[Scan, Scan]
 PLACES = ("first", "second")
@@ -38,7 +38,7 @@ BYTES_AT_ONCE = 2**30
 start for every part of it that is read."""
 
 
-class SemiRealStudy:
+class SemiRealStudy(Source):
     """Pairs of scans as a :class:`dtsinn.importers.source.Source`."""
 
     def __init__(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -61,31 +63,24 @@ class StudyShape:
     remarks: tuple[str, ...] = ()
 
 
-class Source(Protocol):
+class Source(ABC):
     """A foreign study, opened: everything but the images is known and checked.
 
     An implementer promises: whatever can be told from headers was refused when the source was
     opened; ``read`` is a pure function of the subject's number.
+
+    Attributes:
+        shape: What all subjects share.
+        subjects: The subjects in the order of the plan.
+        fingerprint: What decides the numbers beside ``shape``: the plan, and the state of the
+            files. It holds names and paths: only a keyed hash of it may be kept.
     """
 
-    @property
-    def shape(self) -> StudyShape:
-        """What all subjects share."""
-        ...
+    shape: StudyShape
+    subjects: tuple[SourceSubject, ...]
+    fingerprint: str
 
-    @property
-    def subjects(self) -> tuple[SourceSubject, ...]:
-        """The subjects in the order of the plan."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """What decides the numbers beside :attr:`shape`: the plan, and the state of the files.
-
-        It holds names and paths: only a keyed hash of it may be kept.
-        """
-        ...
-
+    @abstractmethod
     def read(self, subject: int) -> dict[str, npt.NDArray[np.floating[Any]]]:
         """The images of one subject, kBq/mL, frame-averaged, not decay-corrected.
 
@@ -99,4 +94,29 @@ class Source(Protocol):
             InputError: The data are damaged, or do not fit what the header said.
             RunError: They cannot be read for now; the same call may succeed later.
         """
-        ...
+
+
+class Importer(ABC):
+    """A format of foreign studies, as ``dtsinn import --from`` names it.
+
+    An implementer promises :meth:`open`, whose source keeps its own contract.
+
+    Attributes:
+        plan_beside: The plan is a file beside the source; else the source is the plan.
+    """
+
+    plan_beside: ClassVar[bool] = False
+
+    @classmethod
+    @abstractmethod
+    def open(cls, source: Path, plan: Path | None = None) -> Source:
+        """Open a study; images stay on disk.
+
+        Args:
+            source: The plan, or the folder of the study where the plan is beside it.
+            plan: The plan, where it is beside the source.
+
+        Raises:
+            InputError: The plan or a header is wrong, or the scans do not make one store. The
+                message names the place in the plan, never a path or a subject.
+        """

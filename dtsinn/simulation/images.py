@@ -5,6 +5,7 @@ Shape letters: S slice, K tracer (2), R region, T frame, Y X pixel.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,12 +22,11 @@ from dtsinn.simulation.anatomy.fields import (
 from dtsinn.simulation.input_function import FloatArray
 from dtsinn.simulation.request import (
     StudyRequest,
-    noise_strength,
     random_of,
     resolution_mm,
     voxel_size,
 )
-from dtsinn.simulation.scanner.noise import correlated_noise, load_image_noise, noise_sd
+from dtsinn.simulation.scanner.noise_model import Scene
 from dtsinn.simulation.subject import slice_positions, tissue_curves
 
 
@@ -64,10 +64,14 @@ def render_subject(request: StudyRequest, index: int, device: str = "cpu") -> Su
     rng = random_of(request, index, "anatomy")
     anatomy = request.parts.phantom.draw(rng, positions, request.size)
     truth = _truth(request, index, anatomy, curves_KRT)
-    if request.noise_model == "image":
-        mixture, tracers = _with_image_noise(request, index, truth), truth
-    else:
-        mixture, tracers = _scanned(request, index, anatomy, truth, device)
+    scene = Scene(
+        truth=truth,
+        anatomy=anatomy,
+        pixel_mm=voxel_size(request),
+        random=functools.partial(random_of, request, index),
+        device=device,
+    )
+    mixture, tracers = request.model.images(request, scene)
     return SubjectImages(
         mixture=mixture,
         tracers=tracers,
@@ -93,50 +97,6 @@ def _truth(
         flat = seen_SRYX.reshape(slices, weights_TR.shape[1], size * size)
         truth[:, k] = (weights_TR @ flat).reshape(slices, frames, size, size)
     return truth
-
-
-def _with_image_noise(request: StudyRequest, index: int, truth: Float32Array) -> Float32Array:
-    """[S, T, Y, X] the sum of both tracers plus noise whose variance follows it."""
-    total = truth.sum(axis=1)
-    duration = np.array(request.parts.protocol.frame_duration)
-    unit = correlated_noise(
-        random_of(request, index, "noise"),
-        total.shape,
-        voxel_size(request),
-        load_image_noise().noise_fwhm_mm,
-    )
-    sd = noise_sd(total, duration, noise_strength(request))
-    return np.asarray(total + sd * unit, dtype=np.float32)
-
-
-def _scanned(
-    request: StudyRequest, index: int, anatomy: Anatomy, truth: Float32Array, device: str
-) -> tuple[Float32Array, Float32Array]:
-    """Reconstructed mixture [S, T, Y, X] and labels [S, K, T, Y, X].
-
-    A scan of one tracer alone has the sensitivity of the mixture's: the same scanner and time.
-    """
-    from dtsinn.simulation.scanner.reconstruction import (
-        scanner_model,  # with torch, which takes seconds
-    )
-
-    parts = request.parts
-    duration = np.array(parts.protocol.frame_duration)
-    coefficients = np.array([region.attenuation for region in parts.phantom.regions])
-    attenuation = np.einsum("l,slyx->syx", coefficients, anatomy.fractions)
-    model = scanner_model(parts.scanner, request.size, voxel_size(request), device)
-    total = truth.sum(axis=1)
-    sensitivity = model.sensitivity(total, attenuation, duration, noise_strength(request))
-
-    def scan(activity: Float32Array, *what: str) -> Float32Array:
-        rng = random_of(request, index, "counts", *what)
-        return model.acquire_and_reconstruct(rng, activity, attenuation, duration, sensitivity)
-
-    mixture = scan(total)
-    if request.labels == "truth":
-        return mixture, truth
-    alone = [scan(truth[:, k], tracer.name) for k, tracer in enumerate(parts.tracers)]
-    return mixture, np.stack(alone, axis=1)
 
 
 def _voxel_spread(request: StudyRequest, index: int, slice_position: FloatArray) -> Float32Array:

@@ -16,11 +16,9 @@ from dtsinn.core.seeds import generator
 from dtsinn.core.tracer import Tracer, load_tracer
 from dtsinn.simulation.anatomy.anatomy import BLOOD, NOTHING, Phantom
 from dtsinn.simulation.anatomy.phantom import PHANTOMS
-from dtsinn.simulation.scanner.noise import load_image_noise, noise_level
+from dtsinn.simulation.scanner.noise_model import NOISE_MODELS, NoiseModel
 from dtsinn.simulation.scanner.scanner import Scanner, load_scanner
 
-NOISE_MODELS = ("image", "osem")
-"""``image`` adds noise to images, ``osem`` counts photons and reconstructs them."""
 DEFAULT_SCANNER = "ge-dls"
 BOUNDS = {
     "subjects": (1, 1_000_000),
@@ -52,7 +50,7 @@ class StudyRequest:
         protocol: Name or YAML file.
         phantom: A key of :data:`dtsinn.simulation.anatomy.phantom.PHANTOMS`.
         noise: A level: low, mid or high; what it means, the noise model says.
-        noise_model: One of :data:`NOISE_MODELS`.
+        noise_model: A key of :data:`dtsinn.simulation.scanner.noise_model.NOISE_MODELS`.
         labels: One of :data:`LABELS`; ``osem`` goes with that noise model only.
         scanner: Name or YAML file; of the noise model ``osem``, the other one has none.
         subjects: How many.
@@ -89,7 +87,7 @@ class StudyRequest:
             raise InputError("purpose", got="an empty word", wanted="a word, such as study")
         for key, known in {
             "phantom": tuple(PHANTOMS),
-            "noise_model": NOISE_MODELS,
+            "noise_model": tuple(NOISE_MODELS),
             "labels": LABELS,
         }.items():
             value = getattr(self, key)
@@ -99,23 +97,21 @@ class StudyRequest:
                     got=repr(value),
                     wanted=f"one of {', '.join(known)}",
                 )
-        if self.labels == "osem" and self.noise_model != "osem":
+        if self.labels != "truth" and not self.model.scans:
             raise InputError(
                 "labels osem", got=f"noise model {self.noise_model}", wanted="noise model osem"
             )
         if len(self.tracers) != 2:
             raise InputError("tracers", got=f"{len(self.tracers)} names", wanted="two")
-        if self.noise_model != "osem" and self.scanner != DEFAULT_SCANNER:
+        if not self.model.scans and self.scanner != DEFAULT_SCANNER:
             raise InputError(
                 f"scanner {self.scanner}",
                 got=f"noise model {self.noise_model}, which has none",
                 wanted="noise model osem",
             )
-        levels = (
-            load_image_noise().levels if self.noise_model == "image" else self.parts.scanner.trues
-        )
+        levels = self.model.levels(self.parts.scanner)
         object.__setattr__(self, "noise", same_word(self.noise, levels))
-        noise_strength(self)
+        self.model.strength(self.noise, self.parts.scanner)
         _check_tracers(self)
 
     def _name_as_defined(self) -> None:
@@ -131,6 +127,11 @@ class StudyRequest:
             object.__setattr__(self, key, same_word(getattr(self, key), words))
         tracers = tuple(same_word(name, config_names("tracers")) for name in self.tracers)
         object.__setattr__(self, "tracers", tracers)
+
+    @property
+    def model(self) -> type[NoiseModel]:
+        """The noise model."""
+        return NOISE_MODELS[self.noise_model]
 
     @functools.cached_property
     def parts(self) -> StudyParts:
@@ -151,22 +152,9 @@ def random_of(request: StudyRequest, index: int, *what: str) -> np.random.Genera
     return generator("subject", request.seed, request.purpose, index, *what)
 
 
-def noise_strength(request: StudyRequest) -> float:
-    """What the level means: alpha of the image noise, or expected trues per slice and scan.
-
-    Raises:
-        InputError: The noise model knows no such level.
-    """
-    if request.noise_model == "image":
-        return noise_level(request.noise)
-    return request.parts.scanner.trues_of(request.noise)
-
-
 def resolution_mm(request: StudyRequest) -> float:
     """Full width at half maximum of the point spread, mm; the truth has it too."""
-    if request.noise_model == "image":
-        return load_image_noise().resolution_fwhm_mm
-    return request.parts.scanner.resolution_fwhm_mm
+    return request.model.resolution_mm(request.parts.scanner)
 
 
 def voxel_size(request: StudyRequest) -> float:

@@ -7,8 +7,9 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -18,10 +19,12 @@ from dask.multiprocessing import RemoteException
 
 from dtsinn.core.config import to_mapping
 from dtsinn.core.errors import RunError
+from dtsinn.core.processes import SPAWN
 from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.tracer import PARAMETERS, Tracer
 from dtsinn.core.version import code_version
 from dtsinn.data.blocks import BlockWriter
+from dtsinn.data.device import check_device
 from dtsinn.data.layout import SPLITS
 from dtsinn.data.plan import StorePlan
 from dtsinn.data.splits import SPLIT_SHARES, assign_splits
@@ -29,10 +32,9 @@ from dtsinn.data.store import StoreHeader, open_store
 from dtsinn.data.writer import StoreWriter, refuse_existing
 from dtsinn.simulation.images import render_subject
 from dtsinn.simulation.request import (
+    DEFAULT_SCANNER,
     StudyRequest,
-    noise_strength,
     region_names,
-    resolution_mm,
     voxel_size,
 )
 from dtsinn.simulation.subject import draw_subject, input_time, slice_positions
@@ -81,6 +83,75 @@ class SimulationResult:
 
 
 def simulate(
+    out: str | Path,
+    *,
+    tracers: tuple[str, str] = ("fmz", "fdg"),
+    protocol: str = "p1",
+    phantom: str = "brain",
+    noise: str = "mid",
+    noise_model: str = "image",
+    labels: str = "truth",
+    scanner: str = DEFAULT_SCANNER,
+    subjects: int = 60,
+    slices: int = 8,
+    size: int = 64,
+    seed: int = 0,
+    dtype: str = "float32",
+    device: str = "cpu",
+    workers: int | None = None,
+    progress: Progress = no_progress,
+) -> SimulationResult:
+    """Simulate a study of dual-tracer scans into the store ``out``.
+
+    The store holds mixtures [N, T, Y, X] and the two tracers [N, 2, T, Y, X]: averages over frames
+    in kBq/mL, not corrected for decay; N is ``subjects`` times ``slices``, T the protocol's frames.
+    The same arguments give the same store, bit for bit. An interrupted simulation is continued by
+    the same call.
+
+    Args:
+        out: Path or URL of the store, which must not exist.
+        tracers: Two tracers by order of injection: names (``dtsinn tracers``) or YAML files.
+        protocol: Frames and injection times: a name (``dtsinn protocols``) or a YAML file.
+        phantom: Anatomy: ``brain``, ``brain-lesion``, ``thorax`` or ``cylinder``.
+        noise: Level: ``low``, ``mid`` or ``high``.
+        noise_model: ``image`` adds noise to images; ``osem`` counts photons and reconstructs them.
+        labels: ``truth`` is free of noise; ``osem`` reconstructs a scan of each tracer alone.
+        scanner: Of the noise model ``osem``: a name or a YAML file.
+        subjects: How many.
+        slices: Axial slices per subject.
+        size: Rows and columns of a slice, pixels.
+        seed: Of all draws.
+        dtype: How images are stored: ``float32``, or ``float16`` in half of the space.
+        device: Where the noise model ``osem`` computes: ``cpu`` or ``cuda``.
+        workers: Processes; 1 stays in this one; by default one per core.
+        progress: Told of subjects done.
+
+    Raises:
+        InputError: An unknown name, or parts that do not go together.
+        StoreError: ``out`` exists, was begun with other settings, or a value does not fit float16.
+        RunError: The storage fails, or a worker process was killed.
+    """
+    request = StudyRequest(
+        tracers=tracers,
+        protocol=protocol,
+        phantom=phantom,
+        noise=noise,
+        noise_model=noise_model,
+        labels=labels,
+        scanner=scanner,
+        subjects=subjects,
+        slices=slices,
+        size=size,
+        seed=seed,
+    )
+    device, dtype = device.lower(), dtype.lower()
+    check_device(device)
+    return simulate_study(
+        request, str(out), workers=workers, progress=progress, dtype=dtype, device=device
+    )
+
+
+def simulate_study(
     request: StudyRequest,
     out: str,
     *,
@@ -143,8 +214,9 @@ def _compute(tasks: list[Any], workers: int, out: str) -> None:
         dask.compute(*tasks, scheduler="synchronous")
         return
     try:
-        # One task at a time goes to a process, so that memory holds one block per worker.
-        dask.compute(*tasks, scheduler="processes", num_workers=workers, chunksize=1)
+        with ProcessPoolExecutor(workers, mp_context=SPAWN) as pool:
+            # One task at a time goes to a process, so that memory holds one block per worker.
+            dask.compute(*tasks, scheduler="processes", pool=pool, chunksize=1)
     except RemoteException as error:  # dask puts the worker's traceback into the message
         raise error.exception from error
     except BrokenProcessPool as error:
@@ -222,17 +294,8 @@ def _definition(tracer: Tracer) -> dict[str, Any]:
 
 def _noise(request: StudyRequest) -> dict[str, Any]:
     """What was done to the truth, in numbers that outlive the files they came from."""
-    common = {"model": request.noise_model, "level": request.noise}
-    if request.noise_model == "image":
-        return common | {
-            "alpha": noise_strength(request),
-            "alpha_units": "(kBq/mL)^0.5 s^0.5",
-            "resolution_fwhm_mm": resolution_mm(request),
-        }
-    return common | {
-        "trues_per_slice": noise_strength(request),
-        "scanner": to_mapping(request.parts.scanner),
-    }
+    model = {"model": request.noise_model, "level": request.noise}
+    return model | request.model.record(request.noise, request.parts.scanner)
 
 
 def _subjects_per_block(request: StudyRequest) -> int:

@@ -41,8 +41,8 @@ def small_config(network: type[SeparatorNetwork]) -> Any:
     Args:
         network: The class.
     """
-    known: dict[str, Any] = network.Config.__dataclass_fields__
-    return network.Config(**{key: value for key, value in SMALL.items() if key in known})  # type: ignore[arg-type]
+    known: Any = network.Config
+    return known(**{key: value for key, value in SMALL.items() if hasattr(known, key)})
 
 
 def check_network(network: type[SeparatorNetwork], config: Any = None) -> None:
@@ -181,7 +181,7 @@ def _check_gradient(network: SeparatorNetwork, name: str) -> None:
         with torch.no_grad():
             for parameter in parameters.values():
                 if parameter.grad is not None:
-                    parameter -= 0.1 * parameter.grad  # type: ignore[misc]
+                    parameter.sub_(0.1 * parameter.grad)
     lost = [key for key, there in reached.items() if not there]
     require(not lost, f"{name}: a gradient reaches every weight, also {', '.join(lost)}")
 

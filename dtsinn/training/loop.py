@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import torch
 
+from dtsinn.core.clock import now_ms
 from dtsinn.data.store import Store
 from dtsinn.training.device import computing
 from dtsinn.training.feed import Feed
@@ -113,7 +114,7 @@ def train(
             }
             | system.look()
         )
-        progress.reported_ms = int(time.time() * 1000)
+        progress.reported_ms = now_ms()
         yield _report(state)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dtsinn.core.config import to_mapping
+from dtsinn.core.paths import name_of_store
 from dtsinn.core.version import code_version
-from dtsinn.data.layout import name_of_store
 from dtsinn.data.store import Store, StoreHeader
 from dtsinn.deploy.info import TrainingData
 from dtsinn.deploy.package import Lineage, SeparatorInfo, write_package

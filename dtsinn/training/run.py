@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dtsinn.core.clock import now_ms
 from dtsinn.core.config import flatten, to_mapping
 from dtsinn.core.errors import InputError
+from dtsinn.core.paths import is_url, name_of_store
 from dtsinn.core.tracker import Point, RunStart, RunStatus, Tracker
 from dtsinn.core.version import code_version
-from dtsinn.data.layout import is_url, name_of_store
 from dtsinn.data.store import Store
+from dtsinn.eventlog.lock import HOLDER, LOCK
+from dtsinn.eventlog.recorder import Recorder, record
 from dtsinn.training.config import RunConfig
 from dtsinn.training.finetune import Parent, start_from
 from dtsinn.training.loop import Report, Trainer, train_here
@@ -34,6 +36,8 @@ class FinishedRun:
     package: Path
     best_psnr: float
     """dB on the ``val`` subjects."""
+    undelivered: int
+    """Events that the tracker has not got yet; they are in the run's event log."""
 
 
 def fresh_state(
@@ -48,7 +52,7 @@ def fresh_state(
     Args:
         stores: What it will train on.
         config: Of the run.
-        folder: Of the run; must not exist.
+        folder: Of the run; must not exist, or be of one that was killed before it began.
         device: Where it will train.
         parent: Separator whose weights it starts from, of the same model.
 
@@ -56,7 +60,7 @@ def fresh_state(
         InputError: ``folder`` exists, or the stores or the parent do not fit.
     """
     stores = as_stores(stores)
-    if folder.exists():
+    if folder.exists() and {path.name for path in folder.iterdir()} - {LOCK, HOLDER}:
         raise InputError(f"run {folder.name} exists already", hint=f"--resume {folder.name}")
     check_stores_fit(stores)
     state = TrainingState(config, stores[0].header.protocol.frames, device)
@@ -101,65 +105,90 @@ def run_training(
     stores: Store | Sequence[Store],
     state: TrainingState,
     folder: Path,
-    tracker: Tracker,
+    connect: Callable[[], Tracker],
     on_report: Callable[[Report], None] = lambda report: None,
     trainer: Trainer = train_here,
 ) -> FinishedRun:
-    """Train ``state`` to its end; checkpoints, pictures and the package go to ``folder``.
+    """Train ``state`` to its end; log, checkpoints, pictures and the package go to ``folder``.
 
-    The first store names the separator's tracers and protocol.
+    Everything is written to the run's event log first, and delivered from there: an outage of the
+    tracker delays nothing but the delivery. The first store names the separator's tracers and
+    protocol.
 
     Raises:
+        InputError: Another process trains the run.
         DivergedError: The training left the numbers that make sense.
         StoreError: A chunk of a store is missing or damaged.
     """
     stores = as_stores(stores)
-    store = stores[0]
-    key = folder.name
-    tracker.begin(
+    key, fresh = folder.name, False
+    try:
+        with record(folder, connect) as recorder:
+            fresh = latest_checkpoint(folder) is None
+            if fresh:
+                state.save(folder)  # the run's name is taken, and it can be resumed
+            package = _train_recorded(stores, state, folder, recorder, on_report, trainer)
+    except InputError:
+        if fresh and state.progress.step == 0:
+            shutil.rmtree(folder)  # what was asked for was wrong, and nothing has begun
+        raise
+    return FinishedRun(
+        key=key,
+        folder=folder,
+        package=package,
+        best_psnr=state.progress.best_psnr,
+        undelivered=recorder.undelivered,
+    )
+
+
+def _train_recorded(
+    stores: Sequence[Store],
+    state: TrainingState,
+    folder: Path,
+    recorder: Recorder,
+    on_report: Callable[[Report], None],
+    trainer: Trainer,
+) -> Path:
+    """Train, draw and package, and record it all, also how it ends; returns the package."""
+    store, key, package = stores[0], folder.name, folder / "separator"
+    recorder.begin(
         RunStart(
             key=key,
             name=key,
             kind="training",
             experiment=experiment_of(store),
-            time_ms=_now_ms(),
+            time_ms=now_ms(),
             parameters=flatten(to_mapping(state.config)),
             tags=lineage_tags(store) | _run_tags(state, stores),
             description=_described(state, store),
         )
     )
-    package = folder / "separator"
-    fresh = latest_checkpoint(folder) is None
     try:
-        if fresh:
-            state.save(folder)  # from now on the run's name is taken, and it can be resumed
         before = state.progress.step
         for report in trainer(stores, state, folder):
-            tracker.report(
+            recorder.report(
                 key, [Point(step=report.step, metrics=report.metrics, time_ms=report.time_ms)]
             )
             on_report(report)
             if _is_pictured(before, report.step, state.config.steps):
-                _picture_step(store, folder, key, report.step, tracker)
+                _picture_step(store, folder, key, report.step, recorder)
             before = report.step
         if not package.exists():
             further = [one.header for one in stores[1:]]
             package_run(state, store.header, package, key, further=further)
         picture_run(state, store, folder / "pictures", key)
-        tracker.artifact(key, folder / "pictures", "pictures")
-        tracker.artifact(key, package, "separator")
+        recorder.artifact(key, folder / "pictures", "pictures")
+        recorder.artifact(key, package, "separator")
     except BaseException as error:
-        if fresh and state.progress.step == 0 and isinstance(error, InputError):
-            shutil.rmtree(folder)  # what was asked for was wrong, and nothing has begun
         status: RunStatus = "killed" if isinstance(error, KeyboardInterrupt) else "failed"
         try:
-            tracker.end(key, status, _now_ms(), {"reason": _reason(error, stores)})
-        except Exception as failure:
-            error.add_note(f"and the tracker was not told: {failure}")
+            recorder.end(key, status, now_ms(), {"reason": _reason(error, stores)})
+        except OSError as failure:
+            error.add_note(f"and its end was not written down: {failure}")
         raise
     early = state.progress.step < state.config.steps
-    tracker.end(key, "finished", _now_ms(), {"ended": state.ended} if early else {})
-    return FinishedRun(key=key, folder=folder, package=package, best_psnr=state.progress.best_psnr)
+    recorder.end(key, "finished", now_ms(), {"ended": state.ended} if early else {})
+    return package
 
 
 def _reason(error: BaseException, stores: Sequence[Store]) -> str:
@@ -175,14 +204,14 @@ def _is_pictured(before: int, step: int, steps: int) -> bool:
     return step < steps and any(before < part * steps <= step for part in PICTURED)
 
 
-def _picture_step(store: Store, folder: Path, key: str, step: int, tracker: Tracker) -> None:
+def _picture_step(store: Store, folder: Path, key: str, step: int, recorder: Recorder) -> None:
     """Draw what the best weights so far do, from the step's checkpoint, and attach it."""
     checkpoint = latest_checkpoint(folder)
     if checkpoint is None:
         return
     name = f"pictures/step-{step:06d}"
     picture_run(TrainingState.load(checkpoint), store, folder / name, key)
-    tracker.artifact(key, folder / name, name)
+    recorder.artifact(key, folder / name, name)
 
 
 def check_store_fits(store: Store) -> None:
@@ -234,7 +263,3 @@ def experiment_of(store: Store) -> str:
     """The experiment that runs on a store are listed in: one per pair, protocol and store."""
     header = store.header
     return f"{'-'.join(header.tracers)} {header.protocol.name} {header.digest[:8]}"
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

@@ -46,7 +46,7 @@ class Progress:
     """Highest validation PSNR so far, dB."""
     best_step: int = 0
     seconds: float = 0.0
-    """Wall time in steps and validations, all sittings together."""
+    """Wall time in steps and validations, all sessions together."""
     cpu_seconds: float = 0.0
     """Process CPU time of all workers, likewise."""
     gained_psnr: float = -1e9

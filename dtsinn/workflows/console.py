@@ -21,11 +21,11 @@ from rich.tree import Tree
 from dtsinn.core.display import duration, minutes, value_text
 from dtsinn.core.errors import InputError
 from dtsinn.core.progress import Progress, no_progress
-from dtsinn.core.protocol import Protocol
 from dtsinn.core.text import printable
-from dtsinn.core.tracer import PARAMETERS, Tracer
 
 if TYPE_CHECKING:
+    from dtsinn.core.protocol import Protocol
+    from dtsinn.core.tracer import Tracer
     from dtsinn.evaluation.results import Evaluation
 
 PIPE_WIDTH = 1000
@@ -143,6 +143,8 @@ def say_tracers(tracers: Sequence[Tracer]) -> None:
 
 def say_tracer(tracer: Tracer) -> None:
     """Regional kinetics of one tracer, each with its source, and the sources of the rest."""
+    from dtsinn.core.tracer import PARAMETERS  # pydantic, which not every command waits for
+
     rows = [
         [region, *(f"{getattr(tissue, name):g}" for name in PARAMETERS), tissue.source]
         for region, tissue in tracer.tissues.items()

@@ -10,14 +10,13 @@ from dtsinn.core.display import duration
 from dtsinn.core.errors import RunError
 from dtsinn.core.workspace import Workspace, command
 from dtsinn.data.store import open_store
-from dtsinn.evaluation.suite import load_suite
-from dtsinn.registry.tracking.view import where_shown
+from dtsinn.registry.tracking.view import describe_page
 from dtsinn.search.plan import SearchPlan, resume_command
 from dtsinn.search.space.reader import load_space
 from dtsinn.simulation.request import StudyRequest
-from dtsinn.simulation.study import simulate
+from dtsinn.simulation.study import simulate_study
 from dtsinn.workflows import console
-from dtsinn.workflows.pipeline import Found, evaluate_models, export_model, search_and_promote
+from dtsinn.workflows.pipeline import PromotedSearch, evaluate, export_model, search_and_promote
 
 REQUEST = StudyRequest(subjects=60, slices=8, size=64, noise="mid", seed=0)
 TRIALS = 8
@@ -40,7 +39,7 @@ def walk(workspace: Workspace, *, quiet: bool) -> None:
     _head(1, "simulate", command("simulate", store), quiet)
     if not Path(store).exists():
         with console.progress(quiet) as progress:
-            simulate(REQUEST, store, progress=progress)
+            simulate_study(REQUEST, store, progress=progress)
     header = open_store(store).header
     console.say(
         f"{header.samples} slices of {REQUEST.subjects} subjects: "
@@ -59,7 +58,7 @@ def walk(workspace: Workspace, *, quiet: bool) -> None:
         seed=number - 1,
     )
     found = search_and_promote(plan, workspace, console.live(quiet))
-    if not isinstance(found, Found):
+    if not isinstance(found, PromotedSearch):
         again = resume_command(store, name, workspace)
         raise RunError("the demo's search did not come to its end", got=found.over, hint=again)
     tried = sum(found.search.states.values())
@@ -70,8 +69,8 @@ def walk(workspace: Workspace, *, quiet: bool) -> None:
     ref = found.version.ref
     _head(3, "evaluate", workspace.command("evaluate", "--model", ref), quiet)
     with console.progress(quiet) as progress:
-        evaluation, report = evaluate_models(
-            [ref], load_suite("quick"), store, None, workspace, progress
+        evaluation, report = evaluate(
+            ref, store, suite="quick", workspace=workspace, progress=progress
         )
     console.say_evaluation(evaluation)
 
@@ -90,7 +89,7 @@ def walk(workspace: Workspace, *, quiet: bool) -> None:
             [model, f"{ref}, in {workspace.command('models')}"],
             ["the report", str(report / "report.html")],
             ["the package with its ONNX graphs", str(export)],
-            ["every run, with curves and pictures", where_shown(workspace)],
+            ["every run, with curves and pictures", describe_page(workspace)],
         ],
     )
     console.say("\nNext, type:")

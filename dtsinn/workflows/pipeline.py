@@ -1,34 +1,36 @@
-"""The road from a store to a champion: search and registry joined, as commands walk it."""
+"""The data flow, step by step: search or train -> register -> promote -> evaluate -> export.
+
+What comes before it, a store, is made by :func:`dtsinn.simulation.study.simulate` or
+:func:`dtsinn.importers.run.import_study`. Commands and ``import dtsinn`` call the same functions.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import time
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from rich.console import Console
 
 from dtsinn.core.errors import InputError
 from dtsinn.core.progress import Progress, no_progress
-from dtsinn.core.tracker import Point, RunStart
-from dtsinn.core.workspace import Workspace
+from dtsinn.core.workspace import Workspace, choose_name, open_workspace
+from dtsinn.data.device import check_device
 from dtsinn.data.known_stores import find_store, remember_store
-from dtsinn.data.layout import name_of_store
 from dtsinn.data.store import Store, open_store
 from dtsinn.deploy.export import ParityReport, export_package
 from dtsinn.deploy.separator import Separator
-from dtsinn.evaluation.evaluate import evaluate
+from dtsinn.evaluation.evaluate import evaluate as score_separators
 from dtsinn.evaluation.results import Evaluation
-from dtsinn.evaluation.suite import Suite
+from dtsinn.evaluation.suite import load_suite
 from dtsinn.networks.build import METHODS
-from dtsinn.networks.method import UntrainedMethod
+from dtsinn.networks.build import baselines as untrained_methods
 from dtsinn.registry.gate.config import GateConfig, load_gate
 from dtsinn.registry.gate.report import GateReport
-from dtsinn.registry.lineage import EVALUATED, note_evaluated, note_export, note_found
+from dtsinn.registry.lineage import note_best_model, note_export
 from dtsinn.registry.promotion.promotion import promote
 from dtsinn.registry.references import ResolvedModel, find_version, resolve
 from dtsinn.registry.registration import register
@@ -37,33 +39,90 @@ from dtsinn.registry.tracking.embedded import tracking_uri
 from dtsinn.registry.tracking.names import model_name
 from dtsinn.registry.tracking.tracker import MlflowTracker, connect, connect_existing
 from dtsinn.registry.versions import ModelVersion, get_version
-from dtsinn.search.engine.cluster import Workers, check_cluster
-from dtsinn.search.plan import SearchPlan
-from dtsinn.search.run import SearchResult, run_search
-from dtsinn.training.config import RunConfig
+from dtsinn.training.config import load_run_config, stated_settings
 from dtsinn.training.finetune import config_of_child, read_parent
 from dtsinn.training.loop import Pulse, Report, Trainer, no_pulse, train_here
 from dtsinn.training.run import (
     FinishedRun,
     check_store_fits,
-    experiment_of,
     fresh_state,
-    lineage_tags,
     resumed_state,
     run_training,
 )
 from dtsinn.training.state import TrainingState
 from dtsinn.training.team import Team
-from dtsinn.workflows.warm_start import beginnings
+from dtsinn.workflows.evaluation_log import log_evaluation
+
+if TYPE_CHECKING:  # Ray and Optuna, which only searches wait for
+    from dtsinn.search.plan import SearchOptions, SearchPlan
+    from dtsinn.search.run import SearchResult
+
+    Folder = Workspace | str | Path | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """What a search found and what the gate said of it."""
+class PromotedSearch:
+    """A search whose best trial is registered, and what the gate said of it."""
 
     search: SearchResult
+    package: Path
+    """The best trial as a separator package."""
     version: ModelVersion
     gate: GateReport
+
+    @property
+    def separator(self) -> Separator:
+        """The best trial, ready to separate."""
+        return Separator.load(self.package)
+
+
+def run_search(
+    store: Store | str | Path,
+    *,
+    name: str | None = None,
+    resume: bool = False,
+    warm_start: Sequence[str] = (),
+    workspace: Folder = None,
+    console: Console | None = None,
+    progress: Progress = no_progress,
+    **options: Unpack[SearchOptions],
+) -> PromotedSearch | SearchResult:
+    """Search for the best separator, register it, and promote it if it passes the gate.
+
+    Everything is recorded in the workspace; ``dtsinn report NAME`` explains the search, also while
+    it runs. With ``concurrent=1`` the same ``seed`` gives the same suggestions.
+
+    Args:
+        store: The store to train on: open, or its path or URL.
+        name: Of the search; by default the time.
+        resume: Go on with the search of that name.
+        warm_start: Earlier searches, models or files of points to begin from.
+        workspace: Folder of runs, searches and models; by default ``DTSINN_WORKSPACE``, else
+            ``dtsinn-workspace``.
+        console: Where a live table of trials is shown; by default nowhere.
+        progress: Told of what the gate does.
+        options: How to search, as :class:`dtsinn.search.plan.SearchOptions`: ``space="quick"``,
+            ``trials=8``, ``time_budget="30m"``, ``gpus_per_trial="auto"`` and so on.
+
+    Returns:
+        The search with what was registered; only the search's result where nothing was: it was
+        interrupted, its best trial has no weights, or MLflow does not answer.
+
+    Raises:
+        InputError: The search cannot begin so; nothing was started.
+        RunError: No trial gave a result.
+    """
+    from dtsinn.search.plan import make_plan
+
+    at = open_workspace(workspace)
+    return search_and_promote(
+        make_plan(name, _path_of(store), options, at, resume=resume),
+        at,
+        console or Console(quiet=True),
+        resume=resume,
+        warm_start=warm_start,
+        progress=progress,
+    )
 
 
 def search_and_promote(
@@ -74,7 +133,7 @@ def search_and_promote(
     resume: bool = False,
     warm_start: Sequence[str] = (),
     progress: Progress = no_progress,
-) -> Found | SearchResult:
+) -> PromotedSearch | SearchResult:
     """Search, register the best trial, and promote it if it passes the gate.
 
     Args:
@@ -93,6 +152,10 @@ def search_and_promote(
         InputError: The search cannot begin so; nothing was started.
         RunError: No trial gave a result.
     """
+    from dtsinn.search.engine.cluster import check_cluster
+    from dtsinn.search.run import run_search as search
+    from dtsinn.workflows.warm_start import read_warm_start
+
     store = open_store(plan.store, need_truth=True)
     check_store_fits(store)
     model_name(store.header.tracers, store.header.protocol.name)
@@ -100,9 +163,10 @@ def search_and_promote(
     METHODS[plan.space.base["model"]["kind"]].check_store(store)
     limits = load_gate(plan.gate)
     tracking_uri(workspace)  # which refuses what can never answer
-    points, events = beginnings(warm_start, plan, store, workspace)
-    result = run_search(
+    points, events = read_warm_start(warm_start, plan, store, workspace)
+    result = search(
         plan,
+        store,
         workspace,
         lambda: connect(workspace),
         console,
@@ -114,134 +178,117 @@ def search_and_promote(
         return result
     tracker = connect(workspace)
     version = register(tracker, result.package, run_key=result.best_trial)
-    note_found(version, plan.name, tracker)
+    note_best_model(version, plan.name, tracker)
     report = promote(tracker, workspace, version, store, limits, progress=progress)
-    return Found(search=result, version=version, gate=report)
+    return PromotedSearch(search=result, package=result.package, version=version, gate=report)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainRequest:
-    """One training, as it is asked for."""
+class TrainedModel:
+    """A training that has ended, and the version that it is registered as."""
 
-    name: str
-    """Of the run."""
-    config: RunConfig
-    """Ignored by a run that is resumed: it has its own."""
-    asked: Mapping[str, Any] = field(default_factory=dict)
-    """The settings that the user gave, by dotted key; they are in ``config`` already."""
-    resume: bool = False
-    """Go on from the run's last checkpoint."""
-    init: str | None = None
-    """REF of a separator whose weights and model the run starts with."""
-    device: str = "cpu"
-    workers: Workers | None = None
-    """Train on several workers; None trains in this process."""
+    run: FinishedRun
+    version: ModelVersion | None
+    """None while the tracking server does not answer: the run's events wait in its log, and the run
+    that is resumed then is registered."""
+
+    @property
+    def separator(self) -> Separator:
+        """The trained network, ready to separate."""
+        return Separator.load(self.run.package)
 
 
-def train_and_register(
-    stores: Sequence[Store],
-    request: TrainRequest,
-    workspace: Workspace,
+def train(
+    stores: Store | str | Path | Sequence[Store | str | Path],
     *,
-    on_report: Callable[[Report], None],
+    config: str = "default",
+    settings: Mapping[str, Any] | Sequence[str] = (),
+    steps: int | None = None,
+    name: str | None = None,
+    resume: str | None = None,
+    init: str | None = None,
+    device: str = "cpu",
+    workers: int = 1,
+    cpus_per_worker: float = 1,
+    cluster: str | None = None,
+    workspace: Folder = None,
+    on_report: Callable[[Report], None] = lambda report: None,
     pulse: Pulse = no_pulse,
-) -> tuple[FinishedRun, ModelVersion]:
-    """Train one run, new or resumed, and register its package as a version.
+) -> TrainedModel:
+    """Train one separator, or resume a run, and register it.
 
     Args:
-        stores: What it trains on, in turn; the first one names the separator.
-        request: What is asked for.
-        workspace: Where runs and models are kept.
+        stores: What it trains on, in turn: open stores, paths or URLs; the first one names the
+            separator.
+        config: Run configuration: name or YAML file.
+        settings: What differs from it, by dotted key: ``{"model.blocks": 3}``.
+        steps: Optimiser steps, as a setting.
+        name: Of the run; by default the time.
+        resume: Name of a run that goes on from its last checkpoint, with its own settings.
+        init: REF of a separator whose weights and model the run starts with.
+        device: ``cpu`` or ``cuda``.
+        workers: Processes that share each step's batches; with 1 it is this one.
+        cpus_per_worker: Cores of each; may be a fraction.
+        cluster: Address of a Ray cluster of the workers; by default this machine.
+        workspace: Folder of runs, searches and models; by default ``DTSINN_WORKSPACE``, else
+            ``dtsinn-workspace``.
         on_report: Told of each validation.
         pulse: Told of each step, where this process takes them.
 
     Raises:
-        InputError: The stores, the request or the separator to start from do not fit.
+        InputError: The stores, the settings or the separator to start from do not fit.
+        DivergedError: The training left the numbers that make sense.
     """
-    header = stores[0].header
-    model_name(header.tracers, header.protocol.name)
-    folder = workspace.runs / request.name
-    if request.resume:
-        state = resumed_state(stores, folder, request.device)
-    else:
-        state = _new_state(stores, request, folder, workspace)
-    trainer: Trainer = partial(train_here, pulse=pulse)
-    if request.workers is not None:
-        Team(ranks=request.workers.number).check_divides(state.config)
-        check_cluster(request.workers.cluster)
-        from dtsinn.search.engine.parallel import (
-            train_in_parallel,  # a second of Ray Train's imports
-        )
-
-        trainer = partial(train_in_parallel, workers=request.workers)
-    tracker = connect(workspace)
-    remember_store(workspace, stores[0])
-    run = run_training(stores, state, folder, tracker, on_report, trainer)
-    return run, register(tracker, run.package, run_key=run.key)
-
-
-def _new_state(
-    stores: Sequence[Store], request: TrainRequest, folder: Path, workspace: Workspace
-) -> TrainingState:
-    """The state of a new run, with the weights of the separator that it starts from, if any."""
-    if request.init is None:
-        return fresh_state(stores, request.config, folder, request.device)
-    parent = read_parent(resolve(request.init, workspace).path)
-    config = config_of_child(request.config, request.asked, parent)
-    return fresh_state(stores, config, folder, request.device, parent)
-
-
-def evaluate_models(
-    refs: Sequence[str],
-    suite: Suite | None,
-    data: str | None,
-    out: Path | None,
-    workspace: Workspace,
-    progress: Progress = no_progress,
-    baselines: Sequence[UntrainedMethod] = (),
-) -> tuple[Evaluation, Path]:
-    """Evaluate models on a store's ``test`` subjects and a suite, and log it to MLflow.
-
-    Args:
-        refs: Model REFs; the first is the one that the report is about.
-        suite: The grid, or None.
-        data: A store; without it the one that the first model was trained on, where it still is.
-        out: Folder of the report; by default one in the workspace.
-        workspace: Where models are looked up and reports are kept.
-        progress: Told of what is done.
-        baselines: Rivals without training to score beside the models.
-
-    Returns:
-        The evaluation, and the folder that holds its report.
-    """
-    models = [resolve(ref, workspace) for ref in refs]
-    separators = [Separator.load(model.path) for model in models]
-    if data:
-        store: Store | None = open_store(data, need_truth=True)
-    else:
-        store = _store_of(models[0], workspace)
-    if store is not None and data:
-        for separator in separators:
-            separator.check_fits(store.header)
-    if store is None and suite is None:
-        raise InputError(
-            "nothing to evaluate on: the store that the model was trained on is gone or changed",
-            hint="--data STORE",
-        )
-    label = suite.name if suite else "store"
-    out = out or workspace.evaluations / f"{_label(models[0])}-{label}"
-    evaluation = evaluate(
-        [(_label(model), separator) for model, separator in zip(models, separators, strict=True)],
-        suite=suite,
-        store=store,
-        workspace=workspace,
-        out=out,
-        baselines=baselines,
-        progress=progress,
+    asked = (
+        [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+        if isinstance(settings, Mapping)
+        else list(settings)
     )
-    if models[0].version is not None:
-        _log_evaluation(evaluation, models, store, out, connect_existing(workspace))
-    return evaluation, out
+    asked += [] if steps is None else [f"steps={steps}"]
+    if resume and (asked or name or init or config != "default"):
+        raise InputError(
+            "--resume continues a run as it is", wanted="no --config, --set, --name or --init"
+        )
+    given = load_run_config(config, asked)
+    several = [stores] if isinstance(stores, Store | str | Path) else stores
+    opened = [open_store(_path_of(store), need_truth=True) for store in several]
+    if not resume and len({store.header.digest for store in opened}) < len(opened):
+        paths = ", ".join(map(_path_of, several))
+        raise InputError("a store is given twice", got=paths, wanted="each once")
+    header, device, at = opened[0].header, device.lower(), open_workspace(workspace)
+    check_device(device)
+    model_name(header.tracers, header.protocol.name)
+    folder = at.runs / choose_name(resume or name, "run")
+    if resume:
+        state = resumed_state(opened, folder, device)
+    elif init is None:
+        state = fresh_state(opened, given, folder, device)
+    else:
+        parent = read_parent(resolve(init, at).path)
+        child = config_of_child(given, stated_settings(config, asked), parent)
+        state = fresh_state(opened, child, folder, device, parent)
+    trainer: Trainer = partial(train_here, pulse=pulse)
+    if workers > 1 or cluster:
+        trainer = _share_among(workers, cpus_per_worker, cluster, state, device)
+    tracking_uri(at)  # which refuses what can never answer
+    remember_store(at, opened[0])
+    run = run_training(opened, state, folder, lambda: connect(at), on_report, trainer)
+    version = None if run.undelivered else register(connect(at), run.package, run_key=run.key)
+    return TrainedModel(run=run, version=version)
+
+
+def _share_among(
+    workers: int, cpus: float, cluster: str | None, state: TrainingState, device: str
+) -> Trainer:
+    """What trains ``state`` on several workers, once it is known that they can."""
+    Team(ranks=workers).check_divides(state.config)
+    from dtsinn.search.engine.cluster import Workers, check_cluster
+
+    check_cluster(cluster)
+    from dtsinn.search.engine.parallel import train_in_parallel  # a second of Ray Train's imports
+
+    team = Workers(number=workers, cpus=cpus, gpu=device.startswith("cuda"), cluster=cluster)
+    return partial(train_in_parallel, workers=team)
 
 
 def promote_model(
@@ -267,6 +314,103 @@ def promote_model(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Candidate:
+    """A separator that is evaluated, and the version that it is, if any."""
+
+    label: str
+    separator: Separator
+    version: ModelVersion | None = None
+
+
+def evaluate(
+    models: Separator | str | Sequence[Separator | str],
+    store: Store | str | Path | None = None,
+    *,
+    suite: str | None = None,
+    baselines: bool = False,
+    out: Path | str | None = None,
+    workspace: Folder = None,
+    progress: Progress = no_progress,
+) -> tuple[Evaluation, Path]:
+    """Score separators on ``test`` subjects that training never saw, and write a report.
+
+    What registered models reach is logged to MLflow too. PSNR is in dB, activities in kBq/mL.
+
+    Args:
+        models: Separators, or REFs of models (``best``, ``NAME/3``, a package directory); the
+            first is the one that the report is about.
+        store: Whose ``test`` subjects count: open, or its path or URL. Without it, the one that the
+            first model was trained on, where it is registered and the store still what it was.
+        suite: A grid of noise, tracers and protocols to score on as well: name or YAML file.
+        baselines: Score the rivals that need no training too.
+        out: Folder of the report; by default one in the workspace.
+        workspace: Folder of runs, searches and models; by default ``DTSINN_WORKSPACE``, else
+            ``dtsinn-workspace``.
+        progress: Told of what is done.
+
+    Returns:
+        The evaluation, and the folder with its ``report.html``.
+
+    Raises:
+        InputError: Nothing to evaluate on, an unknown REF, or a store that does not fit.
+        RunError: A separator's answer is not finite.
+    """
+    at = open_workspace(workspace)
+    grid = None if suite is None else load_suite(suite)
+    several = [models] if isinstance(models, Separator | str) else models
+    candidates = [_load_candidate(model, at) for model in several]
+    first = candidates[0].version
+    scored: Store | None = None
+    if store is not None:
+        scored = open_store(_path_of(store), need_truth=True)
+        for candidate in candidates:
+            candidate.separator.check_fits(scored.header)
+    elif first is not None:
+        scored = _own_store(first, connect_existing(at), at)
+    if scored is None and grid is None:
+        raise InputError(
+            "nothing to evaluate on: the store that the model was trained on is gone or changed",
+            hint="--data STORE",
+        )
+    label = grid.name if grid else "store"
+    folder = Path(out) if out else at.evaluations / f"{candidates[0].label}-{label}"
+    evaluation = score_separators(
+        [(candidate.label, candidate.separator) for candidate in candidates],
+        suite=grid,
+        store=scored,
+        workspace=at,
+        out=folder,
+        baselines=untrained_methods() if baselines else (),
+        progress=progress,
+    )
+    if first is not None:
+        log_evaluation(evaluation, scored, folder, at)
+    return evaluation, folder
+
+
+def _load_candidate(model: Separator | str, workspace: Workspace) -> _Candidate:
+    if isinstance(model, Separator):
+        name = model.info.lineage.run or "separator"
+        return _Candidate(label=name.replace("/", "-"), separator=model)
+    found = resolve(model, workspace)
+    separator = Separator.load(found.path)
+    if found.version is None:
+        return _Candidate(label=found.name, separator=separator)
+    version = get_version(connect_existing(workspace), found.name, found.version)
+    label = f"{found.name}-{found.version}"
+    return _Candidate(label=label, separator=separator, version=version)
+
+
+def _own_store(version: ModelVersion, tracker: MlflowTracker, workspace: Workspace) -> Store | None:
+    """The store that a version was trained on, if it is still what it was."""
+    run = tracker.find_run(version.run_id) if version.run_id else None
+    tags = run.data.tags if run else {}  # of dtsinn 0.1.0 its path: the version's own have a name
+    path = tagged.store_path(tags, "store.path")
+    store = find_store(workspace, tagged.digest(tags, "store.digest"), path)
+    return store if store is not None and store.header.has_truth else None
+
+
 def export_model(
     ref: str, out: Path, workspace: Workspace, progress: Progress = no_progress
 ) -> tuple[ResolvedModel, ParityReport]:
@@ -283,74 +427,5 @@ def export_model(
     return model, proof
 
 
-def _store_of(model: ResolvedModel, workspace: Workspace) -> Store | None:
-    """The store that a model was trained on, where it is registered."""
-    if model.version is None:
-        return None
-    tracker = connect_existing(workspace)
-    return _own_store(get_version(tracker, model.name, model.version), tracker, workspace)
-
-
-def _own_store(version: ModelVersion, tracker: MlflowTracker, workspace: Workspace) -> Store | None:
-    """The store that a version was trained on, if it is still what it was."""
-    run = tracker.find_run(version.run_id) if version.run_id else None
-    tags = run.data.tags if run else {}  # of dtsinn 0.1.0 its path: the version's own have a name
-    path = tagged.store_path(tags, "store.path")
-    store = find_store(workspace, tagged.digest(tags, "store.digest"), path)
-    return store if store is not None and store.header.has_truth else None
-
-
-def _label(model: ResolvedModel) -> str:
-    return model.name if model.version is None else f"{model.name}-{model.version}"
-
-
-def _described(evaluation: Evaluation, models: Sequence[ResolvedModel], store: Store | None) -> str:
-    """An evaluation in a sentence."""
-    where = [f"suite {evaluation.suite}"] if evaluation.suite else []
-    where += [f"the test subjects of {name_of_store(store.header.path)}"] if store else []
-    names = " and ".join(map(_label, models))
-    return f"{names} on {' and '.join(where)}; the report is under Artifacts, evaluation."
-
-
-def _log_evaluation(
-    evaluation: Evaluation,
-    models: Sequence[ResolvedModel],
-    store: Store | None,
-    out: Path,
-    tracker: MlflowTracker,
-) -> None:
-    """One run per evaluation, with the means as metrics and the report as artifacts."""
-    now = int(time.time() * 1000)
-    content = (out / "evaluation.json").read_bytes()
-    key = f"evaluation/{hashlib.sha256(content).hexdigest()[:16]}"
-    known = tracker.find_run(key)
-    if known is not None and known.info.status == "FINISHED":
-        return  # the same models scored the same: logged already
-    metrics = {
-        f"{cell.key}.psnr": scores.summary.psnr.mean
-        for cell in evaluation.cells
-        for scores in cell.models[:1]
-        if scores.summary is not None
-    }
-    tracker.begin(
-        RunStart(
-            key=key,
-            name=f"evaluate {_label(models[0])} {evaluation.suite}".strip(),
-            kind="evaluation",
-            experiment=experiment_of(store) if store else "evaluations",
-            time_ms=now,
-            parameters={"suite": evaluation.suite, "models": ", ".join(map(_label, models))},
-            description=_described(evaluation, models, store),
-            tags={EVALUATED: ",".join(model.digest for model in models)}
-            | (lineage_tags(store) if store else {}),
-        )
-    )
-    tracker.report(key, [Point(step=0, metrics=metrics, time_ms=now)])
-    tracker.artifact(key, out, "evaluation")
-    registered = [
-        get_version(tracker, model.name, model.version)
-        for model in models
-        if model.version is not None
-    ]
-    note_evaluated(registered, key, tracker)
-    tracker.end(key, "finished", now)
+def _path_of(store: Store | str | Path) -> str:
+    return store.header.path if isinstance(store, Store) else str(store)

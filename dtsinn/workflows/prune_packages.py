@@ -14,14 +14,13 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
-from mlflow.exceptions import MlflowException
 
 from dtsinn.core.safe_delete import bytes_of, dispose
 from dtsinn.core.tracker import OWN_PLACE
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.registration import registering
-from dtsinn.registry.tracking.embedded import embedded_uri, file_of
-from dtsinn.registry.tracking.names import told_as
+from dtsinn.registry.registration import REGISTERING
+from dtsinn.registry.tracking.embedded import embedded_uri, sqlite_file
+from dtsinn.registry.tracking.names import ABSENT, mlflow_errors_as, suppress_mlflow
 from dtsinn.registry.tracking.relocation import local_path
 from dtsinn.registry.tracking.rows import KEY
 from dtsinn.registry.tracking.tracker import MlflowTracker
@@ -43,7 +42,7 @@ class Orphan:
     bytes: int
 
 
-def registries(tracker: MlflowTracker, workspace: Workspace) -> list[MlflowTracker]:
+def find_registries(tracker: MlflowTracker, workspace: Workspace) -> list[MlflowTracker]:
     """Those to ask what is in use: the one used now, and the workspace's own beside another."""
     if tracker.workspace is not None or not workspace.database.is_file():
         return [tracker]
@@ -51,18 +50,18 @@ def registries(tracker: MlflowTracker, workspace: Workspace) -> list[MlflowTrack
     return [tracker, MlflowTracker(MlflowClient(uri, uri), uri, workspace=workspace)]
 
 
-def is_unasked(place: str, asked: Sequence[MlflowTracker]) -> bool:
+def is_elsewhere(place: str, asked: Sequence[MlflowTracker]) -> bool:
     """Whether a search was recorded where nobody asked for versions, and something is there.
 
     Args:
         place: Of the tracker that it was recorded with; empty where there was none.
         asked: The registries that say what is in use.
     """
-    file = file_of(place)
+    file = sqlite_file(place)
     if place in ("", OWN_PLACE) or (file and not file.is_file()):
         return False
     return all(
-        file_of(one.uri) != file if file else one.place.rstrip("/") != place.rstrip("/")
+        sqlite_file(one.uri) != file if file else one.place.rstrip("/") != place.rstrip("/")
         for one in asked
     )
 
@@ -74,7 +73,7 @@ def runs_in_use(asked: Sequence[MlflowTracker]) -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = {}
     for one in asked:
-        with told_as("asking what versions use"):
+        with mlflow_errors_as("asking what versions use"):
             for version in one.all_pages(one.client.search_model_versions):
                 keys = {version.tags.get(RUN_KEY, ""), _key_of(one, version.run_id)}
                 for key in keys - {""}:
@@ -85,15 +84,14 @@ def runs_in_use(asked: Sequence[MlflowTracker]) -> dict[str, list[str]]:
 
 def _key_of(tracker: MlflowTracker, run_id: str | None) -> str:
     """Key of a run, also of one that was deleted; nothing of one that is gone or foreign."""
-    try:
+    with suppress_mlflow(ABSENT):
         return str(tracker.client.get_run(run_id).data.tags.get(KEY, "")) if run_id else ""
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return ""
+    return ""
 
 
-def orphans(tracker: MlflowTracker, before_ms: int, is_free: Callable[[str], bool]) -> list[Orphan]:
+def find_orphans(
+    tracker: MlflowTracker, before_ms: int, is_free: Callable[[str], bool]
+) -> list[Orphan]:
     """Packages in the workspace's own MLflow that no version uses.
 
     Of a server there are none: others use it too.
@@ -107,7 +105,7 @@ def orphans(tracker: MlflowTracker, before_ms: int, is_free: Callable[[str], boo
     if tracker.workspace is None:
         return []
     client, root = tracker.client, tracker.workspace.artifacts.resolve()
-    with told_as("looking for packages that no version uses"):
+    with mlflow_errors_as("looking for packages that no version uses"):
         experiments = tracker.all_pages(client.search_experiments, view_type=ViewType.ALL)
         ids = [one.experiment_id for one in experiments]
         models = tracker.all_pages(client.search_logged_models, experiment_ids=ids)
@@ -139,11 +137,11 @@ def orphans(tracker: MlflowTracker, before_ms: int, is_free: Callable[[str], boo
 def delete_orphans(
     tracker: MlflowTracker, before_ms: int, is_free: Callable[[str], bool]
 ) -> list[Orphan]:
-    """Delete what :func:`orphans` finds, while nobody registers; returns what was deleted."""
-    with registering(tracker):
-        found = orphans(tracker, before_ms, is_free)
+    """Delete what :func:`find_orphans` finds, while nobody registers; returns what was deleted."""
+    with tracker.lock(REGISTERING):
+        found = find_orphans(tracker, before_ms, is_free)
         for one in found:
-            with told_as(f"deleting {one.model_id}"):
+            with mlflow_errors_as(f"deleting {one.model_id}"):
                 # From now on no registration takes it for its own.
                 tracker.client.set_logged_model_tags(one.model_id, {DIGEST: ""})
                 dispose(one.folder)

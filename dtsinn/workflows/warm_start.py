@@ -3,38 +3,35 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dtsinn.core.config import flatten, from_mapping, read_yaml, to_mapping
 from dtsinn.core.errors import DtsinnError, InputError
-from dtsinn.core.workspace import Workspace
+from dtsinn.core.workspace import NAME, Workspace
 from dtsinn.core.yaml_text import parse_yaml
 from dtsinn.data.store import Store
 from dtsinn.deploy.package import read_info
+from dtsinn.eventlog.log import LOG_FILE
 from dtsinn.registry.references import resolve
 from dtsinn.registry.tracking.tracker import connect_existing
-from dtsinn.registry.tracking.trials import RecordedSearch, RecordedTrial, recorded_search
+from dtsinn.registry.tracking.trials import RecordedSearch, RecordedTrial, find_recorded_search
 from dtsinn.registry.versions import get_version
-from dtsinn.search.events.ledger import LEDGER
-from dtsinn.search.events.state import read_history
+from dtsinn.search.events.state import read_state
 from dtsinn.search.plan import SearchPlan, read_plan
 from dtsinn.training.config import RunConfig, changed
 
-NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
-"""What a search can be called."""
 BEST = 3
-"""Of trials that cannot be compared, so many of the best are tried first (uncited)."""
+"""Best trials that are tried first where values cannot be compared (uncited)."""
 
 Points = list[Mapping[str, Any]]
 
 
-def beginnings(
+def read_warm_start(
     refs: Sequence[str], plan: SearchPlan, store: Store, workspace: Workspace
 ) -> tuple[Points, Points]:
-    """What a search begins with.
+    """Read what a search begins with.
 
     Of a search on the same store and for the same objectives, every trial of a configuration that
     this space holds too, whole, teaches the sampler its result. Of all others the best suggestions
@@ -53,23 +50,25 @@ def beginnings(
     Raises:
         InputError: Nothing has that name, or what it brings does not belong to the space.
     """
+    if len(set(refs)) < len(refs):
+        raise InputError("--warm-start names something twice", got=", ".join(refs))
     points: Points = []
     results: Points = []
     for ref in refs:
         if ref.endswith((".yaml", ".yml")):
-            points += _points_of_file(Path(ref), plan)
+            points += _read_points(Path(ref), plan)
         else:
-            earlier = _earlier(ref, workspace)
+            earlier = _find_search(ref, workspace)
             if earlier is None:
                 points.append(_point_of_model(ref, plan, workspace))
                 continue
-            tried, known = _of_search(ref, earlier, plan, store)
+            tried, known = _points_of_search(ref, earlier, plan, store)
             points += tried
             results += known
     return points, results
 
 
-def _points_of_file(path: Path, plan: SearchPlan) -> Points:
+def _read_points(path: Path, plan: SearchPlan) -> Points:
     content = read_yaml(path).get("points")
     if not isinstance(content, list) or not all(isinstance(point, dict) for point in content):
         raise InputError(f"{path} holds no points", wanted="points: [{model.blocks: 2, ...}, ...]")
@@ -78,17 +77,17 @@ def _points_of_file(path: Path, plan: SearchPlan) -> Points:
     return list(content)
 
 
-def _earlier(name: str, workspace: Workspace) -> RecordedSearch | None:
-    """An earlier search: as its ledger tells it, else as MLflow does; None if there is none."""
+def _find_search(name: str, workspace: Workspace) -> RecordedSearch | None:
+    """An earlier search: as its event log tells it, else as MLflow does; None if there is none."""
     folder = workspace.searches / name
-    if re.fullmatch(NAME, name) is None:
+    if NAME.fullmatch(name) is None:
         return None
-    if not (folder / LEDGER).is_file():
+    if not (folder / LOG_FILE).is_file():
         try:
-            return recorded_search(connect_existing(workspace), name)
+            return find_recorded_search(connect_existing(workspace), name)
         except DtsinnError:  # no workspace, or no server: then it is no search's name
             return None
-    history = read_history(folder)
+    history = read_state(folder)
     if not history.run:
         return None
     plan = read_plan(folder, history)
@@ -104,19 +103,19 @@ def _earlier(name: str, workspace: Workspace) -> RecordedSearch | None:
                 finished=trial.state == "finished",
             )
             for trial in history.trials.values()
-            if trial.state in {"finished", "pruned"} and trial.points and not trial.spoiled
+            if trial.state in {"finished", "pruned"} and trial.points and not trial.infeasible
         ],
     )
 
 
-def _of_search(
+def _points_of_search(
     name: str, earlier: RecordedSearch, plan: SearchPlan, store: Store
 ) -> tuple[Points, Points]:
     """Points to try and results to know of an earlier search."""
     fitting = [
         (trial, point)
         for trial in earlier.trials
-        if plan.space.contains(point := _within(trial.settings, plan))
+        if plan.space.contains(point := _point_in_space(trial.settings, plan))
     ]
     if not fitting:
         raise InputError(f"--warm-start {name}", got="no trial that this space holds")
@@ -177,14 +176,14 @@ def _point_of_model(ref: str, plan: SearchPlan, workspace: Workspace) -> Mapping
         run = tracker.find_run(get_version(tracker, model.name, model.version).run_id)
         if run is not None:
             settings |= {key: parse_yaml(text, key) for key, text in run.data.params.items()}
-    point = _within(settings, plan)
+    point = _point_in_space(settings, plan)
     if not point:
         raise InputError(f"--warm-start {ref}", got="no setting that this space searches")
     return point
 
 
-def _within(settings: Mapping[str, Any], plan: SearchPlan) -> dict[str, Any]:
-    """Of settings those that the space searches, where they lie in its ranges."""
+def _point_in_space(settings: Mapping[str, Any], plan: SearchPlan) -> dict[str, Any]:
+    """The settings that the space searches, where they lie in its ranges."""
     point: dict[str, Any] = {}
     for parameter in plan.space.parameters:
         key = parameter.key

@@ -12,7 +12,7 @@ from dtsinn.registry.copying.place import Place
 from dtsinn.registry.copying.versions import mark_of
 from dtsinn.registry.promotion.alias_transaction import HISTORY, MOVING
 from dtsinn.registry.tracking import tags as tagged
-from dtsinn.registry.tracking.names import told_as
+from dtsinn.registry.tracking.names import mlflow_errors_as
 from dtsinn.registry.tracking.rows import BEGUN, ENDED, KEY
 from dtsinn.registry.tracking.tracker import MlflowTracker
 
@@ -44,7 +44,7 @@ def check_conflicts(source: Place, there: Place) -> None:
 
 
 def _deleted(source: Place, there: Place) -> Iterator[str]:
-    with told_as(f"reading what {there.shown} has deleted"):
+    with mlflow_errors_as(f"reading what {there.shown} has deleted"):
         gone = MlflowTracker.all_pages(
             there.client.search_experiments, view_type=ViewType.DELETED_ONLY
         )
@@ -67,7 +67,7 @@ def _runs(source: Place, there: Place) -> Iterator[str]:
 
 
 def _begun_alike(run: Run, other: Run) -> bool:
-    """Whether two runs are one, copied, or told of to both by the ledger of its search."""
+    """Whether two runs are one, copied, or told of to both by the event log of its search."""
     ours, theirs = run.data.params, other.data.params
     shared = ours.keys() & theirs.keys()
     begun: bool = run.info.start_time == other.info.start_time

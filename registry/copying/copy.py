@@ -19,7 +19,7 @@ from dtsinn.registry.copying.kinds import KINDS
 from dtsinn.registry.copying.models import adopt_strays
 from dtsinn.registry.copying.place import Place
 from dtsinn.registry.copying.versions import is_placeholder
-from dtsinn.registry.promotion.alias_transaction import MOVING, settle_left
+from dtsinn.registry.promotion.alias_transaction import MOVING, recover_abandoned
 from dtsinn.registry.tracking.tracker import MlflowTracker
 
 
@@ -109,7 +109,7 @@ def _at_rest(tracker: MlflowTracker) -> Place:
         RunError: Somebody is moving them.
     """
     for model in tracker.all_pages(tracker.client.search_registered_models):
-        settle_left(tracker, model.name)
+        recover_abandoned(tracker, model.name)
     source = Place(tracker.client, tracker.uri)
     source.read()
     for name, model in source.registered.items():

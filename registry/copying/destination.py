@@ -13,11 +13,11 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.copying.place import Place
-from dtsinn.registry.tracking.embedded import home_uri, is_served, make_tables
+from dtsinn.registry.tracking.embedded import expand_home_uri, is_server, make_tables
 from dtsinn.registry.tracking.environment import check_uri
-from dtsinn.registry.tracking.names import told_as, without_secrets
-from dtsinn.registry.tracking.postgres import DRIVER, backend_of, held, with_driver
-from dtsinn.registry.tracking.relocation import mend_locations
+from dtsinn.registry.tracking.names import hide_secrets, mlflow_errors_as
+from dtsinn.registry.tracking.postgres import DRIVER, add_driver, hold_database, parse_backend
+from dtsinn.registry.tracking.relocation import repair_locations
 from dtsinn.registry.tracking.remote import ask
 
 
@@ -35,11 +35,11 @@ def open_destination(uri: str, workspace: Workspace) -> Place:
     """
     uri = _checked(uri)
     artifacts = None
-    if is_served(uri):
+    if is_server(uri):
         ask(uri)
     else:
         artifacts = _prepared(uri, workspace)
-    with told_as(f"opening {without_secrets('uri', uri)}"):
+    with mlflow_errors_as(f"opening {hide_secrets('uri', uri)}"):
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         client.search_experiments(max_results=1)
     return Place(client, uri, artifacts)
@@ -48,16 +48,16 @@ def open_destination(uri: str, workspace: Workspace) -> Place:
 def _checked(uri: str) -> str:
     """The URI, with a driver that is installed where it names none."""
     check_uri("--to", uri)
-    uri = with_driver(home_uri(uri))
-    shown = without_secrets("uri", uri)
+    uri = add_driver(expand_home_uri(uri))
+    shown = hide_secrets("uri", uri)
     try:
-        if not is_served(uri):
+        if not is_server(uri):
             sqlalchemy.make_url(uri).get_dialect().import_dbapi()
     except (ValueError, ImportError, sqlalchemy.exc.ArgumentError) as error:
         missing = isinstance(error, ImportError) and uri.startswith(f"{DRIVER}:")
         raise InputError(
             f"--to {shown}",
-            got=without_secrets("uri", error),
+            got=hide_secrets("uri", error),
             hint='pip install "dtsinn[server]"' if missing else "",
         ) from None
     return uri
@@ -68,15 +68,15 @@ def _prepared(uri: str, workspace: Workspace) -> str:
     url = sqlalchemy.make_url(uri)
     file = Path(url.database or "") if url.drivername.startswith("sqlite") else None
     if file is not None and (":memory:" in file.name or url.query):
-        raise InputError("--to", got=without_secrets("uri", uri), wanted="a file, without options")
+        raise InputError("--to", got=hide_secrets("uri", uri), wanted="a file, without options")
     if file is not None and not file.parent.is_dir():
         raise InputError("--to", got=f"no folder {file.parent}", wanted="one to write into")
     here = workspace.artifacts_here
     artifacts = (here if file is None else file.parent.resolve() / here.name).as_uri()
     alone: AbstractContextManager[Any] = nullcontext()
     if uri.startswith(f"{DRIVER}:"):
-        alone = held(backend_of(uri))
-    with alone, told_as(f"opening {without_secrets('uri', uri)}"):
+        alone = hold_database(parse_backend(uri))
+    with alone, mlflow_errors_as(f"opening {hide_secrets('uri', uri)}"):
         if file is not None and not file.exists():
             make_tables(file, artifacts)
         engine = sqlalchemy.create_engine(uri)
@@ -84,5 +84,5 @@ def _prepared(uri: str, workspace: Workspace) -> str:
             pass
         engine.dispose()
         SqlAlchemyStore(uri, artifacts).engine.dispose()  # type: ignore[no-untyped-call]
-        mend_locations(uri, workspace)
+        repair_locations(uri, workspace)
     return artifacts

@@ -18,7 +18,7 @@ from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.yaml_text import parse_yaml, read_yaml_text
 from dtsinn.registry.copying.ids import Ids
 from dtsinn.registry.copying.place import Place
-from dtsinn.registry.tracking.names import told_as
+from dtsinn.registry.tracking.names import mlflow_errors_as
 from dtsinn.registry.tracking.relocation import local_path
 
 MLMODEL = "MLmodel"
@@ -35,7 +35,7 @@ def files_at(place: Place, location: str) -> Iterator[Path]:
         yield local
         return
     with TemporaryDirectory(prefix="dtsinn-") as folder:
-        with told_as(f"fetching {location}"):
+        with mlflow_errors_as(f"fetching {location}"):
             store = get_artifact_repository(location, tracking_uri=place.uri)
             if store.list_artifacts():
                 store.download_artifacts("", dst_path=folder)  # type: ignore[no-untyped-call]

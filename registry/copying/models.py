@@ -23,10 +23,9 @@ from dtsinn.registry.copying.ids import COPIED, neutral_tags, translated
 from dtsinn.registry.copying.inventory import Inventory
 from dtsinn.registry.copying.place import Place
 from dtsinn.registry.copying.versions import location_of
-from dtsinn.registry.registration import FOLDER
-from dtsinn.registry.tracking.names import told_as
+from dtsinn.registry.tracking.names import mlflow_errors_as
 from dtsinn.registry.tracking.tracker import METRICS_PER_BATCH
-from dtsinn.registry.versions import DIGEST
+from dtsinn.registry.versions import DIGEST, PACKAGE_FOLDER
 
 STRAYS = "models without a run"
 """Experiment for the packages of versions whose own run or experiment was deleted."""
@@ -47,7 +46,7 @@ def adopt_strays(source: Place) -> None:
                 LoggedModel(
                     experiment_id=STRAYS,
                     model_id=f"m-{hashlib.sha256(location.encode()).hexdigest()[:32]}",
-                    name=FOLDER,
+                    name=PACKAGE_FOLDER,
                     artifact_location=location,
                     creation_timestamp=version.creation_timestamp,
                     last_updated_timestamp=version.creation_timestamp,
@@ -87,7 +86,7 @@ def send_model(origin: str, source: Place, there: Place) -> None:
     """Make a logged model in another place, or complete it; its run and experiment go first."""
     client, model = there.client, source.models[origin]
     tags = translated(model.tags, source.ids, there.ids) | {COPIED: origin}
-    with told_as(f"copying model {origin}"):
+    with mlflow_errors_as(f"copying model {origin}"):
         known, run = there.models.get(origin), _run_of(model, source)
         if known is None:
             experiment = there.experiments[source.experiment_name(model.experiment_id)]

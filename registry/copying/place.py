@@ -15,8 +15,8 @@ from mlflow.store.tracking.dbmodels.models import SqlMetric
 
 from dtsinn.registry.copying.ids import COPIED, MOST, Ids
 from dtsinn.registry.tracking import tags as tagged
-from dtsinn.registry.tracking.embedded import is_served
-from dtsinn.registry.tracking.names import told_as, without_secrets
+from dtsinn.registry.tracking.embedded import is_server
+from dtsinn.registry.tracking.names import hide_secrets, mlflow_errors_as
 from dtsinn.registry.tracking.rows import KEY
 from dtsinn.registry.tracking.tracker import MlflowTracker
 
@@ -52,17 +52,17 @@ class Place:
     @property
     def served(self) -> bool:
         """Whether a server stands before the database."""
-        return is_served(self.uri)
+        return is_server(self.uri)
 
     @property
     def shown(self) -> str:
         """The URI without what is secret in it."""
-        return without_secrets("uri", self.uri)
+        return hide_secrets("uri", self.uri)
 
     def read(self) -> None:
         """Learn what is there."""
         client, pages = self.client, MlflowTracker.all_pages
-        with told_as(f"reading what {self.shown} holds"):
+        with mlflow_errors_as(f"reading what {self.shown} holds"):
             found = pages(client.search_experiments)
             ids = [experiment.experiment_id for experiment in found]
             runs = pages(client.search_runs, experiment_ids=ids) if ids else []
@@ -129,7 +129,7 @@ class Place:
 
     def _rows(self, question: Any) -> list[Any]:
         engine = sqlalchemy.create_engine(self.uri, poolclass=sqlalchemy.NullPool)
-        with told_as(f"reading {self.shown}"), engine.connect() as connection:
+        with mlflow_errors_as(f"reading {self.shown}"), engine.connect() as connection:
             return list(connection.execute(question))
 
     def whose(self, location: str) -> tuple[str, str] | None:

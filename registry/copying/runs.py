@@ -10,7 +10,7 @@ from dtsinn.registry.copying.files import digests, files_at
 from dtsinn.registry.copying.ids import COPIED, is_mark, neutral_tags, translated
 from dtsinn.registry.copying.inventory import Inventory
 from dtsinn.registry.copying.place import Place
-from dtsinn.registry.tracking.names import told_as
+from dtsinn.registry.tracking.names import mlflow_errors_as
 from dtsinn.registry.tracking.rows import KEY
 from dtsinn.registry.tracking.tracker import ENTRIES_PER_BATCH, METRICS_PER_BATCH
 
@@ -36,7 +36,7 @@ def read_experiment(place: Place, name: str, source: Place) -> Inventory:
 def send_experiment(name: str, source: Place, there: Place) -> None:
     """Make an experiment, or set its tags."""
     tags = {k: v for k, v in source.experiments[name].tags.items() if not is_mark(k)}
-    with told_as(f"copying experiment {name}"):
+    with mlflow_errors_as(f"copying experiment {name}"):
         if name in there.experiments:
             made = there.experiments[name].experiment_id
             for key, value in tags.items():
@@ -64,7 +64,7 @@ def read_run(place: Place, origin: str, source: Place) -> Inventory:
     if origin not in place.runs:
         return held
     info = place.runs[origin].info
-    with told_as(f"reading run {_called(place.runs[origin])}"):
+    with mlflow_errors_as(f"reading run {_called(place.runs[origin])}"):
         run = place.client.get_run(info.run_id)  # MLflow's searches leave out the models it used
         points = place.history(run)
     place.know_run(run)
@@ -87,7 +87,7 @@ def send_run(origin: str, source: Place, there: Place) -> None:
     run, client = source.runs[origin], there.client
     tags = translated(run.data.tags, source.ids, there.ids) | {COPIED: origin}
     tags.pop(NAME, None)
-    with told_as(f"copying run {_called(run)}"):
+    with mlflow_errors_as(f"copying run {_called(run)}"):
         known = there.runs.get(origin) or there.by_key.get(run.data.tags.get(KEY, ""))
         if known is None:
             experiment = there.experiments[source.experiment_name(run.info.experiment_id)]

@@ -17,9 +17,9 @@ from dtsinn.registry.copying.ids import COPIED, MOST, is_mark, neutral_tags, tra
 from dtsinn.registry.copying.inventory import Inventory
 from dtsinn.registry.copying.place import Place
 from dtsinn.registry.promotion.alias_transaction import MOVING
-from dtsinn.registry.promotion.lock import TURN
+from dtsinn.registry.promotion.lock import LOCK
 from dtsinn.registry.tracking import tags as tagged
-from dtsinn.registry.tracking.names import told_as
+from dtsinn.registry.tracking.names import mlflow_errors_as
 from dtsinn.registry.versions import CREATED, created_at
 
 GAP = "gap"
@@ -46,7 +46,7 @@ def send_entry(name: str, source: Place, there: Place) -> None:
     """Make a registered model, or bring description and tags up to date."""
     model, client = source.registered[name], there.client
     tags = translated(_lasting(model.tags), source.ids, there.ids)
-    with told_as(f"copying {name}"):
+    with mlflow_errors_as(f"copying {name}"):
         if name not in there.registered:
             client.create_registered_model(name, tags, model.description or None)
             there.versions[name] = {}
@@ -93,7 +93,7 @@ def send_version(which: tuple[str, int], source: Place, there: Place) -> None:
         COPIED: mark_of(source, version),
         CREATED: str(created_at(version)),
     }
-    with told_as(f"copying {name}/{number}"):
+    with mlflow_errors_as(f"copying {name}/{number}"):
         if number in there.versions[name]:
             client.update_model_version(name, str(number), version.description or "")
             for key, value in _changed(tags, there.versions[name][number].tags):
@@ -143,7 +143,7 @@ def send_aliases(name: str, source: Place, there: Place) -> None:
     may name it.
     """
     client, last = there.client, source.last_number(name)
-    with told_as(f"setting the aliases of {name}"):
+    with mlflow_errors_as(f"setting the aliases of {name}"):
         _use_up(there, name, last)
         client.set_registered_model_tag(name, COPIED, str(last))
         for number, version in list(there.versions[name].items()):
@@ -162,7 +162,7 @@ def is_placeholder(version: ModelVersion) -> bool:
 
 def location_of(place: Place, version: ModelVersion) -> str:
     """Where a version's files are."""
-    with told_as(f"reading {version.name}/{version.version}"):
+    with mlflow_errors_as(f"reading {version.name}/{version.version}"):
         uri = place.client.get_model_version_download_uri(version.name, version.version)
     return str(uri).rstrip("/")
 
@@ -202,4 +202,4 @@ def _changed(tags: Mapping[str, str], there: Mapping[str, str]) -> list[tuple[st
 
 def _lasting(tags: Mapping[str, str]) -> dict[str, str]:
     """Tags but those that are signs of who is at work."""
-    return {k: v for k, v in tags.items() if not (is_mark(k) or k == MOVING or k.startswith(TURN))}
+    return {k: v for k, v in tags.items() if not (is_mark(k) or k == MOVING or k.startswith(LOCK))}

@@ -29,7 +29,7 @@ from dtsinn.registry.gate.config import GateConfig
 from dtsinn.simulation.anatomy.phantom import PHANTOMS
 
 GATE_SPLIT = "gate"
-"""Of a user's store: no training and no search reads it."""
+"""Split of a user's store that no training and no search reads."""
 SIMULATED = "simulated"
 
 
@@ -46,7 +46,7 @@ class GateCell:
 
 @dataclass(frozen=True, kw_only=True)
 class GateCells:
-    """All of them, and why there are no more."""
+    """All cells of a candidate, and why there are no more."""
 
     cells: Sequence[GateCell]
     lacking: str = ""
@@ -60,14 +60,14 @@ def gate_cells(
     workspace: Workspace,
     progress: Progress = no_progress,
 ) -> GateCells:
-    """The cells of a candidate; those of the suite are simulated once and kept in the workspace.
+    """Make the cells of a candidate; the suite's are simulated once and kept in the workspace.
 
     Args:
-        info: The candidate.
+        info: Description of the candidate.
         config: Names the suite.
         store: The candidate's own, whose ``gate`` subjects take part; None where it is gone.
         workspace: Where suites are kept.
-        progress: Told of the simulation.
+        progress: Called during the simulation.
     """
     there = store.subject_count(GATE_SPLIT) if store is not None and store.header.has_truth else 0
     measured = store is not None and store.header.origin != SIMULATED
@@ -90,7 +90,7 @@ def gate_cells(
 
 
 def suite_for(suite: Suite, info: SeparatorInfo, phantom: str, workspace: Workspace) -> Suite:
-    """A suite without combinations, for one separator: its pair, its frames, its anatomy.
+    """Fit a suite without combinations to one separator: its pair, its frames, its anatomy.
 
     Args:
         suite: What is asked of every candidate.

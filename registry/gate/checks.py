@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
@@ -11,9 +12,9 @@ from dtsinn.deploy.info import SeparatorInfo
 from dtsinn.deploy.package import verify_package
 from dtsinn.evaluation.metrics import Interval
 from dtsinn.registry.gate.cells import GateCell, GateCells
-from dtsinn.registry.gate.comparison import Bout, Contender
+from dtsinn.registry.gate.comparison import Comparison, LoadedPackage
 from dtsinn.registry.gate.config import GateConfig
-from dtsinn.registry.gate.report import CellFound, Check
+from dtsinn.registry.gate.report import CellResult, Check
 
 FRAME_TOLERANCE_s = 0.1
 """Difference of frame times up to which they are the same: scanners round to 1 ms (uncited)."""
@@ -21,16 +22,14 @@ Pairs = Sequence[tuple["SubjectMeans", "SubjectMeans"]]
 """Candidate and opponent on the same subject."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class SubjectMeans:
     """What one subject has shown, averaged over the cells that decide."""
 
-    def __init__(
-        self, psnr: tuple[float, float], regional_bias: dict[tuple[str, str], float]
-    ) -> None:
-        self.psnr = psnr
-        """dB, per tracer."""
-        self.regional_bias = regional_bias
-        """(tracer, region) -> mean absolute bias, percent."""
+    psnr: tuple[float, float]
+    """dB, per tracer."""
+    regional_bias: dict[tuple[str, str], float]
+    """(tracer, region) -> mean absolute bias, percent."""
 
     @property
     def mean_psnr(self) -> float:
@@ -38,8 +37,8 @@ class SubjectMeans:
         return sum(self.psnr) / 2
 
 
-def files(candidate: Contender) -> Check:
-    """Every file as the manifest says, none beside them, none of a format that runs code."""
+def check_files(candidate: LoadedPackage) -> Check:
+    """Check that the files are those of the manifest, and none of a format that runs code."""
     wanted = "all files match, none is a pickle"
     try:
         manifest = verify_package(candidate.path)
@@ -49,8 +48,8 @@ def files(candidate: Contender) -> Check:
     return Check(name="files", value=wanted, limit=wanted, passed=True, detail=" ".join(kinds))
 
 
-def lineage(info: SeparatorInfo, run_known: bool) -> Check:
-    """Run, configuration, store, code and seed are written down, and the run is still there."""
+def check_lineage(info: SeparatorInfo, run_known: bool) -> Check:
+    """Check that run, configuration, store, code and seed are known, and the run still there."""
     wanted = ("run", "config", "store_digest", "code_version", "seed")
     missing = [name for name in wanted if getattr(info.lineage, name) in (None, "", {})]
     if not run_known:
@@ -63,8 +62,8 @@ def lineage(info: SeparatorInfo, run_known: bool) -> Check:
     )
 
 
-def made_for(info: SeparatorInfo, cells: Sequence[GateCell]) -> Check:
-    """The subjects are of the pair and the frames that the candidate was made for."""
+def check_pair_and_frames(info: SeparatorInfo, cells: Sequence[GateCell]) -> Check:
+    """Check that the subjects have the pair and the frames that the candidate was made for."""
     reasons = [reason for cell in cells if (reason := _misfit(info, cell))]
     return Check(
         name="pair and frames",
@@ -74,8 +73,8 @@ def made_for(info: SeparatorInfo, cells: Sequence[GateCell]) -> Check:
     )
 
 
-def champion_fits(champion: Contender, cells: Sequence[GateCell]) -> Check:
-    """The champion was made for the same subjects, and can be scored on them."""
+def check_champion(champion: LoadedPackage, cells: Sequence[GateCell]) -> Check:
+    """Check that the champion was made for the same subjects, and can be scored on them."""
     separator = champion.separator
     reasons = [
         why
@@ -88,8 +87,8 @@ def champion_fits(champion: Contender, cells: Sequence[GateCell]) -> Check:
     )  # fmt: skip
 
 
-def evidence(cells: GateCells, config: GateConfig) -> Check:
-    """Enough subjects decide."""
+def check_evidence(cells: GateCells, config: GateConfig) -> Check:
+    """Check that enough subjects decide."""
     deciding = [cell for cell in cells.cells if cell.decides]
     subjects = min((cell.store.subject_count(cell.split) for cell in deciding), default=0)
     detail = ", ".join(cell.key for cell in deciding)
@@ -104,8 +103,8 @@ def evidence(cells: GateCells, config: GateConfig) -> Check:
     )
 
 
-def better(difference: Interval) -> Check:
-    """The whole interval of the paired difference lies above zero."""
+def check_gain(difference: Interval) -> Check:
+    """Check that the whole interval of the paired difference lies above zero."""
     return Check(
         name="better",
         value=f"{difference.mean:+.3f} dB ({difference.range_text(3, '+')})",
@@ -114,8 +113,8 @@ def better(difference: Interval) -> Check:
     )
 
 
-def no_cell_lost(cells: Sequence[CellFound], config: GateConfig) -> Check:
-    """The cell that lost most against the opponent."""
+def check_worst_cell(cells: Sequence[CellResult], config: GateConfig) -> Check:
+    """Check the cell that lost most against the opponent."""
     worst = min(cells, key=lambda cell: cell.difference.mean)
     return Check(
         name="worst cell",
@@ -126,9 +125,9 @@ def no_cell_lost(cells: Sequence[CellFound], config: GateConfig) -> Check:
     )
 
 
-def tracer(name: str, place: int, pairs: Pairs, config: GateConfig) -> Check:
-    """One tracer alone was not lost."""
-    gain = fmean(ours.psnr[place] - theirs.psnr[place] for ours, theirs in pairs)
+def check_tracer(name: str, place: int, pairs: Pairs, config: GateConfig) -> Check:
+    """Check that one tracer alone was not lost."""
+    gain = fmean(a.psnr[place] - b.psnr[place] for a, b in pairs)
     return Check(
         name=f"tracer {name}",
         value=f"{gain:+.3f} dB",
@@ -137,12 +136,12 @@ def tracer(name: str, place: int, pairs: Pairs, config: GateConfig) -> Check:
     )
 
 
-def regions(pairs: Pairs, config: GateConfig) -> list[Check]:
-    """The region that lost most against the champion; no check where no region is known."""
+def check_regions(pairs: Pairs, config: GateConfig) -> list[Check]:
+    """Check the region that lost most against the champion; no check where no region is known."""
     grown: dict[tuple[str, str], list[float]] = {}
-    for ours, theirs in pairs:
-        for name in sorted(ours.regional_bias.keys() & theirs.regional_bias.keys()):
-            loss = ours.regional_bias[name] - theirs.regional_bias[name]
+    for candidate, opponent in pairs:
+        for name in sorted(candidate.regional_bias.keys() & opponent.regional_bias.keys()):
+            loss = candidate.regional_bias[name] - opponent.regional_bias[name]
             grown.setdefault(name, []).append(loss)
     if not grown:
         return []
@@ -159,23 +158,23 @@ def regions(pairs: Pairs, config: GateConfig) -> list[Check]:
     ]
 
 
-def round_trip(bout: Bout, config: GateConfig) -> Check:
-    """Separated tracers mix back into what was separated."""
-    exact = bout.candidate.separator.network.exact
+def check_round_trip(comparison: Comparison, config: GateConfig) -> Check:
+    """Check that separated tracers mix back into what was separated."""
+    exact = comparison.candidate.separator.network.exact
     return Check(
         name="round trip",
-        value=bout.round_trip if exact else "not applicable",
+        value=comparison.round_trip_error if exact else "not applicable",
         limit=config.round_trip_limit,
-        passed=not exact or bout.round_trip <= config.round_trip_limit,
+        passed=not exact or comparison.round_trip_error <= config.round_trip_limit,
         detail="" if exact else "this network has no inverse",
     )
 
 
-def onnx_parity(bout: Bout, config: GateConfig) -> Check:
-    """The ONNX graphs answer as torch does."""
+def check_onnx_parity(comparison: Comparison, config: GateConfig) -> Check:
+    """Check that the ONNX graphs answer as torch does."""
     limit = config.onnx_parity_limit
     try:
-        worst = bout.parity()
+        worst = comparison.onnx_error()
     except RunError as error:
         return Check(name="ONNX parity", value=error.what, limit=limit, passed=False)
     return Check(name="ONNX parity", value=worst, limit=limit, passed=worst <= limit)

@@ -8,7 +8,7 @@ from dtsinn.core.config import STRICT, find_config, from_mapping, read_yaml
 from dtsinn.core.errors import InputError
 
 MOST_RESAMPLES = 1_000_000
-"""Draws of the bootstrap (uncited): more change no digit that is shown."""
+"""Draws of the bootstrap at most: more change no digit that is shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +22,12 @@ class GateConfig:
     min_subjects: int = 12
     """Subjects that decide, at least 2; fewer are no evidence."""
     confidence: float = 0.95
-    """Of the bootstrap interval of the mean difference, which must lie above 0; widened for few
-    subjects (:func:`dtsinn.evaluation.metrics.expanded`)."""
+    """Confidence of the bootstrap interval of the mean difference, which must lie above 0; it is
+    widened for few subjects (:func:`dtsinn.evaluation.metrics.expanded`)."""
     resamples: int = 2000
     """Draws of the bootstrap, at least 100."""
     seed: int = 0
-    """Of the bootstrap."""
+    """Seed of the bootstrap."""
     cell_loss_limit: float = 0.3
     """dB that any cell may lose against the opponent, mean over subjects (uncited)."""
     tracer_loss_limit: float = 0.3
@@ -41,21 +41,19 @@ class GateConfig:
     """Relative difference between ONNX Runtime and torch."""
 
     def __post_init__(self) -> None:
-        if self.min_subjects < 2:
-            raise InputError("gate.min_subjects", got=self.min_subjects, wanted="at least 2")
-        if not 0.5 <= self.confidence < 1:
-            raise InputError("gate.confidence", got=self.confidence, wanted="in [0.5, 1)")
-        if not 100 <= self.resamples <= MOST_RESAMPLES:
-            wanted = f"100 to {MOST_RESAMPLES}"
-            raise InputError("gate.resamples", got=self.resamples, wanted=wanted)
-        if self.seed < 0:
-            raise InputError("gate.seed", got=self.seed, wanted="0 or more")
-        for name in ("cell_loss_limit", "tracer_loss_limit", "region_loss_limit"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"gate.{name}", got=getattr(self, name), wanted="at least 0")
-        for name in ("round_trip_limit", "onnx_parity_limit"):
-            if not 0 < getattr(self, name) < 1:
-                raise InputError(f"gate.{name}", got=getattr(self, name), wanted="in (0, 1)")
+        for name, fits, wanted in (
+            ("min_subjects", self.min_subjects >= 2, "at least 2"),
+            ("confidence", 0.5 <= self.confidence < 1, "in [0.5, 1)"),
+            ("resamples", 100 <= self.resamples <= MOST_RESAMPLES, f"100 to {MOST_RESAMPLES}"),
+            ("seed", self.seed >= 0, "0 or more"),
+            ("cell_loss_limit", self.cell_loss_limit >= 0, "at least 0"),
+            ("tracer_loss_limit", self.tracer_loss_limit >= 0, "at least 0"),
+            ("region_loss_limit", self.region_loss_limit >= 0, "at least 0"),
+            ("round_trip_limit", 0 < self.round_trip_limit < 1, "in (0, 1)"),
+            ("onnx_parity_limit", 0 < self.onnx_parity_limit < 1, "in (0, 1)"),
+        ):
+            if not fits:
+                raise InputError(f"gate.{name}", got=getattr(self, name), wanted=wanted)
 
 
 def load_gate(name_or_path: str = "default") -> GateConfig:

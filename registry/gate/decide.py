@@ -17,19 +17,23 @@ from dtsinn.evaluation.score import SubjectScore
 from dtsinn.registry.gate import checks
 from dtsinn.registry.gate.cells import GateCell
 from dtsinn.registry.gate.checks import SubjectMeans
-from dtsinn.registry.gate.comparison import Bout, CellScores, Contender
+from dtsinn.registry.gate.comparison import CellScores, Comparison, LoadedPackage
 from dtsinn.registry.gate.config import GateConfig
-from dtsinn.registry.gate.report import FLOOR, CellFound, Check, GateReport
+from dtsinn.registry.gate.report import FLOOR, CellResult, Check, GateReport
 
 
 def gate(
-    bout: Bout, champion: Contender | None, config: GateConfig, *, run_known: bool = True
+    comparison: Comparison,
+    champion: LoadedPackage | None,
+    config: GateConfig,
+    *,
+    run_known: bool = True,
 ) -> GateReport:
     """Compare a candidate with the champion, or with the floor.
 
     Args:
-        bout: The candidate and the subjects.
-        champion: Who holds the place.
+        comparison: The candidate and the subjects.
+        champion: The package that holds the place.
         config: Limits.
         run_known: The registry still has the run that made the candidate.
 
@@ -37,13 +41,17 @@ def gate(
         StoreError: A store is damaged.
         RunError: The champion gives no finite answer.
     """
-    candidate, cells = bout.candidate, bout.cells.cells
+    candidate, cells = comparison.candidate, comparison.cells.cells
     info = candidate.separator.info
-    found = [checks.files(candidate), checks.lineage(info, run_known), checks.made_for(info, cells)]
+    found = [
+        checks.check_files(candidate),
+        checks.check_lineage(info, run_known),
+        checks.check_pair_and_frames(info, cells),
+    ]
     if champion:
-        found.append(checks.champion_fits(champion, cells))
+        found.append(checks.check_champion(champion, cells))
     sound = all(check.passed for check in found)
-    found.append(checks.evidence(bout.cells, config))
+    found.append(checks.check_evidence(comparison.cells, config))
     report = GateReport(
         verdict="refused",
         candidate=candidate.ref,
@@ -53,76 +61,92 @@ def gate(
     if not sound or not cells:
         return report
     try:
-        ours = bout.ours()
+        scores = comparison.candidate_scores()
     except RunError as error:
         failed = Check(name="answers", value=error.what, limit="finite numbers", passed=False)
-        return report.but(checks=(*found, failed))
-    report = compared(report, cells, ours, bout.theirs(champion), config)
-    report = report.but(
-        cells=tuple(
-            replace(found, novelty=novelty(info, cell.store.header))
-            for found, cell in zip(report.cells, cells, strict=True)
-        )
+        return replace(report, checks=(*found, failed))
+    report = compare(report, cells, scores, comparison.opponent_scores(champion), config)
+    results = tuple(
+        replace(result, novelty=novelty(info, cell.store.header))
+        for result, cell in zip(report.cells, cells, strict=True)
     )
+    report = replace(report, cells=results)
     if report.difference is None:
         return report
-    found = [*report.checks, checks.round_trip(bout, config), checks.onnx_parity(bout, config)]
+    found = [
+        *report.checks,
+        checks.check_round_trip(comparison, config),
+        checks.check_onnx_parity(comparison, config),
+    ]
     passed = all(check.passed for check in found)
-    return report.but(verdict="passed" if passed else "refused", checks=tuple(found))
+    return replace(report, verdict="passed" if passed else "refused", checks=tuple(found))
 
 
-def compared(
+def compare(
     report: GateReport,
     cells: Sequence[GateCell],
-    ours: CellScores,
-    theirs: CellScores,
+    candidate: CellScores,
+    opponent: CellScores,
     config: GateConfig,
 ) -> GateReport:
-    """The report with what the scores of candidate and opponent say.
+    """Add to a report what the scores of candidate and opponent say.
 
     Args:
         report: What is known by then.
         cells: Where both were scored.
-        ours: Scores of the candidate.
-        theirs: Of the opponent, on the same subjects in the same order.
+        candidate: Scores of the candidate.
+        opponent: Scores of the opponent, on the same subjects in the same order.
         config: Limits.
     """
-    per_cell = tuple(_cell(cell, ours, theirs, config) for cell in cells)
+    per_cell = tuple(_compare_in(cell, candidate, opponent, config) for cell in cells)
     deciding = [cell for cell in cells if cell.decides]
-    mine, other = _means(deciding, ours), _means(deciding, theirs)
-    pairs = [(mine[subject], other[subject]) for subject in mine]
+    of_candidate, of_opponent = (
+        _mean_by_subject(deciding, candidate),
+        _mean_by_subject(deciding, opponent),
+    )
+    pairs = [(of_candidate[subject], of_opponent[subject]) for subject in of_candidate]
     if not pairs:
-        return report.but(cells=per_cell)
+        return replace(report, cells=per_cell)
     difference = _interval([a.mean_psnr - b.mean_psnr for a, b in pairs], config)
-    found = [*report.checks, checks.better(difference), checks.no_cell_lost(per_cell, config)]
+    found = [
+        *report.checks,
+        checks.check_gain(difference),
+        checks.check_worst_cell(per_cell, config),
+    ]
     for place, name in enumerate(deciding[0].store.header.tracers):
-        found.append(checks.tracer(name, place, pairs, config))
+        found.append(checks.check_tracer(name, place, pairs, config))
     if report.against != FLOOR:
-        found += checks.regions(pairs, config)
-    return report.but(
+        found += checks.check_regions(pairs, config)
+    return replace(
+        report,
         checks=tuple(found),
         cells=per_cell,
         difference=difference,
-        psnr=_interval([means.mean_psnr for means in mine.values()], config),
-        per_subject={name: (mine[name].mean_psnr, other[name].mean_psnr) for name in mine},
+        psnr=_interval([means.mean_psnr for means, _ in pairs], config),
+        per_subject={
+            name: (a.mean_psnr, b.mean_psnr)
+            for name, (a, b) in zip(of_candidate, pairs, strict=True)
+        },
     )
 
 
-def _cell(cell: GateCell, ours: CellScores, theirs: CellScores, config: GateConfig) -> CellFound:
-    pairs = list(zip(ours[cell.key], theirs[cell.key], strict=True))
-    return CellFound(
+def _compare_in(
+    cell: GateCell, candidate: CellScores, opponent: CellScores, config: GateConfig
+) -> CellResult:
+    pairs = list(zip(candidate[cell.key], opponent[cell.key], strict=True))
+    return CellResult(
         key=cell.key,
         decides=cell.decides,
         store_digest=cell.store.header.digest,
         subjects=len(pairs),
-        candidate=fmean(mine.mean_psnr for mine, _ in pairs),
-        opponent=fmean(other.mean_psnr for _, other in pairs),
+        candidate=fmean(a.mean_psnr for a, _ in pairs),
+        opponent=fmean(b.mean_psnr for _, b in pairs),
         difference=_interval([a.mean_psnr - b.mean_psnr for a, b in pairs], config),
     )
 
 
-def _means(cells: Sequence[GateCell], scores: CellScores) -> dict[str, SubjectMeans]:
-    """What each subject has shown, averaged over its cells."""
+def _mean_by_subject(cells: Sequence[GateCell], scores: CellScores) -> dict[str, SubjectMeans]:
+    """Average over its cells what each subject has shown."""
     by_subject: dict[str, list[SubjectScore]] = {}
     for cell in cells:
         for score in scores[cell.key]:
@@ -137,13 +161,13 @@ def _mean(scores: Sequence[SubjectScore]) -> SubjectMeans:
             for region, bias in regions.items():
                 biases.setdefault((tracer, region), []).append(abs(bias))
     return SubjectMeans(
-        (fmean(score.psnr[0] for score in scores), fmean(score.psnr[1] for score in scores)),
-        {name: fmean(found) for name, found in biases.items()},
+        psnr=(fmean(score.psnr[0] for score in scores), fmean(score.psnr[1] for score in scores)),
+        regional_bias={name: fmean(found) for name, found in biases.items()},
     )
 
 
 def _interval(values: Sequence[float], config: GateConfig) -> Interval:
-    """Over subjects, as wide as so few of them ask for."""
+    """Bootstrap the mean over subjects, as wide as so few of them ask for."""
     confidence = expanded(config.confidence, len(values))
     return bootstrap_interval(
         values, seed=config.seed, resamples=config.resamples, confidence=confidence

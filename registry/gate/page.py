@@ -10,10 +10,10 @@ from dtsinn.core.version import code_version
 from dtsinn.evaluation.metrics import Interval
 from dtsinn.plots.page import Card, render_page
 from dtsinn.plots.style import png
-from dtsinn.registry.gate.report import CellFound, GateReport
+from dtsinn.registry.gate.report import CellResult, GateReport
 
 BETTER, WORSE, INK = "#1b7837", "#b2182b", "#333333"
-"""Colours of subjects that gained and lost, told apart in grey too."""
+"""Colours of subjects that gained and lost, distinct in grey too."""
 VERDICTS = {
     "passed": "{candidate} passes the gate against {against}.",
     "refused": "{candidate} is refused against {against}.",
@@ -56,7 +56,7 @@ def _cards(report: GateReport) -> Iterator[Card]:
         yield Card("Subjects", str(report.subjects), "each counts once")
 
 
-def _row(cell: CellFound) -> list[str]:
+def _row(cell: CellResult) -> list[str]:
     return [
         cell.key,
         str(cell.subjects),
@@ -74,19 +74,19 @@ def _between(interval: Interval, sign: str) -> str:
 
 def _draw(report: GateReport) -> bytes:
     """The paired differences in order of size, and the interval of their mean."""
-    gains = sorted(ours - theirs for ours, theirs in report.per_subject.values())
+    gains = sorted(a - b for a, b in report.per_subject.values())
     figure = Figure(figsize=(8, 3), layout="constrained")
     axes = figure.add_subplot()
     axes.bar(range(len(gains)), gains, color=[BETTER if gain > 0 else WORSE for gain in gains])
     axes.axhline(0, color=INK, linewidth=0.8)
     if report.difference is not None:
         mean, low, high, _ = report.difference
-        said = f"Dashed: the mean, n = {len(gains)}"
+        title = f"Dashed: the mean, n = {len(gains)}"
         if low is not None and high is not None:
             axes.axhspan(low, high, color=INK, alpha=0.15, linewidth=0)
-            said += "; shaded: its 95 % interval"
+            title += "; shaded: its 95 % interval"
         axes.axhline(mean, color=INK, linestyle="--", linewidth=1)
-        axes.set_title(said, loc="left", fontsize=9)
+        axes.set_title(title, loc="left", fontsize=9)
     axes.set_xlabel("subjects, in order of their difference")
     axes.set_ylabel("difference of PSNR, dB")
     axes.set_xticks([])

@@ -1,4 +1,4 @@
-"""What the gate found: its checks, the decision, and how both are told."""
+"""What the gate found: its checks and the decision, as text and as plain data."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Check:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CellFound:
+class CellResult:
     """How candidate and opponent did in one cell."""
 
     key: str
@@ -66,14 +66,10 @@ class GateReport:
     """Mean PSNR of the candidate minus the opponent's and its interval over subjects, dB."""
     psnr: Interval | None = None
     """Mean PSNR of the candidate and its interval over subjects, dB."""
-    cells: tuple[CellFound, ...] = ()
+    cells: tuple[CellResult, ...] = ()
     dry_run: bool = False
     per_subject: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Subject that decided -> mean PSNR of candidate and opponent over its cells, dB."""
-
-    def but(self, **changes: Any) -> GateReport:
-        """This report with other values."""
-        return dataclasses.replace(self, **changes)
 
     @property
     def subjects(self) -> int:
@@ -129,18 +125,13 @@ class GateReport:
                 for cell in self.cells
             ],
             "checks": [
-                {
-                    "name": check.name,
-                    "value": _plain(check.value),
-                    "limit": _plain(check.limit),
-                    "passed": check.passed,
-                    "detail": check.detail,
-                }
+                dataclasses.asdict(check)
+                | {"value": _plain(check.value), "limit": _plain(check.limit)}
                 for check in self.checks
             ],
             "per_subject": {
-                subject: {"candidate": ours, "opponent": theirs}
-                for subject, (ours, theirs) in self.per_subject.items()
+                subject: {"candidate": candidate, "opponent": opponent}
+                for subject, (candidate, opponent) in self.per_subject.items()
             },
         }
 

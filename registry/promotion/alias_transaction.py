@@ -1,8 +1,8 @@
 """Moving a model's aliases, written down before and after, so that a kill cannot leave half.
 
-Before anything moves, a tag of the registered model says what will; when all has moved, a line of
-its history does, and the first tag goes. Each step can be done twice. Whoever holds the turn next
-does first what that tag says, if one is there.
+A write-ahead log of one entry: before anything moves, a tag of the registered model says what will;
+when all has moved, a line of its history does, and the first tag goes. Each step can be done twice.
+Whoever holds the promotion lock next does first what that tag says, if one is there.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from mlflow.exceptions import MlflowException
 from pydantic import Field, TypeAdapter
 
 from dtsinn.core.errors import RunError
-from dtsinn.registry.promotion.lock import Turn, turn
+from dtsinn.registry.promotion.lock import PromotionLock, promotion_lock
 from dtsinn.registry.tracking import tags as tagged
-from dtsinn.registry.tracking.names import told_as
+from dtsinn.registry.tracking.names import ABSENT, mlflow_errors_as, suppress_mlflow
 from dtsinn.registry.tracking.tracker import MlflowTracker
 from dtsinn.registry.versions import CHAMPION, PREVIOUS, find_alias
 
 MOVING = "dtsinn.moving"
-"""Tag of a registered model whose aliases are on the move."""
+"""Tag of a registered model whose aliases are on the move: the transaction."""
 HISTORY = "dtsinn.history."
 """Begins the tags of its history, one a decision."""
 What = Literal["promoted", "refused", "rolled back"]
@@ -49,28 +49,28 @@ class Decision:
     by: str
     """Who typed it."""
     tags: dict[str, str] = field(default_factory=dict)
-    """Of the version: what the gate said."""
+    """Tags that the version gets: what the gate said."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Plan(Decision):
-    """A decision that is being carried out."""
+class AliasTransaction(Decision):
+    """A decision that is being applied."""
 
     number: Number
-    """Of its line in the history."""
+    """Number of its line in the history."""
 
 
-_DECISION, _PLAN = TypeAdapter(Decision), TypeAdapter(_Plan)
+_DECISION, _TRANSACTION = TypeAdapter(Decision), TypeAdapter(AliasTransaction)
 
 
-def decision(
+def make_decision(
     what: What,
     version: int,
     before: int | None,
     note: str,
     tags: dict[str, str] | None = None,
 ) -> Decision:
-    """A decision that is taken now, by whoever is logged in."""
+    """Make a decision of now, by whoever is logged in."""
     when = datetime.now(UTC).isoformat(timespec="seconds")
     return Decision(
         what=what, version=version, before=before, note=note, when=when, by=_user(), tags=tags or {}
@@ -80,36 +80,31 @@ def decision(
 def history(tracker: MlflowTracker, name: str) -> list[dict[str, Any]]:
     """What was decided about a model, oldest first; lines that cannot be read are left out."""
     tags = _model_tags(tracker, name)
-    lines = []
-    for key in sorted(filter(_HISTORY_KEY.fullmatch, tags), key=_number_of):
-        taken = tagged.read_as(_DECISION, tags[key])
-        if taken is not None:
-            line = asdict(taken)
-            del line["tags"]
-            lines.append(line)
-    return lines
+    keys = sorted(filter(_HISTORY_KEY.fullmatch, tags), key=_number_of)
+    decisions = (tagged.parse_as(_DECISION, tags[key]) for key in keys)
+    return [_history_line(taken) for taken in decisions if taken is not None]
 
 
-def carry_out(held: Turn, taken: Decision) -> None:
+def apply_decision(held: PromotionLock, taken: Decision) -> None:
     """Do what was decided: aliases for a promotion or a way back, tags and history for all.
 
     Raises:
-        TurnLostError: Others went on meanwhile; nothing more was changed.
+        PromotionLockLostError: Others went on meanwhile; nothing more was changed.
     """
     number = 1 + max((_number_of(key) for key in _model_tags(held.tracker, held.name)), default=0)
-    plan = _Plan(number=number, **asdict(taken))
+    plan = AliasTransaction(number=number, **asdict(taken))
     held.check()
-    with told_as(f"announcing what becomes of {held.name}/{taken.version}"):
+    with mlflow_errors_as(f"announcing what becomes of {held.name}/{taken.version}"):
         held.tracker.client.set_registered_model_tag(held.name, MOVING, json.dumps(asdict(plan)))
     _finish(held, plan)
 
 
-def settle(held: Turn) -> str:
+def recover(held: PromotionLock) -> str:
     """Finish what somebody began and did not end; returns what, in words, or nothing."""
     text = _model_tags(held.tracker, held.name).get(MOVING)
     if text is None:
         return ""
-    plan = tagged.read_as(_PLAN, text)
+    plan = tagged.parse_as(_TRANSACTION, text)
     if plan is None:  # anybody may have written there
         _forget(held)
         return f"{held.name}: a tag {MOVING} that cannot be read was removed"
@@ -121,21 +116,21 @@ def settle(held: Turn) -> str:
     return f"{words}finished"
 
 
-def settle_left(tracker: MlflowTracker, name: str) -> str:
-    """:func:`settle` where something was left and nobody is at it; for commands that only read."""
+def recover_abandoned(tracker: MlflowTracker, name: str) -> str:
+    """:func:`recover` where something was left and nobody is at it; for commands that only read."""
     if MOVING not in _model_tags(tracker, name):
         return ""
     try:
-        with turn(tracker, name, patience_s=1.0) as held:
-            return settle(held)
+        with promotion_lock(tracker, name, patience_s=1.0) as held:
+            return recover(held)
     except RunError:  # somebody is at it
         return ""
 
 
-def _finish(held: Turn, plan: _Plan) -> None:
+def _finish(held: PromotionLock, plan: AliasTransaction) -> None:
     client, name, version = held.tracker.client, held.name, plan.version
     try:
-        with told_as(f"moving the aliases of {name}"):
+        with mlflow_errors_as(f"moving the aliases of {name}"):
             if plan.what != "refused":
                 if plan.before is not None:
                     held.check()
@@ -144,10 +139,8 @@ def _finish(held: Turn, plan: _Plan) -> None:
                 client.set_registered_model_alias(name, CHAMPION, str(version))
             for key, value in plan.tags.items():
                 client.set_model_version_tag(name, str(version), key, value)
-            line = asdict(plan)
-            del line["tags"], line["number"]
             key = f"{HISTORY}{plan.number:04d}"
-            client.set_registered_model_tag(name, key, json.dumps(line))
+            client.set_registered_model_tag(name, key, json.dumps(_history_line(plan)))
     except RunError as error:
         if not _is_gone(held.tracker, name, version):
             raise
@@ -156,15 +149,21 @@ def _finish(held: Turn, plan: _Plan) -> None:
     _forget(held)
 
 
-def _is_outdated(held: Turn, plan: _Plan) -> bool:
-    """Whether the aliases moved on, so that it was announced too late, when the turn was lost."""
+def _history_line(taken: Decision) -> dict[str, Any]:
+    """What stands in the history; the tags stand on the version."""
+    line = asdict(taken)
+    return {key: line[key] for key in line if key not in ("tags", "number")}
+
+
+def _is_outdated(held: PromotionLock, plan: AliasTransaction) -> bool:
+    """Whether the aliases moved on, so that it was announced too late, when the lock was lost."""
     champion = find_alias(held.tracker, held.name, CHAMPION)
     now = champion.version if champion else None
     return plan.what != "refused" and now not in (plan.before, plan.version)
 
 
-def _forget(held: Turn) -> None:
-    with told_as(f"ending what becomes of {held.name}"):
+def _forget(held: PromotionLock) -> None:
+    with mlflow_errors_as(f"ending what becomes of {held.name}"):
         held.tracker.client.delete_registered_model_tag(held.name, MOVING)
 
 
@@ -172,18 +171,15 @@ def _is_gone(tracker: MlflowTracker, name: str, version: int) -> bool:
     try:
         tracker.client.get_model_version(name, str(version))
     except MlflowException as error:
-        return bool(error.error_code == "RESOURCE_DOES_NOT_EXIST")
+        return bool(error.error_code == ABSENT)
     return False
 
 
 def _model_tags(tracker: MlflowTracker, name: str) -> dict[str, str]:
-    with told_as(f"reading {name}"):
-        try:
-            return dict(tracker.client.get_registered_model(name).tags)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            return {}
+    tags: dict[str, str] = {}
+    with mlflow_errors_as(f"reading {name}"), suppress_mlflow(ABSENT):
+        tags |= tracker.client.get_registered_model(name).tags
+    return tags
 
 
 def _number_of(key: str) -> int:

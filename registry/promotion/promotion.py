@@ -1,13 +1,14 @@
 """Promotion and the way back: the gate decides, aliases move, and the decision is written down.
 
-The gate takes minutes, so it is asked without holding anything. Then, while it is this process's
-turn (:mod:`.turns`), the champion is read again: a decision that was taken against another one is
-taken again.
+The gate takes minutes, so it is asked without holding anything. Then, under the promotion lock
+(:mod:`.lock`), the champion is read again: a decision that was taken against another one is taken
+again.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,22 +18,22 @@ from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store
 from dtsinn.registry.gate.cells import gate_cells
-from dtsinn.registry.gate.comparison import Bout, Contender
+from dtsinn.registry.gate.comparison import Comparison, LoadedPackage
 from dtsinn.registry.gate.config import GateConfig
 from dtsinn.registry.gate.decide import gate
 from dtsinn.registry.gate.page import gate_page
 from dtsinn.registry.gate.report import FLOOR, GateReport
 from dtsinn.registry.promotion.alias_transaction import (
     What,
-    carry_out,
-    decision,
+    apply_decision,
     history,
-    settle,
-    settle_left,
+    make_decision,
+    recover,
+    recover_abandoned,
 )
-from dtsinn.registry.promotion.lock import TurnLostError, turn
+from dtsinn.registry.promotion.lock import PromotionLockLostError, promotion_lock
 from dtsinn.registry.references import fetch
-from dtsinn.registry.tracking.names import checked_name, told_as
+from dtsinn.registry.tracking.names import check_name, mlflow_errors_as
 from dtsinn.registry.tracking.tracker import MlflowTracker
 from dtsinn.registry.versions import (
     CHAMPION,
@@ -69,28 +70,29 @@ def promote(
         config: Limits.
         dry_run: Decide, but change nothing.
         name: The model that it shall lead, instead of its own; a copy is registered there.
-        progress: Told of simulations and scores.
+        progress: Called during simulations and scoring.
 
     Raises:
         StoreError: A store is damaged.
         PackageError: Files of candidate or champion are missing or damaged.
         RunError: MLflow failed, or the champion changes faster than it can be measured.
     """
-    target = version.name if name is None else checked_name(name)
-    candidate = Contender.load(version.ref, fetch(tracker, workspace, version))
+    target = version.name if name is None else check_name(name)
+    candidate = LoadedPackage.load(version.ref, fetch(tracker, workspace, version))
     run_known = tracker.find_run(version.run_id) is not None if version.run_id else False
-    bout: Bout | None = None
+    comparison: Comparison | None = None
     for _ in range(ATTEMPTS):
-        settle_left(tracker, target)
+        recover_abandoned(tracker, target)
         champion = find_alias(tracker, target, CHAMPION)
         if champion is not None and champion.digest == version.digest:
             return GateReport(verdict="unchanged", candidate=version.ref, against=champion.ref)
-        if bout is None:
-            info = candidate.separator.info
-            bout = Bout(candidate, gate_cells(info, config, store, workspace, progress), progress)
-        opponent = _opponent(tracker, workspace, champion) if champion is not None else None
-        report = gate(bout, opponent, config, run_known=run_known).but(dry_run=dry_run)
-        if dry_run or _written_down(tracker, version, champion, target, report):
+        if comparison is None:
+            cells = gate_cells(candidate.separator.info, config, store, workspace, progress)
+            comparison = Comparison(candidate, cells, progress)
+        opponent = _load_champion(tracker, workspace, champion) if champion is not None else None
+        report = gate(comparison, opponent, config, run_known=run_known)
+        report = replace(report, dry_run=dry_run)
+        if dry_run or _record_decision(tracker, version, champion, target, report):
             return report
     raise RunError(f"the champion of {target} keeps changing", hint="again later")
 
@@ -113,21 +115,23 @@ def roll_back(
         InputError: There is no champion, no previous one, or ``to`` never was one.
         PackageError: The files of the earlier champion are missing or damaged.
     """
-    present = get_alias(tracker, name, CHAMPION)
-    with turn(tracker, name) as held:
-        settle(held)
+    get_alias(tracker, name, CHAMPION)  # without one there is nothing to lock
+    with promotion_lock(tracker, name) as held:
+        recover(held)
         present = get_alias(tracker, name, CHAMPION)
-        target = _earlier_champion(tracker, name, present, to)
+        target = _find_earlier_champion(tracker, name, present, to)
         fetch(tracker, workspace, target)  # what cannot be used is no way back
         note = f"from {present.ref}"
-        carry_out(held, decision("rolled back", target.version, present.version, note))
+        apply_decision(held, make_decision("rolled back", target.version, present.version, note))
     return get_version(tracker, name, target.version), present
 
 
-def _opponent(tracker: MlflowTracker, workspace: Workspace, champion: ModelVersion) -> Contender:
-    """The champion, or how to go on without it where its files are not what they were."""
+def _load_champion(
+    tracker: MlflowTracker, workspace: Workspace, champion: ModelVersion
+) -> LoadedPackage:
+    """Load the champion, or say how to go on without it where its files are not what they were."""
     try:
-        return Contender.load(champion.ref, fetch(tracker, workspace, champion))
+        return LoadedPackage.load(champion.ref, fetch(tracker, workspace, champion))
     except PackageError as error:
         way_out = f"its files from a backup, or to delete {champion.ref} in MLflow"
         if find_alias(tracker, champion.name, PREVIOUS) is not None:
@@ -140,11 +144,11 @@ def _opponent(tracker: MlflowTracker, workspace: Workspace, champion: ModelVersi
         ) from None
 
 
-def _earlier_champion(
+def _find_earlier_champion(
     tracker: MlflowTracker, name: str, present: ModelVersion, to: int | None
 ) -> ModelVersion:
-    led = {line["version"] for line in history(tracker, name) if line["what"] != "refused"}
-    led |= {line["before"] for line in history(tracker, name) if line["what"] != "refused"}
+    lines = [line for line in history(tracker, name) if line["what"] != "refused"]
+    led = {line[which] for line in lines for which in ("version", "before")}
     previous = find_alias(tracker, name, PREVIOUS)
     if to is None:
         if previous is None:
@@ -153,7 +157,7 @@ def _earlier_champion(
     if to == present.version:
         raise InputError(f"{name}/{to} is the champion already")
     if to not in led and (previous is None or previous.version != to):
-        known = sorted(version for version in led - {present.version, None})
+        known = sorted(led - {present.version, None})
         raise InputError(
             f"{name}/{to} was never champion",
             wanted=f"one of {', '.join(map(str, known))}" if known else "",
@@ -162,48 +166,50 @@ def _earlier_champion(
     return get_version(tracker, name, to)
 
 
-def _written_down(
+def _record_decision(
     tracker: MlflowTracker,
     version: ModelVersion,
     champion: ModelVersion | None,
     target: str,
     report: GateReport,
 ) -> bool:
-    """Carry the decision out, unless the champion is another by now."""
+    """Apply the decision, unless the champion is another by now."""
     passed = report.verdict == "passed"
     if passed:
-        version = _listed_under(tracker, version, target)
-    _attach(tracker, version, report)
+        version = _ensure_listed_under(tracker, version, target)
+    _attach_report(tracker, version, report)
     try:
-        with turn(tracker, version.name) as held:
-            settle(held)
+        with promotion_lock(tracker, version.name) as held:
+            recover(held)
             now = find_alias(tracker, target, CHAMPION)
             if _number(now) != _number(champion):
                 return False
             before = _number(champion) if version.name == target else None
             what: What = "promoted" if passed else "refused"
-            taken = decision(what, version.version, before, report.summary, _tags(report))
-            carry_out(held, taken)
-    except TurnLostError:
+            taken = make_decision(what, version.version, before, report.summary, _gate_tags(report))
+            apply_decision(held, taken)
+    except PromotionLockLostError:
         return False
     return True
 
 
-def _listed_under(tracker: MlflowTracker, version: ModelVersion, target: str) -> ModelVersion:
-    """The version itself, or its copy under another model's name (one is enough)."""
+def _ensure_listed_under(
+    tracker: MlflowTracker, version: ModelVersion, target: str
+) -> ModelVersion:
+    """Return the version itself, or its copy under another model's name (one is enough)."""
     if version.name == target:
         return version
     for known in versions_of_run(tracker, version.run_id):
         if (known.name, known.digest) == (target, version.digest):
             return known
-    with told_as(f"copying {version.ref} to {target}"):
+    with mlflow_errors_as(f"copying {version.ref} to {target}"):
         copied = tracker.client.copy_model_version(f"models:/{version.ref}", target)
         for key, value in version.tags.items():
             tracker.client.set_model_version_tag(target, copied.version, key, value)
     return get_version(tracker, target, int(copied.version))
 
 
-def _tags(report: GateReport) -> dict[str, str]:
+def _gate_tags(report: GateReport) -> dict[str, str]:
     """What stands on a version after the gate."""
     tags = {
         "gate.verdict": "promoted" if report.verdict == "passed" else "refused",
@@ -223,8 +229,8 @@ def _tags(report: GateReport) -> dict[str, str]:
     return tags
 
 
-def _attach(tracker: MlflowTracker, version: ModelVersion, report: GateReport) -> None:
-    """The report as files of the run that made the version, where that still is."""
+def _attach_report(tracker: MlflowTracker, version: ModelVersion, report: GateReport) -> None:
+    """Attach the report as files of the run that made the version, where that still is."""
     if not version.run_key or tracker.find_run(version.run_key) is None:
         return
     opponent = "floor" if report.against == FLOOR else report.against.replace("/", "-")

@@ -41,17 +41,17 @@ _NAME = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 (compared only)
 
 
-def given_password(path: Path | None) -> str:
-    """The admin's password, from a file or ``DTSINN_ADMIN_PASSWORD``; empty where there is none.
+def read_password(path: Path | None) -> str:
+    """Read the admin's password from a file or ``DTSINN_ADMIN_PASSWORD``; empty: there is none.
 
     Raises:
         InputError: What is given is no password, or others can read its file.
     """
     if path is not None:
-        return _read_password(path)
+        return _read_password_file(path)
     name = "DTSINN_ADMIN_PASSWORD"
     password = os.environ.get(name, "")
-    return _checked_password(password, name) if password else ""
+    return _check_password(password, name) if password else ""
 
 
 def is_loopback(host: str) -> bool:
@@ -69,8 +69,8 @@ def is_loopback(host: str) -> bool:
     return all(ipaddress.ip_address(one.partition("%")[0]).is_loopback for one in found)
 
 
-def checked_proxy(address: str) -> str:
-    """The address or network of a proxy; empty where there is none.
+def parse_proxy(address: str) -> str:
+    """Read the address or network of a proxy; empty where there is none.
 
     Raises:
         InputError: It is neither.
@@ -144,7 +144,7 @@ def basic_auth(database: str, password: str) -> Iterator[dict[str, str]]:
         yield settings | ({"MLFLOW_AUTH_ADMIN_PASSWORD": password} if password else {})
 
 
-def _read_password(path: Path) -> str:
+def _read_password_file(path: Path) -> str:
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_mode & 0o077:
@@ -152,11 +152,11 @@ def _read_password(path: Path) -> str:
             text = file.read(10_000).decode("utf-8", errors="replace")
     except OSError as error:
         raise in_our_words(error, f"{path} cannot be read", InputError) from None
-    return _checked_password(text.removesuffix("\n").removesuffix("\r"), str(path))
+    return _check_password(text.removesuffix("\n").removesuffix("\r"), str(path))
 
 
-def _checked_password(password: str, where: str) -> str:
-    """One that MLflow takes, and that browsers and clients encode alike."""
+def _check_password(password: str, where: str) -> str:
+    """Return a password that MLflow takes, and that browsers and clients encode alike."""
     if len(password) < PASSWORD_LENGTH or not (password.isascii() and password.isprintable()):
         raise InputError(
             f"the admin's password in {where}",

@@ -14,7 +14,7 @@ from mlflow.environment_variables import MLFLOW_S3_IGNORE_TLS
 
 from dtsinn.core.causes import brief, in_our_words
 from dtsinn.core.errors import InputError
-from dtsinn.registry.tracking.names import without_secrets
+from dtsinn.registry.tracking.names import hide_secrets
 
 CONNECT_LIMIT_s = 5
 ANSWER_LIMIT_s = 15
@@ -38,7 +38,7 @@ def check_destination(url: str) -> str:
     if ends:
         raise InputError(
             "where artifacts go",
-            got=without_secrets("url", url),
+            got=hide_secrets("url", url),
             wanted=f"a place without {' '.join(ends)}, at which a URL may end",
         )
     if parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc:
@@ -50,7 +50,7 @@ def check_destination(url: str) -> str:
         return _try_folder(Path(url))
     raise InputError(
         "where artifacts go",
-        got=without_secrets("url", url) or "nothing",
+        got=hide_secrets("url", url) or "nothing",
         wanted="s3://BUCKET/PREFIX or an absolute folder",
         hint="DTSINN_ARTIFACTS=s3://...",
     )

@@ -12,6 +12,12 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
+import mlflow.server.server_info_api
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
+from mlflow.server import handlers
+from mlflow.store.artifact import artifact_repository_registry
+
 CONTROL = re.compile(r"[\0-\x1f\x7f-\x9f]")
 """Characters that no path has, and that the parts of MLflow read differently."""
 DIRECT = "multipart_uploads_enabled", "multipart_downloads_enabled"
@@ -26,18 +32,18 @@ def is_below(location: str, root: str) -> bool:
         root: URI or folder, without ``/`` at its end; one with ``?``, ``#`` or a backslash, at
             which a URI may end, has nothing below it.
     """
-    plain = _unquoted(location)
+    plain = _unquote(location)
     inner = location.removeprefix(root.rstrip("/"))
     inside = inner != location and inner[:1] in ("", "/") and not set("\\?#") & set(root)
     return inside and ".." not in re.split(r"[/\\]", plain) and not CONTROL.search(plain)
 
 
-def normalised(path: str) -> str:
-    """One spelling of the path of a file, however it is quoted."""
-    return posixpath.normpath(_unquoted(path))
+def normalise(path: str) -> str:
+    """Give the path of a file one spelling, however it is quoted."""
+    return posixpath.normpath(_unquote(path))
 
 
-def _unquoted(text: str) -> str:
+def _unquote(text: str) -> str:
     while (read := unquote(text)) != text:
         text = read
     return text
@@ -47,14 +53,10 @@ def confine(root: str) -> None:
     """Let this process's MLflow open nothing outside ``root``.
 
     Args:
-        root: Where the server keeps artifacts, as MLflow was told.
+        root: Where the server keeps artifacts, as MLflow knows it.
     """
-    import mlflow.server.server_info_api
-    from mlflow.server import handlers
-    from mlflow.store.artifact import artifact_repository_registry
-
     info: Any = mlflow.server.server_info_api
-    told = info.build_server_info_payload
+    describe = info.build_server_info_payload
     registry: Any = artifact_repository_registry._artifact_repository_registry
     opened: Any = registry.get_artifact_repository
     resolved: Any = handlers._get_proxied_run_artifact_destination_path
@@ -69,18 +71,15 @@ def confine(root: str) -> None:
         _require(f"{root}/{path}", root)
         return path
 
-    def tell() -> dict[str, Any]:
-        return {**told(), **dict.fromkeys(DIRECT, False)}
+    def describe_without() -> dict[str, Any]:
+        return {**describe(), **dict.fromkeys(DIRECT, False)}
 
     registry.get_artifact_repository = open_inside
-    info.build_server_info_payload = tell
+    info.build_server_info_payload = describe_without
     handlers._get_proxied_run_artifact_destination_path = resolve_inside
 
 
 def _require(location: str, root: str) -> None:
-    from mlflow.exceptions import MlflowException
-    from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
-
     if not is_below(location, root):
-        told = "the files lie outside the place where this server keeps its own"
-        raise MlflowException(told, error_code=PERMISSION_DENIED)
+        message = "the files lie outside the place where this server keeps its own"
+        raise MlflowException(message, error_code=PERMISSION_DENIED)

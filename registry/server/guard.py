@@ -14,10 +14,12 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakValueDictionary
 
-from dtsinn.registry.server.confinement import CONTROL, normalised
+from werkzeug.security import check_password_hash, generate_password_hash
+
+from dtsinn.registry.server.confinement import CONTROL, normalise
 from dtsinn.registry.server.logins import Logins
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ BODY_LIMIT = 16 * 2**20
 """Bytes of a request. MLflow's largest, a batch of metrics, has 1 MB; its page sends files of
 10 MB."""
 FILE_LIMIT = 50 * 2**30
-"""Bytes of an artifact, which goes to disk or bucket as it comes (uncited)."""
+"""Bytes of an artifact, which goes to disk or bucket as it comes."""
 PATIENCE_s = 60.0
 """How long a request's body may come in, and a file may pause."""
 NAME_LENGTH = 255
@@ -67,7 +69,7 @@ CLOSED = {
     ),
     re.compile(r".*/mlflow/datasets(?:/.*)?"): (501, "dtsinn serves no evaluation data sets"),
 }
-"""Of the paths that are not served those that have an answer of their own. MLflow's client takes a
+"""Paths that are not served and have an answer of their own. MLflow's client takes a
 403 of them for an expired password, and tells its user to renew it."""
 USERS = re.compile(r"/(?:ajax-)?api/[23]\.0/mlflow/users/.*")
 """Paths by which users and their passwords are changed."""
@@ -83,9 +85,9 @@ _CODES = {
 class RefusedError(Exception):
     """An answer that MLflow is not asked for."""
 
-    def __init__(self, status: int, told: str, **headers: str) -> None:
-        super().__init__(told)
-        self.status, self.told = status, told
+    def __init__(self, status: int, message: str, **headers: str) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
         self.headers = {key.replace("_", "-"): value for key, value in headers.items()}
 
 
@@ -94,14 +96,14 @@ class Guard:
 
     Args:
         app: MLflow's application.
-        owners: Of runs and models; None where nobody is asked for a password.
+        owners: Who made runs and models; None where nobody is asked for a password.
         served: Paths that are served.
     """
 
     def __init__(self, app: App, owners: Owners | None, served: re.Pattern[str]) -> None:
         self._app, self._owners, self._served = app, owners, served
         self._logins = Logins()
-        self._nobodys = _hash() if owners else ""
+        self._nobodys_hash = _hash_random() if owners else ""
         # One password at a time: each takes 0.1 s of a core and 32 MB.
         self._one_at_a_time = asyncio.Lock()
         self._writing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -115,21 +117,21 @@ class Guard:
             try:
                 _require_readable(scope)
                 if PUBLIC.fullmatch(scope["path"]):
-                    receive = await _bodiless(scope, receive)
+                    receive = await _require_no_body(scope, receive)
                 else:
-                    receive, send = await self._checked(scope, receive, send, held)
+                    receive, send = await self._admit(scope, receive, send, held)
             except RefusedError as refusal:
                 await _answer(refusal, scope, send)
                 return
             await self._app(scope, receive, send)
 
-    async def _checked(
+    async def _admit(
         self, scope: Scope, receive: Receive, send: Send, held: AsyncExitStack
     ) -> tuple[Receive, Send]:
         """Let a request in; its body is read by then, or bounded while it comes.
 
         Args:
-            scope: Of the request.
+            scope: ASGI's description of the request.
             receive: Hands its body.
             send: Takes the answer.
             held: Is left once it is answered.
@@ -137,7 +139,7 @@ class Guard:
         Raises:
             RefusedError: It is not let in.
         """
-        user = await self._user(scope) if self._owners else None
+        user = await self._authenticate(scope) if self._owners else None
         path = scope["path"]
         if not self._served.fullmatch(path):
             answers = (answer for closed, answer in CLOSED.items() if closed.fullmatch(path))
@@ -148,31 +150,29 @@ class Guard:
         if file and scope["method"] not in {"GET", "HEAD"}:
             if self._owners and user:
                 # Of two that write one new file the second finds it: there is one such process.
-                turn = self._writing.setdefault(normalised(file[1]), asyncio.Lock())
+                turn = self._writing.setdefault(normalise(file[1]), asyncio.Lock())
                 await held.enter_async_context(turn)
                 await asyncio.to_thread(_require_owner, self._owners, user, file[1])
             if scope["method"] == "PUT":
-                return _bounded(_required_length(scope, FILE_LIMIT), receive, send)
-        return await _read(_required_length(scope, BODY_LIMIT), receive), send
+                return _bound_body(_check_length(scope, FILE_LIMIT), receive, send)
+        return await _read_body(_check_length(scope, BODY_LIMIT), receive), send
 
-    async def _user(self, scope: Scope) -> User:
-        """Who sends a request.
+    async def _authenticate(self, scope: Scope) -> User:
+        """Find out who sends a request.
 
         Raises:
             RefusedError: Without a right password; or after too many wrong ones.
         """
         from mlflow.server import auth
 
-        name, password = _credentials(scope)
+        name, password = _read_credentials(scope)
         key = auth._auth_cache_key(name, password)
         address = scope["client"][0] if scope.get("client") else ""
 
-        cache: Any = auth._USER_AUTH_CACHE
-
         def known() -> User | None:
             with auth._USER_AUTH_CACHE_LOCK:
-                user: User | None = cache.get(key)
-                return user
+                cache: Any = auth._USER_AUTH_CACHE
+                return cast("User | None", cache.get(key))
 
         if user := known():
             return user
@@ -180,49 +180,46 @@ class Guard:
             if user := known():  # somebody waited before
                 return user
             if self._logins.is_refuted(name, address, password):
-                raise _nobody()
+                raise _unauthorised()
             if wait := self._logins.wait(name, address, password):
-                told = f"too many wrong passwords; try again in {wait} s"
-                raise RefusedError(429, told, retry_after=str(wait))
-            user = await asyncio.to_thread(_verify, name, password, self._nobodys)
+                message = f"too many wrong passwords; try again in {wait} s"
+                raise RefusedError(429, message, retry_after=str(wait))
+            user = await asyncio.to_thread(_verify, name, password, self._nobodys_hash)
             self._logins.note(name, address, password, right=user is not None)
         if user is None:
-            raise _nobody()
+            raise _unauthorised()
         return user
 
 
 def _require_owner(owners: Owners, user: User, path: str) -> None:
     if not owners.may_write(path, user):
-        told = "only who made a run, or an admin, may write its files"
-        raise RefusedError(403, f"Permission denied: {told}")
+        rule = "only who made a run, or an admin, may write its files"
+        raise RefusedError(403, f"Permission denied: {rule}")
 
 
-def _verify(name: str, password: str, nobodys: str) -> User | None:
-    """The user of this name and password; nobody in the same time where there is no such name.
+def _verify(name: str, password: str, nobodys_hash: str) -> User | None:
+    """Find the user of this name and password, or nobody in the same time.
 
     Args:
-        name: Of the user.
+        name: The user's name.
         password: As it was given.
-        nobodys: Hash of a password that nobody has.
+        nobodys_hash: Hash of a password that nobody has.
     """
     from mlflow.server import auth
-    from werkzeug.security import check_password_hash
 
     user = auth._authenticate_cached(name, password)
     if user is None and not auth.store.has_user(name):
-        check_password_hash(nobodys, password)
+        check_password_hash(nobodys_hash, password)
     return user
 
 
-def _hash() -> str:
-    """A hash as MLflow makes them, of a password that nobody has."""
-    from werkzeug.security import generate_password_hash
-
+def _hash_random() -> str:
+    """Hash, as MLflow does, a password that nobody has."""
     return generate_password_hash(secrets.token_hex())
 
 
-def _credentials(scope: Scope) -> tuple[str, str]:
-    """Name and password of a request.
+def _read_credentials(scope: Scope) -> tuple[str, str]:
+    """Read name and password of a request.
 
     Raises:
         RefusedError: There are none, or they are no text that anybody can have.
@@ -232,11 +229,11 @@ def _credentials(scope: Scope) -> tuple[str, str]:
     try:
         text = base64.b64decode(coded, validate=True).decode("utf-8")
     except (binascii.Error, UnicodeDecodeError):
-        raise _nobody() from None
+        raise _unauthorised() from None
     name, found, password = text.partition(":")
     unsendable = set("\0\r\n") & set(text)  # MLflow takes a password with any other character
     if kind.lower() != b"basic" or not found or len(name) > NAME_LENGTH or unsendable:
-        raise _nobody()
+        raise _unauthorised()
     return name, password
 
 
@@ -254,8 +251,11 @@ def _require_readable(scope: Scope) -> None:
         raise RefusedError(400, "a body has a Content-Length or a Transfer-Encoding, not both")
 
 
-async def _bodiless(scope: Scope, receive: Receive) -> Receive:
-    """What hands on a request of which nothing but its path matters.
+async def _require_no_body(scope: Scope, receive: Receive) -> Receive:
+    """Let in a request of which nothing but its path matters.
+
+    Returns:
+        What hands it on.
 
     Raises:
         RefusedError: It is no such request.
@@ -264,23 +264,23 @@ async def _bodiless(scope: Scope, receive: Receive) -> Receive:
         raise RefusedError(405, "this is only read", allow="GET, HEAD")
     if any(key == b"transfer-encoding" for key, _ in scope["headers"]):
         raise _too_long(0)
-    return await _read(_required_length(scope, 0), receive)
+    return await _read_body(_check_length(scope, 0), receive)
 
 
-def _nobody() -> RefusedError:
+def _unauthorised() -> RefusedError:
     return RefusedError(
         401, "a user and a password are needed", www_authenticate='Basic realm="dtsinn"'
     )
 
 
-def _required_length(scope: Scope, limit: int) -> int:
-    """The limit, for a request that does not say that it is longer.
+def _check_length(scope: Scope, limit: int) -> int:
+    """Return the limit, for a request that does not say that it is longer.
 
     Raises:
         RefusedError: It says so.
     """
-    told = [value for key, value in scope["headers"] if key == b"content-length"]
-    if any(not value.isdigit() or len(value) > 18 or int(value) > limit for value in told):
+    lengths = [value for key, value in scope["headers"] if key == b"content-length"]
+    if any(not value.isdigit() or len(value) > 18 or int(value) > limit for value in lengths):
         raise _too_long(limit)
     return limit
 
@@ -289,7 +289,7 @@ def _too_long(limit: int) -> RefusedError:
     return RefusedError(413, f"more than {limit // 2**20} MiB" if limit else "a body, not needed")
 
 
-async def _read(limit: int, receive: Receive) -> Receive:
+async def _read_body(limit: int, receive: Receive) -> Receive:
     """Read a body whole.
 
     Returns:
@@ -314,18 +314,18 @@ async def _read(limit: int, receive: Receive) -> Receive:
         raise RefusedError(408, f"it did not come to its end in {PATIENCE_s:g} s") from None
     read = [{"type": "http.request", "body": b"".join(parts), "more_body": False}]
 
-    async def handed() -> Scope:
+    async def replay() -> Scope:
         return read.pop() if read else await receive()
 
-    return handed
+    return replay
 
 
-def _bounded(limit: int, receive: Receive, send: Send) -> tuple[Receive, Send]:
-    """A body that is passed on as it comes, and broken off where it is too long or pauses."""
+def _bound_body(limit: int, receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """Pass a body on as it comes, and break it off where it is too long or pauses."""
     length, more = 0, True
     broken: list[RefusedError] = []
 
-    async def received() -> Scope:
+    async def receive_bounded() -> Scope:
         nonlocal length, more
         try:
             async with asyncio.timeout(PATIENCE_s if more else None):
@@ -339,12 +339,12 @@ def _bounded(limit: int, receive: Receive, send: Send) -> tuple[Receive, Send]:
             return {"type": "http.disconnect"}
         return message
 
-    async def sent(message: Scope) -> None:
+    async def send_status(message: Scope) -> None:
         if broken and message["type"] == "http.response.start":
             message = {**message, "status": broken[0].status}
         await send(message)
 
-    return received, sent
+    return receive_bounded, send_status
 
 
 async def _answer(refusal: RefusedError, scope: Scope, send: Send) -> None:
@@ -352,7 +352,7 @@ async def _answer(refusal: RefusedError, scope: Scope, send: Send) -> None:
         await send({"type": "websocket.close", "code": 1008})
         return
     code = _CODES.get(refusal.status, "BAD_REQUEST")
-    told = {"error_code": code, "message": refusal.told}
+    body = {"error_code": code, "message": refusal.message}
     headers = {"content-type": "application/json", "connection": "close", **refusal.headers}
     await send(
         {
@@ -361,4 +361,4 @@ async def _answer(refusal: RefusedError, scope: Scope, send: Send) -> None:
             "headers": [(key.encode(), value.encode()) for key, value in headers.items()],
         }
     )
-    await send({"type": "http.response.body", "body": json.dumps(told).encode()})
+    await send({"type": "http.response.body", "body": json.dumps(body).encode()})

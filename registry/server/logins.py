@@ -22,7 +22,7 @@ WINDOW_s = 300.0
 TRIES = 20
 """Different wrong passwords in that time by one user at one address (240 an hour guess nothing)."""
 TRIES_EACH = 100
-"""By one user at all addresses together, and by all users at one address."""
+"""The same by one user at all addresses together, and by all users at one address."""
 KNOWN_s = 24 * 3600.0
 """How long a user is known at an address after a right password."""
 REFUTED_s = 30.0
@@ -78,7 +78,7 @@ class Logins:
             self._wrong[key].setdefault(digest, self._clock())
 
     def _digest(self, user: str, password: str) -> bytes:
-        """What a password is told by, to this process alone; a name has no colon."""
+        """Digest by which this process alone knows a password; a name has no colon."""
         return hmac.digest(self._secret, f"{user}:{password}".encode(), "sha256")
 
     def _limits(self, user: str, network: str) -> dict[_Key, int]:

@@ -11,19 +11,28 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from flask import Flask, Response, jsonify, request
+from mlflow.entities import LoggedModelStatus
+from mlflow.exceptions import MlflowException
+from mlflow.protos import service_pb2 as asked
+from mlflow.server import handlers
+from mlflow.store.tracking.dbmodels.models import SqlRun
+from mlflow.utils.uri import validate_path_is_safe
+from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, select
+from sqlalchemy.exc import SQLAlchemyError
+
 if TYPE_CHECKING:
-    from flask import Flask, Response
     from mlflow.server.auth.entities import User
-    from sqlalchemy import Engine
 
 SHARED = "gate"
 """Folder of a run to which everybody may add files, and only the owner overwrites them: reports
 of the gate, by whoever promotes."""
 
 _BEGINNING = "beginning"
-"""In the place of an id: of the row that says since when owners are noted."""
+"""Stands in the place of an id in the row that says since when owners are noted."""
 _MADE = {"_create_run": ("run", "run_id"), "_create_logged_model": ("model", "model_id")}
 """MLflow's handler -> where its answer holds the id of what it made."""
 _PLACE = re.compile(
@@ -31,7 +40,7 @@ _PLACE = re.compile(
 )
 _MANAGED = {"_update_experiment", "_delete_experiment", "_rename_registered_model"}
 """MLflow's handlers that rename or delete what others may be at work in."""
-TOLD = "Permission denied: only who made it, or an admin, may change it"
+DENIED = "Permission denied: only who made it, or an admin, may change it"
 
 
 class Owners:
@@ -42,8 +51,6 @@ class Owners:
     """
 
     def __init__(self, engine: Engine) -> None:
-        from sqlalchemy import Column, Integer, MetaData, String, Table
-
         self._engine = engine
         self._table = Table(
             "dtsinn_owners",
@@ -87,9 +94,6 @@ class Owners:
             path: Below the artifact root, as it stands in the request.
             user: Who asks.
         """
-        from mlflow.exceptions import MlflowException
-        from mlflow.utils.uri import validate_path_is_safe
-
         if user.is_admin:
             return True
         try:  # as MLflow will read it, which unquotes it once more
@@ -109,7 +113,7 @@ class Owners:
         """Let MLflow's Flask application ask before it changes a thing, and note who made one."""
         from mlflow.server import auth
 
-        self._changed = _changed()
+        self._changed_ids = _map_handlers()
         # To MLflow a run is its experiment's: who made that could delete it, who made it could not.
         for table, deletes, updates in (
             (
@@ -125,29 +129,26 @@ class Owners:
         ):
             table |= {key: updates for key, asks in table.items() if asks is deletes}
         flask.before_request(self._refuse)
-        flask.after_request(self._note)
+        flask.after_request(self._note_owner)
 
     def _refuse(self) -> tuple[dict[str, str], int] | None:
-        from flask import request
-        from mlflow.exceptions import MlflowException
-
-        user, handler = _user(), request.endpoint or ""
+        user, handler = _find_user(), request.endpoint or ""
         if user is None or user.is_admin:
             return None
         try:
-            if handler in self._changed:
-                allowed = all(self.may_change(one, user) for one in self._changed[handler]() if one)
+            if handler in self._changed_ids:
+                allowed = all(
+                    self.may_change(one, user) for one in self._changed_ids[handler]() if one
+                )
             else:
                 allowed = handler not in _MANAGED or self._may_manage(handler, user)
         except MlflowException:  # MLflow reads the request alike, and says what is wrong with it
             return None
-        return None if allowed else ({"error_code": "PERMISSION_DENIED", "message": TOLD}, 403)
+        return None if allowed else ({"error_code": "PERMISSION_DENIED", "message": DENIED}, 403)
 
     def _may_manage(self, handler: str, user: User) -> bool:
         """Whether a user made the experiment or model that a request would rename or delete."""
         from mlflow.server import auth
-        from mlflow.store.tracking.dbmodels.models import SqlRun
-        from sqlalchemy import select
 
         if handler == "_rename_registered_model":
             return bool(auth._validate_can_manage_registered_model_or_prompt())  # type: ignore[no-untyped-call]
@@ -160,41 +161,32 @@ class Owners:
                     return False
         return bool(auth.validate_can_manage_experiment())  # type: ignore[no-untyped-call]
 
-    def _note(self, response: Response) -> Response:
-        from flask import request
-        from sqlalchemy.exc import SQLAlchemyError
-
+    def _note_owner(self, response: Response) -> Response:
         keys = _MADE.get(request.endpoint or "")
-        user = _user() if keys and response.status_code == 200 else None
+        user = _find_user() if keys and response.status_code == 200 else None
         if keys and user is not None:
             kind, key = keys
             thing = response.get_json()[kind]["info"][key]
             try:
                 self.record(thing, user)
             except SQLAlchemyError:
-                return _unmade(thing)
+                return _undo_creation(thing)
         return response
 
 
-def _unmade(thing: str) -> Response:
+def _undo_creation(thing: str) -> Response:
     """Delete what nobody is known to have made, and say so."""
-    from flask import jsonify
-    from mlflow.exceptions import MlflowException
-    from mlflow.server.handlers import _get_tracking_store
-    from sqlalchemy.exc import SQLAlchemyError
-
-    store: Any = _get_tracking_store()
+    store: Any = handlers._get_tracking_store()
     with suppress(MlflowException, SQLAlchemyError):  # then it is left to the admins
         (store.delete_logged_model if thing.startswith("m-") else store.delete_run)(thing)
-    told = "it could not be noted who made this, so it was not made; try again"
-    answer = jsonify(error_code="INTERNAL_ERROR", message=told)
+    message = "it could not be noted who made this, so it was not made; try again"
+    answer = jsonify(error_code="INTERNAL_ERROR", message=message)
     answer.status_code = 500
     return answer
 
 
-def _user() -> User | None:
-    """Who asks, from what MLflow remembers of those that it let in."""
-    from flask import request
+def _find_user() -> User | None:
+    """Find who asks, from what MLflow remembers of those that it let in."""
     from mlflow.server import auth
 
     given = request.authorization
@@ -203,29 +195,23 @@ def _user() -> User | None:
     return auth._authenticate_cached(given.username, given.password)
 
 
-def _changed() -> dict[str, Callable[[], list[str]]]:
-    """Name of MLflow's handler -> the ids of the runs and models that a request would change.
+def _map_handlers() -> dict[str, Callable[[], list[str]]]:
+    """Map a handler of MLflow's to what reads the ids of the runs and models that it would change.
 
     A handler has one name, however many paths lead to it, and reads its request by the message
     that is read here.
     """
-    from flask import request
-    from mlflow.protos import service_pb2 as asked
-    from mlflow.server import handlers
 
-    def named(message: Any) -> Callable[[], list[str]]:
-        def ids() -> list[str]:
-            read: Any = handlers._get_request_message(message())  # type: ignore[no-untyped-call]
-            return [
-                getattr(read, "run_id", "") or getattr(read, "run_uuid", ""),
-                getattr(read, "source_run_id", ""),
-                getattr(read, "model_id", ""),
-                *(metric.model_id for metric in getattr(read, "metrics", ())),
-            ]
+    def read_body(message: Any) -> list[str]:
+        read: Any = handlers._get_request_message(message())  # type: ignore[no-untyped-call]
+        return [
+            getattr(read, "run_id", "") or getattr(read, "run_uuid", ""),
+            getattr(read, "source_run_id", ""),
+            getattr(read, "model_id", ""),
+            *(metric.model_id for metric in getattr(read, "metrics", ())),
+        ]
 
-        return ids
-
-    def in_path() -> list[str]:
+    def read_path() -> list[str]:
         return [(request.view_args or {}).get("model_id", "")]
 
     messages = (
@@ -250,19 +236,15 @@ def _changed() -> dict[str, Callable[[], list[str]]]:
         asked.LogLoggedModelParamsRequest,
     )
     found: dict[str, Callable[[], list[str]]] = {
-        handlers.HANDLERS[message].__name__: named(message) for message in messages
+        handlers.HANDLERS[message].__name__: partial(read_body, message) for message in messages
     }
-    found |= {handlers.HANDLERS[message].__name__: in_path for message in models}
+    found |= {handlers.HANDLERS[message].__name__: read_path for message in models}
     return found | {"serve_upload_artifact": lambda: [request.args.get("run_uuid", "")]}
 
 
 def _unfinished_since(thing: str) -> int:
     """When a run or logged model was begun, in ms since 1970; 0 where it has ended or is none."""
-    from mlflow.entities import LoggedModelStatus
-    from mlflow.exceptions import MlflowException
-    from mlflow.server.handlers import _get_tracking_store
-
-    store: Any = _get_tracking_store()
+    store: Any = handlers._get_tracking_store()
     try:
         if thing.startswith("m-"):
             model = store.get_logged_model(thing)
@@ -275,8 +257,6 @@ def _unfinished_since(thing: str) -> int:
 
 def _is_new(path: str) -> bool:
     """Whether no file of this path is kept yet."""
-    from mlflow.server.handlers import _get_artifact_repo_mlflow_artifacts
-
-    repository: Any = _get_artifact_repo_mlflow_artifacts()  # type: ignore[no-untyped-call]
+    repository: Any = handlers._get_artifact_repo_mlflow_artifacts()  # type: ignore[no-untyped-call]
     listed = repository.list_artifacts(posixpath.dirname(path))
     return all(one.path != path for one in listed)

@@ -17,17 +17,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dtsinn.core.errors import InputError
-from dtsinn.registry.server import app, serving
+from dtsinn.registry.server import serving
 from dtsinn.registry.server.access import (
     ADMIN,
     allowed_hosts,
     allowed_origins,
     basic_auth,
-    checked_proxy,
     is_loopback,
+    parse_proxy,
 )
 from dtsinn.registry.server.artifacts import check_destination
-from dtsinn.registry.tracking.postgres import backend_of, has_user, held
+from dtsinn.registry.tracking.postgres import has_user, hold_database, parse_backend
 
 PORT = 5000
 ASK_LIMIT_s = 30
@@ -35,7 +35,7 @@ CONNECTIONS = {
     "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "10",
     "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW": "50",
 }
-"""Of MLflow to PostgreSQL: kept, and beyond those at most.
+"""Connections of MLflow to PostgreSQL: those that are kept, and those beyond at most.
 
 MLflow answers 40 requests at a time, and who logs a batch holds one connection while he takes
 another: with SQLAlchemy's 15 in all, a few dozen clients make them wait for each other until they
@@ -60,7 +60,7 @@ class TeamServer:
     proxy: str = ""
     """Address or network of the proxy before it, which says whom a request comes from."""
     admin_password: str = field(default="", repr=False)
-    """Of the user ``admin``; needed until there is one."""
+    """Password of the user ``admin``; needed until there is one."""
     auth: bool = True
     """Ask everybody for a password."""
     upgrade: bool = False
@@ -74,27 +74,27 @@ def serve(
 
     Args:
         order: What is served.
-        announce: Told the address once it answers.
-        note: Told what the admin had better know.
+        announce: Called with the address once it answers.
+        note: Called with what the admin had better know.
 
     Raises:
         InputError: What is wrong with the order; nothing was started.
         RunError: MLflow did not start, or ended by itself.
     """
-    with serving.until_signalled(), started(order, note) as served:
+    with serving.end_on_signal(), start_team_server(order, note) as served:
         announce(served.url)
         served.run()
 
 
 @contextmanager
-def started(
+def start_team_server(
     order: TeamServer, note: Callable[[str], None], log: Path | None = None
-) -> Iterator[serving.Served]:
-    """A server that answers, ended with the context; see :func:`serve`.
+) -> Iterator[serving.ServerProcess]:
+    """Start a server, wait until it answers, and end it with the context; see :func:`serve`.
 
     Args:
         order: What is served.
-        note: Told what the admin had better know.
+        note: Called with what the admin had better know.
         log: Where MLflow's words go; None: to standard error.
     """
     local = is_loopback(order.host)
@@ -104,17 +104,17 @@ def started(
             wanted="a password, or 127.0.0.1",
             hint="--admin-password-file FILE instead of --no-auth",
         )
-    database = backend_of(order.backend)
-    port = serving.free_port(order.host, order.port)
+    database = parse_backend(order.backend)
+    port = serving.find_port(order.host, order.port)
     hosts = allowed_hosts(order.host, port, order.allowed_hosts)
-    proxy = checked_proxy(order.proxy)
+    proxy = parse_proxy(order.proxy)
     uri = database.render_as_string(hide_password=False)
     guarded: AbstractContextManager[dict[str, str]] = nullcontext({})
     if order.auth:
         guarded = basic_auth(uri, order.admin_password)
     with ExitStack() as stack:
         # Both until MLflow runs: it has made its tables then, and read the file with its settings.
-        with guarded as settings, held(database, upgrade=order.upgrade) as connection:
+        with guarded as settings, hold_database(database, upgrade=order.upgrade) as connection:
             known = order.auth and has_user(connection, ADMIN)
             if order.auth and not (known or order.admin_password):
                 raise InputError(
@@ -125,7 +125,7 @@ def started(
                 "--artifacts-destination": check_destination(order.artifacts),
                 "--allowed-hosts": ",".join(hosts),
                 "--cors-allowed-origins": ",".join(allowed_origins(hosts)),
-                "--app-name": app.GUARDED if order.auth else app.OPEN,
+                "--app-name": serving.GUARDED if order.auth else serving.OPEN,
             }
             words = [word for pair in options.items() for word in pair]
             pool = {name: os.environ.get(name, number) for name, number in CONNECTIONS.items()}
@@ -140,7 +140,7 @@ def started(
                 proxy,
             )
             stack.callback(served.stop)
-        if known and order.admin_password and not _is_let_in(served, hosts[0], order):
+        if known and order.admin_password and not _admin_password_holds(served, hosts[0], order):
             note(
                 f"{ADMIN} has had another password since an earlier start: it still holds, "
                 "and the one given now was not used"
@@ -150,7 +150,7 @@ def started(
         yield served
 
 
-def _is_let_in(served: serving.Served, host: str, order: TeamServer) -> bool:
+def _admin_password_holds(served: serving.ServerProcess, host: str, order: TeamServer) -> bool:
     """Whether the running server takes the admin's password: MLflow sets it only once."""
     login = base64.b64encode(f"{ADMIN}:{order.admin_password}".encode()).decode()
     request = urllib.request.Request(  # noqa: S310 (our own server)
@@ -158,7 +158,7 @@ def _is_let_in(served: serving.Served, host: str, order: TeamServer) -> bool:
         headers={"Authorization": f"Basic {login}", "Host": host},
     )
     try:
-        with serving.direct.open(request, timeout=ASK_LIMIT_s):
+        with serving.direct_opener.open(request, timeout=ASK_LIMIT_s):
             return True
     except urllib.error.HTTPError as refusal:
         with refusal:

@@ -13,11 +13,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -25,27 +26,28 @@ from types import FrameType
 from dtsinn.core.causes import without_passwords
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.telemetry import TELEMETRY_OFF
-from dtsinn.registry.server.app import announced
 from dtsinn.registry.tracking.environment import SAFE
 
 START_LIMIT_s = 120
 STOP_LIMIT_s = 10
 POLL_s = 0.1
 
-PROTOCOL = "dtsinn.registry.server.patience:PatientProtocol"
-"""Named, as the server's process alone loads uvicorn."""
+APP = "dtsinn.registry.server.app"
+"""Module of what MLflow's process alone loads: the applications, and uvicorn's protocol."""
+OPEN, GUARDED = "dtsinn", "dtsinn-auth"
+"""Names of the application, for everybody and for who has a password."""
 
 _KEPT = ("MLFLOW_S3_", "MLFLOW_BOTO_", "MLFLOW_SQLALCHEMYSTORE_")
 """Beginnings of those settings of MLflow that the caller's environment may make for a server."""
 
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+direct_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Asks servers of this machine, whatever proxy the environment names."""
 
 
 @dataclass(frozen=True)
-class Served:
+class ServerProcess:
     """A running server."""
 
     what: str
@@ -54,7 +56,7 @@ class Served:
     """Where this machine reaches it."""
     process: subprocess.Popen[bytes]
     log: Path | None
-    """What MLflow told; None where that went to standard error."""
+    """What MLflow wrote; None where that went to standard error."""
 
     def run(self) -> None:
         """Wait for its end.
@@ -85,6 +87,21 @@ class Served:
         return without_passwords(lines[-1])[:300] if lines else ""
 
 
+@contextlib.contextmanager
+def publish_apps() -> Iterator[dict[str, str]]:
+    """Settings with which a child finds the applications by their names, while it starts.
+
+    The installation's own entry points would do, but are as old as the installation.
+    """
+    with tempfile.TemporaryDirectory(prefix="dtsinn-app-") as folder:
+        info = Path(folder) / "dtsinn_app-0.dist-info"
+        info.mkdir()
+        text = f"[mlflow.app]\n{OPEN} = {APP}:make_open_app\n{GUARDED} = {APP}:make_guarded_app\n"
+        (info / "entry_points.txt").write_text(text, encoding="utf-8")
+        paths = (os.environ.get("PYTHONPATH", ""), folder)
+        yield {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+
+
 def start(
     what: str,
     host: str,
@@ -93,7 +110,7 @@ def start(
     secrets: Mapping[str, str],
     log: Path | None = None,
     proxy: str = "",
-) -> Served:
+) -> ServerProcess:
     """Start ``mlflow server`` in processes of its own and wait until it answers.
 
     Args:
@@ -110,12 +127,12 @@ def start(
     """
     places = ["--host", host, "--port", str(port), "--workers", "1", "--x-frame-options", "DENY"]
     believed = f"--forwarded-allow-ips {proxy}" if proxy else "--no-proxy-headers"
-    places += ["--uvicorn-opts", f"--http {PROTOCOL} {believed}"]
+    places += ["--uvicorn-opts", f"--http {APP}:PatientProtocol {believed}"]
     served = None
     try:
-        with announced() as found, contextlib.ExitStack() as stack:
+        with publish_apps() as found, contextlib.ExitStack() as stack:
             out = stack.enter_context(log.open("wb")) if log else 2  # standard error's descriptor
-            with _signals_held_back():  # or one would lose the child that it made
+            with _delay_signals():  # or one would lose the child that it made
                 process = subprocess.Popen(  # noqa: S603 (our own interpreter and arguments)
                     [sys.executable, "-m", "mlflow", "server", *places, *options],
                     stdin=subprocess.PIPE,  # closed when this process is gone, also by SIGKILL
@@ -124,7 +141,7 @@ def start(
                     env={**_environment(), **found, **secrets},
                     start_new_session=True,  # so that it ends as a whole group
                 )
-                served = Served(what, url_of(reachable(host), port), process, log)
+                served = ServerProcess(what, url_of(reachable_host(host), port), process, log)
             _wait_until_up(served)
     except BaseException:
         if served:
@@ -134,49 +151,50 @@ def start(
 
 
 @contextlib.contextmanager
-def _signals_held_back() -> Iterator[None]:
+def _delay_signals() -> Iterator[None]:
     """Signals that come inside the block are handled after it; in the main thread, as ever."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     came: list[int] = []
-    before = {sign: signal.getsignal(sign) for sign in _ENDS}
-    before = {sign: handler for sign, handler in before.items() if callable(handler)}
-    for sign in before:
-        signal.signal(sign, lambda number, frame: came.append(number))
+    signs = [sign for sign in _ENDS if callable(signal.getsignal(sign))]
     try:
-        yield
+        with _handle_signals(signs, lambda number, frame: came.append(number)):
+            yield
     finally:
-        for sign, handler in before.items():
-            signal.signal(sign, handler)
         if came:
             signal.raise_signal(came[0])
 
 
 @contextlib.contextmanager
-def until_signalled() -> Iterator[None]:
+def end_on_signal() -> Iterator[None]:
     """Ctrl-C, SIGTERM and a closed terminal end the block, as a good end; further ones wait."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        for sign in before:  # what tidies up is not interrupted
+        for sign in signs:  # what tidies up is not interrupted
             signal.signal(sign, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {sign: signal.getsignal(sign) for sign in _ENDS}
-    before = {sign: handler for sign, handler in before.items() if handler is not signal.SIG_IGN}
-    for sign in before:
-        signal.signal(sign, interrupt)
+    signs = [sign for sign in _ENDS if signal.getsignal(sign) is not signal.SIG_IGN]
+    with contextlib.suppress(KeyboardInterrupt), _handle_signals(signs, interrupt):
+        yield
+
+
+@contextlib.contextmanager
+def _handle_signals(
+    signs: Sequence[signal.Signals], handler: Callable[[int, FrameType | None], None]
+) -> Iterator[None]:
+    """Let ``handler`` take signals inside the block, and the former handlers after it."""
+    before = {sign: signal.signal(sign, handler) for sign in signs}
     try:
         yield
-    except KeyboardInterrupt:
-        return
     finally:
-        for sign, handler in before.items():
-            signal.signal(sign, handler)
+        for sign, former in before.items():
+            signal.signal(sign, former)
 
 
-def free_port(host: str, port: int) -> int:
-    """The port, or a free one for 0.
+def find_port(host: str, port: int) -> int:
+    """Find a port: the one asked for, or a free one for 0.
 
     Raises:
         InputError: The address is not this machine's, or the port is in use.
@@ -196,7 +214,7 @@ def free_port(host: str, port: int) -> int:
     return free
 
 
-def reachable(host: str) -> str:
+def reachable_host(host: str) -> str:
     """Address under which this machine reaches what listens on ``host``."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (compared only)
 
@@ -211,15 +229,15 @@ def authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _wait_until_up(served: Served) -> None:
+def _wait_until_up(served: ServerProcess) -> None:
     deadline = time.monotonic() + START_LIMIT_s
     while time.monotonic() < deadline:
         if served.process.poll() is not None:
-            told = served.last_line() or f"status {served.process.returncode}"
-            raise RunError(f"{served.what} did not start", got=told)
+            got = served.last_line() or f"status {served.process.returncode}"
+            raise RunError(f"{served.what} did not start", got=got)
         with (
             contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError),
-            direct.open(f"{served.url}/health", timeout=5) as answer,
+            direct_opener.open(f"{served.url}/health", timeout=5) as answer,
         ):
             if answer.status == 200:
                 return

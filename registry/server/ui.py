@@ -13,15 +13,15 @@ from collections.abc import Callable
 
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.server import app, serving
-from dtsinn.registry.tracking.embedded import embedded_uri, is_served, require_workspace
-from dtsinn.registry.tracking.names import without_secrets
+from dtsinn.registry.server import serving
+from dtsinn.registry.tracking.embedded import embedded_uri, is_server, require_workspace
+from dtsinn.registry.tracking.names import hide_secrets
 from dtsinn.registry.tracking.tracker import connect
-from dtsinn.registry.tracking.view import HOME, front_page, shown_at
+from dtsinn.registry.tracking.view import HOME, announce_page, front_page
 
 HOST = "127.0.0.1"
 PORT = 5000
-"""Unless told otherwise."""
+"""Port of the page by default."""
 
 
 def ui(
@@ -36,18 +36,18 @@ def ui(
     Args:
         workspace: What is shown; it must exist.
         port: 0 takes a free one.
-        announce: Told the address of the latest runs once the page answers.
+        announce: Called with the address of the latest runs once the page answers.
         open_browser: Open the page in the user's browser.
 
     Raises:
         InputError: No workspace, a port in use, or the runs are on a server already.
         RunError: MLflow did not start, or ended by itself.
     """
-    with serving.until_signalled():
+    with serving.end_on_signal():
         page = start_ui(workspace, port)
         try:
             front = page.url + front_page(connect(workspace).client)
-            with shown_at(workspace, page.url):
+            with announce_page(workspace, page.url):
                 announce(front)
                 if open_browser:
                     webbrowser.open(front)
@@ -56,7 +56,7 @@ def ui(
             page.stop()
 
 
-def start_ui(workspace: Workspace, port: int = 0) -> serving.Served:
+def start_ui(workspace: Workspace, port: int = 0) -> serving.ServerProcess:
     """Start the page in processes of its own and wait until it answers.
 
     Raises:
@@ -64,8 +64,8 @@ def start_ui(workspace: Workspace, port: int = 0) -> serving.Served:
         RunError: MLflow did not start.
     """
     elsewhere = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if is_served(elsewhere):
-        url = without_secrets("uri", elsewhere).rstrip("/") + HOME
+    if is_server(elsewhere):
+        url = hide_secrets("uri", elsewhere).rstrip("/") + HOME
         raise InputError("MLFLOW_TRACKING_URI names a server that has its own page", hint=url)
     if elsewhere:
         raise InputError(
@@ -74,12 +74,12 @@ def start_ui(workspace: Workspace, port: int = 0) -> serving.Served:
         )
     require_workspace(workspace)
     connect(workspace)  # an outdated database says so in one line
-    port = serving.free_port(HOST, port)
+    port = serving.find_port(HOST, port)
     options = {
         "--backend-store-uri": embedded_uri(workspace),
         "--default-artifact-root": workspace.artifacts_here.as_uri(),
         "--allowed-hosts": f"localhost:{port},{HOST}:{port}",
-        "--app-name": app.OPEN,
+        "--app-name": serving.OPEN,
     }
     words = [word for pair in options.items() for word in pair]
     log = workspace.root / "ui.log"

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from filelock import FileLock
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from dtsinn.core.errors import InputError
+from dtsinn.core.lock import hold_lock
 from dtsinn.core.paths import home_path
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.tracking import environment
-from dtsinn.registry.tracking.names import told_as
-from dtsinn.registry.tracking.postgres import with_driver
+from dtsinn.registry.tracking.names import mlflow_errors_as
+from dtsinn.registry.tracking.postgres import add_driver
 
 LOCK_WAIT_s = 300
 """Longest wait for another process that makes the database or begins a run."""
@@ -27,12 +28,12 @@ def tracking_uri(workspace: Workspace) -> str:
             a URI.
     """
     environment.check()
-    uri = with_driver(home_uri(os.environ.get("MLFLOW_TRACKING_URI", "")))
+    uri = add_driver(expand_home_uri(os.environ.get("MLFLOW_TRACKING_URI", "")))
     return uri or embedded_uri(workspace)
 
 
-def home_uri(uri: str) -> str:
-    """A URI of an SQLite file, in whose path a leading ``~`` is the home folder."""
+def expand_home_uri(uri: str) -> str:
+    """Replace a leading ``~`` in the path of an SQLite file's URI by the home folder."""
     kind, found, path = uri.partition(":///")
     return f"{kind}{found}{home_path(path)}" if kind == "sqlite" and path[:1] == "~" else uri
 
@@ -49,20 +50,22 @@ def embedded_uri(workspace: Workspace) -> str:
     return f"sqlite:///{path}"
 
 
-def is_served(uri: str) -> bool:
+def is_server(uri: str) -> bool:
     """Whether a tracking URI is that of a server."""
     return uri.startswith(("http:", "https:"))
 
 
-def file_of(uri: str) -> Path | None:
-    """File of an SQLite URI, however it is spelled; None of all others."""
+def sqlite_file(uri: str) -> Path | None:
+    """File of an SQLite URI, however it is spelled; None for any other URI."""
     path = uri.removeprefix("sqlite:///")
     return Path(path).resolve() if path != uri else None
 
 
-def lock(workspace: Workspace, name: str) -> FileLock:
-    """A lock between processes that share the workspace; its folder must exist."""
-    return FileLock(workspace.root / f".{name}.lock", timeout=LOCK_WAIT_s)
+def hold_workspace_lock(
+    workspace: Workspace, name: str, wait_s: float = LOCK_WAIT_s, *, busy: Exception | None = None
+) -> AbstractContextManager[None]:
+    """Hold a lock between processes that share the workspace; see :func:`.hold_lock`."""
+    return hold_lock(workspace.root / f".{name}.lock", wait_s, busy=busy)
 
 
 def make_database(workspace: Workspace) -> None:
@@ -75,10 +78,9 @@ def make_database(workspace: Workspace) -> None:
     if workspace.database.is_file():
         return
     embedded_uri(workspace)  # whose path can stand in one
-    with told_as(f"making the workspace {workspace.root}"):
-        workspace.root.mkdir(parents=True, exist_ok=True)
-        workspace.artifacts.mkdir(exist_ok=True)
-        with lock(workspace, "database"):
+    with mlflow_errors_as(f"making the workspace {workspace.root}"):
+        workspace.artifacts.mkdir(parents=True, exist_ok=True)
+        with hold_workspace_lock(workspace, "database"):
             if workspace.database.is_file():
                 return
             make_tables(workspace.database, workspace.artifacts_here.as_uri())

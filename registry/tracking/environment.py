@@ -22,18 +22,18 @@ QUIET = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-"""What MLflow tells of itself is not what the user asked for."""
+"""What MLflow says of itself is not what the user asked for."""
 
 PLAIN = {
     "MLFLOW_UV_AUTO_DETECT": "false",  # would copy the caller's uv.lock into the model
     "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # default 7: minutes until an outage is told
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # default 7: minutes until an outage is reported
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
 """No guesses from the surroundings, and an answer within a minute."""
 
 SCHEMES = ("sqlite", "postgresql", "mysql", "http", "https")
-"""Of tracking URIs; MLflow refuses files."""
+"""Schemes of tracking URIs; MLflow refuses files."""
 
 
 def apply() -> None:

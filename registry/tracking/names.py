@@ -26,52 +26,54 @@ DIGITS = 6
 """Significant digits of settings that are shown; the whole numbers are in package and event log."""
 
 
-def checked_key(key: str) -> str:
-    """A run's key that may stand in a path, a URL and a filter.
+def check_key(key: str) -> str:
+    """Return a run's key if it may stand in a path, a URL and a filter.
 
     Raises:
         InputError: It holds ``..``, quotes, spaces, ``%``, ``#`` or control characters.
     """
-    if not _KEY.fullmatch(key) or ".." in key:
-        raise InputError("a run's key", got=repr(key), wanted="letters, digits and . _ / @ + = : -")
-    return key
+    fits = _KEY.fullmatch(key) and ".." not in key
+    return _require(fits, "a run's key", key, "letters, digits and . _ / @ + = : -")
 
 
-def checked_name(name: str) -> str:
-    """A registered model's name.
+def check_name(name: str) -> str:
+    """Return a registered model's name if it is one.
 
     Raises:
         InputError: It holds anything but letters, digits, single dots, ``_`` and ``-``.
     """
-    if not _NAME.fullmatch(name) or ".." in name:
-        raise InputError("a model's name", got=repr(name), wanted="letters, digits and . _ -")
-    return name
+    fits = _NAME.fullmatch(name) and ".." not in name
+    return _require(fits, "a model's name", name, "letters, digits and . _ -")
 
 
-def checked_alias(alias: str) -> str:
-    """An alias of a version.
+def check_alias(alias: str) -> str:
+    """Return an alias of a version if it is one.
 
     Raises:
         InputError: It is malformed, or one that MLflow reserves (``latest``, ``v1``).
     """
-    if not _ALIAS.fullmatch(alias) or _RESERVED_ALIAS.fullmatch(alias):
-        raise InputError("an alias", got=repr(alias), wanted="a word such as champion or previous")
-    return alias
+    fits = _ALIAS.fullmatch(alias) and not _RESERVED_ALIAS.fullmatch(alias)
+    return _require(fits, "an alias", alias, "a word such as champion or previous")
 
 
-def checked_folder(folder: str) -> str:
-    """An artifact folder inside a run: relative, with ``/``, or empty.
+def check_folder(folder: str) -> str:
+    """Return an artifact folder inside a run if it is relative, with ``/``, or empty.
 
     Raises:
         InputError: It is absolute or leaves the run's root.
     """
-    if folder and (not _KEY.fullmatch(folder) or ".." in folder or ":" in folder):
-        raise InputError("an artifact folder", got=repr(folder), wanted="a relative path")
-    return folder
+    fits = not folder or (_KEY.fullmatch(folder) and ".." not in folder and ":" not in folder)
+    return _require(fits, "an artifact folder", folder, "a relative path")
+
+
+def _require(fits: object, what: str, text: str, wanted: str) -> str:
+    if not fits:
+        raise InputError(what, got=repr(text), wanted=wanted)
+    return text
 
 
 def model_name(tracers: tuple[str, str], protocol: str) -> str:
-    """Name under which separators of a tracer pair and protocol compete: dtsinn-fmz-fdg-p1.
+    """Name the model of a tracer pair and protocol: dtsinn-fmz-fdg-p1.
 
     Args:
         tracers: Names of the two tracers in the order of their injection.
@@ -89,16 +91,16 @@ def model_name(tracers: tuple[str, str], protocol: str) -> str:
                 wanted="letters, digits and single . _ - between them",
                 hint="--as NAME",
             )
-    return checked_name("-".join(["dtsinn", *parts]))
+    return check_name("-".join(["dtsinn", *parts]))
 
 
-def rounded(value: float) -> float:
-    """A number as people read it."""
+def round_shown(value: float) -> float:
+    """Round a number as people read it."""
     return float(f"{value:.{DIGITS}g}")
 
 
-def without_secrets(key: str, value: object) -> str:
-    """A setting as text, in the words of a YAML file, without passwords."""
+def hide_secrets(key: str, value: object) -> str:
+    """Write a setting as a YAML file would, without passwords."""
     if _SECRET.search(key):
         return "(hidden)"
     if value is None:
@@ -106,12 +108,12 @@ def without_secrets(key: str, value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return str(rounded(value))
+        return str(round_shown(value))
     return without_passwords(str(value))
 
 
-def without_folders(text: str) -> str:
-    """A text that names none of this machine's folders: of absolute paths the last part is left.
+def hide_folders(text: str) -> str:
+    """Cut this machine's folders from a text: of absolute paths the last part is left.
 
     Folders carry names of users, and may carry those of patients.
     """
@@ -120,9 +122,23 @@ def without_folders(text: str) -> str:
     return _FOLDERS.sub("", text)
 
 
+ABSENT, EXISTS = "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"
+"""MLflow's codes of errors for what is not there, and for what is there already."""
+
+
 @contextmanager
-def told_as(doing: str) -> Iterator[None]:
-    """Turn what MLflow raises while ``doing`` something into one line.
+def suppress_mlflow(*codes: str) -> Iterator[None]:
+    """Leave the block quietly where MLflow raises an error with one of these codes."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code not in codes:
+            raise
+
+
+@contextmanager
+def mlflow_errors_as(doing: str) -> Iterator[None]:
+    """Turn what MLflow raises while ``doing`` something into an error of one line.
 
     Raises:
         RunError: MLflow or its storage failed.

@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool
 
 from dtsinn.core.causes import brief
 from dtsinn.core.errors import InputError, RunError
-from dtsinn.registry.tracking.names import without_secrets
+from dtsinn.registry.tracking.names import hide_secrets
 
 DRIVER = "postgresql+psycopg"
 SCHEMES = ("postgresql", "postgres", DRIVER)
@@ -28,8 +28,8 @@ LOCK_WAIT_s = 180
 POLL_s = 0.2
 
 
-def backend_of(url: str) -> URL:
-    """The database's URL as MLflow takes it.
+def parse_backend(url: str) -> URL:
+    """Read the URL of a PostgreSQL database as MLflow takes it.
 
     Raises:
         InputError: It is no PostgreSQL URL, or the driver is not installed.
@@ -45,7 +45,7 @@ def backend_of(url: str) -> URL:
     if scheme not in SCHEMES or not rest:
         raise InputError(
             "the server's database",
-            got=without_secrets("uri", url) if rest else f"{scheme[:40]}",
+            got=hide_secrets("uri", url) if rest else f"{scheme[:40]}",
             wanted=wanted,
             hint="dtsinn ui, which shows the SQLite database of a workspace",
         )
@@ -55,32 +55,32 @@ def backend_of(url: str) -> URL:
         return make_url(f"{DRIVER}://{rest}")
     except (ArgumentError, ValueError):
         raise InputError(
-            "the server's database", got=without_secrets("uri", url), wanted=wanted
+            "the server's database", got=hide_secrets("uri", url), wanted=wanted
         ) from None
 
 
-def with_driver(uri: str) -> str:
-    """A tracking URI as it is, but PostgreSQL's with the driver that dtsinn installs."""
+def add_driver(uri: str) -> str:
+    """Add to the tracking URI of a PostgreSQL database the driver that dtsinn installs."""
     scheme, _, rest = uri.partition("://")
     return f"{DRIVER}://{rest}" if scheme in SCHEMES else uri
 
 
-def place_of(url: URL) -> str:
-    """Host and database, for messages."""
+def describe_database(url: URL) -> str:
+    """Name a database and its host, for messages."""
     host = url.host or url.query.get("host", "localhost")
     port = f":{url.port}" if url.port else ""
     return f"{url.database} on {host}{port}"
 
 
 @contextmanager
-def held(url: URL, *, upgrade: bool = False) -> Iterator[Connection]:
+def hold_database(url: URL, *, upgrade: bool = False) -> Iterator[Connection]:
     """Hold the database against others that open it; it is checked first.
 
     MLflow makes its tables when it first opens a database, and crashes when two processes do so
     at once. The lock goes away with the connection, so one that dies leaves nothing.
 
     Args:
-        url: As :func:`backend_of` gives it.
+        url: As :func:`parse_backend` gives it.
         upgrade: Change the tables of an older MLflow to those of this one, all or nothing.
 
     Raises:
@@ -94,13 +94,13 @@ def held(url: URL, *, upgrade: bool = False) -> Iterator[Connection]:
     try:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             _wait_for_lock(connection, url)
-            if _are_older(connection, url, upgrade=upgrade):
+            if _needs_upgrade(connection, url, upgrade=upgrade):
                 _upgrade_db(engine)  # type: ignore[no-untyped-call]
             yield connection
     except SQLAlchemyError as error:
         reason = error.orig if isinstance(error, DBAPIError) and error.orig else error
         raise InputError(
-            f"the database {place_of(url)} cannot be used", got=brief(Exception(reason))
+            f"the database {describe_database(url)} cannot be used", got=brief(Exception(reason))
         ) from None
     finally:
         engine.dispose()
@@ -108,7 +108,7 @@ def held(url: URL, *, upgrade: bool = False) -> Iterator[Connection]:
 
 def has_user(connection: Connection, name: str) -> bool:
     """Whether MLflow keeps a password of this user in the database."""
-    if not _has(connection, "users"):
+    if not sqlalchemy.inspect(connection).has_table("users"):
         return False
     asked = sqlalchemy.text("SELECT EXISTS (SELECT FROM users WHERE username = :name)")
     return bool(connection.execute(asked, {"name": name}).scalar())
@@ -120,20 +120,20 @@ def _wait_for_lock(connection: Connection, url: URL) -> None:
     while not connection.execute(asked, {"lock": LOCK}).scalar():
         if time.monotonic() > deadline:
             raise RunError(
-                f"another process has been opening {place_of(url)}",
+                f"another process has been opening {describe_database(url)}",
                 got=f"{LOCK_WAIT_s} s",
             )
         time.sleep(POLL_s)
 
 
-def _are_older(connection: Connection, url: URL, *, upgrade: bool) -> bool:
-    """Whether the tables are of an older MLflow, which is an error unless they are upgraded."""
-    if not _has(connection, "alembic_version"):
+def _needs_upgrade(connection: Connection, url: URL, *, upgrade: bool) -> bool:
+    """Whether the tables are of an older MLflow, which is an error unless ``upgrade`` is set."""
+    if not sqlalchemy.inspect(connection).has_table("alembic_version"):
         asked = "SELECT has_schema_privilege(current_schema(), 'CREATE'), current_user"
         allowed, user = connection.execute(sqlalchemy.text(asked)).one()
         if not allowed:
             raise InputError(
-                f"{user} may make no tables in {place_of(url)}",
+                f"{user} may make no tables in {describe_database(url)}",
                 hint=f"ALTER DATABASE {url.database} OWNER TO {user}",
             )
         return False
@@ -144,8 +144,9 @@ def _are_older(connection: Connection, url: URL, *, upgrade: bool) -> bool:
         return False
     older = found in {revision.revision for revision in script.walk_revisions()}
     if not (older and upgrade):
+        kind = "an older" if older else "another"
         raise InputError(
-            f"the tables in {place_of(url)} are of {'an older' if older else 'another'} MLflow",
+            f"the tables in {describe_database(url)} are of {kind} MLflow",
             got=found,
             wanted=wanted,
             hint="a backup, then dtsinn server --upgrade"
@@ -153,8 +154,3 @@ def _are_older(connection: Connection, url: URL, *, upgrade: bool) -> bool:
             else "the version of MLflow that made them, or a newer one",
         )
     return True
-
-
-def _has(connection: Connection, table: str) -> bool:
-    found = connection.execute(sqlalchemy.text("SELECT to_regclass(:t)"), {"t": table}).scalar()
-    return found is not None

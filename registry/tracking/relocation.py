@@ -1,10 +1,10 @@
 """Moved workspaces: MLflow's tables hold absolute places of files, and files move.
 
 MLflow resolves a location when an experiment, run or model is made, and knows no relative ones.
-So where a workspace was renamed, mounted elsewhere or copied, its tables are brought in line
+So where a workspace was renamed, mounted elsewhere or copied, its tables are copied in line
 when it is opened: the truth is where the database lies. Everything under a former place is
 rewritten in one transaction; what was written to the former place meanwhile (by dtsinn 0.1.0) is
-brought along first. Paths of stores that 0.1.0 told MLflow become names.
+copied along first. Paths of stores that 0.1.0 sent to MLflow become names.
 """
 
 from __future__ import annotations
@@ -34,11 +34,10 @@ from sqlalchemy import func
 from sqlalchemy.orm import aliased
 
 from dtsinn.core.errors import InputError
+from dtsinn.core.paths import name_of_store
 from dtsinn.core.workspace import Workspace
-from dtsinn.data.known_stores import note_store
-from dtsinn.data.layout import name_of_store
-from dtsinn.registry.tracking.embedded import file_of, lock
-from dtsinn.registry.tracking.names import told_as, without_secrets
+from dtsinn.registry.tracking.embedded import hold_workspace_lock, sqlite_file
+from dtsinn.registry.tracking.names import hide_secrets, mlflow_errors_as
 from dtsinn.registry.tracking.rows import STORE_SOURCE
 
 log = logging.getLogger(__name__)
@@ -59,7 +58,7 @@ FIRST = 0
 
 
 def local_path(uri: str) -> Path | None:
-    """The folder that a location of artifacts is on this machine, if it is."""
+    """Find the folder that a location of artifacts is on this machine, if it is."""
     try:
         parsed = urlparse(uri)
     except ValueError:  # no URI at all
@@ -69,29 +68,29 @@ def local_path(uri: str) -> Path | None:
     return Path(uri) if not parsed.scheme else None
 
 
-def mend_locations(uri: str, workspace: Workspace) -> None:
+def repair_locations(uri: str, workspace: Workspace) -> None:
     """Let a database name the folders of artifacts where they are now; says so in one line.
 
     Former places of the workspace's own database are the one that it was made with, and each one
-    whose runs or models have their folders here: a copy is told from its original by where its
+    whose runs or models have their folders here: a copy is known from its original by where its
     database lies. Another database may keep artifacts of several workspaces: of a former place
     that still exists they stay there, unless the database was copied with its artifacts.
 
     Args:
-        uri: Of a database with MLflow's tables.
-        workspace: That uses it.
+        uri: Address of a database with MLflow's tables.
+        workspace: The workspace that uses it.
 
     Raises:
         InputError: The workspace moved, and cannot be written.
     """
     engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
-    is_own = file_of(uri) == workspace.database.resolve()
-    with told_as(f"opening {without_secrets('uri', uri)}"):
+    is_own = sqlite_file(uri) == workspace.database.resolve()
+    with mlflow_errors_as(f"opening {hide_secrets('uri', uri)}"):
         with engine.connect() as connection:
-            moves = _moves(connection, uri, workspace)
-            if not moves and not (is_own and _paths_of_stores(connection)):
+            moves = _find_moves(connection, uri, workspace)
+            if not moves and not (is_own and _find_store_paths(connection)):
                 return
-        read_only = _read_only(uri, workspace)
+        read_only = _find_read_only(uri, workspace)
         if read_only and moves:
             raise InputError(
                 f"the workspace {workspace.root} was moved, and its records cannot be changed",
@@ -100,17 +99,18 @@ def mend_locations(uri: str, workspace: Workspace) -> None:
             )
         if read_only:
             return
-        workspace.root.mkdir(parents=True, exist_ok=True)
-        with lock(workspace, "database"), engine.begin() as connection:
-            for move in _moves(connection, uri, workspace):  # another process may have been here
-                brought = _bring_along(connection, move)
+        with hold_workspace_lock(workspace, "database"), engine.begin() as connection:
+            for move in _find_moves(
+                connection, uri, workspace
+            ):  # another process may have been here
+                copied = _copy_late_writes(connection, move)
                 count = sum(_rewrite(connection, column, move) for column in LOCATIONS)
                 log.warning(
                     "the workspace was at %s, its records now say %s: %d entries%s",
                     move.old.parent,
                     move.here.parent,
                     count,
-                    f", {brought} folders brought from there" if brought else "",
+                    f", {copied} folders copied from there" if copied else "",
                 )
             if is_own:
                 _name_stores(connection, workspace)
@@ -121,16 +121,16 @@ class _Move:
     """A former place, and the folder that took its place."""
 
     was: str
-    """As the tables spell it."""
+    """Its URI as the tables spell it."""
     old: Path
     here: Path
 
 
-def _moves(connection: Any, uri: str, workspace: Workspace) -> list[_Move]:
-    file, own = file_of(uri), workspace.artifacts_here
+def _find_moves(connection: Any, uri: str, workspace: Workspace) -> list[_Move]:
+    file, own = sqlite_file(uri), workspace.artifacts_here
     beside = file.with_name(own.name) if file else own
     moves = []
-    for was, (old, is_first) in _roots(connection, own.name).items():
+    for was, (old, is_first) in _find_roots(connection, own.name).items():
         if old.resolve() in (beside.resolve(), own.resolve()):
             continue
         if is_first and file == workspace.database.resolve():
@@ -144,8 +144,8 @@ def _moves(connection: Any, uri: str, workspace: Workspace) -> list[_Move]:
     return moves
 
 
-def _roots(connection: Any, name: str) -> dict[str, tuple[Path, bool]]:
-    """Folders called ``name`` under which experiments keep files; whether the first one does."""
+def _find_roots(connection: Any, name: str) -> dict[str, tuple[Path, bool]]:
+    """Find folders called ``name`` in which experiments keep files; whether the first one does."""
     roots: dict[str, tuple[Path, bool]] = {}
     columns = SqlExperiment.experiment_id, SqlExperiment.artifact_location
     for number, location in connection.execute(sqlalchemy.select(*columns)):
@@ -160,62 +160,64 @@ def _roots(connection: Any, name: str) -> dict[str, tuple[Path, bool]]:
 
 def _has_files(connection: Any, was: str, here: Path) -> bool:
     """Whether a run's or model's folder of a former place is here."""
-    return any((here / inner).exists() for inner in _folders(connection, was))
+    return any((here / inner).exists() for inner in _find_folders(connection, was))
 
 
-def _folders(connection: Any, was: str) -> Iterable[Path]:
+def _find_folders(connection: Any, was: str) -> Iterable[Path]:
     """Folders of runs and models under a former place, relative to it."""
     for column in FILES:
-        for (location,) in connection.execute(sqlalchemy.select(column).where(_is_in(column, was))):
+        for (location,) in connection.execute(
+            sqlalchemy.select(column).where(_lies_in(column, was))
+        ):
             inner = Path(url2pathname(location[len(was) :].strip("/")))
             if inner.parts and ".." not in inner.parts:
                 yield inner
 
 
-def _is_in(column: Any, was: str) -> Any:
+def _lies_in(column: Any, was: str) -> Any:
     inside = func.substr(column, 1, len(was) + 1) == f"{was}/"
     return sqlalchemy.or_(column == was, inside)
 
 
 def _rewrite(connection: Any, column: Any, move: _Move) -> int:
-    """Number of entries that named the former place, as a URI or as a path."""
+    """Replace the former place, as a URI or as a path; returns the number of entries."""
     count = 0
     for was, now in {move.was: move.here.as_uri(), str(move.old): str(move.here)}.items():
         changed = {column: now + func.substr(column, len(was) + 1)}
         count += connection.execute(
-            sqlalchemy.update(column.class_).where(_is_in(column, was)).values(changed)
+            sqlalchemy.update(column.class_).where(_lies_in(column, was)).values(changed)
         ).rowcount
     return count
 
 
-def _bring_along(connection: Any, move: _Move) -> int:
-    """Copy what 0.1.0 wrote to the former place after the move; number of folders.
+def _copy_late_writes(connection: Any, move: _Move) -> int:
+    """Copy what 0.1.0 wrote to the former place after the move; returns the number of folders.
 
     Where an original lives on there, only folders that are not here at all are this copy's.
     """
-    brought = 0
+    copied = 0
     is_original = Workspace(move.old.parent).database.exists()
-    for inner in _folders(connection, move.was) if move.old.is_dir() else ():
+    for inner in _find_folders(connection, move.was) if move.old.is_dir() else ():
         source, target = move.old / inner, move.here / inner
         if not source.is_dir() or (is_original and target.exists()):
             continue
         partial = target.with_name(f".{target.name}.partial")
         if target.exists():
             shutil.copytree(target, partial, symlinks=True, dirs_exist_ok=True)
-        shutil.copytree(source, partial, ignore=_links, dirs_exist_ok=True)
+        shutil.copytree(source, partial, ignore=_list_links, dirs_exist_ok=True)
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
-        brought += 1
-    return brought
+        copied += 1
+    return copied
 
 
-def _links(folder: str, names: list[str]) -> list[str]:
+def _list_links(folder: str, names: list[str]) -> list[str]:
     """A link would carry a foreign file along."""
     return [name for name in names if Path(folder, name).is_symlink()]
 
 
-def _paths_of_stores(connection: Any) -> dict[str, str]:
-    """Whole paths of stores, as dtsinn 0.1.0 told MLflow, and their digests."""
+def _find_store_paths(connection: Any) -> dict[str, str]:
+    """Find whole paths of stores, as dtsinn 0.1.0 sent them to MLflow, and their digests."""
     path, digest = aliased(SqlTag), aliased(SqlTag)
     question: Any = (
         sqlalchemy.select(path.value, digest.value)
@@ -228,20 +230,22 @@ def _paths_of_stores(connection: Any) -> dict[str, str]:
 
 def _name_stores(connection: Any, workspace: Workspace) -> None:
     """Leave the names of stores in MLflow; the workspace remembers the folders."""
-    for path, digest in _paths_of_stores(connection).items():
+    from dtsinn.data.known_stores import note_store  # seldom needed, and imports zarr
+
+    for path, digest in _find_store_paths(connection).items():
         note_store(workspace, digest, path)
         name = name_of_store(path)
         source: Any = SqlDataset.dataset_source
-        told = func.replace(source, json.dumps(path), json.dumps(name))
+        renamed = func.replace(source, json.dumps(path), json.dumps(name))
         for table, values, where in (
             (SqlTag, {SqlTag.value: name}, (SqlTag.key == "store.path", SqlTag.value == path)),
-            (SqlDataset, {source: told}, (SqlDataset.dataset_source_type == STORE_SOURCE,)),
+            (SqlDataset, {source: renamed}, (SqlDataset.dataset_source_type == STORE_SOURCE,)),
         ):
             connection.execute(sqlalchemy.update(table).where(*where).values(values))
 
 
-def _read_only(uri: str, workspace: Workspace) -> list[Path]:
-    """Of the files and folders that mending writes those that cannot be written."""
-    file = file_of(uri)
+def _find_read_only(uri: str, workspace: Workspace) -> list[Path]:
+    """Files and folders that cannot be written, of those that a repair writes."""
+    file = sqlite_file(uri)
     places = [workspace.root, *([file, file.parent] if file else [])]
     return [place for place in places if place.exists() and not os.access(place, os.W_OK)]

@@ -11,7 +11,7 @@ from mlflow.utils.rest_utils import http_request
 
 from dtsinn.core.causes import brief
 from dtsinn.core.errors import RunError
-from dtsinn.registry.tracking.names import without_secrets
+from dtsinn.registry.tracking.names import hide_secrets
 
 ANSWER_LIMIT_s = 15
 QUESTION = "/api/2.0/mlflow/experiments/search"
@@ -27,7 +27,7 @@ def ask(uri: str) -> None:
     Raises:
         RunError: It does not answer, not as MLflow does, or not to this user.
     """
-    place = without_secrets("uri", uri)
+    place = hide_secrets("uri", uri)
     creds = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
     try:
         answer = http_request(  # type: ignore[no-untyped-call]

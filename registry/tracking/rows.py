@@ -9,9 +9,9 @@ from pathlib import PurePath
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
+from dtsinn.core.paths import name_of_store
 from dtsinn.core.tracker import Point, RunStart
-from dtsinn.data.layout import name_of_store
-from dtsinn.registry.tracking.names import without_folders, without_secrets
+from dtsinn.registry.tracking.names import hide_folders, hide_secrets
 
 KEY = "dtsinn.key"
 KIND = "dtsinn.kind"
@@ -31,8 +31,8 @@ DIGEST_LENGTH = 36
 """MLflow's limits."""
 
 
-def tags_of(run: RunStart) -> dict[str, str]:
-    """Tags of a run, whole; :func:`short` makes them fit for MLflow."""
+def run_tags(run: RunStart) -> dict[str, str]:
+    """Tags of a run, whole; :func:`fit_tags` makes them fit for MLflow."""
     tags = dict(run.tags) | ({"store.path": _store(run)} if "store.path" in run.tags else {})
     tags |= {KEY: run.key, KIND: run.kind, "mlflow.source.name": "dtsinn"}
     if run.description:
@@ -40,8 +40,8 @@ def tags_of(run: RunStart) -> dict[str, str]:
     return tags
 
 
-def about(run: RunStart) -> dict[str, str]:
-    """Tags of a run's experiment that say what it is for."""
+def experiment_tags(run: RunStart) -> dict[str, str]:
+    """Tags of a run's experiment, which say what it is for."""
     if "store.digest" not in run.tags:
         return {}
     pair = run.tags.get("tracers", "").upper().replace(",", " then ")
@@ -49,20 +49,20 @@ def about(run: RunStart) -> dict[str, str]:
     return {DESCRIPTION: text + run.tags["store.digest"][:12]}
 
 
-def short(tags: Mapping[str, str]) -> dict[str, str]:
+def fit_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """Tags as long as MLflow takes them, without what is not for others."""
-    return {name: _shortened(_told(name, value), TAG_LENGTH) for name, value in tags.items()}
+    return {name: _shorten(_clean(name, value), TAG_LENGTH) for name, value in tags.items()}
 
 
 def tag_rows(tags: Mapping[str, str]) -> list[RunTag]:
-    """The same as rows."""
-    return [RunTag(name, value) for name, value in short(tags).items()]
+    """Tags as rows, as long as MLflow takes them."""
+    return [RunTag(name, value) for name, value in fit_tags(tags).items()]
 
 
 def parameter_rows(parameters: Mapping[str, object]) -> list[Param]:
     """Parameters without what is secret."""
     return [
-        Param(name, _shortened(_told(name, value), PARAMETER_LENGTH))
+        Param(name, _shorten(_clean(name, value), PARAMETER_LENGTH))
         for name, value in parameters.items()
     ]
 
@@ -75,8 +75,8 @@ def metric_rows(points: Sequence[Point]) -> tuple[list[Metric], list[RunTag]]:
             if math.isfinite(value):
                 rows.append(Metric(name, float(value), point.time_ms, point.step))
             else:
-                told = f"{float(value)} at step {point.step}"
-                tags.append(RunTag(f"dtsinn.nonfinite.{name}", told))
+                shown = f"{float(value)} at step {point.step}"
+                tags.append(RunTag(f"dtsinn.nonfinite.{name}", shown))
     return rows, tags
 
 
@@ -95,14 +95,14 @@ def dataset_rows(run: RunStart) -> list[DatasetInput]:
 
 
 def _store(run: RunStart) -> str:
-    """Name or URL: a workspace knows where it is (:mod:`dtsinn.data.known_stores`)."""
-    return name_of_store(without_secrets("path", run.tags.get("store.path", "")))
+    """Name or URL of a store: a workspace knows where it is (:mod:`dtsinn.data.known_stores`)."""
+    return name_of_store(hide_secrets("path", run.tags.get("store.path", "")))
 
 
-def _told(name: str, value: object) -> str:
-    """A setting without what is secret in it, and without this machine's folders."""
-    return without_folders(without_secrets(name, value))
+def _clean(name: str, value: object) -> str:
+    """Write a setting without what is secret in it, and without this machine's folders."""
+    return hide_folders(hide_secrets(name, value))
 
 
-def _shortened(text: str, length: int) -> str:
+def _shorten(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 3] + "..."

@@ -15,12 +15,12 @@ from pydantic import TypeAdapter
 from dtsinn.core.bounds import parse_json
 from dtsinn.core.errors import InputError
 from dtsinn.core.text import printable
-from dtsinn.registry.tracking.names import checked_key
+from dtsinn.registry.tracking.names import check_key
 
 LATEST_ms = 4_102_444_800_000
-"""Times from then on, the year 2100, are none: Python's calendar ends soon after (uncited)."""
+"""Times from then on, the year 2100, are none: Python's calendar ends soon after."""
 LARGEST = 1e15
-"""Of the numbers that a table shows; none of ours comes near (uncited)."""
+"""Largest number that a table shows; none of ours comes near."""
 LINE_LENGTH = 100
 """Characters of a text in a table."""
 
@@ -57,7 +57,7 @@ def mlflow_id(tags: Tags, key: str) -> str:
 def run_key(tags: Tags, key: str) -> str:
     """A run's key, which may stand in a filter; else nothing."""
     try:
-        return checked_key(tags[key]) if key in tags else ""
+        return check_key(tags[key]) if key in tags else ""
     except InputError:
         return ""
 
@@ -107,7 +107,7 @@ def interval(tags: Tags, key: str) -> Spread | None:
     return Spread(value, low, high, None if n is None else int(n))
 
 
-def read_as(kind: TypeAdapter[_T], text: str) -> _T | None:
+def parse_as(kind: TypeAdapter[_T], text: str) -> _T | None:
     """JSON as a type says it, strictly."""
     try:
         return kind.validate_json(text, strict=True)

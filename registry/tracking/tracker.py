@@ -14,7 +14,6 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
-from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from dtsinn.core.errors import InputError, RunError
@@ -22,31 +21,39 @@ from dtsinn.core.tracker import OWN_PLACE, Point, RunStart, RunStatus
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.tracking import tags as tagged
 from dtsinn.registry.tracking.embedded import (
-    file_of,
-    is_served,
-    lock,
+    hold_workspace_lock,
+    is_server,
     make_database,
     require_workspace,
+    sqlite_file,
     tracking_uri,
 )
-from dtsinn.registry.tracking.names import checked_folder, checked_key, told_as, without_secrets
-from dtsinn.registry.tracking.postgres import DRIVER, backend_of, held
-from dtsinn.registry.tracking.relocation import mend_locations
+from dtsinn.registry.tracking.names import (
+    ABSENT,
+    EXISTS,
+    check_folder,
+    check_key,
+    hide_secrets,
+    mlflow_errors_as,
+    suppress_mlflow,
+)
+from dtsinn.registry.tracking.postgres import DRIVER, hold_database, parse_backend
+from dtsinn.registry.tracking.relocation import repair_locations
 from dtsinn.registry.tracking.remote import ask
 from dtsinn.registry.tracking.rows import (
     BEGUN,
     ENDED,
     KEY,
     STATUS,
-    about,
     dataset_rows,
+    experiment_tags,
+    fit_tags,
     metric_rows,
     parameter_rows,
-    short,
+    run_tags,
     tag_rows,
-    tags_of,
 )
-from dtsinn.registry.tracking.view import EXPERIMENT_TAGS, page_of, run_page
+from dtsinn.registry.tracking.view import EXPERIMENT_TAGS, find_page, run_page
 
 ENTRIES_PER_BATCH = 100
 METRICS_PER_BATCH = 1000
@@ -61,27 +68,27 @@ _STATUS_IN_MLFLOW: dict[RunStatus, str] = {
 
 
 def connect(workspace: Workspace) -> MlflowTracker:
-    """The tracker of a workspace, made when missing; ``MLFLOW_TRACKING_URI`` wins when set.
+    """Open the tracker of a workspace, made when missing; ``MLFLOW_TRACKING_URI`` wins when set.
 
     Raises:
         InputError: The workspace's path cannot stand in a URI.
         RunError: The database cannot be made, or the server does not answer this user.
     """
     uri = tracking_uri(workspace)
-    embedded = file_of(uri) == workspace.database.resolve()
+    embedded = sqlite_file(uri) == workspace.database.resolve()
     if embedded:
         make_database(workspace)
-    served = is_served(uri)
+    served = is_server(uri)
     alone: AbstractContextManager[Any] = nullcontext()
     if served:
         ask(uri)
     elif uri.startswith(f"{DRIVER}:"):
-        alone = held(backend_of(uri))
-    with alone, told_as(f"opening {without_secrets('uri', uri)}"):
+        alone = hold_database(parse_backend(uri))
+    with alone, mlflow_errors_as(f"opening {hide_secrets('uri', uri)}"):
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         if not served:
             client.search_experiments(max_results=1)  # an outdated schema says so now
-            mend_locations(uri, workspace)
+            repair_locations(uri, workspace)
     return MlflowTracker(
         client,
         uri,
@@ -92,7 +99,7 @@ def connect(workspace: Workspace) -> MlflowTracker:
 
 
 def connect_existing(workspace: Workspace) -> MlflowTracker:
-    """As :func:`connect`, for commands that only read: nothing is made.
+    """Do as :func:`connect` for commands that only read: nothing is made.
 
     Raises:
         InputError: There is no workspace yet.
@@ -104,8 +111,8 @@ def connect_existing(workspace: Workspace) -> MlflowTracker:
 class MlflowTracker:
     """Records runs in MLflow; see :class:`dtsinn.core.tracker.Tracker` for the contract.
 
-    A run that somebody deleted in MLflow stays so: what is told of it is passed over, as it would
-    hold up all that comes after it. Only one that begins later with its key is a new run.
+    A run that somebody deleted in MLflow stays so: reports of it are dropped, as they would hold
+    up all that comes after. Only one that begins later with its key is a new run.
 
     Args:
         client: MLflow's client for runs and models.
@@ -133,7 +140,7 @@ class MlflowTracker:
     @property
     def place(self) -> str:
         """The tracking URI, without what is secret in it; of a workspace's own no path."""
-        return OWN_PLACE if self.workspace else without_secrets("uri", self.uri)
+        return OWN_PLACE if self.workspace else hide_secrets("uri", self.uri)
 
     def begin(self, run: RunStart) -> None:
         """Record that a run began; a known key is continued, and reopened when it had ended.
@@ -142,9 +149,10 @@ class MlflowTracker:
             InputError: A key or parent that cannot be a name.
             RunError: The parent is unknown, or MLflow failed.
         """
-        checked_key(run.key)
-        with told_as(f"beginning {run.key}"), self._alone():
-            found = self._found(run.key)
+        check_key(run.key)
+        # Find-or-create is two steps: in a shared workspace one process at a time.
+        with mlflow_errors_as(f"beginning {run.key}"), self.lock("begin"):
+            found = self._get(run.key)
             if found is None:
                 known = self._create(run)
             elif not _is_deleted(found):
@@ -164,14 +172,12 @@ class MlflowTracker:
         The same report sent twice is stored once, because MLflow compares key, step, value and
         timestamp.
         """
-        run = self._begun(key)
+        run = self._require(key)
         if _is_deleted(run):
             return
         rows, tags = metric_rows(points)
-        with told_as(f"reporting {key}"):
-            for first in range(0, max(len(rows), 1), METRICS_PER_BATCH):
-                some = rows[first : first + METRICS_PER_BATCH]
-                self.client.log_batch(run.info.run_id, some, tags=[] if first else tags)
+        with mlflow_errors_as(f"reporting {key}"):
+            self._log(run.info.run_id, metrics=rows, tags=tags)
 
     def artifact(self, key: str, path: Path, folder: str = "") -> None:
         """Attach a file, or the content of a directory, to a run under ``folder``.
@@ -179,12 +185,12 @@ class MlflowTracker:
         Raises:
             InputError: The path is missing, a link in it leaves it, or the folder does.
         """
-        run = self._begun(key)
-        target = checked_folder(folder) or None
+        run = self._require(key)
+        target = check_folder(folder) or None
         _refuse_links_out(path)
         if _is_deleted(run):
             return
-        with told_as(f"attaching {path.name} to {key}"):
+        with mlflow_errors_as(f"attaching {path.name} to {key}"):
             # MLflow's client remembers where a run's files went, also when its workspace moved.
             files = get_artifact_repository(run.info.artifact_uri, tracking_uri=self.uri)
             if path.is_dir():
@@ -200,20 +206,20 @@ class MlflowTracker:
         tags: Mapping[str, str] | None = None,
     ) -> None:
         """Record how a run ended; an end older than what is known (sent again) is passed over."""
-        run = self._begun(key)
+        run = self._require(key)
         known = run.data.tags
         late = time_ms < max(tagged.moment(known, BEGUN), tagged.moment(known, ENDED))
         if late or _is_deleted(run):
             return
-        with told_as(f"ending {key}"):
+        with mlflow_errors_as(f"ending {key}"):
             final = {**(tags or {}), STATUS: status, ENDED: str(time_ms)}
             self._set_tags(run.info.run_id, final)
             self.client.set_terminated(run.info.run_id, _STATUS_IN_MLFLOW[status], time_ms)
 
     def tag(self, key: str, tags: Mapping[str, str]) -> None:
         """Record more tags of a run; one that is gone from MLflow is passed over."""
-        with told_as(f"tagging {key}"):
-            run = self._found(checked_key(key))
+        with mlflow_errors_as(f"tagging {key}"):
+            run = self._get(check_key(key))
             if run is not None and not _is_deleted(run):
                 self._set_tags(run.info.run_id, tags)
 
@@ -225,23 +231,19 @@ class MlflowTracker:
         Raises:
             RunError: No such run was begun, or it was deleted.
         """
-        run = self._begun(key)
+        run = self._require(key)
         if _is_deleted(run):
             raise RunError("the run with this key was deleted", got=key, hint="restoring it")
-        found: str = run.info.run_id
-        return found
+        return str(run.info.run_id)
 
     def find_run(self, id_or_key: str) -> Run | None:
         """The run with this MLflow id or key, or None."""
-        with told_as(f"looking for run {id_or_key}"):
-            run_id = self._find(checked_key(id_or_key)) or id_or_key
-            try:
+        with mlflow_errors_as(f"looking for run {id_or_key}"):
+            run_id = self._find(check_key(id_or_key)) or id_or_key
+            run = None
+            with suppress_mlflow(ABSENT, "INVALID_PARAMETER_VALUE"):
                 run = self.client.get_run(run_id)
-            except MlflowException as error:
-                if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
-                    return None
-                raise
-        return None if _is_deleted(run) else run
+        return None if run is None or _is_deleted(run) else run
 
     def running(self, parent_key: str) -> list[str]:
         """Keys of the children of a run that MLflow takes for running, for reconciliation."""
@@ -258,7 +260,7 @@ class MlflowTracker:
             query: The filter.
             view: Whether deleted runs count, one of MLflow's ``ViewType``.
         """
-        with told_as("searching runs"):
+        with mlflow_errors_as("searching runs"):
             experiments = self.all_pages(self.client.search_experiments, view_type=ViewType.ALL)
             return self.all_pages(
                 self.client.search_runs,
@@ -273,18 +275,18 @@ class MlflowTracker:
 
         While it shows it nowhere, the path of the page alone.
         """
-        with told_as(f"looking for {key}"):
+        with mlflow_errors_as(f"looking for {key}"):
             run = self.client.get_run(self.run_id(key)).info
-        base = self.place.rstrip("/") if is_served(self.uri) else ""
+        base = self.place.rstrip("/") if is_server(self.uri) else ""
         if self.workspace:
-            base = page_of(self.workspace)
+            base = find_page(self.workspace)
         return base + run_page(run.experiment_id, run.run_id)
 
-    # ------------------------------------------------------------- inside
+    def lock(self, name: str) -> AbstractContextManager[None]:
+        """Hold a lock between processes that share an embedded workspace; a server has none."""
+        return hold_workspace_lock(self.workspace, name) if self.workspace else nullcontext()
 
-    def _alone(self) -> AbstractContextManager[Any]:
-        """Find-or-create is two steps: in a shared workspace one process at a time."""
-        return lock(self.workspace, "begin") if self.workspace else nullcontext()
+    # ------------------------------------------------------------- inside
 
     @staticmethod
     def all_pages(search: Any, **question: Any) -> list[Any]:
@@ -307,15 +309,15 @@ class MlflowTracker:
             self._run_ids[key] = (kept or runs[-1:])[0].info.run_id
         return self._run_ids[key]
 
-    def _found(self, key: str) -> Run | None:
-        """The run with this key, also a deleted one."""
+    def _get(self, key: str) -> Run | None:
+        """Get the run with this key, also a deleted one."""
         run_id = self._find(key)
         return None if run_id is None else self.client.get_run(run_id)
 
-    def _begun(self, key: str) -> Run:
-        """As :meth:`_found`, of a run that must have been begun."""
-        with told_as(f"looking for {key}"):
-            run = self._found(checked_key(key))
+    def _require(self, key: str) -> Run:
+        """Get a run that must have been begun; see :meth:`_get`."""
+        with mlflow_errors_as(f"looking for {key}"):
+            run = self._get(check_key(key))
         if run is None:
             raise RunError("no run was begun with this key", got=key)
         return run
@@ -326,36 +328,30 @@ class MlflowTracker:
         found = self.client.get_experiment_by_name(name)
         if found is None:
             location = self._artifacts.as_uri() if self._artifacts else None
-            try:
-                created: str = self.client.create_experiment(
-                    name, artifact_location=location, tags=EXPERIMENT_TAGS | about(run)
+            with suppress_mlflow(EXISTS):
+                self.client.create_experiment(
+                    name, artifact_location=location, tags=EXPERIMENT_TAGS | experiment_tags(run)
                 )
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                    raise
-                found = self.client.get_experiment_by_name(name)
-            else:
-                return created
+            found = self.client.get_experiment_by_name(name)
         if found is None:
             raise RunError(f"experiment {name!r} can be neither made nor found")
         if found.lifecycle_stage == "deleted":
             self.client.restore_experiment(found.experiment_id)
-        experiment: str = found.experiment_id
-        return experiment
+        return str(found.experiment_id)
 
     def _create(self, run: RunStart) -> Run:
-        tags = {**tags_of(run), BEGUN: str(run.time_ms)}
+        tags = {**run_tags(run), BEGUN: str(run.time_ms)}
         if run.parent is not None:
-            tags["mlflow.parentRunId"] = self._begun(run.parent).info.run_id
+            tags["mlflow.parentRunId"] = self._require(run.parent).info.run_id
         experiment = self._experiment(run)
-        created = self.client.create_run(experiment, run.time_ms, short(tags), run.name)
+        created = self.client.create_run(experiment, run.time_ms, fit_tags(tags), run.name)
         self._run_ids[run.key] = created.info.run_id
         return created
 
     def _continue(self, found: Run, run: RunStart) -> Run:
         """Add what is missing; reopen a run that had ended before this begin."""
         run_id, known = found.info.run_id, found.data.tags
-        missing = {name: value for name, value in tags_of(run).items() if name not in known}
+        missing = {name: value for name, value in run_tags(run).items() if name not in known}
         if run.time_ms > tagged.moment(known, BEGUN):
             missing[BEGUN] = str(run.time_ms)
         self._set_tags(run_id, missing)
@@ -367,19 +363,22 @@ class MlflowTracker:
     def _add_parameters(self, known: Run, parameters: Mapping[str, object]) -> None:
         """Parameters are immutable in MLflow: only those that are not there yet."""
         missing = {name: parameters[name] for name in parameters if name not in known.data.params}
-        rows = parameter_rows(missing)
-        for first in range(0, len(rows), ENTRIES_PER_BATCH):
-            self.client.log_batch(known.info.run_id, params=rows[first : first + ENTRIES_PER_BATCH])
+        self._log(known.info.run_id, params=parameter_rows(missing))
 
     def _set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
-        rows = tag_rows(tags)
-        for first in range(0, len(rows), ENTRIES_PER_BATCH):
-            self.client.log_batch(run_id, tags=rows[first : first + ENTRIES_PER_BATCH])
+        self._log(run_id, tags=tag_rows(tags))
+
+    def _log(self, run_id: str, **rows: Sequence[Any]) -> None:
+        """Log ``metrics``, ``params`` or ``tags`` in batches that MLflow takes."""
+        log: Any = self.client.log_batch
+        for kind, entries in rows.items():
+            size = METRICS_PER_BATCH if kind == "metrics" else ENTRIES_PER_BATCH
+            for first in range(0, len(entries), size):
+                log(run_id, **{kind: entries[first : first + size]})
 
 
 def _is_deleted(run: Run) -> bool:
-    deleted: bool = run.info.lifecycle_stage == "deleted"
-    return deleted
+    return bool(run.info.lifecycle_stage == "deleted")
 
 
 def _refuse_links_out(path: Path) -> None:

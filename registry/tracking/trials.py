@@ -1,4 +1,4 @@
-"""The trials of a search as MLflow has them: for whoever has the registry but not the ledger."""
+"""The trials of a search as MLflow has them: for whoever has the registry but not the event log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlflow.entities import Run
 from dtsinn.core.errors import InputError
 from dtsinn.core.yaml_text import parse_yaml
 from dtsinn.registry.tracking import tags as tagged
-from dtsinn.registry.tracking.names import told_as
+from dtsinn.registry.tracking.names import mlflow_errors_as
 from dtsinn.registry.tracking.rows import KIND, STATUS
 from dtsinn.registry.tracking.tracker import MlflowTracker
 
@@ -24,7 +24,7 @@ class RecordedTrial:
     settings: Mapping[str, Any]
     """The whole configuration, by dotted key."""
     metrics: Mapping[str, float]
-    """Of its last report."""
+    """Metrics of its last report."""
     step: int
     """Training steps behind it."""
     finished: bool
@@ -33,22 +33,22 @@ class RecordedTrial:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedSearch:
-    """A search, with the trials that ended and were not spoiled."""
+    """A search, with the trials that ended and were not infeasible."""
 
     store_digest: str
     objectives: str
-    """As they are typed: ``psnr:max``."""
+    """Objectives as they are typed: ``psnr:max``."""
     trials: list[RecordedTrial]
 
 
-def recorded_search(tracker: MlflowTracker, name: str) -> RecordedSearch | None:
-    """The search of this name, or None where MLflow knows none."""
+def find_recorded_search(tracker: MlflowTracker, name: str) -> RecordedSearch | None:
+    """Find the search of this name, or None where MLflow knows none."""
     parent = tracker.find_run(name)
     if parent is None or parent.data.tags.get(KIND) != "search":
         return None
     children = tracker.search(f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     children.sort(key=lambda child: str(child.info.run_name))
-    trials = [_trial(tracker, child) for child in children]
+    trials = [_read_trial(tracker, child) for child in children]
     return RecordedSearch(
         store_digest=tagged.digest(parent.data.tags, "store.digest"),
         objectives=parent.data.params.get("objectives", ""),
@@ -56,8 +56,8 @@ def recorded_search(tracker: MlflowTracker, name: str) -> RecordedSearch | None:
     )
 
 
-def _trial(tracker: MlflowTracker, run: Run) -> RecordedTrial | None:
-    """A trial that ended well; None of all others, and of one whose settings cannot be read."""
+def _read_trial(tracker: MlflowTracker, run: Run) -> RecordedTrial | None:
+    """Read a trial that ended well; None for all others, and where settings cannot be read."""
     status = run.data.tags.get(STATUS)
     # What diverged late had been good before.
     if status not in {"finished", "pruned"} or "spoiled" in run.data.tags or not run.data.metrics:
@@ -70,12 +70,12 @@ def _trial(tracker: MlflowTracker, run: Run) -> RecordedTrial | None:
         name=str(run.info.run_name),
         settings=settings,
         metrics=run.data.metrics,
-        step=_last_step(tracker, run.info.run_id),
+        step=_find_last_step(tracker, run.info.run_id),
         finished=status == "finished",
     )
 
 
-def _last_step(tracker: MlflowTracker, run_id: str) -> int:
-    with told_as("reading a trial's steps"):
+def _find_last_step(tracker: MlflowTracker, run_id: str) -> int:
+    with mlflow_errors_as("reading a trial's steps"):
         points = tracker.client.get_metric_history(run_id, "best_psnr")
     return max((point.step for point in points), default=0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from filelock import Timeout
 from mlflow import MlflowClient
@@ -17,18 +17,23 @@ from mlflow import MlflowClient
 from dtsinn.core.atomic import replace_file
 from dtsinn.core.bounds import read_text
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.tracking.embedded import file_of, is_served, lock, tracking_uri
-from dtsinn.registry.tracking.names import without_secrets
+from dtsinn.registry.tracking.embedded import (
+    hold_workspace_lock,
+    is_server,
+    sqlite_file,
+    tracking_uri,
+)
+from dtsinn.registry.tracking.names import hide_secrets
 
 TRAININGS = "workflowType=machine_learning"
-"""What tells MLflow's page to show its view for trainings."""
+"""Makes MLflow's page show its view for trainings."""
 HOME = f"/#/experiments?{TRAININGS}"
 """Path of the list of experiments, in that view."""
 ADDRESS = "ui"
 """File in the workspace that holds the address of its page, and name of the lock on it."""
 KIND_TAG = {"mlflow.experimentKind": "custom_model_development"}
 NAME = "dtsinn"
-"""Of the view."""
+"""Name of the view."""
 COLUMNS = (
     "metrics.`best_psnr`",
     "tags.`dtsinn.status`",
@@ -36,9 +41,9 @@ COLUMNS = (
     "attributes.`Description`",
     "attributes.`Models`",
 )
-"""Beside name, time and duration."""
+"""Columns of the view, beside name, time and duration."""
 LOOK_AT = 50
-"""Experiments among which one of ours is looked for (uncited)."""
+"""Experiments among which one of ours is looked for."""
 _STATE = {
     "selectedColumns": COLUMNS,
     "searchFilter": "",
@@ -52,11 +57,11 @@ _STATE = {
 
 VIEW_TAG = f"mlflow.sharedViewState.{NAME}"
 EXPERIMENT_TAGS = KIND_TAG | {VIEW_TAG: json.dumps(_STATE)}
-"""Of every experiment."""
+"""Tags of every experiment."""
 
 
 def front_page(client: MlflowClient) -> str:
-    """Path of the runs that people want to see first: of the latest experiment of ours."""
+    """Path of the runs that people want to see first, those of our latest experiment."""
     newest = ["last_update_time DESC"]
     for experiment in client.search_experiments(max_results=LOOK_AT, order_by=newest):
         if VIEW_TAG in experiment.tags:
@@ -74,39 +79,34 @@ def run_page(experiment: str, run: str) -> str:
     return f"/#/experiments/{experiment}/runs/{run}?{TRAININGS}"
 
 
-def where_shown(workspace: Workspace) -> str:
-    """Where people see the runs: a link to a server's page, or what to type for one."""
+def describe_page(workspace: Workspace) -> str:
+    """Say where people see the runs: a link to a server's page, or what to type for one."""
     uri = tracking_uri(workspace)
-    if is_served(uri):
-        return without_secrets("uri", uri).rstrip("/") + HOME
-    if file_of(uri) == workspace.database.resolve():
+    if is_server(uri):
+        return hide_secrets("uri", uri).rstrip("/") + HOME
+    if sqlite_file(uri) == workspace.database.resolve():
         return workspace.command("ui")
-    return f"MLflow at {without_secrets('uri', uri)}"
+    return f"MLflow at {hide_secrets('uri', uri)}"
 
 
 @contextmanager
-def shown_at(workspace: Workspace, url: str) -> Iterator[None]:
-    """Let others know, while it is shown, at which address; a kill tells them too."""
-    held = lock(workspace, ADDRESS)
-    try:
-        held.acquire(timeout=0)
-        replace_file(workspace.root / ADDRESS, url)
-    except OSError:  # shown already, or nothing can be written there
+def announce_page(workspace: Workspace, url: str) -> Iterator[None]:
+    """Write down, while a page is shown, at which address; after a kill nobody believes it."""
+    file = workspace.root / ADDRESS
+    with ExitStack() as stack:
+        with suppress(OSError):  # shown already, or nothing can be written there
+            stack.enter_context(hold_workspace_lock(workspace, ADDRESS, 0))
+            replace_file(file, url)
+            stack.callback(file.unlink, missing_ok=True)
         yield
-        return
-    try:
-        yield
-    finally:
-        (workspace.root / ADDRESS).unlink(missing_ok=True)
-        held.release()
 
 
-def page_of(workspace: Workspace) -> str:
-    """Address at which the workspace is shown now; nothing where it is not."""
+def find_page(workspace: Workspace) -> str:
+    """Address at which the workspace is shown now; empty where it is not."""
     if not (workspace.root / ADDRESS).is_file():
         return ""
     try:
-        with lock(workspace, ADDRESS).acquire(timeout=0):
+        with hold_workspace_lock(workspace, ADDRESS, 0):
             return ""  # whoever showed it was killed
     except Timeout:
         return read_text(workspace.root / ADDRESS)

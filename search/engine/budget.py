@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from dtsinn.search.events.state import ENDED, History
+from dtsinn.search.events.state import ENDED, SearchState
 from dtsinn.search.plan import SearchPlan
 
 
@@ -15,15 +15,15 @@ class Budget:
 
     Args:
         plan: Of the search.
-        history: Of the search; it has taken each event before :meth:`take` does.
+        history: Of the search; it has taken each event before :meth:`apply` does.
 
     Attributes:
         best: Best value of the first objective so far; NaN without one.
         steps: Training steps of all trials.
     """
 
-    def __init__(self, plan: SearchPlan, history: History) -> None:
-        self.plan, self.history = plan, history
+    def __init__(self, plan: SearchPlan, search: SearchState) -> None:
+        self.plan, self.search = plan, search
         self.best = math.nan
         self.steps = 0
         self._holder = ""
@@ -31,10 +31,10 @@ class Budget:
         self._stale = 0
         """Trials that ended since the best value was found."""
 
-    def take(self, event: Mapping[str, Any]) -> bool:
+    def apply(self, event: Mapping[str, Any]) -> bool:
         """Count an event; returns whether it brought the best value so far."""
         kind = event["event"]
-        trial = self.history.trial_of(event["key"]) if kind in {"report", "end"} else None
+        trial = self.search.trial_of(event["key"]) if kind in {"report", "end"} else None
         if trial is None:
             return False
         if kind == "end":
@@ -66,13 +66,13 @@ class Budget:
         return ""
 
     def seconds(self, now_ms: int) -> float:
-        """Wall time of all sittings, the one under way up to now."""
-        *before, own = self.history.sittings
-        return sum(sitting.seconds for sitting in before) + (now_ms - own.begun_ms) / 1000
+        """Wall time of all sessions, the one under way up to now."""
+        *before, own = self.search.sessions
+        return sum(session.seconds for session in before) + (now_ms - own.begun_ms) / 1000
 
     def gpu_hours(self, now_ms: int) -> float:
         """GPUs times hours of all trials, of shared ones their part."""
-        return sum(trial.gpu_seconds(now_ms) for trial in self.history.trials.values()) / 3600
+        return sum(trial.gpu_seconds(now_ms) for trial in self.search.trials.values()) / 3600
 
     def _is_best(self, value: float) -> bool:
         ahead = value > self.best if self.plan.objectives[0].maximise else value < self.best

@@ -25,16 +25,16 @@ from dtsinn.core.telemetry import switch_telemetry_off
 log = logging.getLogger(__name__)
 
 KNOCK_s = 10
-"""Longest wait for a cluster's address to answer, s (uncited)."""
+"""Longest wait for a cluster's address to answer, s."""
 STOP_s = 90
-"""Longest wait for a stopped trial to end its workers and leave its process to the next, s
-(uncited; Ray's own 2 s are less than workers take to end)."""
+"""Longest wait for a stopped trial to end its workers and leave its process to the next, s;
+Ray's own 2 s are less than workers take to end."""
 
 SOCKET_PATH_bytes = 107
 """Longest path of a socket on Linux (unix(7), ``sun_path`` of 108 with its end)."""
 INSIDE_bytes = 80
-"""Of it, what the names of a session's own two folders (``/ray-<random>/r``, 15) and Ray's in it
-take (``/session_<date>_<time>_<pid>/sockets/plasma_store``, with a pid of 7 digits, 65)."""
+"""The part of it that is taken by the names of a session's own two folders (``/ray-<random>/r``,
+15) and Ray's in it (``/session_<date>_<time>_<pid>/sockets/plasma_store``, pid of 7 digits, 65)."""
 SHORT_FOLDERS = "/tmp", "/var/tmp", "/dev/shm"  # noqa: S108 (what is made in them is private)
 """For temporary files, where the usual one has too long a path."""
 

@@ -1,8 +1,9 @@
 """The driver: decides and writes everything in a search; workers only train, report and keep.
 
-Whatever happens becomes an event. It is written to the ledger, and then applied: to the history,
-the budget, the scheduler and the table. A driver begins by applying all events of those before
-it, so that one that was killed is replaced by the next, which knows as much.
+It is event sourcing: whatever happens becomes an event. It is written to the event log, and then
+applied: to the state, the budget, the scheduler and the table. A driver begins by applying all
+events of those before it, so that one that was killed is replaced by the next, which knows as
+much.
 """
 
 from __future__ import annotations
@@ -18,15 +19,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dtsinn.core.clock import now_ms
 from dtsinn.core.errors import DtsinnError
 from dtsinn.core.tracker import RunStart
+from dtsinn.eventlog.outbox import Outbox
 from dtsinn.search.engine.budget import Budget
 from dtsinn.search.engine.table import TrialTable
-from dtsinn.search.events.spool import Spool
-from dtsinn.search.events.state import SPOILED, History, TrialRecord, ends_of_died
+from dtsinn.search.events.state import INFEASIBLE, SearchState, TrialRecord, ends_of_died
 from dtsinn.search.objective import METRICS
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.sampling.feasibility import Referee
+from dtsinn.search.sampling.feasibility import FeasibilityCheck
 from dtsinn.search.sampling.halving import Halving
 from dtsinn.search.sampling.study import SearchStudy
 
@@ -42,15 +44,15 @@ class Tools:
 
     plan: SearchPlan
     folder: Path
-    """Of the search."""
+    """Folder of the search."""
     events: Sequence[Mapping[str, Any]]
     """All that happened before."""
     study: SearchStudy
     """Knows as much."""
     halving: Halving | None
-    """Stops trials; None stops none."""
-    referee: Referee
-    spool: Spool
+    """Prunes trials; None prunes none."""
+    feasibility: FeasibilityCheck
+    outbox: Outbox
     table: TrialTable
     run: RunStart
     """The search's own."""
@@ -59,12 +61,12 @@ class Tools:
     concurrent: int
     """Trials at a time."""
     gpus: Callable[[Mapping[str, Any]], float]
-    """That a trial holds, told from its suggestion."""
+    """Number that a trial holds, by its suggestion."""
 
 
 @dataclass(kw_only=True)
 class Outcome:
-    """How a sitting went."""
+    """The outcome of a session."""
 
     over: str = ""
     """Why nothing more is started, or nothing."""
@@ -73,40 +75,40 @@ class Outcome:
 
 
 class Driver:
-    """One sitting of a search; Ray asks and tells it (:mod:`dtsinn.search.engine.ray_adapters`)."""
+    """One session of a search, which Ray asks (:mod:`dtsinn.search.engine.ray_adapters`)."""
 
     def __init__(self, tools: Tools) -> None:
         self.tools, self.plan = tools, tools.plan
-        self.history = History(name=self.plan.name)
-        self.budget = Budget(self.plan, self.history)
+        self.search = SearchState(name=self.plan.name)
+        self.budget = Budget(self.plan, self.search)
         self.outcome = Outcome()
         self.error: DtsinnError | None = None
-        """What ended the sitting, where it was an error of ours."""
+        """What ended the session, where it was an error of ours."""
         self._verdicts: dict[str, bool] = {}
         """What the scheduler said of each trial's last report."""
         for event in tools.events:
             self._apply(event)
-        trials = self.history.trials.values()
+        trials = self.search.trials.values()
         sources = [trial.source for trial in trials]
-        sources += [refused.get("source", SAMPLER) for refused in self.history.refused]
+        sources += [refused.get("source", SAMPLER) for refused in self.search.refused]
         given = sum(source != SAMPLER for source in sources)
-        self._points = deque(self.history.points[given:])
+        self._points = deque(self.search.points[given:])
         self._left = deque(trial.name for trial in trials if trial.is_open)
         self.active: dict[str, str] = {}
         """Names of the trials that Ray has, by its id, first suggested first."""
 
-    # ------------------------------------------------------------- the sitting
+    # ------------------------------------------------------------- the session
 
     def begin(self) -> None:
-        """Open the sitting; what a driver before it left under way when it died is ended first."""
-        for end in ends_of_died(self.history):
+        """Open the session; what a driver before it left under way when it died is ended first."""
+        for end in ends_of_died(self.search):
             self._write(end)
         host, now = socket.gethostname(), now_ms()
         self._record("sitting", now, host=host, pid=os.getpid(), plan=self.plan.as_data())
         self._record("begin", now, run=asdict(replace(self.tools.run, time_ms=now)))
 
     def interrupt(self, reason: str) -> None:
-        """End the sitting; what is under way can be resumed."""
+        """End the session; what is under way can be resumed."""
         self.outcome = Outcome(over=reason, interrupted=True)
 
     def close(self) -> None:
@@ -117,14 +119,14 @@ class Driver:
         is resumed.
         """
         reason = self.outcome.over or "interrupted"
-        for trial in self.history.trials.values():
+        for trial in self.search.trials.values():
             if self.outcome.interrupted and trial.state == "running":
                 self._end(trial, "killed", reason)
             elif not self.outcome.interrupted and trial.is_open:
                 if trial.state != "running":  # no tracker knows the run otherwise
                     self._begin(trial)
                 self._end(trial, "pruned", reason)
-        with suppress(OSError):  # of a full disk; the next sitting makes the study anew
+        with suppress(OSError):  # of a full disk; the next session makes the study anew
             self.tools.study.close(reason)
 
     def attach(self, key: str, path: Path, folder: str) -> None:
@@ -139,26 +141,26 @@ class Driver:
 
     @property
     def to_come(self) -> int:
-        """Trials that this sitting will start, unless it is over before."""
-        more = 0 if self.tools.study.exhausted else self.plan.trials - len(self.history.trials)
+        """Trials that this session will start, unless it is over before."""
+        more = 0 if self.tools.study.exhausted else self.plan.trials - len(self.search.trials)
         return len(self._left) + max(0, more)
 
     def is_over(self) -> bool:
-        """Whether the sitting should end now, for whatever reason."""
+        """Whether the session should end now, for whatever reason."""
         outcome = self.outcome  # a signal replaces it, and must not be overruled by what we find
         if not outcome.over:
-            told = (self.tools.folder / STOP).exists()
-            outcome.over = "stopped" if told else self.budget.why_over(now_ms())
+            asked = (self.tools.folder / STOP).exists()
+            outcome.over = "stopped" if asked else self.budget.why_over(now_ms())
         return bool(self.outcome.over)
 
-    # ------------------------------------------------------------- what Ray asks and tells
+    # ------------------------------------------------------------- what Ray asks and notifies
 
     def suggest(self, ray_id: str) -> dict[str, Any] | None:
         """The next trial, as ``trial`` (its name) and ``suggestion``; None while none may start."""
         if len(self.active) >= self.tools.concurrent or not self.to_come or self.is_over():
             return None
         try:
-            name = self._left.popleft() if self._left else self._new_trial()
+            name = self._left.popleft() if self._left else self._suggest_trial()
         except DtsinnError as error:  # one suggestion after the other is refused
             self.error = error
             self.interrupt(str(error))
@@ -166,24 +168,24 @@ class Driver:
         except OSError as error:
             self.interrupt(f"the study cannot be written: {error}")
             return None
-        if name not in self.history.trials:  # there is none, or it could not be written down
+        if name not in self.search.trials:  # there is none, or it could not be written down
             return None
         self.active[ray_id] = name
-        return {"trial": name, "suggestion": self.history.trials[name].suggestion}
+        return {"trial": name, "suggestion": self.search.trials[name].suggestion}
 
-    def started(self, ray_id: str) -> None:
+    def start_trial(self, ray_id: str) -> None:
         """A trial starts, or starts again after its worker died."""
         trial = self._trial(ray_id)
         if trial.state != "running":
             self._begin(trial)
 
-    def restarted(self, ray_id: str) -> None:
+    def restart_trial(self, ray_id: str) -> None:
         """A trial's worker died; Ray starts it again from its last checkpoint."""
         trial, now = self._trial(ray_id), now_ms()
         lost = max(0.0, (now - trial.kept_ms) / 1000) if trial.kept_ms else 0.0
         self._record("restart", now, trial=trial.name, step=trial.step, lost_seconds=lost)
 
-    def reported(self, ray_id: str, result: Mapping[str, Any]) -> bool:
+    def handle_report(self, ray_id: str, result: Mapping[str, Any]) -> bool:
         """A trial reports; returns whether it goes on."""
         trial = self._trial(ray_id)
         if result.get("halt"):  # the machine's fault: the next trial would meet it too
@@ -196,8 +198,8 @@ class Driver:
         if step <= trial.step:  # a worker that goes on from a checkpoint says it again
             self._record("repeat", now_ms(), trial=trial.name, step=step)
         else:
-            told = sorted(result["metrics"].items())
-            metrics = {key: value for key, value in told if math.isfinite(value)}
+            given = sorted(result["metrics"].items())
+            metrics = {key: value for key, value in given if math.isfinite(value)}
             now = int(result["time_ms"])
             best = self._record("report", now, key=self._key(trial), step=step, metrics=metrics)
             if best:  # the search's own chart: the incumbent over the steps of all trials
@@ -209,12 +211,12 @@ class Driver:
         over = self.outcome.interrupted or result["finished"]
         return self._verdicts.get(trial.name, True) and not over
 
-    def ended(self, ray_id: str, result: Mapping[str, Any] | None, error: bool) -> None:
+    def handle_end(self, ray_id: str, result: Mapping[str, Any] | None, error: bool) -> None:
         """A trial ended: by itself, stopped, or for good after its worker died too often."""
         name = self.active.pop(ray_id, None)
-        if name is None or not self.history.trials[name].is_open:
+        if name is None or not self.search.trials[name].is_open:
             return
-        trial = self.history.trials[name]
+        trial = self.search.trials[name]
         if trial.state != "running":  # its worker never came up
             self._begin(trial)
         missing = [
@@ -227,39 +229,39 @@ class Driver:
         elif error:
             self._end(trial, "failed", "machine fault")
         elif trial.reason:
-            self._end(trial, "pruned", trial.reason, SPOILED)
+            self._end(trial, "pruned", trial.reason, INFEASIBLE)
         elif missing:
-            self._end(trial, "pruned", f"no finite {' and '.join(missing)}", SPOILED)
+            self._end(trial, "pruned", f"no finite {' and '.join(missing)}", INFEASIBLE)
         elif result and result.get("finished"):
             self._end(trial, "finished", "")
         else:
-            self._end(trial, "pruned", "stopped by the scheduler")
+            self._end(trial, "pruned", "pruned by the scheduler")
 
     # ------------------------------------------------------------- inside
 
     def _record(self, kind: str, time_ms: int, **what: Any) -> bool:
         """Write an event and apply it; returns whether it brought the best value so far.
 
-        A disk that is full ends the sitting: what is written stands, what is not did not happen.
+        A disk that is full ends the session: what is written stands, what is not did not happen.
         """
         return self._write({"event": kind, "time_ms": time_ms} | what)
 
     def _write(self, event: dict[str, Any]) -> bool:
         try:
-            self.tools.spool.record(event)
+            self.tools.outbox.record(event)
         except OSError as error:
-            self.interrupt(f"the ledger cannot be written: {error}")
+            self.interrupt(f"the event log cannot be written: {error}")
             return False
         return self._apply(event)
 
     def _apply(self, event: Mapping[str, Any]) -> bool:
-        self.history.take(event)
-        best = self.budget.take(event)
+        self.search.apply(event)
+        best = self.budget.apply(event)
         kind = event["event"]
-        trial = self.history.trial_of(event["key"]) if kind in {"report", "end"} else None
+        trial = self.search.trial_of(event["key"]) if kind in {"report", "end"} else None
         if trial is not None and kind == "report":
             self._verdicts[trial.name] = self._verdict(trial)
-        self.tools.table.take(event, self.history)
+        self.tools.table.apply(event, self.search)
         return best
 
     def _verdict(self, trial: TrialRecord) -> bool:
@@ -270,20 +272,20 @@ class Driver:
         signed = value if objective.maximise else -value
         return self.tools.halving.goes_on(trial.name, trial.number, trial.step, signed)
 
-    def _new_trial(self) -> str:
-        """Its name; nothing where there is none."""
-        number, begun = len(self.history.trials), time.monotonic()
+    def _suggest_trial(self) -> str:
+        """Suggest a trial; returns its name, or nothing where there is none."""
+        number, begun = len(self.search.trials), time.monotonic()
         name = f"trial-{number:03d}"
         given = self._points.popleft() if self._points else None
         source, point = (given["source"], given["suggestion"]) if given else (SAMPLER, None)
 
-        def refused(suggestion: Mapping[str, Any], reason: str) -> None:
+        def refuse(suggestion: Mapping[str, Any], reason: str) -> None:
             nonlocal source
-            told = {"suggestion": dict(suggestion), "reason": reason, "source": source}
-            self._record("refuse", now_ms(), **told)
+            what = {"suggestion": dict(suggestion), "reason": reason, "source": source}
+            self._record("refuse", now_ms(), **what)
             source = SAMPLER  # it is asked in place of the given point
 
-        suggestion = self.tools.study.ask(name, self.tools.referee, refused, point)
+        suggestion = self.tools.study.ask(name, self.tools.feasibility, refuse, point)
         if suggestion is None:
             return ""
         self._record(
@@ -309,7 +311,7 @@ class Driver:
             time_ms=now,
             parameters=self.plan.space.settings(trial.suggestion),
             tags=dict(self.tools.lineage) | {"seed": str(trial.seed), "source": trial.source},
-            description=_described(trial),
+            description=_describe(trial),
         )
         self._record("begin", now, run=asdict(run), gpus=self.tools.gpus(trial.suggestion))
 
@@ -326,21 +328,16 @@ class Driver:
             self.interrupt(f"the study cannot be written: {error}")
 
     def _trial(self, ray_id: str) -> TrialRecord:
-        return self.history.trials[self.active[ray_id]]
+        return self.search.trials[self.active[ray_id]]
 
     def _key(self, trial: TrialRecord) -> str:
         return f"{self.plan.name}/{trial.name}"
 
 
-def _described(trial: TrialRecord) -> str:
+def _describe(trial: TrialRecord) -> str:
     """What a trial tries, in a line."""
     tries = (
         f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
         for key, value in trial.suggestion.items()
     )
     return f"{', '.join(tries)}; source: {trial.source}"
-
-
-def now_ms() -> int:
-    """Milliseconds since 1970 UTC."""
-    return int(time.time() * 1000)

@@ -1,4 +1,4 @@
-"""How many trials share a GPU: told from the memory that each one's training needs."""
+"""How many trials share a GPU: found from the memory that each one's training needs."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from ray.util.queue import Empty, Queue
 
 from dtsinn.core.causes import brief, cure_of
 from dtsinn.core.errors import DivergedError, DtsinnError, InputError, RunError
-from dtsinn.data.layout import is_url
+from dtsinn.core.paths import is_url
 from dtsinn.data.store import Store, open_store
 from dtsinn.search.engine.cluster import (
     Workers,
@@ -42,11 +42,11 @@ from dtsinn.training.state import TrainingState, latest_checkpoint
 from dtsinn.training.team import Team
 
 RETRIES = 2
-"""Times that workers are started again after one of them died (uncited)."""
+"""Times that workers are started again after one of them died."""
 WAIT_s = 1.0
-"""Between looks at whether the workers still run, s (uncited)."""
+"""Between looks at whether the workers still run, s."""
 PARTING_s = 60.0
-"""Longest wait for workers that were told to stop, s (uncited)."""
+"""Longest wait for workers that were told to stop, s."""
 
 
 def train_in_parallel(
@@ -77,7 +77,7 @@ def train_in_parallel(
         if latest_checkpoint(folder) is None:  # of a trial: its folder is the run's own
             state.save(folder)
         line = _Line(reports=Queue(actor_options={"num_cpus": 0}), word=_Word.remote())  # type: ignore[attr-defined]
-        yield from _reports(line, _started(_trainer(stores, folder.resolve(), workers, line)))
+        yield from _reports(line, _start(_trainer(stores, folder.resolve(), workers, line)))
     checkpoint = latest_checkpoint(folder)
     if checkpoint is not None:
         state.restore(checkpoint)
@@ -88,7 +88,7 @@ class _Line:
     """Between the workers and whoever started them."""
 
     reports: Queue
-    """What the first worker tells."""
+    """The first worker's reports."""
     word: Any
     """Handle of a :class:`_Word`."""
 
@@ -148,7 +148,7 @@ def _trainer(stores: Sequence[Store], folder: Path, workers: Workers, line: _Lin
     )
 
 
-def _started(trainer: TorchTrainer) -> Future[Any]:
+def _start(trainer: TorchTrainer) -> Future[Any]:
     """The training, which runs in a thread that an end of this process does not wait for."""
     fit: Future[Any] = Future()
 
@@ -173,7 +173,7 @@ def _work(plan: dict[str, Any]) -> None:
         checkpoint = latest_checkpoint(folder)
         if checkpoint is None:
             raise RunError(f"a worker sees no checkpoint in {folder}", hint="a shared folder")
-        state = _loaded(checkpoint, str(device))
+        state = _load(checkpoint, str(device))
         stores = [open_store(path, need_truth=True) for path in plan["stores"]]
         for report in train(stores, state, team):
             go_on = True
@@ -185,7 +185,7 @@ def _work(plan: dict[str, Any]) -> None:
             if not team.told(go_on, device):
                 break
     except DivergedError as error:
-        # No fault of the machine, so it is told instead of raised: Ray would start again. All
+        # No fault of the machine, so it is reported instead of raised: Ray would start again. All
         # workers diverge at once, and the first one knows why.
         if team.leads:
             line.reports.put(error)
@@ -193,13 +193,13 @@ def _work(plan: dict[str, Any]) -> None:
         if not isinstance(error, DtsinnError) and not is_out_of_memory(error):
             raise
         # It may be this worker's alone, and the others wait for it: Ray ends all of them when it
-        # is raised. Those that it starts again find that it was told.
+        # is raised. Those that it starts again find that it was reported.
         line.reports.put(error if isinstance(error, DtsinnError) else MemoryError(str(error)))
         ray.get(line.word.stop.remote())
         raise
 
 
-def _loaded(checkpoint: Path, device: str) -> TrainingState:
+def _load(checkpoint: Path, device: str) -> TrainingState:
     try:
         return TrainingState.load(checkpoint, device)
     except InputError as error:  # of the machine: whoever is started next looks at it again
@@ -207,7 +207,7 @@ def _loaded(checkpoint: Path, device: str) -> TrainingState:
 
 
 def _reports(line: _Line, fit: Future[Any]) -> Iterator[Report]:
-    """What the workers tell until they have ended; steps that they repeat are told once.
+    """The workers' reports until they have ended; a step that they repeat is reported once.
 
     Who stops listening stops the workers.
     """
@@ -215,19 +215,19 @@ def _reports(line: _Line, fit: Future[Any]) -> Iterator[Report]:
     while True:
         over = fit.done()
         try:
-            told = line.reports.get(timeout=WAIT_s)
+            report = line.reports.get(timeout=WAIT_s)
         except Empty:
             if over:
                 break
             continue
-        if isinstance(told, DtsinnError | MemoryError):
+        if isinstance(report, DtsinnError | MemoryError):
             with suppress(TimeoutError):  # until then they hold what the next trial asks for
                 fit.exception(timeout=PARTING_s)
-            raise told
+            raise report
         try:
-            if told.step > step:
-                step = told.step
-                yield told
+            if report.step > step:
+                step = report.step
+                yield report
         except GeneratorExit:
             ray.get(line.word.stop.remote())
             fit.exception(timeout=PARTING_s)

@@ -1,7 +1,7 @@
-"""Where Ray Tune plugs into the driver: who to try, who goes on, when it is over.
+"""Adapters between Ray Tune and the driver: what is tried, what goes on, when it is over.
 
 Ray pickles such objects now and then, to restore them from files that are pickles. Nothing is
-restored that way here (the ledger is enough), so of these nothing is kept.
+restored that way here (the event log is enough), so of these nothing is kept.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from dtsinn.search.engine.cluster import has_nodes
 from dtsinn.search.engine.driver import Driver
 
 LOOK_s = 5.0
-"""Between looks at Ray's nodes (uncited)."""
+"""Between looks at Ray's nodes."""
 METRICS = "metrics/"
 """What stands before the metrics of a report, which Ray makes flat."""
 
 
-class _Plug:
+class _DriverAdapter:
     """Holds the driver, and is not copied."""
 
     driver: Driver
@@ -36,8 +36,8 @@ class _Plug:
         return object, ()
 
 
-class Suggestions(_Plug, Searcher):  # type: ignore[misc]
-    """Gives Ray the driver's suggestions, and tells the driver of ends."""
+class DriverSearcher(_DriverAdapter, Searcher):  # type: ignore[misc]
+    """Gives Ray the driver's suggestions, and notifies the driver of ends."""
 
     def __init__(self, driver: Driver) -> None:
         super().__init__(metric="step", mode="max")  # Ray wants some; nobody looks at it
@@ -53,20 +53,20 @@ class Suggestions(_Plug, Searcher):  # type: ignore[misc]
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """A trial ended, for good."""
-        self.driver.ended(trial_id, result, error)
+        self.driver.handle_end(trial_id, result, error)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """The scheduler heard it."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the ledger is enough."""
+        """Nothing: the event log is enough."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing, likewise."""
 
 
-class Verdicts(_Plug, FIFOScheduler):  # type: ignore[misc]
-    """Tells the driver of reports, and Ray which trials go on."""
+class DriverScheduler(_DriverAdapter, FIFOScheduler):  # type: ignore[misc]
+    """Hands reports to the driver, and its decisions which trials go on to Ray."""
 
     def __init__(self, driver: Driver) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class Verdicts(_Plug, FIFOScheduler):  # type: ignore[misc]
             for key, value in result.items()
             if key.startswith(METRICS)
         }
-        goes_on = self.driver.reported(trial.trial_id, result | {"metrics": metrics})
+        goes_on = self.driver.handle_report(trial.trial_id, result | {"metrics": metrics})
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
     def choose_trial_to_run(self, controller: Any) -> Any:
@@ -89,23 +89,23 @@ class Verdicts(_Plug, FIFOScheduler):  # type: ignore[misc]
         return next((waiting[ray_id] for ray_id in self.driver.active if ray_id in waiting), None)
 
 
-class Starts(_Plug, Callback):  # type: ignore[misc]
-    """Tells the driver when trials start, and start again."""
+class DriverCallback(_DriverAdapter, Callback):  # type: ignore[misc]
+    """Notifies the driver when trials start, and start again."""
 
     def __init__(self, driver: Driver) -> None:
         self.driver = driver
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial starts, or starts again after a fault."""
-        self.driver.started(trial.trial_id)
+        self.driver.start_trial(trial.trial_id)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial's worker died; it will be started again."""
-        self.driver.restarted(trial.trial_id)
+        self.driver.restart_trial(trial.trial_id)
 
 
-class Over(_Plug, Stopper):  # type: ignore[misc]
-    """Tells Ray when the search is over, also because Ray itself is."""
+class DriverStopper(_DriverAdapter, Stopper):  # type: ignore[misc]
+    """Says when the search is over, also because Ray itself is."""
 
     def __init__(self, driver: Driver) -> None:
         self.driver = driver

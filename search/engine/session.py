@@ -1,4 +1,4 @@
-"""The opening of a sitting: everything that a driver works with, put together."""
+"""Opens a session: everything that a driver works with, put together."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any
 
 from rich.console import Console
 
+from dtsinn.core.clock import now_ms
 from dtsinn.core.errors import InputError
 from dtsinn.core.tracker import RunStart
 from dtsinn.data.store import Store
-from dtsinn.search.engine.driver import STOP, Driver, Tools, now_ms
+from dtsinn.eventlog.outbox import Outbox
+from dtsinn.search.engine.driver import STOP, Driver, Tools
 from dtsinn.search.engine.packing import GpuShare
 from dtsinn.search.engine.table import TrialTable
-from dtsinn.search.events.spool import Spool
-from dtsinn.search.events.state import History, history_of
+from dtsinn.search.events.state import SearchState, replay
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.sampling.feasibility import Referee
+from dtsinn.search.sampling.feasibility import FeasibilityCheck
 from dtsinn.search.sampling.halving import SCHEDULERS
 from dtsinn.search.sampling.samplers import make_sampler
 from dtsinn.search.sampling.study import STUDY, SearchStudy
@@ -26,26 +27,28 @@ from dtsinn.search.space.space import describe
 from dtsinn.training.run import experiment_of, lineage_tags
 
 
-def open_sitting(
+def open_session(
     plan: SearchPlan,
     folder: Path,
     store: Store,
-    spool: Spool,
+    outbox: Outbox,
     console: Console,
     *,
+    events: Sequence[Mapping[str, Any]],
     points: Sequence[Mapping[str, Any]],
     warm: Sequence[Mapping[str, Any]],
     concurrent: int,
     share: GpuShare | None,
 ) -> Driver:
-    """A driver that knows what those before it knew.
+    """Open a session; returns its driver, which knows what those before it knew.
 
     Args:
         plan: Of the search.
         folder: Of the search; the caller drives it alone.
         store: That it trains on.
-        spool: Over the search's ledger.
+        outbox: Over the search's event log.
         console: Where trials are shown.
+        events: All that the event log holds.
         points: To try first, beside those of the space.
         warm: Results of earlier searches; a search that is resumed has them already.
         concurrent: Trials at a time.
@@ -54,34 +57,36 @@ def open_sitting(
     Raises:
         InputError: The search was begun on another store.
     """
-    before = history_of(plan.name, spool.ledger)
-    _check_same_store(before, store)
+    events = list(events)
+    search = replay(plan.name, events, outbox.event_log.path)
+    _check_same_store(search, store)
     (folder / STOP).unlink(missing_ok=True)
-    if not before.sittings:
-        for event in warm:
-            spool.record({"event": "warm", "time_ms": now_ms()} | dict(event))
+    if not search.sessions:
         known = [event["suggestion"] for event in warm]
+        first = [{"event": "warm"} | dict(event) for event in warm]
         for source, point in _first_points(plan, points, known):
-            told = {"event": "point", "source": source, "suggestion": dict(point)}
-            spool.record(told | {"time_ms": now_ms()})
-    events = list(spool.ledger)
-    history = history_of(plan.name, events)
+            first.append({"event": "point", "source": source, "suggestion": dict(point)})
+        for event in first:
+            event = {"time_ms": now_ms()} | event
+            outbox.record(event)
+            events.append(event)
+            search.apply(event)
     driver = Driver(
         Tools(
             plan=plan,
             folder=folder,
             events=events,
-            study=_study(plan, history, folder),
+            study=_study(plan, search, folder),
             halving=SCHEDULERS[plan.scheduler].halving(
                 plan.steps, int(plan.space.base["validate_every"])
             ),
-            referee=Referee(
+            feasibility=FeasibilityCheck(
                 space=plan.space,
                 frames=store.header.protocol.frames,
                 size=store.header.size,
                 most_bytes=share.most_bytes if share else None,
             ),
-            spool=spool,
+            outbox=outbox,
             table=TrialTable(console, plan),
             run=_search_run(plan, store),
             lineage=lineage_tags(store),
@@ -93,14 +98,14 @@ def open_sitting(
     return driver
 
 
-def _study(plan: SearchPlan, history: History, folder: Path) -> SearchStudy:
-    # Another seed for each sitting and warm start: the same one would suggest the same again. But
+def _study(plan: SearchPlan, search: SearchState, folder: Path) -> SearchStudy:
+    # Another seed for each session and warm start: the same one would suggest the same again. But
     # a grid's seed is the order of its points, which stays.
-    known = 0 if plan.sampler == "grid" else len(history.sittings) + len(history.warm)
+    known = 0 if plan.sampler == "grid" else len(search.sessions) + len(search.warm)
     sampler = make_sampler(
         plan.sampler, plan.space.parameters, trials=plan.trials, seed=plan.seed + known
     )
-    return SearchStudy(history, plan.space, plan.objectives, sampler, folder / STUDY)
+    return SearchStudy(search, plan.space, plan.objectives, sampler, folder / STUDY)
 
 
 def _first_points(
@@ -117,11 +122,11 @@ def _first_points(
     )
 
 
-def _check_same_store(history: History, store: Store) -> None:
-    was = history.run.get("tags", {}).get("store.digest", store.header.digest)
+def _check_same_store(search: SearchState, store: Store) -> None:
+    was = search.run.get("tags", {}).get("store.digest", store.header.digest)
     if was != store.header.digest:
         raise InputError(
-            f"search {history.name} was begun on another store",
+            f"search {search.name} was begun on another store",
             got=f"digest {store.header.digest[:12]}",
             wanted=was[:12],
         )

@@ -14,14 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from dtsinn.core.display import duration, value_text
-from dtsinn.search.events.state import ENDED, History, TrialRecord
+from dtsinn.search.events.state import ENDED, SearchState, TrialRecord
 from dtsinn.search.plan import SearchPlan
 
 SHOWN = 12
 """Rows of the table: running trials first, then the best."""
 STYLES = {"running": "cyan", "finished": "green", "pruned": "yellow", "failed": "red"}
 REDRAW_s = 0.25
-"""Least time between two drawings (uncited)."""
+"""Least time between two drawings."""
 
 
 class TrialTable:
@@ -41,9 +41,9 @@ class TrialTable:
         self._best: list[TrialRecord] = []
         """The best that ended, best first."""
         self._steps = 0
-        """Of this sitting."""
+        """Training steps of this session."""
         self._ended = 0
-        """Trials that ended in this sitting."""
+        """Trials that ended in this session."""
         self._drawn = 0.0
         self._watching = False
 
@@ -57,12 +57,12 @@ class TrialTable:
         if self.console.is_terminal:
             self.live.stop()
 
-    def take(self, event: Mapping[str, Any], history: History) -> None:
-        """Show what an event says; the history has taken it before."""
+    def apply(self, event: Mapping[str, Any], search: SearchState) -> None:
+        """Show what an event says; the state has it before."""
         kind = event["event"]
         if kind not in {"begin", "report", "end"}:
             return
-        trial = history.trial_of(event["run"]["key"] if kind == "begin" else event["key"])
+        trial = search.trial_of(event["run"]["key"] if kind == "begin" else event["key"])
         if trial is None:
             return
         if kind == "begin":
@@ -72,10 +72,10 @@ class TrialTable:
             self._steps += trial.step - before
         elif kind == "end":
             self._open.pop(trial.name, None)
-            self._take_end(trial)
+            self._apply_end(trial)
         self._draw(force=kind == "end")
 
-    def _take_end(self, trial: TrialRecord) -> None:
+    def _apply_end(self, trial: TrialRecord) -> None:
         if trial.state in ENDED:
             self._counts[trial.state] += 1
             self._best.append(trial)

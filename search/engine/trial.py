@@ -22,6 +22,7 @@ import torch
 from ray import tune
 from safetensors import SafetensorError
 
+from dtsinn.core.clock import now_ms
 from dtsinn.core.config import from_mapping
 from dtsinn.core.errors import DivergedError, InputError, StoreError
 from dtsinn.data.store import Store, open_store
@@ -100,10 +101,11 @@ def _train(suggestion: dict[str, Any], folder: Path, plan: TrialPlan) -> None:
     method = METHODS[config.model.kind]
     if issubclass(method, UntrainedMethod):
         scores = score_untrained(store, method(config.model)) | {"parameters": 0.0}
-        now = int(time.time() * 1000)
-        tune.report({"step": config.steps, "metrics": scores, "finished": True, "time_ms": now})
+        tune.report(
+            {"step": config.steps, "metrics": scores, "finished": True, "time_ms": now_ms()}
+        )
         return
-    state = _resumed(folder, plan.device)
+    state = _resume_state(folder, plan.device)
     if state is None:
         state = TrainingState(config, store.header.protocol.frames, plan.device)
     parameters = float(sum(p.numel() for p in state.network.parameters()))
@@ -141,7 +143,7 @@ def score_untrained(store: Store, method: UntrainedMethod) -> dict[str, float]:
     }
 
 
-def _resumed(folder: Path, device: str) -> TrainingState | None:
+def _resume_state(folder: Path, device: str) -> TrainingState | None:
     """The state of the last checkpoint; None without one, and of one that is damaged.
 
     That is no fault of the configuration: the trial begins anew, and says again what it said.

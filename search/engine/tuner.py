@@ -17,25 +17,30 @@ from ray import tune
 from dtsinn.search.engine.cluster import Workers
 from dtsinn.search.engine.driver import Driver
 from dtsinn.search.engine.packing import GpuShare
-from dtsinn.search.engine.ray_adapters import Over, Starts, Suggestions, Verdicts
+from dtsinn.search.engine.ray_adapters import (
+    DriverCallback,
+    DriverScheduler,
+    DriverSearcher,
+    DriverStopper,
+)
 from dtsinn.search.engine.trial import TrialPlan, run_trial
 from dtsinn.search.plan import SearchPlan
 
 MACHINE_FAULT_RETRIES = 2
-"""Times that a trial whose worker died is started again from its last checkpoint (uncited)."""
+"""Times that a trial whose worker died is started again from its last checkpoint."""
 TRIALS = "trials"
 """Folder of the trials' checkpoints in a search's own."""
 
 Resources = Mapping[str, float] | Callable[[dict[str, Any]], tune.PlacementGroupFactory]
-"""What a trial asks for, or how to tell from its configuration."""
+"""What a trial asks for, or how to find it from its configuration."""
 
 
 def train_trials(driver: Driver, share: GpuShare | None) -> None:
-    """Train the trials of a sitting.
+    """Train the trials of a session.
 
     Args:
-        driver: Of the sitting.
-        share: How much of a GPU each trial takes, where that is told from its configuration.
+        driver: Of the session.
+        share: How much of a GPU each trial takes, where its configuration says that.
     """
     plan = driver.plan
     trial_plan = TrialPlan(
@@ -51,7 +56,7 @@ def train_trials(driver: Driver, share: GpuShare | None) -> None:
 
 
 def run_trials(driver: Driver, trainable: Callable[..., None], resources: Resources) -> None:
-    """Let Ray Tune run the trials of a sitting, until all are done or the driver says so.
+    """Let Ray Tune run the trials of a session, until all are done or the driver says so.
 
     Args:
         driver: Decides.
@@ -68,8 +73,8 @@ def run_trials(driver: Driver, trainable: Callable[..., None], resources: Resour
     tuner = tune.Tuner(
         tune.with_resources(trainable, resources),
         tune_config=tune.TuneConfig(
-            search_alg=Suggestions(driver),
-            scheduler=Verdicts(driver),
+            search_alg=DriverSearcher(driver),
+            scheduler=DriverScheduler(driver),
             num_samples=driver.to_come,
             # It is also what lets a stopped trial end its workers: without reuse Ray kills it, and
             # what they had asked for is never given back (Ray's cleaner needs the dashboard).
@@ -79,8 +84,8 @@ def run_trials(driver: Driver, trainable: Callable[..., None], resources: Resour
         run_config=tune.RunConfig(
             name=results.name,
             storage_path=str(folder),
-            stop=Over(driver),
-            callbacks=[Starts(driver)],
+            stop=DriverStopper(driver),
+            callbacks=[DriverCallback(driver)],
             failure_config=tune.FailureConfig(max_failures=MACHINE_FAULT_RETRIES),
             verbose=0,
         ),
@@ -93,7 +98,7 @@ def run_trials(driver: Driver, trainable: Callable[..., None], resources: Resour
 
 @contextmanager
 def interruptible(driver: Driver) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the sitting in order; a second one ends the process at once."""
+    """Let Ctrl-C and SIGTERM end the session in order; a second one ends the process at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,7 @@
-"""What a ledger tells of a search: its trials, sittings and end. Every question is asked of it."""
+"""The state of a search, as its event log gives it when its events are applied in order.
+
+Every question about a search is asked of it: its trials, its sessions, its end.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,12 @@ from typing import Any
 from dtsinn.core.errors import InputError, naming
 from dtsinn.core.tracker import Point
 from dtsinn.core.workspace import Workspace
+from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.search.events.events import check_event
-from dtsinn.search.events.ledger import LEDGER, Ledger
 
 DIED = "its driver died"
 """Why something ended that nobody ended."""
-SPOILED = "spoiled"
+INFEASIBLE = "spoiled"
 """Tag of the end of a trial that its own configuration ended, beside those that were stopped."""
 BEFORE = ("warm", "point")
 """What is written before the first driver sits down."""
@@ -33,7 +36,7 @@ class TrialRecord:
     suggestion: dict[str, Any]
     """What it tries, by dotted key."""
     seed: int
-    """Of its training."""
+    """Seed of its training."""
     source: str
     """Who thought of it: ``sampler``, ``base``, ``point`` or ``warm start``."""
     suggested_ms: int
@@ -44,12 +47,12 @@ class TrialRecord:
     """``waiting``, ``running``, ``finished``, ``pruned``, ``failed`` or ``killed``."""
     reason: str = ""
     """Why it ended, where it did not end by itself."""
-    spoiled: bool = False
+    infeasible: bool = False
     """Its own configuration ended it: it diverged, lost its inverse or found no memory."""
     points: list[Point] = field(default_factory=list)
     """Its reports, in the order of steps."""
     begun_ms: int | None = None
-    """Of its latest begin."""
+    """When it last began."""
     ended_ms: int | None = None
     kept_ms: int = 0
     """When it last began, reported or began again: what was done since is lost with its worker."""
@@ -73,7 +76,7 @@ class TrialRecord:
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """Of its last report."""
+        """The metrics of its last report."""
         return self.points[-1].metrics if self.points else {}
 
     def active_seconds(self, now_ms: int) -> float:
@@ -84,7 +87,7 @@ class TrialRecord:
         """The same, times the GPUs that it held."""
         return (self.gpu_ms + self.gpus * self._lasts_ms(now_ms)) / 1000
 
-    def took(self, until_ms: int) -> None:
+    def add_time(self, until_ms: int) -> None:
         """Count what began and has not ended as lasting until then."""
         lasted = self._lasts_ms(until_ms)
         self.active_ms += lasted
@@ -102,7 +105,7 @@ class TrialRecord:
 
 
 @dataclass(kw_only=True)
-class Sitting:
+class Session:
     """What one driver did, from its begin to its last event."""
 
     host: str
@@ -117,23 +120,23 @@ class Sitting:
 
 
 @dataclass(kw_only=True)
-class History:
+class SearchState:
     """One search."""
 
     name: str
     plan: dict[str, Any] = field(default_factory=dict)
-    """Of the latest sitting, as plain data (:mod:`dtsinn.search.plan`)."""
+    """The plan of the latest session, as plain data (:mod:`dtsinn.search.plan`)."""
     run: dict[str, Any] = field(default_factory=dict)
     """Its own run, as it first began."""
     trials: dict[str, TrialRecord] = field(default_factory=dict)
     """By name, in the order in which they were thought of."""
     warm: list[dict[str, Any]] = field(default_factory=list)
-    """Results of earlier searches that the sampler was told of: ``warm`` events."""
+    """Results of earlier searches that the sampler knows: ``warm`` events."""
     points: list[dict[str, Any]] = field(default_factory=list)
     """What was to be tried before the sampler is asked: ``point`` events."""
     refused: list[dict[str, Any]] = field(default_factory=list)
     """``refuse`` events."""
-    sittings: list[Sitting] = field(default_factory=list)
+    sessions: list[Session] = field(default_factory=list)
     state: str = "running"
     """``running`` until its own run ended, then ``finished``, ``failed`` or ``killed``."""
     reason: str = ""
@@ -143,22 +146,22 @@ class History:
 
     @property
     def seconds(self) -> float:
-        """All sittings together."""
-        return sum(sitting.seconds for sitting in self.sittings)
+        """All sessions together."""
+        return sum(session.seconds for session in self.sessions)
 
     @property
     def steps(self) -> int:
         """Training steps of all trials."""
         return sum(trial.step for trial in self.trials.values())
 
-    def take(self, event: Mapping[str, Any]) -> None:
+    def apply(self, event: Mapping[str, Any]) -> None:
         """Know of one more event.
 
         Raises:
             InputError: It is none, of another search, or cannot follow what is known.
         """
         check_event(event)
-        _take(self, event)
+        _apply(self, event)
 
     def trial_of(self, key: str) -> TrialRecord | None:
         """The trial with this key of a run; None for the search's own.
@@ -214,94 +217,92 @@ def workspace_of(folder: Path) -> Workspace:
 
 def search_names(workspace: Workspace) -> list[str]:
     """Names of all searches in a workspace."""
-    return sorted(path.parent.name for path in workspace.searches.glob(f"*/{LEDGER}"))
+    return sorted(path.parent.name for path in workspace.searches.glob(f"*/{LOG_FILE}"))
 
 
-def read_history(folder: Path) -> History:
-    """The history of the search in ``folder``; also while it runs.
+def read_state(folder: Path) -> SearchState:
+    """The state of the search in ``folder``; also while it runs.
 
     Raises:
-        InputError: There is no search, it never began, or its ledger is damaged.
+        InputError: There is no search, it never began, or its event log is damaged.
     """
-    path = folder / LEDGER
+    path = folder / LOG_FILE
     if not path.is_file():
         raise InputError(f"no search {folder.name}", got=f"no {path}", hint="dtsinn status")
-    history = history_of(folder.name, Ledger(path, readonly=True))
-    if not history.sittings:
+    search = replay(folder.name, EventLog(path, readonly=True))
+    if not search.sessions:
         raise InputError(
             f"search {folder.name} never began",
             got="a driver that died before",
             hint="the command that began it, without --resume",
         )
-    return history
+    return search
 
 
-def is_begun(folder: Path) -> bool:
-    """Whether a driver has sat down to the search in ``folder``; what is older is of no use.
+def replay(
+    name: str, events: Iterable[Mapping[str, Any]], where: Path | None = None
+) -> SearchState:
+    """The state that events add up to.
 
-    Raises:
-        InputError: Its ledger is damaged.
-    """
-    return bool(history_of(folder.name, Ledger(folder / LEDGER, readonly=True)).sittings)
-
-
-def history_of(name: str, events: Ledger | Iterable[Mapping[str, Any]]) -> History:
-    """The history that events tell.
+    Args:
+        name: Of the search.
+        events: In order; an :class:`~dtsinn.eventlog.log.EventLog` is one.
+        where: Their file, for errors.
 
     Raises:
         InputError: One of them is none, of another search, or out of order; names file and line.
     """
-    history = History(name=name)
-    log = events.path if isinstance(events, Ledger) else f"event log of {name}"
+    search = SearchState(name=name)
+    where = events.path if isinstance(events, EventLog) else where
     for number, event in enumerate(events, 1):
-        with naming(f"{log}, line {number}"):
-            history.take(event)
-    return history
+        with naming(f"{where or f'event log of {name}'}, line {number}"):
+            search.apply(event)
+    return search
 
 
-def ends_of_died(history: History) -> list[dict[str, Any]]:
-    """Events that end what a driver left under way when it died: with the last that it told of."""
+def ends_of_died(search: SearchState) -> list[dict[str, Any]]:
+    """The events that end what a driver left under way when it died, at its last event's time."""
     keys = [
-        f"{history.name}/{trial.name}"
-        for trial in history.trials.values()
+        f"{search.name}/{trial.name}"
+        for trial in search.trials.values()
         if trial.state == "running"
     ]
-    if history.state == "running" and history.run:
-        keys.append(history.name)
-    last = history.sittings[-1].last_ms if history.sittings else 0
+    if search.state == "running" and search.run:
+        keys.append(search.name)
+    last = search.sessions[-1].last_ms if search.sessions else 0
     ended = {"event": "end", "time_ms": last, "status": "killed", "tags": {"reason": DIED}}
     return [ended | {"key": key} for key in keys]
 
 
-def _take(history: History, event: Mapping[str, Any]) -> None:
+def _apply(search: SearchState, event: Mapping[str, Any]) -> None:
     kind, now = event["event"], int(event.get("time_ms", 0))
-    if not history.sittings and kind not in {"sitting", *BEFORE}:
-        raise InputError("out of order", got=f"{kind} before any sitting")
+    if not search.sessions and kind not in {"sitting", *BEFORE}:
+        raise InputError("out of order", got=f"{kind} before any session")
     if kind in {"tag", "artifact"}:
-        history.trial_of(event["key"])
-    if kind == "tag":  # written between sittings, and no part of the search
+        search.trial_of(event["key"])
+    if kind == "tag":  # written between sessions, and no part of the search
         return
-    if history.sittings and kind != "sitting":  # what lies between two sittings is a pause
-        history.sittings[-1].last_ms = max(now, history.sittings[-1].last_ms)
+    if search.sessions and kind != "sitting":  # what lies between two sessions is a pause
+        search.sessions[-1].last_ms = max(now, search.sessions[-1].last_ms)
     if kind == "sitting":
-        of = event["plan"].get("name", history.name)
-        if of != history.name:
-            raise InputError("the plan of another search", got=of, wanted=history.name)
-        history.sittings.append(
-            Sitting(host=event["host"], pid=event["pid"], begun_ms=now, last_ms=now)
+        of = event["plan"].get("name", search.name)
+        if of != search.name:
+            raise InputError("the plan of another search", got=of, wanted=search.name)
+        search.sessions.append(
+            Session(host=event["host"], pid=event["pid"], begun_ms=now, last_ms=now)
         )
-        history.plan = event["plan"]
+        search.plan = event["plan"]
     elif kind == "warm":
-        history.warm.append(dict(event))
+        search.warm.append(dict(event))
     elif kind == "point":
-        history.points.append(dict(event))
+        search.points.append(dict(event))
     elif kind == "refuse":
-        history.refused.append(dict(event))
+        search.refused.append(dict(event))
     elif kind == "suggest":
-        if event["trial"] in history.trials or event["number"] != len(history.trials):
-            got = f"{event['trial']}, number {event['number']}, after {len(history.trials)} trials"
+        if event["trial"] in search.trials or event["number"] != len(search.trials):
+            got = f"{event['trial']}, number {event['number']}, after {len(search.trials)} trials"
             raise InputError("out of order", got=got)
-        history.trials[event["trial"]] = TrialRecord(
+        search.trials[event["trial"]] = TrialRecord(
             name=event["trial"],
             number=event["number"],
             suggestion=event["suggestion"],
@@ -311,30 +312,30 @@ def _take(history: History, event: Mapping[str, Any]) -> None:
             suggest_seconds=event["seconds"],
         )
     elif kind == "restart":
-        trial = history.trial(event["trial"])
+        trial = search.trial(event["trial"])
         trial.restarts += 1
         trial.lost_seconds += event["lost_seconds"]
         trial.kept_ms = now
     elif kind == "repeat":
-        history.trial(event["trial"]).repeats += 1
+        search.trial(event["trial"]).repeats += 1
     elif kind in {"begin", "report", "end"}:
-        trial_or_none = history.trial_of(event["run"]["key"] if kind == "begin" else event["key"])
+        trial_or_none = search.trial_of(event["run"]["key"] if kind == "begin" else event["key"])
         if trial_or_none is None:
-            _take_of_search(history, event)
+            _apply_to_search(search, event)
         else:
-            _take_of_trial(trial_or_none, event, now)
+            _apply_to_trial(trial_or_none, event, now)
 
 
-def _take_of_search(history: History, event: Mapping[str, Any]) -> None:
+def _apply_to_search(search: SearchState, event: Mapping[str, Any]) -> None:
     if event["event"] == "begin":
-        history.state, history.reason = "running", ""
-        history.run = history.run or event["run"]
+        search.state, search.reason = "running", ""
+        search.run = search.run or event["run"]
     elif event["event"] == "end":
-        history.state, history.tags = event["status"], event["tags"]
-        history.reason = event["tags"].get("reason", "")
+        search.state, search.tags = event["status"], event["tags"]
+        search.reason = event["tags"].get("reason", "")
 
 
-def _take_of_trial(trial: TrialRecord, event: Mapping[str, Any], now: int) -> None:
+def _apply_to_trial(trial: TrialRecord, event: Mapping[str, Any], now: int) -> None:
     if not trial.is_open and event["event"] != "end":
         got = f"{event['event']} of {trial.name}, which is {trial.state}"
         raise InputError("out of order", got=got)
@@ -342,7 +343,7 @@ def _take_of_trial(trial: TrialRecord, event: Mapping[str, Any], now: int) -> No
         got = f"step {event['step']} of {trial.name} after step {trial.step}"
         raise InputError("out of order", got=got)
     if event["event"] == "begin":
-        trial.took(trial.points[-1].time_ms if trial.points else now)
+        trial.add_time(trial.points[-1].time_ms if trial.points else now)
         trial.state, trial.reason = "running", ""
         trial.begun_ms, trial.ended_ms, trial.kept_ms = now, None, now
         trial.gpus = float(event.get("gpus", 0))  # an older dtsinn did not say
@@ -351,6 +352,6 @@ def _take_of_trial(trial: TrialRecord, event: Mapping[str, Any], now: int) -> No
         trial.kept_ms = now
     else:
         trial.state, trial.reason = event["status"], event["tags"].get("reason", "")
-        trial.spoiled = SPOILED in event["tags"]
-        trial.took(now)
+        trial.infeasible = INFEASIBLE in event["tags"]
+        trial.add_time(now)
         trial.ended_ms = now

@@ -1,1 +1,1 @@
-"""Explains a search from its ledger alone: what mattered, what it cost, and what to doubt."""
+"""Explains a search from its event log alone: what mattered, what it cost, and what to doubt."""

@@ -22,7 +22,7 @@ FEW = 2
 MANY = 0.2
 """Part of the trials, or of the suggestions, from which on there are many (uncited)."""
 ALIKE = 0.5
-"""Part of the spoiled trials that a condition must hold, beyond its part of the others, to be
+"""Part of the infeasible trials that a condition must hold, beyond its part of the others, to be
 called what they share (Youden's index, Cancer 1950; the bound uncited)."""
 LEAST_EXPLAINED = 0.05
 """Share of variance from which on a best value at an end of its range is worth a word (uncited)."""
@@ -34,11 +34,11 @@ LEANING = 1 / 3
 
 @dataclass(frozen=True, kw_only=True)
 class Shared:
-    """What spoiled trials have in common."""
+    """What infeasible trials have in common."""
 
     text: str
     """The condition in words."""
-    spoiled: int
+    infeasible: int
     """Of them, those that it holds for."""
     others: int
     """Other trials that it holds for."""
@@ -71,7 +71,7 @@ def _of_its_size(facts: Facts) -> Iterator[str]:
             f"Few trials: {valued} with a value for {moved} parameters. The best may be the best "
             "by chance, and importances are rough."
         )
-    if valued and "finished" not in facts.fates:
+    if valued and "finished" not in facts.outcomes:
         yield "No trial has spent its budget yet: the best is one of unfinished trials."
     if facts.base is None:
         yield "No trial with the base configuration has a value: what was gained is not known."
@@ -106,38 +106,38 @@ def _of_ends(facts: Facts) -> Iterator[str]:
             f"{refused} of {refused + len(trials)} suggestions were refused before they were "
             f"trials, {times} of them: {reason}"
         )
-    spoiled = [trial for trial in trials if facts.fate(trial) == "spoiled"]
-    if spoiled and len(spoiled) >= MANY * len(trials):
-        text = f"{len(spoiled)} of {len(trials)} trials were spoiled by their own configuration"
-        reason, times = Counter(trial.reason for trial in spoiled).most_common(1)[0]
+    infeasible = [trial for trial in trials if facts.outcome(trial) == "infeasible"]
+    if infeasible and len(infeasible) >= MANY * len(trials):
+        text = f"{len(infeasible)} of {len(trials)} trials were infeasible"
+        reason, times = Counter(trial.reason for trial in infeasible).most_common(1)[0]
         text += f", {times} of them: {reason}." if reason else "."
         alike = shared_by(facts)
         if alike is not None:
             text += (
-                f" {alike.spoiled} of the {len(spoiled)} have {alike.text}, and {alike.others} of "
-                f"the other {len(trials) - len(spoiled)} trials."
+                f" {alike.infeasible} of the {len(infeasible)} have {alike.text}, and "
+                f"{alike.others} of the other {len(trials) - len(infeasible)} trials."
             )
         yield text
-    faults = facts.fates.get("failed", 0)
+    faults = facts.outcomes.get("failed", 0)
     if faults:
         yield f"Faults of the machine ended {faults} of {len(trials)} trials."
 
 
 def shared_by(facts: Facts) -> Shared | None:
-    """The condition on one parameter that best tells spoiled trials from the others, if any."""
-    spoiled = [trial for trial in facts.trials if facts.fate(trial) == "spoiled"]
-    others = [trial for trial in facts.trials if facts.fate(trial) != "spoiled"]
-    if len(spoiled) < FEWEST or not others:
+    """The condition on one parameter that best tells infeasible trials from the others, if any."""
+    infeasible = [trial for trial in facts.trials if facts.outcome(trial) == "infeasible"]
+    others = [trial for trial in facts.trials if facts.outcome(trial) != "infeasible"]
+    if len(infeasible) < FEWEST or not others:
         return None
     chosen: tuple[float, Shared] | None = None
     for parameter in facts.space.parameters:
-        for condition in _conditions(parameter, spoiled):
+        for condition in _conditions(parameter, infeasible):
             text = condition.text
-            within = sum(condition.holds(trial.suggestion) for trial in spoiled)
+            within = sum(condition.holds(trial.suggestion) for trial in infeasible)
             beyond = sum(condition.holds(trial.suggestion) for trial in others)
-            index = within / len(spoiled) - beyond / len(others)
+            index = within / len(infeasible) - beyond / len(others)
             if index >= ALIKE and (chosen is None or index > chosen[0]):
-                chosen = index, Shared(text=text, spoiled=within, others=beyond)
+                chosen = index, Shared(text=text, infeasible=within, others=beyond)
     return chosen[1] if chosen else None
 
 
@@ -164,10 +164,10 @@ class _Condition:
         return bool(own >= self.bound if self.relation == "or more" else own <= self.bound)
 
 
-def _conditions(parameter: Parameter, spoiled: Sequence[TrialRecord]) -> Iterator[_Condition]:
-    """Conditions that may tell spoiled trials apart: a value, or a bound that one of them has."""
+def _conditions(parameter: Parameter, infeasible: Sequence[TrialRecord]) -> Iterator[_Condition]:
+    """Conditions that may tell infeasible trials apart: a value, or a bound, of one of them."""
     key = parameter.key
-    values = {trial.suggestion[key] for trial in spoiled if key in trial.suggestion}
+    values = {trial.suggestion[key] for trial in infeasible if key in trial.suggestion}
     if isinstance(parameter.distribution, CategoricalDistribution):
         for value in sorted(values, key=str):
             yield _Condition(key=key, relation="is", bound=value)

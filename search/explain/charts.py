@@ -11,13 +11,13 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from dtsinn.core.display import time_unit
 from dtsinn.plots.style import INK
-from dtsinn.search.explain.facts import FATES, Facts
+from dtsinn.search.explain.facts import OUTCOMES, Facts
 from dtsinn.search.explain.marks import (
     COLOURS,
     draw_dots,
-    fate_legend,
     finish,
     new_figure,
+    outcome_legend,
     value_limits,
 )
 
@@ -56,7 +56,7 @@ def progress(facts: Facts) -> Figure:
     panels[0].set_ylabel(facts.objective.label)
     panels[1].tick_params(axis="y", length=0)
     panels[0].xaxis.set_major_formatter(EngFormatter(sep=""))
-    fate_legend(figure, facts, facts.reached, best)
+    outcome_legend(figure, facts, facts.reached, best)
     return figure
 
 
@@ -69,10 +69,10 @@ def learning_curves(facts: Facts) -> Figure:
         for name, curve in facts.reached.items()
     }
     values = [value for curve in curves.values() for _, value in curve]
-    order = sorted(curves, key=lambda name: -list(FATES).index(facts.fate_of(name)))
+    order = sorted(curves, key=lambda name: -list(OUTCOMES).index(facts.outcome_of(name)))
     axes.add_collection(
         LineCollection(
-            [curves[name] for name in order], colors=[COLOURS[facts.fate_of(n)] for n in order],
+            [curves[name] for name in order], colors=[COLOURS[facts.outcome_of(n)] for n in order],
             linewidths=1.0, alpha=float(np.clip(12 / len(order), 0.06, 0.75)),
         )
     )  # fmt: skip
@@ -85,5 +85,5 @@ def learning_curves(facts: Facts) -> Figure:
     axes.set_xlim(0, 1.03 * max(step for step, _ in ends.values()))
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     finish(axes, "training steps of the trial", facts.objective.label)
-    fate_legend(figure, facts, facts.reached, best)
+    outcome_legend(figure, facts, facts.reached, best)
     return figure

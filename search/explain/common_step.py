@@ -30,7 +30,7 @@ def at_common_step(facts: Facts) -> tuple[int, list[Judged]]:
     for name, curve in facts.reached.items():
         trial = facts.history.trials[name]
         reached = {one.step: one.value for one in curve}
-        curves.append((trial.suggestion, reached, facts.fate(trial) == "finished"))
+        curves.append((trial.suggestion, reached, facts.outcome(trial) == "finished"))
     for warm in facts.history.warm:
         value = warm["values"][0] if warm["values"] else math.nan
         if isinstance(value, int | float) and math.isfinite(value):

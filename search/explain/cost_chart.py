@@ -1,4 +1,4 @@
-"""What the trials of a search took: steps and seconds by fate, and every trial over time."""
+"""What the trials of a search took: steps and seconds by outcome, and every trial over time."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from matplotlib.figure import Figure
 from dtsinn.core.display import time_unit
 from dtsinn.plots.style import INK, SERIES, tidy
 from dtsinn.search.explain.facts import Facts
-from dtsinn.search.explain.marks import COLOURS, fate_legend, new_figure
+from dtsinn.search.explain.marks import COLOURS, new_figure, outcome_legend
 
 LOST = "lost"
-"""Beside the fates: seconds of work that was done again. In the colour of the ink."""
+"""Beside the outcomes: seconds of work that was done again. In the colour of the ink."""
 
 
 def cost(facts: Facts) -> Figure:
-    """Steps and seconds by fate, and the trials on a time line."""
+    """Steps and seconds by outcome, and the trials on a time line."""
     lanes = _lanes(facts)
     below = float(np.clip(0.22 * len(lanes), 0.7, 4.0))
     figure = new_figure(2.65 + below)
@@ -32,8 +32,8 @@ def cost(facts: Facts) -> Figure:
     ]
     for row, amounts in enumerate(shares):
         total, left = max(sum(amounts.values()), 1e-9), 0.0
-        for fate, amount in amounts.items():
-            width, colour = 100 * amount / total, COLOURS.get(fate, INK)
+        for outcome, amount in amounts.items():
+            width, colour = 100 * amount / total, COLOURS.get(outcome, INK)
             bars.barh(row, width, left=left, height=0.62, color=colour, ec="white", lw=0.8)
             if width > 4:
                 light = colour in {SERIES[4], SERIES[5]}
@@ -56,7 +56,7 @@ def cost(facts: Facts) -> Figure:
     extra: list[Artist] = []
     if budget.lost_seconds:
         extra += line.plot([], [], "s", color=INK, label="lost to restarts")
-    fate_legend(figure, facts, facts.history.trials, extra)
+    outcome_legend(figure, facts, facts.history.trials, extra)
     return figure
 
 
@@ -70,13 +70,13 @@ def _time_line(
         axes.broken_barh(
             spans,
             (row - 0.4, 0.8),
-            facecolors=[COLOURS[fate] for _, _, fate in lane],
+            facecolors=[COLOURS[outcome] for _, _, outcome in lane],
             edgecolors="white",
             linewidth=0.0 if thin else 0.8,
         )
     ended = 0.0
-    for sitting in facts.history.sittings[:-1]:
-        ended += sitting.seconds
+    for session in facts.history.sessions[:-1]:
+        ended += session.seconds
         axes.axvline(ended / scale, color=INK, lw=0.9, ls=(0, (4, 3)))
     axes.set_xlim(0, max(facts.history.seconds / scale, 1e-9))
     axes.set_ylim(max(len(lanes), 1) - 0.4, -0.6)
@@ -88,18 +88,18 @@ def _time_line(
 def _lanes(facts: Facts) -> list[list[tuple[float, float, str]]]:
     """The trials' stretches of work in as few rows as hold them side by side."""
     work = sorted(
-        (start, stop, facts.fate(trial))
+        (start, stop, facts.outcome(trial))
         for trial in facts.trials
         for start, stop in facts.stretches(trial)
     )
     lanes: list[list[tuple[float, float, str]]] = []
     free: list[tuple[float, int]] = []
-    for start, stop, fate in work:
+    for start, stop, outcome in work:
         if free and free[0][0] <= start + 1e-6:
             row = heapq.heappop(free)[1]
         else:
             row = len(lanes)
             lanes.append([])
-        lanes[row].append((start, stop, fate))
+        lanes[row].append((start, stop, outcome))
         heapq.heappush(free, (stop, row))
     return lanes

@@ -1,4 +1,4 @@
-"""The facts of a search that its charts and its words share: values, fates, clocks and budget."""
+"""The facts of a search that its charts and its words share: values, outcomes, times, budget."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from dtsinn.search.events.best import best_trial, front_of
-from dtsinn.search.events.state import History, TrialRecord
-from dtsinn.search.objective import Objective, pareto_front
+from dtsinn.search.events.state import SearchState, TrialRecord
+from dtsinn.search.objective import Objective, best_trial, front_of, pareto_front
 from dtsinn.search.space.space import SearchSpace
 
-FATES = {
+OUTCOMES = {
     "finished": "spent its budget",
-    "stopped": "stopped early: it was not among the best, or the search was over",
-    "spoiled": "ended by its own configuration: it diverged, lost its inverse or found no memory",
+    "pruned": "stopped early: it was not among the best, or the search was over",
+    "infeasible": "ended by its configuration: it diverged, lost its inverse or found no memory",
     "failed": "ended by a fault of the machine",
     "killed": "ended with the search, and may be resumed",
     "running": "not ended yet",
 }
-"""How trials end, finer than their states: a trial that is ``pruned`` was stopped or spoiled."""
+"""How trials end, finer than their states, where one that is ``pruned`` may be infeasible."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +50,7 @@ class Gain:
 class Facts:
     """One search, its space and its objectives, and what follows from them."""
 
-    history: History
+    history: SearchState
     space: SearchSpace
     objectives: tuple[Objective, ...]
 
@@ -68,13 +67,13 @@ class Facts:
     @property
     def now_ms(self) -> int:
         """Of the last event."""
-        return max((sitting.last_ms for sitting in self.history.sittings), default=0)
+        return max((session.last_ms for session in self.history.sessions), default=0)
 
     def clock(self, time_ms: int) -> float:
-        """Seconds of the search at a moment: time between two sittings does not count."""
+        """Seconds of the search at a moment: time between two sessions does not count."""
         passed = [
-            min(max(time_ms - sitting.begun_ms, 0), sitting.last_ms - sitting.begun_ms)
-            for sitting in self.history.sittings
+            min(max(time_ms - session.begun_ms, 0), session.last_ms - session.begun_ms)
+            for session in self.history.sessions
         ]
         return sum(passed) / 1000
 
@@ -118,7 +117,7 @@ class Facts:
         if self.best is None or self.base is None:
             return None
         best, base = self.reached[self.best.name], self.reached[self.base.name]
-        complete = self.fate(self.base) == "finished" or base[-1].step >= best[-1].step
+        complete = self.outcome(self.base) == "finished" or base[-1].step >= best[-1].step
         step = None if complete else base[-1].step
         then = [one.value for one in best if step is None or one.step <= step]
         if not then:
@@ -140,21 +139,21 @@ class Facts:
         """Trials that nobody dominates, among the finished ones; among all where none is."""
         return front_of(self.history, self.objectives) or pareto_front(self.values, self.objectives)
 
-    def fate(self, trial: TrialRecord) -> str:
-        """How a trial ended, one of :data:`FATES`."""
+    def outcome(self, trial: TrialRecord) -> str:
+        """How a trial ended, one of :data:`OUTCOMES`."""
         if trial.state == "pruned":
-            return "spoiled" if trial.spoiled else "stopped"
-        return trial.state if trial.state in FATES else "running"
+            return "infeasible" if trial.infeasible else "pruned"
+        return trial.state if trial.state in OUTCOMES else "running"
 
-    def fate_of(self, name: str) -> str:
+    def outcome_of(self, name: str) -> str:
         """How the trial of a name ended."""
-        return self.fate(self.history.trials[name])
+        return self.outcome(self.history.trials[name])
 
     @cached_property
-    def fates(self) -> dict[str, int]:
-        """Number of trials by fate, those that occur."""
-        counts = Counter(map(self.fate, self.trials))
-        return {fate: counts[fate] for fate in FATES if counts[fate]}
+    def outcomes(self) -> dict[str, int]:
+        """Number of trials by outcome, those that occur."""
+        counts = Counter(map(self.outcome, self.trials))
+        return {outcome: counts[outcome] for outcome in OUTCOMES if counts[outcome]}
 
     def stretches(self, trial: TrialRecord) -> list[tuple[float, float]]:
         """From when to when a trial was at work, on the search's clock; in order."""
@@ -174,13 +173,13 @@ class Facts:
     @cached_property
     def budget(self) -> Budget:
         """What the trials took."""
-        steps, seconds = dict.fromkeys(FATES, 0), dict.fromkeys(FATES, 0.0)
+        steps, seconds = dict.fromkeys(OUTCOMES, 0), dict.fromkeys(OUTCOMES, 0.0)
         lost = 0.0
         for trial in self.trials:
-            fate, took = self.fate(trial), self.seconds_of(trial)
+            outcome, took = self.outcome(trial), self.seconds_of(trial)
             wasted = min(trial.lost_seconds, took)
-            steps[fate] += trial.step
-            seconds[fate] += took - wasted
+            steps[outcome] += trial.step
+            seconds[outcome] += took - wasted
             lost += wasted
         return Budget(steps=steps, seconds=seconds, lost_seconds=lost)
 
@@ -214,7 +213,7 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What the trials took, by fate."""
+    """What the trials took, by outcome."""
 
     steps: Mapping[str, int]
     seconds: Mapping[str, float]
@@ -222,6 +221,6 @@ class Budget:
     lost_seconds: float
     """Of work that was done again because a worker died."""
 
-    def share(self, fates: Sequence[str]) -> float:
-        """Part of all training steps that was spent on trials with one of these fates."""
-        return sum(self.steps[fate] for fate in fates) / max(sum(self.steps.values()), 1)
+    def share(self, outcomes: Sequence[str]) -> float:
+        """Part of all training steps that was spent on trials with one of these outcomes."""
+        return sum(self.steps[outcome] for outcome in outcomes) / max(sum(self.steps.values()), 1)

@@ -247,7 +247,7 @@ def _counted(number: int) -> str:
     return f"{number} trial" if number == 1 else f"{number} trials"
 
 
-def ranked(facts: Facts, found: Importances) -> list[Parameter]:
+def rank_parameters(facts: Facts, found: Importances) -> list[Parameter]:
     """The parameters, those that explain most first."""
     shares = {row.key: row.share for row in found.rows}
     return sorted(facts.space.parameters, key=lambda p: -shares.get(p.key, 0.0))

@@ -1,4 +1,4 @@
-"""What the charts of a search share: figures, colours and markers of fates, limits and legends."""
+"""What the charts of a search share: figures, colours and markers of outcomes, limits, legends."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from dtsinn.plots.style import DPI, FAINT, INK, SERIES, grid_lines, tidy
-from dtsinn.search.explain.facts import FATES, Facts
+from dtsinn.search.explain.facts import OUTCOMES, Facts
 
 COLOURS = {
     "finished": SERIES[0],
-    "stopped": FAINT,
-    "spoiled": SERIES[1],
+    "pruned": FAINT,
+    "infeasible": SERIES[1],
     "failed": SERIES[3],
     "killed": SERIES[5],
     "running": SERIES[4],
 }
-"""Of fates; grey is the usual end."""
+"""Of outcomes; grey is the usual end."""
 MARKERS = {
     "finished": "o",
-    "stopped": "v",
-    "spoiled": "X",
+    "pruned": "v",
+    "infeasible": "X",
     "failed": "s",
     "killed": "D",
     "running": ">",
 }
-"""Of fates, for those who do not see the colours."""
+"""Of outcomes, for those who do not see the colours."""
 CROWD = 200
 """Trials from which on markers have no rims."""
 WIDTH = 11.0
@@ -51,16 +51,21 @@ def draw_dots(
     dots: Mapping[str, tuple[float, float]],
     limits: tuple[float, float],
 ) -> None:
-    """A marker per trial by fate; what lies outside the limits stands at their edge, hollow."""
+    """A marker per trial by outcome; what lies outside the limits stands at their edge, hollow."""
     size = float(np.clip(140 * max(len(dots), 1) ** -0.5, 7, 34))
-    for fate, marker in MARKERS.items():
-        own = [dot for name, dot in dots.items() if facts.fate_of(name) == fate]
+    for outcome, marker in MARKERS.items():
+        own = [dot for name, dot in dots.items() if facts.outcome_of(name) == outcome]
         if not own:
             continue
         across, heights = np.array(own).T
         inside = (heights >= limits[0]) & (heights <= limits[1])
         edge = np.clip(heights, *limits)
-        style: dict[str, Any] = {"s": size, "marker": marker, "color": COLOURS[fate], "zorder": 3}
+        style: dict[str, Any] = {
+            "s": size,
+            "marker": marker,
+            "color": COLOURS[outcome],
+            "zorder": 3,
+        }
         rim = 0.5 if len(dots) < CROWD else 0.0
         axes.scatter(across[inside], edge[inside], lw=rim, ec="white", alpha=0.85, **style)
         style |= {"facecolors": "none", "clip_on": False}
@@ -104,21 +109,21 @@ def legend(figure: Figure, handles: Sequence[Artist]) -> None:
     )
 
 
-def fate_legend(
+def outcome_legend(
     figure: Figure, facts: Facts, names: Iterable[str], extra: Sequence[Artist] = ()
 ) -> None:
-    """The fates that occur among the named trials with their numbers."""
-    counts = Counter(map(facts.fate_of, names))
+    """The outcomes that occur among the named trials with their numbers."""
+    counts = Counter(map(facts.outcome_of, names))
     axes = figure.axes[0]
     legend(
         figure,
         [
             *extra,
             *(
-                axes.plot([], [], ls="", marker=MARKERS[fate], ms=6, mew=0, color=COLOURS[fate],
-                          label=f"{counts[fate]} {fate}")[0]
-                for fate in FATES
-                if counts[fate]
+                axes.plot([], [], ls="", marker=MARKERS[end], ms=6, mew=0, color=COLOURS[end],
+                          label=f"{counts[end]} {end}")[0]
+                for end in OUTCOMES
+                if counts[end]
             ),
         ],
     )  # fmt: skip

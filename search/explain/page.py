@@ -20,8 +20,8 @@ from dtsinn.core.formats import SEARCH_REPORT
 from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.version import code_version
 from dtsinn.plots.page import Card, render_page
-from dtsinn.search.events.state import History, read_history
-from dtsinn.search.explain.facts import FATES, Facts
+from dtsinn.search.events.state import SearchState, read_state
+from dtsinn.search.explain.facts import OUTCOMES, Facts
 from dtsinn.search.explain.importance import Importances, importances
 from dtsinn.search.explain.pictures import PICTURES, Picture, pictures_of
 from dtsinn.search.explain.record import as_record, trials_table
@@ -51,7 +51,7 @@ class Explanation:
 
 
 def explain(
-    history: History,
+    history: SearchState,
     space: SearchSpace,
     objectives: Sequence[Objective],
     progress: Progress = no_progress,
@@ -66,9 +66,9 @@ def explain_search(folder: Path, progress: Progress = no_progress) -> Explanatio
     """What the search in ``folder`` says, also while it runs.
 
     Raises:
-        InputError: There is no search, or its ledger is damaged.
+        InputError: There is no search, or its event log is damaged.
     """
-    history = read_history(folder)
+    history = read_state(folder)
     plan = read_plan(folder, history)
     return explain(history, plan.space, plan.objectives, progress)
 
@@ -77,7 +77,7 @@ def write_report(folder: Path, out: Path, progress: Progress = no_progress) -> P
     """Explain the search in ``folder``; returns the page, which is written into ``out``.
 
     Raises:
-        InputError: There is no search, its ledger is damaged, or ``out`` holds other files.
+        InputError: There is no search, its event log is damaged, or ``out`` holds other files.
     """
     check_out(out)
     return write_explanation(explain_search(folder, progress), out, progress)
@@ -187,7 +187,7 @@ def _render(explanation: Explanation, pictures: Sequence[Picture]) -> str:
             for one in departures
         ],
         space=describe(facts.space),
-        words=FATES.items(),
+        words=OUTCOMES.items(),
         table=TABLE,
         version=code_version(),
     )
@@ -205,6 +205,6 @@ def _cards(facts: Facts) -> Iterator[Card]:
         where = "" if gain.step is None else f", at step {gain.step:,}"
         yield Card("Against the base configuration", text, f"{gain.base}{where}")
     if facts.trials:
-        fates = ", ".join(f"{count} {fate}" for fate, count in facts.fates.items())
-        yield Card("Trials", f"{len(facts.trials):,}", fates)
+        outcomes = ", ".join(f"{count} {outcome}" for outcome, count in facts.outcomes.items())
+        yield Card("Trials", f"{len(facts.trials):,}", outcomes)
         yield Card("Training steps", f"{facts.history.steps:,}", duration(facts.history.seconds))

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from dtsinn.core.display import value_text
 from dtsinn.plots.style import FAINT, INK
 from dtsinn.search.explain.facts import Facts
-from dtsinn.search.explain.importance import Importances, ranked
+from dtsinn.search.explain.importance import Importances, rank_parameters
 from dtsinn.search.explain.marks import legend, new_figure, value_limits
 from dtsinn.search.explain.ranges import place_in, side_by_side
 from dtsinn.search.space.space import Parameter
@@ -34,7 +34,7 @@ COLOURS = "viridis"
 
 def parallel(facts: Facts, found: Importances) -> Figure:
     """Each trial as a line through its values, coloured by the objective; the best on top."""
-    shown = ranked(facts, found)[:AXES]
+    shown = rank_parameters(facts, found)[:AXES]
     figure = new_figure(4.6)
     axes = figure.subplots()
     best = "" if facts.best is None else facts.best.name

@@ -12,13 +12,13 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from dtsinn.core.display import value_text
 from dtsinn.plots.style import FAINT, INK, SERIES, grid_lines, tidy
 from dtsinn.search.explain.facts import Facts
-from dtsinn.search.explain.importance import Importances, ranked
+from dtsinn.search.explain.importance import Importances, rank_parameters
 from dtsinn.search.explain.marks import (
     draw_dots,
-    fate_legend,
     finish,
     legend,
     new_figure,
+    outcome_legend,
     value_limits,
 )
 from dtsinn.search.explain.ranges import side_by_side
@@ -63,7 +63,7 @@ def explained(found: Importances) -> Figure:
 
 def slices(facts: Facts, found: Importances) -> Figure:
     """The objective against each parameter, trial by trial."""
-    shown = ranked(facts, found)
+    shown = rank_parameters(facts, found)
     figure, panels = _panels(len(shown), COLUMNS, 2.2)
     limits = value_limits(list(facts.final.values()), facts.objective.maximise)
     for number, (axes, parameter) in enumerate(zip(panels, shown, strict=True)):
@@ -72,7 +72,7 @@ def slices(facts: Facts, found: Importances) -> Figure:
             axes.tick_params(axis="y", length=0)
         else:
             axes.set_ylabel(facts.objective.label, fontsize=8.5)
-    fate_legend(figure, facts, facts.final)
+    outcome_legend(figure, facts, facts.final)
     return figure
 
 
@@ -100,7 +100,7 @@ def pareto(facts: Facts) -> Figure:
     ring = panels[0].plot(
         [], [], "o", ms=7, mfc="none", mec=INK, label=f"{len(facts.front)} on the Pareto front"
     )
-    fate_legend(figure, facts, facts.values, ring)
+    outcome_legend(figure, facts, facts.values, ring)
     return figure
 
 

@@ -64,12 +64,12 @@ def _ended(facts: Facts) -> str:
         text += f" ({history.reason})"
     if not facts.trials:
         return f"{text}. It has no trial{' yet' if history.state == 'running' else ''}."
-    fates = ", ".join(f"{count} {fate}" for fate, count in facts.fates.items())
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in facts.outcomes.items())
     number = len(facts.trials)
-    sittings = len(history.sittings)
-    times = f" in {sittings} sittings" if sittings > 1 else ""
+    sessions = len(history.sessions)
+    times = f" in {sessions} sessions" if sessions > 1 else ""
     return (
-        f"{text}: {number} trial{'' if number == 1 else 's'} ({fates}), "
+        f"{text}: {number} trial{'' if number == 1 else 's'} ({outcomes}), "
         f"{history.steps:,} training steps, {duration(history.seconds)}{times}."
     )
 
@@ -80,8 +80,8 @@ def _best(facts: Facts) -> str:
         return "No trial has a value." if facts.trials else ""
     value = facts.objective.text(facts.final[best.name])
     title = facts.objective.title
-    fate = facts.fate(best)
-    end = {"finished": "finished", "running": "still running"}.get(fate, fate)
+    outcome = facts.outcome(best)
+    end = {"finished": "finished", "running": "still running"}.get(outcome, outcome)
     return f"Best: {best.name} with a {title} of {value}, {end} at step {best.step:,}."
 
 
@@ -138,10 +138,10 @@ def _cost(facts: Facts) -> str:
     if not facts.history.steps:
         return ""
     budget = facts.budget
-    text = f"Of all steps, {percent(budget.share(['stopped']))} went to trials that were stopped"
-    spoiled = budget.share(["spoiled"])
-    if spoiled:
-        text += f" and {percent(spoiled)} to trials that their configuration spoiled"
+    text = f"Of all steps, {percent(budget.share(['pruned']))} went to trials that were pruned"
+    infeasible = budget.share(["infeasible"])
+    if infeasible:
+        text += f" and {percent(infeasible)} to infeasible ones"
     if budget.lost_seconds:
         text += f"; {duration(budget.lost_seconds)} of work was lost to restarts"
     return text + "."

@@ -14,8 +14,8 @@ from dtsinn.training.footprint import footprint
 
 
 @dataclass(frozen=True, kw_only=True)
-class Referee:
-    """Says of a suggestion why no trial should be started with it.
+class FeasibilityCheck:
+    """Finds the reason why no trial should be started with a suggestion.
 
     Attributes:
         space: Where suggestions come from.
@@ -41,14 +41,14 @@ class Referee:
             takes = footprint(config, self.frames, self.size).total
             if takes > self.most_bytes:
                 return f"{takes / MiB:.0f} MiB; the GPU has {self.most_bytes / MiB:.0f} to spare"
-        # The cheap limits first: to know the memory, a step must be taken.
-        for limit in sorted(self.space.limits, key=lambda one: one.quantity == "memory"):
-            if limit.quantity == "parameters":
+        # The cheap constraints first: to know the memory, a step must be taken.
+        for constraint in sorted(self.space.constraints, key=lambda one: one.quantity == "memory"):
+            if constraint.quantity == "parameters":
                 count = parameter_count(build_network(config.model, self.frames))
-                if count > limit.most:
-                    return f"{count} parameters; wanted {limit.text}"
+                if count > constraint.most:
+                    return f"{count} parameters; wanted {constraint.text}"
             else:
                 takes = footprint(config, self.frames, self.size).total
-                if takes > limit.most:
-                    return f"{takes / MiB:.0f} MiB; wanted {limit.text}"
+                if takes > constraint.most:
+                    return f"{takes / MiB:.0f} MiB; wanted {constraint.text}"
         return ""

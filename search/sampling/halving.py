@@ -18,7 +18,7 @@ from dtsinn.core.errors import InputError
 from dtsinn.core.kinds import Kinds
 
 REDUCTION = 3.0
-"""Of the trials that reach a rung, one in so many goes on."""
+"""One in so many of the trials that reach a rung goes on."""
 FIRST_PART = 2 / 3
 """First rung as a part of the whole budget. Learning rates cross late: the ones that end best are
 among the worst before half of the budget, while they are high (benchmark ``efficiency``)."""
@@ -53,7 +53,7 @@ class Halving:
         return number % self.brackets
 
     def goes_on(self, trial: str, number: int, step: int, value: float) -> bool:
-        """Whether a trial goes on after a report; a report told twice changes nothing.
+        """Whether a trial goes on after a report; a report that comes twice changes nothing.
 
         Args:
             trial: Its name.

@@ -1,18 +1,18 @@
-"""Foresight: what stopped and spoiled trials teach a sampler that learns from finished ones only.
+"""An imputed Gaussian process: what pruned trials teach a sampler that learns from complete ones.
 
-Optuna's Gaussian process looks at COMPLETE trials alone. In a search whose scheduler stops most
+Optuna's Gaussian process looks at COMPLETE trials alone. In a search whose scheduler prunes most
 trials, and some of whose regions diverge, it would go back to both again and again. Here it is
 shown what they would have come to:
 
-* A stopped trial is shown with the value that finished trials suggest: the line through their
-  values at the step where it was stopped and at their ends.
+* A trial that was pruned is shown with the value that finished trials suggest: the line through
+  their values at the step where it was pruned and at their ends.
 * A trial without any value diverged, lost its inverse or had no memory: it is shown at the floor.
 * The floor is the lower quartile of the finished values, and nothing is shown below it: how bad a
   bad trial is would only blur what tells good ones apart.
 * A trial of another branch of the space, without some parameter that all finished ones have, is
   not shown.
 
-The study itself is told nothing but the truth.
+The study itself holds nothing but the truth.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 FINISHED = 3
-"""Finished trials from which others are foreseen; before, suggestions are random (uncited)."""
+"""Finished trials from which others are imputed; before, suggestions are random (uncited)."""
 FLOOR = 0.25
 """Quantile of the finished values below which nothing is shown (uncited)."""
 
 
-class ForesightSampler(GPSampler):
-    """A Gaussian process that sees stopped and spoiled trials too, where there is one objective."""
+class ImputedGPSampler(GPSampler):
+    """A Gaussian process that sees pruned and infeasible trials too, for a single objective."""
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -49,7 +49,7 @@ class ForesightSampler(GPSampler):
             # The relative space is what finished trials share; others may be of another branch.
             fitting = [
                 one
-                for one in foreseen(trials, sign)
+                for one in impute(trials, sign)
                 if one.state is not TrialState.COMPLETE or search_space.keys() <= one.params.keys()
             ]
             shown = _Shown(study, fitting)
@@ -57,8 +57,8 @@ class ForesightSampler(GPSampler):
         return values
 
 
-def foreseen(trials: Sequence[FrozenTrial], sign: float = 1.0) -> list[FrozenTrial]:
-    """The trials with every stopped or spoiled one COMPLETE, at the value that it would have had.
+def impute(trials: Sequence[FrozenTrial], sign: float = 1.0) -> list[FrozenTrial]:
+    """The trials with every pruned or infeasible one COMPLETE, at the value that it would have had.
 
     Args:
         trials: Some of them finished.
@@ -72,7 +72,7 @@ def foreseen(trials: Sequence[FrozenTrial], sign: float = 1.0) -> list[FrozenTri
         if trial.state is TrialState.COMPLETE:
             value = sign * _value(trial)
         elif trial.state is TrialState.PRUNED:
-            value = _foreseen_value(trial, finished, ends, floor, sign)
+            value = _impute_value(trial, finished, ends, floor, sign)
         else:
             shown.append(trial)
             continue
@@ -82,7 +82,7 @@ def foreseen(trials: Sequence[FrozenTrial], sign: float = 1.0) -> list[FrozenTri
     return shown
 
 
-def _foreseen_value(
+def _impute_value(
     trial: FrozenTrial,
     finished: Sequence[FrozenTrial],
     ends: np.ndarray[Any, np.dtype[np.float64]],

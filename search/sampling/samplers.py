@@ -20,11 +20,11 @@ from optuna.samplers import (
 from dtsinn.core.errors import InputError
 from dtsinn.core.kinds import Kinds
 from dtsinn.search.sampling.halving import SCHEDULERS
-from dtsinn.search.sampling.imputed_gp import ForesightSampler
+from dtsinn.search.sampling.imputed_gp import ImputedGPSampler
 from dtsinn.search.space.space import Parameter, values_of
 
 POPULATION = 20
-"""Of NSGA-II (uncited; Optuna's 50 are more trials than most searches have)."""
+"""Population of NSGA-II (uncited; Optuna's 50 are more trials than most searches have)."""
 
 
 class Sampler(ABC):
@@ -72,8 +72,8 @@ class GaussianProcess(Sampler):
 
     @staticmethod
     def make(parameters: Sequence[Parameter], *, trials: int, seed: int) -> BaseSampler:
-        """See :class:`dtsinn.search.sampling.imputed_gp.ForesightSampler`."""
-        return ForesightSampler(
+        """See :class:`dtsinn.search.sampling.imputed_gp.ImputedGPSampler`."""
+        return ImputedGPSampler(
             seed=seed, n_startup_trials=startup(trials), warn_independent_sampling=False
         )
 

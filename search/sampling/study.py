@@ -1,12 +1,12 @@
-"""The Optuna study of a search: what the sampler knows, told from the ledger and kept in step.
+"""The Optuna study of a search: what the sampler knows, made from the event log and kept in step.
 
-Optuna is told the truth about how trials end, which neither Ray's OptunaSearch nor Optuna's own
-habits do: a trial that the scheduler stopped is PRUNED after its last value was reported, one that
-the configuration spoiled is PRUNED without a value (TPE ranks it last), only a trial that spent
-its budget is COMPLETE, and FAIL is kept for faults of the machine.
+Optuna gets the truth about how trials end, which neither Ray's OptunaSearch nor Optuna's own
+habits give: a trial that the scheduler ended is PRUNED after its last value was reported, one that
+its configuration ended (infeasible) is PRUNED without a value (TPE ranks it last), only a trial
+that spent its budget is COMPLETE, and FAIL is kept for faults of the machine.
 
-The ledger comes first. A study is always made anew from it, in a file of its own, so that the two
-agree after any crash; there is no torn file and no stale lock to mend.
+The event log comes first. A study is always made anew from it, in a file of its own, so that the
+two agree after any crash; there is no torn file and no stale lock to mend.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from dtsinn.core.errors import InputError, RunError
-from dtsinn.search.events.state import History, TrialRecord
+from dtsinn.search.events.state import SearchState, TrialRecord
 from dtsinn.search.objective import Objective
 from dtsinn.search.space.space import SearchSpace
 
@@ -35,7 +35,7 @@ STUDY = "study.journal"
 WARM = "warm"
 """Name of what earlier searches tried."""
 MOST_REFUSED = 200
-"""Suggestions in a row that may be refused (uncited)."""
+"""Suggestions in a row that may be refused."""
 
 _STATES = {
     "finished": TrialState.COMPLETE,
@@ -44,7 +44,7 @@ _STATES = {
 }
 
 
-def told_state(status: str, values: Sequence[float]) -> TrialState:
+def optuna_state(status: str, values: Sequence[float]) -> TrialState:
     """Optuna's state of a trial that ended: without a finite value it cannot be COMPLETE."""
     state = _STATES.get(status, TrialState.RUNNING)
     if state is TrialState.COMPLETE and not all(map(math.isfinite, values)):
@@ -53,7 +53,7 @@ def told_state(status: str, values: Sequence[float]) -> TrialState:
 
 
 class SearchStudy:
-    """Asks a sampler for suggestions and tells it of results.
+    """Asks a sampler for suggestions and tells it the results, as Optuna calls it.
 
     Args:
         history: What is known already.
@@ -65,7 +65,7 @@ class SearchStudy:
 
     def __init__(
         self,
-        history: History,
+        search: SearchState,
         space: SearchSpace,
         objectives: Sequence[Objective],
         sampler: BaseSampler | None = None,
@@ -74,7 +74,7 @@ class SearchStudy:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space, self.objectives = space, tuple(objectives)
         self.study = optuna.create_study(
-            study_name=history.name,
+            study_name=search.name,
             storage=_fresh(path),
             directions=[
                 StudyDirection.MAXIMIZE if objective.maximise else StudyDirection.MINIMIZE
@@ -84,13 +84,13 @@ class SearchStudy:
         )
         self._numbers: dict[str, int] = {}
         """Optuna's number of each trial of the search, by name."""
-        for warm in history.warm:
+        for warm in search.warm:
             status = "finished" if warm["finished"] else "pruned"
             self._add(warm["suggestion"], status, warm["step"], warm["values"], {"name": WARM})
-        for refused in history.refused:
+        for refused in search.refused:
             attributes = {"reason": refused["reason"]}
             self._add(refused["suggestion"], "pruned", 0, self._unknown, attributes)
-        for trial in history.trials.values():
+        for trial in search.trials.values():
             self._numbers[trial.name] = len(self.study.get_trials(deepcopy=False))
             attributes = {"name": trial.name} | ({"reason": trial.reason} if trial.reason else {})
             self._add(trial.suggestion, trial.state, trial.step, self.values(trial), attributes)
@@ -100,8 +100,8 @@ class SearchStudy:
         return [math.nan] * len(self.objectives)
 
     def values(self, trial: TrialRecord) -> list[float]:
-        """The objectives of a trial's last report; NaN where it has none or is spoiled."""
-        if trial.spoiled:
+        """The objectives of a trial's last report; NaN where it has none or is infeasible."""
+        if trial.infeasible:
             return self._unknown
         return [objective.value(trial.metrics) for objective in self.objectives]
 
@@ -162,7 +162,7 @@ class SearchStudy:
         of = storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
         if storage.get_trial(of).state.is_finished():
             return
-        state = told_state(status, values)
+        state = optuna_state(status, values)
         if reason:
             storage.set_trial_user_attr(of, "reason", reason)
         if step and len(values) == 1 and math.isfinite(values[0]):
@@ -170,7 +170,7 @@ class SearchStudy:
         self._tell(number, state, values if state is TrialState.COMPLETE else None)
 
     def close(self, reason: str) -> None:
-        """End every trial that is still RUNNING: what follows is told by a new study."""
+        """End every trial that is still RUNNING: what follows is in a new study."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self.study._storage.set_trial_user_attr(trial._trial_id, "reason", reason)
             self._tell(trial.number, TrialState.FAIL)
@@ -191,8 +191,8 @@ class SearchStudy:
         values: Sequence[float],
         attributes: Mapping[str, str],
     ) -> None:
-        state = told_state(status, values)
-        ended = state is not TrialState.RUNNING  # until then nothing is told
+        state = optuna_state(status, values)
+        ended = state is not TrialState.RUNNING  # until then there is no value
         reported = ended and step and len(values) == 1 and math.isfinite(values[0])
         # What is pruned has the value of its last report, as Optuna gives it when it is told.
         valued = state is TrialState.COMPLETE or (state is TrialState.PRUNED and reported)
@@ -259,7 +259,7 @@ def _fresh(path: Path | None) -> BaseStorage:
 class JournalFile(JournalFileBackend):
     """Optuna's file, written without Optuna's lock and syncs.
 
-    The search's driver is its only writer, and what is lost of it, the ledger tells again.
+    The search's driver is its only writer, and what is lost of it, is in the event log.
     """
 
     def __init__(self, path: Path) -> None:

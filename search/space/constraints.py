@@ -1,4 +1,4 @@
-"""Limits of a space: what a suggestion may cost at most."""
+"""Constraints of a space: what a suggestion may cost at most."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORM = re.compile(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limit:
+class Constraint:
     """The most of something."""
 
     quantity: Literal["parameters", "memory"]
@@ -27,8 +27,8 @@ class Limit:
     """As it was written."""
 
 
-def read_limit(text: str, where: str) -> Limit:
-    """A limit such as ``parameters <= 3e6`` or ``memory <= 8 GiB``.
+def read_constraint(text: str, where: str) -> Constraint:
+    """A constraint such as ``parameters <= 3e6`` or ``memory <= 8 GiB``.
 
     Raises:
         InputError: It has another form.
@@ -42,4 +42,6 @@ def read_limit(text: str, where: str) -> Limit:
             wanted="parameters <= NUMBER, or memory <= NUMBER MiB or GiB",
         )
     quantity: Any = found.group(1).lower()
-    return Limit(quantity=quantity, most=float(found.group(2)) * UNITS[unit], text=text.strip())
+    return Constraint(
+        quantity=quantity, most=float(found.group(2)) * UNITS[unit], text=text.strip()
+    )

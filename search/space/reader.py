@@ -40,7 +40,7 @@ from dtsinn.core.config import (
     unknown_key,
 )
 from dtsinn.core.errors import InputError, naming
-from dtsinn.search.space.constraints import read_limit
+from dtsinn.search.space.constraints import read_constraint
 from dtsinn.search.space.space import Parameter, SearchSpace, Value
 from dtsinn.training.config import RunConfig, changed, load_run_config
 
@@ -62,7 +62,7 @@ class Range:
     float: tuple[Number, Number] | None = None
     log: tuple[Number, Number] | None = None
     step: Whole | None = None
-    """Of an ``int`` range."""
+    """Step of an ``int`` range."""
     when: Mapping[str, Value | tuple[Value, ...]] = field(default_factory=dict)
     """Other keys, and the values of each at which this parameter is searched."""
 
@@ -107,7 +107,7 @@ def load_space(name_or_path: str) -> SearchSpace:
         with naming("base"):
             base = to_mapping(load_run_config(content.base))
         base = to_mapping(from_mapping(RunConfig, changed(base, content.fixed), where))
-        return _checked(path.stem, content, base)
+        return _build_space(path.stem, content, base)
 
 
 def _check_meant(content: SpaceFile, where: str) -> None:
@@ -123,7 +123,7 @@ def _check_meant(content: SpaceFile, where: str) -> None:
     _refuse_twice(f"{where}: constraints", content.constraints)
     _refuse_twice(f"{where}: points", [sorted(point.items()) for point in content.points])
     for text in content.constraints:
-        if not 0 < read_limit(text, where).most < float("inf"):
+        if not 0 < read_constraint(text, where).most < float("inf"):
             raise InputError(f"{where}: constraints", got=repr(text), wanted="a number above 0")
 
 
@@ -142,10 +142,10 @@ def space_of(name: str, file: Mapping[str, Any]) -> SearchSpace:
     said = {key: value for key, value in file.items() if key != "base"}
     content = from_mapping(SpaceFile, said, f"space {name}")
     base = to_mapping(from_mapping(RunConfig, file["base"], f"space {name}"))
-    return _checked(name, content, base)
+    return _build_space(name, content, base)
 
 
-def _checked(name: str, content: SpaceFile, base: dict[str, Any]) -> SearchSpace:
+def _build_space(name: str, content: SpaceFile, base: dict[str, Any]) -> SearchSpace:
     where = f"space {name}"
     if not content.parameters:
         raise InputError(f"{where} is empty", wanted="at least one parameter")
@@ -171,12 +171,12 @@ def _checked(name: str, content: SpaceFile, base: dict[str, Any]) -> SearchSpace
         name=name,
         base=base,
         parameters=parameters,
-        limits=tuple(read_limit(text, where) for text in content.constraints),
+        constraints=tuple(read_constraint(text, where) for text in content.constraints),
         points=content.points,
         file=_as_file(content, base),
     )
     for parameter in parameters:
-        around = _reached(parameter, parameters)
+        around = _reach(parameter, parameters)
         for value in _ends(parameter.distribution):
             space.config(around | {parameter.key: value})
     for point in space.points:
@@ -227,7 +227,7 @@ def _in_order(where: str, given: Sequence[Parameter]) -> tuple[Parameter, ...]:
         raise InputError(f"{where}: parameters wait for each other", got=circle) from None
 
 
-def _reached(parameter: Parameter, parameters: Sequence[Parameter]) -> dict[str, Any]:
+def _reach(parameter: Parameter, parameters: Sequence[Parameter]) -> dict[str, Any]:
     """Values of the other parameters at which this one is searched."""
     values: dict[str, Any] = {}
     waiting = [parameter]

@@ -23,7 +23,7 @@ from dtsinn.core.config import (
     to_mapping,
 )
 from dtsinn.core.errors import InputError
-from dtsinn.search.space.constraints import Limit
+from dtsinn.search.space.constraints import Constraint
 from dtsinn.training.config import RunConfig, changed
 
 Value = str | int | float | bool
@@ -67,7 +67,7 @@ class SearchSpace:
     """The base run configuration with the fixed settings, as plain data."""
     parameters: tuple[Parameter, ...]
     """Each after those that it depends on."""
-    limits: tuple[Limit, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
     points: tuple[Mapping[str, Any], ...] = ()
     """Given suggestions, tried before any other."""
     file: Mapping[str, Any] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class SearchSpace:
         values: dict[str, Any] = {}
         for parameter in self.parameters:
             if parameter.holds(values):
-                values[parameter.key] = _suggested(trial, parameter)
+                values[parameter.key] = _suggest(trial, parameter)
         return values
 
     def start(self) -> dict[str, Any] | None:
@@ -153,7 +153,7 @@ class SearchSpace:
         return sum(count for _, count in branches)
 
 
-def _suggested(trial: Trial, parameter: Parameter) -> Any:
+def _suggest(trial: Trial, parameter: Parameter) -> Any:
     key, of = parameter.key, parameter.distribution
     if isinstance(of, CategoricalDistribution):
         return trial.suggest_categorical(key, of.choices)
@@ -195,5 +195,5 @@ def describe(space: SearchSpace) -> list[tuple[str, str]]:
         for key, named in parameter.when.items():
             text += f", when {key} is {' or '.join(str(value) for value in named)}"
         lines.append((parameter.key, text))
-    lines += [("constraint", limit.text) for limit in space.limits]
+    lines += [("constraint", constraint.text) for constraint in space.constraints]
     return lines

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.searching.invariants import Seen, curves_of, violations
 from benchmarks.searching.scale import Mark, TimedDriver, block
 from benchmarks.searching.stopwatch import Times
-from dtsinn.search.events.state import history_of
+from dtsinn.search.events.state import replay
 
 RATES = {"t0": {"rate": 0.1}, "t1": {"rate": 0.2}}
 STATES = {"t0": "COMPLETE", "t1": "PRUNED"}
@@ -32,7 +32,7 @@ def end(key: str, status: str) -> dict[str, Any]:
     return event("end", key=key, status=status, tags={})
 
 
-def ledger() -> list[dict[str, Any]]:
+def event_log() -> list[dict[str, Any]]:
     told = [event("sitting", host="h", pid=1, plan={}), begin("s", "search")]
     for number, (name, suggestion) in enumerate(RATES.items()):
         told.append(
@@ -66,11 +66,11 @@ def broken(
     planned: int = 2,
     before: dict[str, dict[str, float]] | None = None,
 ) -> list[str]:
-    events = ledger() if events is None else events
+    events = event_log() if events is None else events
     return violations(
-        history_of("s", events),
+        replay("s", events),
         events,
-        seen(ledger()) if runs is None else runs,
+        seen(event_log()) if runs is None else runs,
         STATES if states is None else states,
         planned=planned,
         before=RATES if before is None else before,
@@ -83,19 +83,19 @@ def test_nothing_is_broken_where_all_agree() -> None:
 
 def test_a_point_that_is_missing_doubled_or_another_is_found() -> None:
     for wrong in ([(10, 20.0)], [(10, 20.0), (10, 20.0), (20, 21.0)], [(10, 20.0), (20, 21.5)]):
-        runs = seen(ledger())
+        runs = seen(event_log())
         runs[1] = Seen(key="s/t0", status="FINISHED", curves={"val_psnr": wrong})
         assert [text.split(":")[0] for text in broken(runs=runs)] == ["s/t0"]
 
 
-def test_a_step_that_stands_twice_in_the_ledger_is_found() -> None:
-    events = ledger()
+def test_a_step_that_stands_twice_in_the_event_log_is_found() -> None:
+    events = event_log()
     events.insert(-3, report("s/t0", 20, 21.0))
-    assert "s/t0: the ledger has a step of val_psnr twice" in broken(events)
+    assert "s/t0: the event log has a step of val_psnr twice" in broken(events)
 
 
 def test_runs_that_are_doubled_missing_or_running_are_found() -> None:
-    runs = seen(ledger())
+    runs = seen(event_log())
     assert broken(runs=[*runs, runs[2]]) == ["s/t1 has 2 runs in MLflow"]
     assert broken(runs=runs[:2]) == ["s/t1 has 0 runs in MLflow"]
     running = Seen(key="s/t1", status="RUNNING", curves=runs[2].curves)
@@ -108,8 +108,8 @@ def test_optuna_that_says_something_else_is_found() -> None:
 
 
 def test_what_is_still_open_is_found() -> None:
-    assert any("search is running" in text for text in broken(ledger()[:-1]))
-    assert any("killed" in text for text in broken([*ledger()[:-1], end("s", "killed")]))
+    assert any("search is running" in text for text in broken(event_log()[:-1]))
+    assert any("killed" in text for text in broken([*event_log()[:-1], end("s", "killed")]))
 
 
 def test_other_numbers_and_configurations_of_trials_are_found() -> None:
@@ -127,14 +127,14 @@ def test_a_block_leaves_suggestions_out() -> None:
         def suggest(self, ray_id: str) -> dict[str, Any]:
             return {}
 
-        def ended(self, *given: Any) -> None:
+        def handle_end(self, *given: Any) -> None:
             pass
 
     driver: Any = Silent()
     timed = TimedDriver(driver)
     for _ in range(2):
         timed.suggest("a")
-        timed.ended("a", {}, False)
+        timed.handle_end("a", {}, False)
     assert len(timed.marks) == 3
     timed.marks = [Mark(wall=n, cpu=n / 10) for n in range(3)]
     timed.asked = [Mark(wall=0.4, cpu=0.05), Mark(wall=0.2, cpu=0.05)]

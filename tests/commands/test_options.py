@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from dtsinn.cli import app
 from dtsinn.commands.options import finite, read_arguments
-from dtsinn.commands.search import _seconds
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
+from dtsinn.search.plan import read_seconds
 from dtsinn.simulation.request import StudyRequest
 
 
@@ -99,8 +99,8 @@ def test_home_is_found_where_no_shell_looks_for_it(monkeypatch: pytest.MonkeyPat
 )
 def test_a_time_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="wanted such as 90s, 30m or 2h"):
-        _seconds(text)
-    assert (_seconds("90s"), _seconds("1.5H"), _seconds("010m")) == (90, 5400, 600)
+        read_seconds(text)
+    assert (read_seconds("90s"), read_seconds("1.5H"), read_seconds("010m")) == (90, 5400, 600)
 
 
 def test_names_are_found_in_any_letters() -> None:

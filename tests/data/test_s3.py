@@ -25,7 +25,7 @@ from dtsinn.data.plan import StorePlan
 from dtsinn.data.store import open_store
 from dtsinn.data.writer import StoreWriter
 from dtsinn.simulation.request import StudyRequest
-from dtsinn.simulation.study import simulate
+from dtsinn.simulation.study import simulate_study
 from dtsinn.training.config import load_run_config
 from dtsinn.training.loop import train
 from dtsinn.training.state import TrainingState
@@ -40,7 +40,7 @@ REQUEST = StudyRequest(subjects=12, slices=2, size=16, seed=1)
 def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same study in a folder."""
     path = tmp_path_factory.mktemp("local") / "study.zarr"
-    simulate(REQUEST, str(path), workers=1)
+    simulate_study(REQUEST, str(path), workers=1)
     return path
 
 
@@ -112,19 +112,19 @@ def test_an_interrupted_simulation_in_a_bucket_is_refused_and_continued(
             raise StopHereError
 
     with pytest.raises(StopHereError):
-        simulate(REQUEST, url, workers=1, progress=interrupt)
+        simulate_study(REQUEST, url, workers=1, progress=interrupt)
     with pytest.raises(StoreError, match="not complete; try the command that wrote it, once more"):
         open_store(url)
     other = StudyRequest(subjects=12, slices=2, size=16, seed=2)
     with pytest.raises(
         StoreError, match=r"begun with other settings; got request\.seed: 1 before and 2"
     ):
-        simulate(other, url, workers=1)
-    resumed = simulate(REQUEST, url, workers=1)
+        simulate_study(other, url, workers=1)
+    resumed = simulate_study(REQUEST, url, workers=1)
     assert 0 < resumed.samples_written < resumed.samples
     assert resumed.digest == open_store(str(local)).header.digest
     with pytest.raises(StoreError, match=r"interrupted.zarr exists already; try another OUT"):
-        simulate(REQUEST, url, workers=1)
+        simulate_study(REQUEST, url, workers=1)
 
 
 def test_something_else_in_the_bucket_is_left_alone(
@@ -158,7 +158,7 @@ def test_a_missing_store_or_bucket_is_told(s3: S3) -> None:
     with pytest.raises(StoreError, match=r"no store at s3://nowhere/none.zarr"):
         open_store("s3://nowhere/none.zarr")
     with pytest.raises(RunError, match="cannot be written; got The specified bucket does not exi"):
-        simulate(REQUEST, "s3://nowhere/new.zarr", workers=1)
+        simulate_study(REQUEST, "s3://nowhere/new.zarr", workers=1)
 
 
 COMMANDS = """

@@ -21,7 +21,7 @@ from dtsinn.data.splits import assign_splits
 from dtsinn.data.store import Store, open_store
 from dtsinn.simulation.images import render_subject
 from dtsinn.simulation.request import StudyRequest
-from dtsinn.simulation.study import simulate
+from dtsinn.simulation.study import simulate_study
 
 
 def test_xarray_opens_it_with_names_coordinates_and_units(small_path: Path) -> None:
@@ -65,10 +65,10 @@ def test_header_and_splits(small_store: Store) -> None:
 
 def test_the_same_seed_gives_the_same_store_whatever_the_workers(tmp_path: Path) -> None:
     request = StudyRequest(subjects=6, slices=4, size=16, seed=1)
-    one = simulate(request, str(tmp_path / "one.zarr"), workers=1)
-    two = simulate(request, str(tmp_path / "two.zarr"), workers=2)
+    one = simulate_study(request, str(tmp_path / "one.zarr"), workers=1)
+    two = simulate_study(request, str(tmp_path / "two.zarr"), workers=2)
     assert one.digest == two.digest
-    other = simulate(
+    other = simulate_study(
         StudyRequest(subjects=6, slices=4, size=16, seed=2), str(tmp_path / "o.zarr"), workers=1
     )
     assert other.digest != one.digest
@@ -92,24 +92,24 @@ def test_an_interrupted_simulation_is_continued_by_the_same_command(tmp_path: Pa
             raise StopHereError
 
     with pytest.raises(StopHereError):
-        simulate(request, out, workers=1, progress=interrupt)
+        simulate_study(request, out, workers=1, progress=interrupt)
     assert not Path(out).exists()
     with pytest.raises(StoreError, match="the same command again, to finish it"):
         open_store(out)
     other = StudyRequest(subjects=12, slices=4, size=16, seed=2)
     with pytest.raises(StoreError, match=r"other settings; got request\.seed: 1 before and 2 now"):
-        simulate(other, out, workers=1)
+        simulate_study(other, out, workers=1)
     seen: list[int] = []
-    resumed = simulate(request, out, workers=1, progress=lambda w, done, t: seen.append(done))
+    resumed = simulate_study(request, out, workers=1, progress=lambda w, done, t: seen.append(done))
     assert seen[0] >= 4, "what was written is not simulated again"
-    whole = simulate(request, str(tmp_path / "whole.zarr"), workers=1)
+    whole = simulate_study(request, str(tmp_path / "whole.zarr"), workers=1)
     assert resumed.digest == whole.digest
     assert not Path(f"{out}.partial").exists()
 
 
 def test_an_existing_store_is_not_overwritten(small_path: Path) -> None:
     with pytest.raises(StoreError, match="exists already"):
-        simulate(StudyRequest(subjects=4, slices=1, size=16), str(small_path), workers=1)
+        simulate_study(StudyRequest(subjects=4, slices=1, size=16), str(small_path), workers=1)
     check_store(str(small_path))
 
 
@@ -215,13 +215,13 @@ def test_another_definition_of_a_tracer_is_not_mixed_in(tmp_path: Path) -> None:
             raise StopHereError
 
     with pytest.raises(StopHereError):
-        simulate(request, str(tmp_path / "s.zarr"), workers=1, progress=interrupt)
+        simulate_study(request, str(tmp_path / "s.zarr"), workers=1, progress=interrupt)
     mine.write_text(yaml.safe_dump(definition | {"dose_MBq": definition["dose_MBq"] + 1}))
     code = (
-        "import sys; from dtsinn.simulation.study import simulate\n"
+        "import sys; from dtsinn.simulation.study import simulate_study\n"
         "from dtsinn.simulation.request import StudyRequest\n"
         "request = StudyRequest(tracers=('fmz', sys.argv[1]), subjects=12, slices=4, size=16)\n"
-        "simulate(request, sys.argv[2], workers=1)\n"
+        "simulate_study(request, sys.argv[2], workers=1)\n"
     )
     command = [sys.executable, "-c", code, str(mine), str(tmp_path / "s.zarr")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

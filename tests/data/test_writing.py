@@ -25,7 +25,7 @@ from dtsinn.data.plan import StorePlan
 from dtsinn.data.store import open_store
 from dtsinn.data.writer import StoreWriter
 from dtsinn.simulation.request import StudyRequest
-from dtsinn.simulation.study import simulate
+from dtsinn.simulation.study import simulate_study
 
 Plan = Callable[..., StorePlan]
 WriteStore = Callable[..., dict[str, np.ndarray]]
@@ -208,20 +208,20 @@ def test_another_type_is_refused(tiny_plan: Plan) -> None:
 
 def test_a_study_in_float16_is_the_same_but_for_rounding(tmp_path: Path) -> None:
     request = StudyRequest(subjects=2, slices=1, size=16, seed=1)
-    full = simulate(request, str(tmp_path / "full.zarr"), workers=1)
-    half = simulate(request, str(tmp_path / "half.zarr"), workers=1, dtype="float16")
+    full = simulate_study(request, str(tmp_path / "full.zarr"), workers=1)
+    half = simulate_study(request, str(tmp_path / "half.zarr"), workers=1, dtype="float16")
     assert (full.header.dtype, half.header.dtype) == ("float32", "float16")
     assert zarr.open_group(tmp_path / "half.zarr").attrs["dtype"] == "float16"
     exact = open_store(str(tmp_path / "full.zarr")).read([0, 1])
     rounded = open_store(str(tmp_path / "half.zarr")).read([0, 1])
     assert np.array_equal(rounded.mixture_NTYX, exact.mixture_NTYX.astype(np.float16))
     with pytest.raises(StoreError, match=r"begun with other settings|exists already"):
-        simulate(request, str(tmp_path / "half.zarr"), workers=1)
+        simulate_study(request, str(tmp_path / "half.zarr"), workers=1)
 
 
 def test_a_simulation_says_what_it_took(tmp_path: Path) -> None:
     request = StudyRequest(subjects=3, slices=2, size=16)
-    result = simulate(request, str(tmp_path / "s.zarr"), workers=1)
+    result = simulate_study(request, str(tmp_path / "s.zarr"), workers=1)
     assert result.samples_written == result.samples == result.header.samples == 6
     assert result.digest == result.header.digest
     assert result.seconds > 0
@@ -241,10 +241,10 @@ def test_a_killed_worker_is_told_and_the_same_call_goes_on(tmp_path: Path) -> No
     with pytest.raises(
         RunError, match=r"a worker process was killed; got .*; try the same command"
     ):
-        simulate(request, out, workers=2, progress=kill_one)
-    result = simulate(request, out, workers=1)
+        simulate_study(request, out, workers=2, progress=kill_one)
+    result = simulate_study(request, out, workers=1)
     assert 0 < result.samples_written < 64
-    assert result.digest == simulate(request, str(tmp_path / "t.zarr"), workers=1).digest
+    assert result.digest == simulate_study(request, str(tmp_path / "t.zarr"), workers=1).digest
 
 
 STUDY = ["--subjects", "6", "--slices", "8", "--size", "16", "--quiet"]
@@ -311,7 +311,7 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(tmp_path: Path) -> Non
     assert "try the same command again" in message
     assert left == ["s.zarr.partial"]
     request = StudyRequest(subjects=6, slices=8, size=16)
-    simulate(request, str(tmp_path / "whole.zarr"), workers=1)
+    simulate_study(request, str(tmp_path / "whole.zarr"), workers=1)
     assert files(tmp_path / "out" / "s.zarr") == files(tmp_path / "whole.zarr")
 
 

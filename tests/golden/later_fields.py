@@ -39,8 +39,8 @@ def main(golden: Path, folder: Path, digest: str) -> None:
     from dtsinn.deploy.separator import Separator
     from dtsinn.evaluation.suite import load_suite
     from dtsinn.registry.gate.config import load_gate
-    from dtsinn.search.events.state import read_history
-    from dtsinn.search.plan import changed_plan, read_plan
+    from dtsinn.search.events.state import read_state
+    from dtsinn.search.plan import change_plan, read_plan
     from dtsinn.search.space.reader import load_space
     from dtsinn.training.config import load_run_config
     from dtsinn.training.finetune import read_parent
@@ -62,11 +62,11 @@ def main(golden: Path, folder: Path, digest: str) -> None:
     assert TrainingState.load(state.save(folder / "run")).progress == state.progress
 
     for name in ("done", "halted"):
-        history = read_history(golden / "searches" / name)
+        history = read_state(golden / "searches" / name)
         plan = read_plan(golden / "searches" / name, history)
         assert plan.added_later is False  # type: ignore[attr-defined]
         space = load_space(str(golden / "inputs" / "wide.yaml"))
-        assert changed_plan(plan, {"space": space, "trials": 9}).trials == 9
+        assert change_plan(plan, {"space": space, "trials": 9}).trials == 9
         for trial in history.trials.values():
             assert plan.space.config(trial.suggestion).steps == 800
 

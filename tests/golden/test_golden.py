@@ -31,15 +31,15 @@ from dtsinn.deploy.manifest import verify_files
 from dtsinn.deploy.package import package_digest
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation import record
+from dtsinn.eventlog.log import LOG_FILE, EventLog
+from dtsinn.eventlog.outbox import Outbox
 from dtsinn.importers.pseudonym import enrol
-from dtsinn.search.engine.session import open_sitting
-from dtsinn.search.events.ledger import LEDGER, Ledger
-from dtsinn.search.events.spool import Spool
-from dtsinn.search.events.state import read_history
+from dtsinn.search.engine.session import open_session
+from dtsinn.search.events.state import read_state
 from dtsinn.search.explain import page
-from dtsinn.search.plan import changed_plan, read_plan
+from dtsinn.search.plan import change_plan, read_plan
 from dtsinn.search.space.reader import load_space
-from dtsinn.search.status import standing
+from dtsinn.search.status import reconcile
 from dtsinn.training.finetune import read_parent
 from dtsinn.training.loop import train_here
 from dtsinn.training.run import resumed_state
@@ -106,11 +106,11 @@ def test_the_training_goes_on(store: Store, golden: Path) -> None:
 
 
 def test_the_searches_are_known_as_they_were(golden: Path) -> None:
-    done, halted = read_history(golden / "done"), read_history(golden / "halted")
+    done, halted = read_state(golden / "done"), read_state(golden / "halted")
     assert (done.state, done.states(), done.steps) == ("finished", {"finished": 3}, 2400)
     assert (halted.state, halted.reason, halted.states()) == ("killed", "Ctrl-C", {"killed": 2})
     assert [len(kind) for kind in (halted.warm, halted.points, halted.refused)] == [3, 2, 1]
-    told = [standing(golden / name, NullTracker) for name in ("done", "halted")]
+    told = [reconcile(golden / name, NullTracker) for name in ("done", "halted")]
     assert [one.repaired for one in told] == [[], []], "event log, outbox and study agree"
     assert [(one.best_trial, one.undelivered) for one in told] == [
         ("trial-002", 0),
@@ -123,15 +123,17 @@ def test_the_searches_are_known_as_they_were(golden: Path) -> None:
 
 def test_the_halted_search_goes_on(store: Store, golden: Path) -> None:
     folder = golden / "halted"
-    before = read_history(folder)
+    before = read_state(folder)
     space = load_space(str(golden / "inputs" / "wide.yaml"))
-    plan = changed_plan(read_plan(folder, before), {"space": space, "seed": 2, "trials": 5})
-    driver = open_sitting(
+    plan = change_plan(read_plan(folder, before), {"space": space, "seed": 2, "trials": 5})
+    event_log = EventLog(folder / LOG_FILE)
+    driver = open_session(
         plan,
         folder,
         store,
-        Spool(Ledger(folder / LEDGER), NullTracker),
+        Outbox(event_log, NullTracker),
         Console(quiet=True),
+        events=list(event_log),
         points=(),
         warm=(),
         concurrent=5,
@@ -144,12 +146,12 @@ def test_the_halted_search_goes_on(store: Store, golden: Path) -> None:
     checkpoint = latest_checkpoint(folder / "trials" / "trial-000")
     assert checkpoint is not None
     assert TrainingState.load(checkpoint).progress.step == 600
-    driver.started("ray-0")
+    driver.start_trial("ray-0")
     result = {"step": 600, "finished": False, "metrics": {"best_psnr": 28.0}, "time_ms": 1}
-    assert driver.reported("ray-0", result)
-    known = read_history(folder)
+    assert driver.handle_report("ray-0", result)
+    known = read_state(folder)
     assert known.trials["trial-000"].step == 600
-    assert len(known.sittings) == 2
+    assert len(known.sessions) == 2
 
 
 def test_the_map_gives_the_same_pseudonyms(golden: Path) -> None:
@@ -225,16 +227,16 @@ READERS: dict[str, tuple[str, str, Any, Callable[[Path], Any]]] = {
         lambda path: TrainingState.load(path.parent),
     ),
     "dtsinn-event-log": (
-        "search.events.ledger.EVENT_LOG",
+        "eventlog.log.EVENT_LOG",
         "done/ledger.jsonl",
         _of_lines,
-        lambda path: read_history(path.parent),
+        lambda path: read_state(path.parent),
     ),
     "dtsinn-search-plan": (
         "search.plan.SEARCH_PLAN",
         "done/ledger.jsonl",
         _of_log,
-        lambda path: read_plan(path.parent, read_history(path.parent)),
+        lambda path: read_plan(path.parent, read_state(path.parent)),
     ),
     "dtsinn-search-report": (
         "search.explain.page.SEARCH_REPORT",
@@ -320,7 +322,7 @@ def test_the_halted_search_is_resumed_by_its_command(
     gate = ["--gate", "gate.yaml"]
     told = run(app, ["search", store, "--name", "halted", "--resume", *gate, "--trials", "3", *at])
     assert told.exit_code == 0, told.output
-    history = read_history(Workspace(tmp_path).searches / "halted")
+    history = read_state(Workspace(tmp_path).searches / "halted")
     assert (history.state, len(history.trials)) == ("finished", 3)
     assert history.trials["trial-000"].state == "finished"
     assert history.trials["trial-000"].step == 800

@@ -15,7 +15,7 @@ from scipy.io import savemat
 
 from dtsinn.core.errors import InputError
 from dtsinn.core.seeds import generator
-from dtsinn.importers.mat.study import open_mat
+from dtsinn.importers.scans import IMPORTERS
 
 PEOPLE = ("Brunhilde_Zwickl", "Xaver_Quast")
 SLICES = (2, 10)
@@ -93,7 +93,7 @@ class Study:
             else yaml.safe_dump(dict(plan or plain()), sort_keys=False)
         )
         self.path.write_text(content)
-        return open_mat(self.folder, self.path)
+        return IMPORTERS["mat"].open(self.folder, self.path)
 
     def refusal(self, plan: Mapping[str, Any] | str | None = None) -> str:
         """What is said when the study is refused as it is opened."""

@@ -22,7 +22,7 @@ from dtsinn.importers.dicom.scan import open_dicom
 from dtsinn.importers.mat.file import mat_shape, read_mat
 from dtsinn.importers.nifti.scan import open_nifti
 from dtsinn.importers.plan import SinglePlan
-from dtsinn.importers.scans import open_plan
+from dtsinn.importers.scans import IMPORTERS
 
 from .dicom_series import SeriesRecipe, series_array, write_series
 from .mat_study import write_v73
@@ -304,8 +304,8 @@ def test_pipes_and_devices_are_no_files_of_an_import(tmp_path: Path) -> None:
     (tmp_path / "series" / "link").symlink_to(pipe)
     assert "got a pipe, no regular file" in refused(lambda: open_dicom(tmp_path / "series", "here"))
     assert "a pipe" in refused(lambda: mat_shape(pipe, "data", "here"))
-    assert "a device" in refused(lambda: open_plan(Path("/dev/zero"), "nifti"))
-    assert "a pipe" in refused(lambda: open_plan(pipe, "dicom"))
+    assert "a device" in refused(lambda: IMPORTERS["nifti"].open(Path("/dev/zero")))
+    assert "a pipe" in refused(lambda: IMPORTERS["dicom"].open(pipe))
     call = nifti(tmp_path)
     (tmp_path / "scan.json").unlink()
     os.mkfifo(tmp_path / "scan.json")

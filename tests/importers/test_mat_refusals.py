@@ -14,8 +14,8 @@ import pytest
 from scipy.io import savemat
 
 from dtsinn.core.errors import InputError, RunError
-from dtsinn.importers.mat.study import open_mat
 from dtsinn.importers.run import import_study
+from dtsinn.importers.scans import IMPORTERS
 
 from .mat_study import (
     KINDS,
@@ -362,12 +362,12 @@ def test_two_files_of_one_slice_are_refused(study: Study) -> None:
 
 def test_a_missing_plan_or_folder_is_refused(study: Study, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the plan cannot be read"):
-        open_mat(study.folder, tmp_path / "none.yaml")
+        IMPORTERS["mat"].open(study.folder, tmp_path / "none.yaml")
     study.open()
     with pytest.raises(
         InputError, match=r"mixture: there is no such folder in the source; got .*none, which"
     ):
-        open_mat(tmp_path / "none", study.path)
+        IMPORTERS["mat"].open(tmp_path / "none", study.path)
 
 
 def test_a_key_of_the_plan_is_not_repeated(study: Study) -> None:

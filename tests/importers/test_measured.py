@@ -11,7 +11,7 @@ import pytest
 
 from dtsinn.core.errors import InputError
 from dtsinn.core.protocol import load_protocol
-from dtsinn.importers.scans import open_plan
+from dtsinn.importers.scans import IMPORTERS
 
 P1 = load_protocol("p1")
 FIELDS: dict[str, Any] = {
@@ -42,7 +42,7 @@ def mixtures(archive, simulated):
 
 def test_a_mixture_brings_its_own_protocol(mixtures, simulated) -> None:
     archive, plan = mixtures
-    source = open_plan(archive.plan(plan), "nifti")
+    source = IMPORTERS["nifti"].open(archive.plan(plan))
     assert source.shape.protocol.name == "measured"
     assert source.shape.protocol.frame_edges == P1.frame_edges
     assert source.shape.protocol.injection_time == (0.0, 1200.0)
@@ -57,10 +57,10 @@ def test_a_mixture_brings_its_own_protocol(mixtures, simulated) -> None:
 def test_a_protocol_gives_name_and_injections(mixtures) -> None:
     archive, plan = mixtures
     plan["protocol"] = "p1"
-    assert open_plan(archive.plan(plan), "nifti").shape.protocol == P1
+    assert IMPORTERS["nifti"].open(archive.plan(plan)).shape.protocol == P1
     for subject in plan["subjects"]:
         del subject["mixture"]["injection_time"]
-    assert open_plan(archive.plan(plan), "nifti").shape.protocol == P1
+    assert IMPORTERS["nifti"].open(archive.plan(plan)).shape.protocol == P1
 
 
 def changed(plan: dict[str, Any], number: int, **settings: Any) -> dict[str, Any]:
@@ -72,23 +72,26 @@ def test_injections_that_nothing_tells_are_refused(mixtures) -> None:
     archive, plan = mixtures
     del plan["subjects"][2]["mixture"]["injection_time"]
     with pytest.raises(InputError, match=r"subjects\.2\.mixture: nothing says when the tracers"):
-        open_plan(archive.plan(plan), "nifti")
+        IMPORTERS["nifti"].open(archive.plan(plan))
 
 
 def test_injections_that_differ_are_refused(mixtures) -> None:
     archive, plan = mixtures
     changed(plan, 1, injection_time=[30.0, 1230.5])
-    assert open_plan(archive.plan(plan), "nifti").shape.protocol.injection_time == (0.0, 1200.0)
+    assert IMPORTERS["nifti"].open(archive.plan(plan)).shape.protocol.injection_time == (
+        0.0,
+        1200.0,
+    )
     changed(plan, 1, injection_time=[30.0, 1300.0])
     with pytest.raises(
         InputError,
         match=r"subjects\.1\.mixture: injections differ from those of subjects\.0\.mixture; "
         "got 0 and 1270 s after the start; wanted 0 and 1200 s",
     ):
-        open_plan(archive.plan(plan), "nifti")
+        IMPORTERS["nifti"].open(archive.plan(plan))
     plan["protocol"] = "p1"
     with pytest.raises(InputError, match="injections differ from those of the protocol"):
-        open_plan(archive.plan(plan), "nifti")
+        IMPORTERS["nifti"].open(archive.plan(plan))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +105,7 @@ def test_injections_that_differ_are_refused(mixtures) -> None:
 def test_injections_outside_the_scan_are_refused(mixtures, times, message: str) -> None:
     archive, plan = mixtures
     with pytest.raises(InputError, match=message):
-        open_plan(archive.plan(changed(plan, 0, injection_time=times)), "nifti")
+        IMPORTERS["nifti"].open(archive.plan(changed(plan, 0, injection_time=times)))
 
 
 def test_frames_that_differ_are_refused(mixtures, simulated) -> None:
@@ -114,21 +117,21 @@ def test_frames_that_differ_are_refused(mixtures, simulated) -> None:
         match=r"subjects\.1\.mixture: frames differ from those of subjects\.0\.mixture; got an edge"
         " at 5280 s after the start; wanted 5400 s",
     ):
-        open_plan(archive.plan(plan), "nifti")
+        IMPORTERS["nifti"].open(archive.plan(plan))
     archive.sidecar("m1", {key: v[:-1] if isinstance(v, list) else v for key, v in FIELDS.items()})
     archive.image("m1", simulated[1].direct_SKTYX.sum(axis=1)[:, :-1])
     with pytest.raises(InputError, match="got 17 frames; wanted 18"):
-        open_plan(archive.plan(plan), "nifti")
+        IMPORTERS["nifti"].open(archive.plan(plan))
     plan["protocol"] = "p3"
     with pytest.raises(InputError, match=r"subjects\.0\.mixture: frames differ .* the protocol"):
-        open_plan(archive.plan(plan), "nifti")
+        IMPORTERS["nifti"].open(archive.plan(plan))
 
 
 def test_another_grid_is_refused(mixtures, simulated) -> None:
     archive, plan = mixtures
     archive.image("m2", simulated[2].direct_SKTYX.sum(axis=1), voxel=(4.0, 3.0, 2.5))
     with pytest.raises(InputError, match=r"subjects\.2\.mixture: voxel size differs from that of"):
-        open_plan(archive.plan(plan), "nifti")
+        IMPORTERS["nifti"].open(archive.plan(plan))
 
 
 def test_one_half_life_does_not_undo_the_correction_of_a_mixture_unasked(
@@ -137,8 +140,8 @@ def test_one_half_life_does_not_undo_the_correction_of_a_mixture_unasked(
     archive, plan = mixtures
     archive.sidecar("m0", FIELDS | {"ImageDecayCorrected": True, "ImageDecayCorrectionTime": 30})
     with pytest.raises(InputError, match="nothing says with which half-life"):
-        open_plan(archive.plan(plan), "nifti")
-    source = open_plan(archive.plan(changed(plan, 0, half_life=6588.0)), "nifti")
+        IMPORTERS["nifti"].open(archive.plan(plan))
+    source = IMPORTERS["nifti"].open(archive.plan(changed(plan, 0, half_life=6588.0)))
     imported = source.read(0)["mixture"].sum(axis=(0, 2, 3))
     stored = simulated[0].direct_SKTYX.sum(axis=(0, 1, 3, 4))
     for frame, (start, end) in enumerate(itertools.pairwise(P1.frame_edges)):
@@ -151,20 +154,20 @@ def test_an_injection_that_the_header_tells_otherwise_is_refused(mixtures) -> No
     archive, plan = mixtures
     for told in (30.5, 0.0, 1230.0, 1290.0):
         archive.sidecar("m1", FIELDS | {"InjectionStart": told})
-        open_plan(archive.plan(plan), "nifti")
+        IMPORTERS["nifti"].open(archive.plan(plan))
     archive.sidecar("m1", FIELDS | {"InjectionStart": 330.0})
     message = (
         r"subjects\.1\.mixture: the header and the plan disagree on when a tracer was injected; "
         "got 300 s after the first frame's start by the header; wanted 0 s or 1200 s; .*, or unu"
     )
     with pytest.raises(InputError, match=message):
-        open_plan(archive.plan(plan), "nifti")
+        IMPORTERS["nifti"].open(archive.plan(plan))
     answered = changed(copy.deepcopy(plan), 1, unusual_times="yes")
-    open_plan(archive.plan(answered), "nifti")
+    IMPORTERS["nifti"].open(archive.plan(answered))
     plan["protocol"] = "p1"
     del plan["subjects"][1]["mixture"]["injection_time"]
     with pytest.raises(InputError, match=message):
-        open_plan(archive.plan(plan), "nifti")
+        IMPORTERS["nifti"].open(archive.plan(plan))
 
 
 def test_frames_that_jitter_still_follow_the_protocol(mixtures) -> None:
@@ -172,7 +175,7 @@ def test_frames_that_jitter_still_follow_the_protocol(mixtures) -> None:
     starts = [start + 0.01 * (number % 2) for number, start in enumerate(FIELDS["FrameTimesStart"])]
     archive.sidecar("m1", FIELDS | {"FrameTimesStart": starts})
     plan["protocol"] = "p1"
-    assert open_plan(archive.plan(plan), "nifti").shape.protocol == P1
+    assert IMPORTERS["nifti"].open(archive.plan(plan)).shape.protocol == P1
 
 
 def test_injections_in_minutes_are_asked_for(mixtures) -> None:
@@ -183,10 +186,10 @@ def test_injections_in_minutes_are_asked_for(mixtures) -> None:
         InputError,
         match=r"subjects\.0\.mixture: injections; got 20 s between them; .* not minutes, or unus",
     ):
-        open_plan(archive.plan(plan), "nifti")
+        IMPORTERS["nifti"].open(archive.plan(plan))
     for number in range(3):
         changed(plan, number, unusual_times="yes")
-    shape = open_plan(archive.plan(plan), "nifti").shape
+    shape = IMPORTERS["nifti"].open(archive.plan(plan)).shape
     assert shape.protocol.injection_time == (0.0, 20.0)
     assert shape.remarks == (
         "subjects.0.mixture: fdg is injected at 20 s, inside frame 0 from 0 to 150 s, which holds "
@@ -201,7 +204,7 @@ def test_an_injection_inside_a_frame_is_said(mixtures, injected: float, inside: 
     archive, plan = mixtures
     for number in range(3):
         changed(plan, number, injection_time=[30.0, 30.0 + injected])
-    remarks = open_plan(archive.plan(plan), "nifti").shape.remarks
+    remarks = IMPORTERS["nifti"].open(archive.plan(plan)).shape.remarks
     assert ["fdg is injected at" in remark for remark in remarks] == [True] * inside
 
 
@@ -227,9 +230,9 @@ def test_nuclides_in_the_other_order_are_refused(mixtures, fields) -> None:
         match=r"subjects\.2\.mixture: the header lists the tracers' nuclides in the other order; "
         r"got that of fdg first; .*try tracers: \[fdg, fmz\] in the plan",
     ):
-        open_plan(archive.plan(plan), "nifti")
+        IMPORTERS["nifti"].open(archive.plan(plan))
     plan["tracers"] = ["fdg", "fmz"]
-    assert open_plan(archive.plan(plan), "nifti").shape.remarks == ()
+    assert IMPORTERS["nifti"].open(archive.plan(plan)).shape.remarks == ()
 
 
 @pytest.mark.parametrize(
@@ -248,7 +251,7 @@ def test_a_nuclide_at_the_other_injection_is_said(mixtures, fields, remark: str)
     archive, plan = mixtures
     for name in ("m1", "m2"):
         archive.sidecar(name, fields)
-    remarks = open_plan(archive.plan(plan), "nifti").shape.remarks
+    remarks = IMPORTERS["nifti"].open(archive.plan(plan)).shape.remarks
     assert len(remarks) == bool(remark)
     for line in remarks:
         assert line.startswith("subjects.1.mixture and 1 more: ")
@@ -259,7 +262,7 @@ def test_the_second_of_two_listed_injections_is_held_against_the_plan(mixtures) 
     archive, plan = mixtures
     archive.sidecar("m1", listed("C11", "F18", at=[30.0, 330.0]))
     with pytest.raises(InputError, match=r"disagree on when a tracer .* got 300 s after the first"):
-        open_plan(archive.plan(plan), "nifti")
+        IMPORTERS["nifti"].open(archive.plan(plan))
 
 
 def test_a_short_mixture_is_in_seconds_where_both_nuclides_are_short_lived(
@@ -275,7 +278,7 @@ def test_a_short_mixture_is_in_seconds_where_both_nuclides_are_short_lived(
         changed(plan, number, injection_time=[30.0, 150.0])
     water, ammonia = ({"name": "water", "half_life": 123}, {"name": "nh3", "half_life": 599})
     plan["tracers"] = [water, ammonia]
-    assert open_plan(archive.plan(plan), "nifti").shape.protocol.injection_time == (0.0, 120.0)
+    assert IMPORTERS["nifti"].open(archive.plan(plan)).shape.protocol.injection_time == (0.0, 120.0)
     plan["tracers"] = [water, "fdg"]
     with pytest.raises(InputError, match=r"not minutes, or unusual_times: yes in the plan"):
-        open_plan(archive.plan(plan), "nifti")
+        IMPORTERS["nifti"].open(archive.plan(plan))

@@ -16,7 +16,7 @@ import zarr
 from dtsinn.core.errors import DtsinnError
 from dtsinn.core.seeds import generator
 from dtsinn.importers.run import import_study
-from dtsinn.importers.scans import open_plan
+from dtsinn.importers.scans import IMPORTERS
 
 SYLLABLES = ["ka", "zu", "mo", "ri", "the", "lin", "bax", "dor", "vey", "qui", "pem", "wog"]
 FRAMES = {"FrameTimesStart": [0, 600], "FrameDuration": [600, 4800]}
@@ -160,7 +160,7 @@ def test_nothing_personal_enters_a_store(
     told: list[str] = []
     caplog.set_level(logging.DEBUG)
     out, identities = tmp_path / "out.zarr", tmp_path / "map.json"
-    source = open_plan(archive.plan(plan), "nifti")
+    source = IMPORTERS["nifti"].open(archive.plan(plan))
     import_study(source, str(out), identities, lambda *words: told.append(str(words)))
     files = [path for path in out.rglob("*") if path.is_file()]
     assert len(files) > 15
@@ -289,7 +289,9 @@ def test_refusals_name_the_place_and_nobody(
     spoil(archive, plan, people[1])
     path = archive.plan(plan)
     with pytest.raises(DtsinnError) as caught:
-        import_study(open_plan(path, "nifti"), str(tmp_path / "out.zarr"), tmp_path / "map.json")
+        import_study(
+            IMPORTERS["nifti"].open(path), str(tmp_path / "out.zarr"), tmp_path / "map.json"
+        )
     message = str(caught.value)
     assert place in message
     assert "\n" not in message

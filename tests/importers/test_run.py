@@ -18,7 +18,7 @@ from dtsinn.core.seeds import generator
 from dtsinn.data.splits import assign_splits
 from dtsinn.data.store import open_store
 from dtsinn.importers.run import import_study
-from dtsinn.importers.scans import open_plan
+from dtsinn.importers.scans import IMPORTERS
 from dtsinn.importers.source import SourceSubject, StudyShape
 
 SHARES = {"train": 0.55, "val": 0.1, "gate": 0.2, "test": 0.15}
@@ -356,7 +356,7 @@ def test_an_open_map_stops_the_import_before_it_begins(out, people) -> None:
 
 def test_pairs_of_nifti_scans_become_a_checked_store(study, out, people, simulated) -> None:
     archive, plan = study
-    source = open_plan(archive.plan(plan), "nifti")
+    source = IMPORTERS["nifti"].open(archive.plan(plan))
     header = import_study(source, out, people)
     store = open_store(out, need_truth=True)
     assert header.samples == 12
@@ -384,7 +384,7 @@ def test_mixtures_without_truth_become_a_store_too(archive, out, people, simulat
         "tracers": ["fmz", "fdg"],
         "subjects": [{"id": "p", "mixture": {"image": image, "injection_time": [0, 600]}}],
     }
-    header = import_study(open_plan(archive.plan(plan), "nifti"), out, people)
+    header = import_study(IMPORTERS["nifti"].open(archive.plan(plan)), out, people)
     assert not header.has_truth
     assert header.protocol.name == "measured"
     assert np.allclose(open_store(out).read(range(4)).mixture_NTYX, mixture)

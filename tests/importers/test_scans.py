@@ -12,7 +12,7 @@ import pytest
 from dtsinn.core.errors import InputError
 from dtsinn.data.store import open_store
 from dtsinn.importers.run import import_study
-from dtsinn.importers.scans import open_plan
+from dtsinn.importers.scans import IMPORTERS
 
 from .dicom_series import SeriesRecipe, series_array, write_series
 
@@ -51,7 +51,7 @@ def written(folder: Path, plan: dict[str, Any]) -> Path:
 def test_a_pair_of_dicom_series_becomes_a_store(dicom) -> None:
     folder, plan, pieces = dicom
     out = folder / "out.zarr"
-    source = open_plan(written(folder, plan), "dicom")
+    source = IMPORTERS["dicom"].open(written(folder, plan))
     assert source.shape.attributes["source_format"] == "dicom"
     import_study(source, str(out), folder / "people.json")
     tracers = open_store(str(out), need_truth=True).read(range(3)).tracers_NKTYX
@@ -71,9 +71,9 @@ def test_the_plan_may_give_the_time_of_injection(dicom) -> None:
     folder, plan, _ = dicom
     plan["subjects"][0]["second"]["injection_time"] = 60.0
     with pytest.raises(InputError, match=r"second: activity before the injection; got .* by 60 s"):
-        open_plan(written(folder, plan), "dicom").read(0)
+        IMPORTERS["dicom"].open(written(folder, plan)).read(0)
     plan["subjects"][0]["second"]["unusual_activity"] = True
-    source = open_plan(written(folder, plan), "dicom")
+    source = IMPORTERS["dicom"].open(written(folder, plan))
     two = series_array(seed=1)[..., ::-1]
     read = source.read(0)["tracers"]
     rate = np.log(2) / FDG.half_life
@@ -96,7 +96,7 @@ def test_what_dicom_headers_say_is_not_for_the_plan(dicom, key: str, value: Any)
     folder, plan, _ = dicom
     plan["subjects"][0]["second"][key] = value
     with pytest.raises(InputError, match=rf"subjects\.0\.second\.{key} is not for DICOM"):
-        open_plan(written(folder, plan), "dicom")
+        IMPORTERS["dicom"].open(written(folder, plan))
 
 
 def test_a_swapped_pair_of_dicom_series_is_found(dicom) -> None:
@@ -104,5 +104,5 @@ def test_a_swapped_pair_of_dicom_series_is_found(dicom) -> None:
     entry = plan["subjects"][0]
     entry["first"], entry["second"] = entry["second"], entry["first"]
     with pytest.raises(InputError, match=r"subjects\.0\.first: half-life; got 6588 s") as caught:
-        open_plan(written(folder, plan), "dicom")
+        IMPORTERS["dicom"].open(written(folder, plan))
     assert not [piece for piece in pieces if piece in str(caught.value)]

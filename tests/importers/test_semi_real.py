@@ -13,7 +13,7 @@ import pytest
 from dtsinn.core.errors import InputError
 from dtsinn.core.protocol import load_protocol
 from dtsinn.importers import semi_real
-from dtsinn.importers.scans import open_plan
+from dtsinn.importers.scans import IMPORTERS
 
 EARLY = 6
 """Frames of p1 before its second injection."""
@@ -22,7 +22,7 @@ EARLY = 6
 def test_mixtures_are_close_to_a_direct_simulation(study, simulated) -> None:
     """Frames of 30 s that begin 7 s before the injection, against the model itself."""
     archive, plan = study
-    source = open_plan(archive.plan(plan), "nifti")
+    source = IMPORTERS["nifti"].open(archive.plan(plan))
     for index, subject in enumerate(simulated):
         read = source.read(index)
         truth = subject.direct_SKTYX
@@ -37,7 +37,7 @@ def test_mixtures_are_close_to_a_direct_simulation(study, simulated) -> None:
 def test_the_study_says_what_it_is(study) -> None:
     archive, plan = study
     plan["subjects"][1]["split"] = "gate"
-    source = open_plan(archive.plan(plan), "nifti")
+    source = IMPORTERS["nifti"].open(archive.plan(plan))
     shape = source.shape
     assert shape.tracers == ("fmz", "fdg")
     assert shape.half_life == (1224.0, 6588.0)
@@ -60,7 +60,7 @@ def test_the_study_says_what_it_is(study) -> None:
 def pair(archive, simulated) -> tuple[Any, dict[str, Any], np.ndarray]:
     """One subject's pair, its plan, and what it gives."""
     plan = archive.pairs(simulated[:1])
-    return archive, plan, open_plan(archive.plan(plan), "nifti").read(0)["tracers"]
+    return archive, plan, IMPORTERS["nifti"].open(archive.plan(plan)).read(0)["tracers"]
 
 
 def test_the_clock_of_a_scan_does_not_matter(pair, simulated) -> None:
@@ -71,7 +71,7 @@ def test_the_clock_of_a_scan_does_not_matter(pair, simulated) -> None:
     fields["InjectionStart"] += 3600.0
     fields["ImageDecayCorrectionTime"] += 3600.0
     path.write_text(json.dumps(fields))
-    read = open_plan(archive.plan(plan), "nifti").read(0)["tracers"]
+    read = IMPORTERS["nifti"].open(archive.plan(plan)).read(0)["tracers"]
     assert np.allclose(read, wanted, rtol=1e-5)
 
 
@@ -80,13 +80,13 @@ def test_scans_that_are_not_decay_corrected_give_the_same(pair, simulated) -> No
     fields = json.loads((archive.folder / "person-0-fmz.json").read_text())
     archive.sidecar("person-0-fmz", fields | {"ImageDecayCorrected": False})
     archive.image("person-0-fmz", simulated[0].single_KSTYX[0] * 1000.0)
-    read = open_plan(archive.plan(plan), "nifti").read(0)["tracers"]
+    read = IMPORTERS["nifti"].open(archive.plan(plan)).read(0)["tracers"]
     assert np.allclose(read, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_a_large_scan_is_read_in_parts(pair, monkeypatch) -> None:
     archive, plan, wanted = pair
-    source = open_plan(archive.plan(plan), "nifti")
+    source = IMPORTERS["nifti"].open(archive.plan(plan))
     monkeypatch.setattr(semi_real, "BYTES_AT_ONCE", 3 * 8 * 185 * 16 * 16)
     parts: list[slice] = []
     scan = source._pairs[0][0]  # type: ignore[attr-defined]
@@ -143,7 +143,7 @@ def test_pairs_that_are_not_on_one_grid_are_refused(
     plan = archive.pairs(simulated[:1])
     archive.single("person-0-fdg", "fdg", change(simulated[0].single_KSTYX[1]), **image)
     with pytest.raises(InputError, match=message):
-        open_plan(archive.plan(plan), "nifti")
+        IMPORTERS["nifti"].open(archive.plan(plan))
 
 
 def test_rounding_in_headers_does_not_part_a_pair(archive, simulated) -> None:
@@ -151,7 +151,7 @@ def test_rounding_in_headers_does_not_part_a_pair(archive, simulated) -> None:
     archive.single(
         "person-0-fdg", "fdg", simulated[0].single_KSTYX[1], origin=(-20.003, -35.0, 12.0)
     )
-    assert open_plan(archive.plan(plan), "nifti").shape.has_truth
+    assert IMPORTERS["nifti"].open(archive.plan(plan)).shape.has_truth
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_subjects_of_another_grid_are_refused(archive, simulated, image, rows, m
         images = simulated[1].single_KSTYX[k][:, :, :rows]
         archive.single(f"person-1-{tracer}", tracer, images, **image)
     with pytest.raises(InputError, match=message):
-        open_plan(archive.plan(plan), "nifti")
+        IMPORTERS["nifti"].open(archive.plan(plan))
 
 
 def test_subjects_may_differ_in_slices_and_position(archive, simulated) -> None:
@@ -179,14 +179,14 @@ def test_subjects_may_differ_in_slices_and_position(archive, simulated) -> None:
     for k, tracer in enumerate(["fmz", "fdg"]):
         images = simulated[1].single_KSTYX[k][1:]
         archive.single(f"person-1-{tracer}", tracer, images, origin=(-21.0, -30.0, 16.0))
-    source = open_plan(archive.plan(plan), "nifti")
+    source = IMPORTERS["nifti"].open(archive.plan(plan))
     assert source.subjects[1].slice_position == pytest.approx([16.0, 20.0, 24.0])
     assert np.allclose(source.read(1)["tracers"][0], _third(source, archive, simulated), atol=1e-4)
 
 
 def _third(source, archive, simulated) -> np.ndarray:
     plan = archive.pairs(simulated[1:2], ["whole"])
-    return open_plan(archive.plan(plan, "whole.yaml"), "nifti").read(0)["tracers"][1]
+    return IMPORTERS["nifti"].open(archive.plan(plan, "whole.yaml")).read(0)["tracers"][1]
 
 
 def test_a_swapped_pair_is_found_by_its_nuclides(archive, simulated) -> None:
@@ -196,7 +196,7 @@ def test_a_swapped_pair_is_found_by_its_nuclides(archive, simulated) -> None:
     with pytest.raises(
         InputError, match=r"subjects\.0\.first: half-life; got 6588 s; wanted 1224 s, that of fmz"
     ):
-        open_plan(archive.plan(plan), "nifti")
+        IMPORTERS["nifti"].open(archive.plan(plan))
 
 
 def test_a_scan_that_is_too_short_names_tracer_and_time(archive, simulated) -> None:
@@ -211,7 +211,7 @@ def test_a_scan_that_is_too_short_names_tracer_and_time(archive, simulated) -> N
         match=r"subjects\.0\.first, fmz: the scan does not cover .* -7 to 2993 s after the inje"
         ".*wanted 0 to 5400 s; try a protocol without 2993 to 5400 s",
     ):
-        open_plan(archive.plan(plan), "nifti")
+        IMPORTERS["nifti"].open(archive.plan(plan))
 
 
 def test_an_injection_at_an_unknown_time_is_refused_and_may_stand_in_the_plan(pair) -> None:
@@ -223,15 +223,15 @@ def test_an_injection_at_an_unknown_time_is_refused_and_may_stand_in_the_plan(pa
     with pytest.raises(
         InputError, match=r"subjects\.0\.second: nothing says when .*try injection_time: SECONDS"
     ):
-        open_plan(archive.plan(plan), "nifti")
+        IMPORTERS["nifti"].open(archive.plan(plan))
     plan["subjects"][0]["second"]["injection_time"] = 7.0
-    assert np.array_equal(open_plan(archive.plan(plan), "nifti").read(0)["tracers"], wanted)
+    assert np.array_equal(IMPORTERS["nifti"].open(archive.plan(plan)).read(0)["tracers"], wanted)
 
 
 def test_a_foreign_tracer_needs_a_name_and_a_half_life(pair) -> None:
     archive, plan, wanted = pair
     plan["tracers"][0] = {"name": "pk11195", "half_life": 1224.0}
-    source = open_plan(archive.plan(plan), "nifti")
+    source = IMPORTERS["nifti"].open(archive.plan(plan))
     assert source.shape.tracers == ("pk11195", "fdg")
     assert np.array_equal(source.read(0)["tracers"], wanted)
 
@@ -243,16 +243,16 @@ def test_a_scan_of_one_long_frame_is_refused(archive, simulated) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
     archive.image("person-0-fmz", simulated[0].single_KSTYX[0][:, :1])
     with pytest.raises(InputError, match=r"subjects\.0\.first, fmz: the scan has one frame"):
-        open_plan(archive.plan(plan), "nifti")
+        IMPORTERS["nifti"].open(archive.plan(plan))
 
 
 def test_plan_and_files_are_in_the_fingerprint(pair) -> None:
     archive, plan, _ = pair
-    prints = [open_plan(archive.plan(plan), "nifti").fingerprint for _ in range(2)]
+    prints = [IMPORTERS["nifti"].open(archive.plan(plan)).fingerprint for _ in range(2)]
     plan["subjects"][0]["first"]["half_life"] = 1218.0
-    prints.append(open_plan(archive.plan(plan), "nifti").fingerprint)
+    prints.append(IMPORTERS["nifti"].open(archive.plan(plan)).fingerprint)
     path = archive.folder / "person-0-fdg.nii.gz"
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 1000))
-    prints.append(open_plan(archive.plan(plan), "nifti").fingerprint)
+    prints.append(IMPORTERS["nifti"].open(archive.plan(plan)).fingerprint)
     assert prints[0] == prints[1]
     assert len(set(prints)) == 3

@@ -13,7 +13,7 @@ from dtsinn.core.workspace import Workspace
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.space.reader import load_space
 from dtsinn.search.space.space import SearchSpace
-from dtsinn.workflows.pipeline import Found, search_and_promote
+from dtsinn.workflows.pipeline import PromotedSearch, search_and_promote
 
 SPACE = """
 base: default
@@ -28,7 +28,7 @@ QUIET = Console(quiet=True)
 
 @dataclass(frozen=True)
 class Done:
-    found: Found
+    found: PromotedSearch
     workspace: Workspace
     plan: SearchPlan
 
@@ -63,5 +63,5 @@ def done(
         gate=str(small_gate),
     )
     found = search_and_promote(plan, workspace, QUIET)
-    assert isinstance(found, Found)
+    assert isinstance(found, PromotedSearch)
     return Done(found, workspace, plan)

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 from dtsinn.cli import app
 from dtsinn.core.config import from_mapping
 from dtsinn.data.store import open_store
+from dtsinn.eventlog.log import EventLog
 from dtsinn.networks.rivals.spectral import SpectralAnalysis, SpectralConfig
 from dtsinn.search.engine.trial import score_untrained
-from dtsinn.search.events.ledger import Ledger
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import SearchResult
 from dtsinn.search.space.reader import load_space
@@ -65,7 +65,7 @@ def test_every_trial_is_told_to_the_tracker(searched) -> None:
     metrics = tracker.find_run(result.best_trial).data.metrics
     assert metrics["val_psnr"] == result.best_psnr
     assert {"val_psnr_fmz", "val_psnr_fdg"} <= metrics.keys()
-    events = [event["event"] for event in Ledger(result.folder / "ledger.jsonl")]
+    events = [event["event"] for event in EventLog(result.folder / "ledger.jsonl")]
     assert events.count("begin") == events.count("end") == 3
 
 

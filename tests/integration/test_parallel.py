@@ -19,7 +19,7 @@ from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
 from dtsinn.search.engine.cluster import Workers
 from dtsinn.search.engine.parallel import train_in_parallel
-from dtsinn.search.events.state import read_history
+from dtsinn.search.events.state import read_state
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import run_search
 from dtsinn.search.space.reader import load_space
@@ -100,10 +100,12 @@ def test_a_trial_that_finds_no_memory_is_pruned_with_several_workers_too(
         concurrent=1,
     )
     workspace = Workspace(tmp_path / "w")
-    result = run_search(plan, workspace, NullTracker, Console(quiet=True))
+    result = run_search(
+        plan, open_store(plan.store, need_truth=True), workspace, NullTracker, Console(quiet=True)
+    )
     assert result.states == {"finished": 1, "pruned": 1}
-    vast = read_history(workspace.searches / "vast").trials["trial-001"]
-    assert vast.spoiled
+    vast = read_state(workspace.searches / "vast").trials["trial-001"]
+    assert vast.infeasible
     assert "can't allocate memory" in vast.reason
     assert vast.restarts == 0
     assert not worker_ids()
@@ -156,7 +158,13 @@ def test_trials_of_a_search_may_have_workers_and_stop_them(
         workers_per_trial=2,
         concurrent=1,
     )
-    result = run_search(plan, Workspace(tmp_path / "w"), NullTracker, Console(quiet=True))
+    result = run_search(
+        plan,
+        open_store(plan.store, need_truth=True),
+        Workspace(tmp_path / "w"),
+        NullTracker,
+        Console(quiet=True),
+    )
     assert sum(result.states.values()) == 3
     assert result.states["finished"] >= 1
     assert result.package is not None

@@ -13,16 +13,17 @@ from typer.testing import CliRunner
 
 from dtsinn.cli import app
 from dtsinn.core.workspace import Workspace
+from dtsinn.data.store import open_store
 from dtsinn.deploy.package import verify_package
+from dtsinn.eventlog.log import LOG_FILE, EventLog
+from dtsinn.eventlog.outbox import Outbox
 from dtsinn.registry.references import resolve
 from dtsinn.registry.registration import register
 from dtsinn.registry.tracking.tracker import connect
-from dtsinn.search.events.ledger import LEDGER, Ledger
-from dtsinn.search.events.spool import Spool
-from dtsinn.search.events.state import read_history
+from dtsinn.search.events.state import read_state
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import run_search
-from dtsinn.workflows.prune_searches import PRUNED
+from dtsinn.workflows.prune import PRUNED
 from tests.integration.conftest import QUIET, space_of
 from tests.support.forked import Forks
 
@@ -38,8 +39,9 @@ PRUNER = """
 import os, select, signal, sys
 from pathlib import Path
 from dtsinn.core.workspace import Workspace
+from dtsinn.data.store import open_store
 from dtsinn.workflows.prune import prune_workspace
-from dtsinn.workflows.prune_searches import Policy
+from dtsinn.workflows.prune import Policy
 
 root, *moments = sys.argv[1:]
 for moment in moments:
@@ -69,7 +71,9 @@ def workspace(
     plan = SearchPlan(
         name="first", store=str(small_path), space=space, trials=8, scheduler="none", seed=1
     )
-    result = run_search(plan, workspace, lambda: connect(workspace), QUIET)
+    result = run_search(
+        plan, open_store(plan.store, need_truth=True), workspace, lambda: connect(workspace), QUIET
+    )
     tracker = connect(workspace)
     register(tracker, result.package, run_key=result.best_trial)
     worst = f"first/{by_value(workspace)[-1]}"
@@ -78,7 +82,7 @@ def workspace(
 
 
 def by_value(workspace: Workspace) -> list[str]:
-    trials = read_history(workspace.searches / "first").trials.values()
+    trials = read_state(workspace.searches / "first").trials.values()
     ordered = sorted(trials, key=lambda trial: -trial.metrics["best_psnr"])
     return [trial.name for trial in ordered]
 
@@ -99,9 +103,9 @@ def check_another_mlflow_that_knows_it_is_asked(
     assert "2 others" in run("registry", "prune", "--workspace", tmp_path / "link")
     other = f"sqlite:///{tmp_path}/other.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", other)
-    ledger = Ledger(workspace.searches / "first" / LEDGER)
-    ledger.append({"event": "tag", "time_ms": 1, "key": "first", "tags": {"more": "words"}})
-    Spool(ledger, lambda: connect(workspace)).deliver()
+    event_log = EventLog(workspace.searches / "first" / LOG_FILE)
+    event_log.append({"event": "tag", "time_ms": 1, "key": "first", "tags": {"more": "words"}})
+    Outbox(event_log, lambda: connect(workspace)).deliver()
     assert "2 others" in run("registry", "prune", "--workspace", workspace.root)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     said = run("registry", "prune", "--yes", "--workspace", workspace.root)
@@ -163,7 +167,7 @@ def test_a_real_search_is_pruned_and_all_else_still_works(
     assert json.loads(run("report", "first", "--json", *at))["trials"] == 8
     more = ("--trials", 9, "--gate", small_gate, "--quiet")
     run("search", small_path, "--name", "first", "--resume", *more, *at)
-    assert read_history(workspace.searches / "first").states() == {"finished": 9}
+    assert read_state(workspace.searches / "first").states() == {"finished": 9}
     again = json.loads(run("registry", "prune", "--yes", "--json", *at))
     assert len(again["searches"][0]["gone"]) == 1
     assert again["packages"] == []

@@ -24,9 +24,9 @@ from typer.testing import CliRunner
 
 from dtsinn.cli import app
 from dtsinn.core.workspace import Workspace
+from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.registry.tracking.tracker import connect_existing
-from dtsinn.search.events.ledger import LEDGER, Ledger
-from dtsinn.search.events.state import DIED, History, read_history
+from dtsinn.search.events.state import DIED, SearchState, read_state
 from tests.support.forked import Forked, Forks, fresh_dtsinn
 
 PATIENCE_s = 240
@@ -84,22 +84,22 @@ def search(store: Path, workspace: Workspace, steps: int, *more: str) -> list[st
 
 
 def events(workspace: Workspace) -> list[dict[str, Any]]:
-    return list(Ledger(workspace.searches / "s" / LEDGER, readonly=True))
+    return list(EventLog(workspace.searches / "s" / LOG_FILE, readonly=True))
 
 
-def history(workspace: Workspace) -> History:
-    return read_history(workspace.searches / "s")
+def history(workspace: Workspace) -> SearchState:
+    return read_state(workspace.searches / "s")
 
 
-def wait_for_reports(job: Job, workspace: Workspace, sitting: int, trials: int = 1) -> None:
-    """Until so many trials that are under way have reported in this sitting, from 1 on."""
+def wait_for_reports(job: Job, workspace: Workspace, session: int, trials: int = 1) -> None:
+    """Until so many trials that are under way have reported in this session, from 1 on."""
     deadline = time.monotonic() + PATIENCE_s
     while True:
         seen: set[str] = set()
-        sittings = 0
+        sessions = 0
         for event in events(workspace):
-            sittings += event["event"] == "sitting"
-            if sittings == sitting and event["event"] == "report" and "/" in event["key"]:
+            sessions += event["event"] == "sitting"
+            if sessions == session and event["event"] == "report" and "/" in event["key"]:
                 seen.add(event["key"])
             elif event["event"] == "end":
                 seen.discard(event["key"])
@@ -148,7 +148,7 @@ class Story:
     """What was seen on the way."""
 
     workspace: Workspace
-    killed: History
+    killed: SearchState
     """Right after the driver was killed."""
     standing: dict[str, Any]
     mended: dict[str, str]
@@ -212,7 +212,7 @@ def test_a_search_that_goes_on_ends_as_if_nothing_had_happened(story: Story) -> 
     assert "registered as dtsinn-fmz-fdg-p1/1" in story.out
     now = history(story.workspace)
     assert now.states() == {"finished": 3}
-    assert len(now.sittings) == 2
+    assert len(now.sessions) == 2
     for name, trial in story.killed.trials.items():
         assert now.trials[name].suggestion == trial.suggestion
     assert set(statuses(story.workspace).values()) == {"FINISHED"}
@@ -290,7 +290,7 @@ def test_without_a_tracking_server_a_search_ends_and_is_told_later(
     assert "search s: 2 finished" in out
     assert "registered" not in out
     waiting = sum(e["event"] in {"begin", "report", "artifact", "end"} for e in events(workspace))
-    assert f"MLflow has not got {waiting} events; they are kept" in err
+    assert f"{waiting} events are not delivered to MLflow yet; they are kept" in err
     assert runs(workspace) == {}
 
     (standing,) = json.loads(told(workspace, "status", "s", "--json"))

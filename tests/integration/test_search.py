@@ -17,7 +17,7 @@ from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.tracker import NullTracker
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
-from dtsinn.search.events.ledger import Ledger
+from dtsinn.eventlog.log import EventLog
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import run_search
 from dtsinn.training.config import load_run_config
@@ -120,11 +120,11 @@ def test_the_best_trial_becomes_champion_through_the_gate(done) -> None:
 
 def test_the_ledger_tells_the_same_story_again(done, runs: dict[str, Run]) -> None:
     """Delivering every event a second time changes nothing in MLflow."""
+    from dtsinn.eventlog.outbox import deliver
     from dtsinn.registry.tracking.tracker import connect_existing
-    from dtsinn.search.events.spool import tell
 
     tracker = connect_existing(done.workspace)
-    assert tell(tracker, list(Ledger(done.found.search.folder / "ledger.jsonl"))) > 5
+    assert deliver(tracker, list(EventLog(done.found.search.folder / "ledger.jsonl"))) > 5
     again = {run.data.tags["dtsinn.key"]: run for run in tracker.search("")}
     assert {key for key in again if key.split("/")[0] == "first"} == runs.keys()
     for key, run in runs.items():
@@ -137,7 +137,13 @@ def test_the_ledger_tells_the_same_story_again(done, runs: dict[str, Run]) -> No
 
 def test_a_name_is_not_searched_twice(done) -> None:
     with pytest.raises(InputError, match="search first exists already"):
-        run_search(done.plan, done.workspace, NullTracker, QUIET)
+        run_search(
+            done.plan,
+            open_store(done.plan.store, need_truth=True),
+            done.workspace,
+            NullTracker,
+            QUIET,
+        )
 
 
 @pytest.mark.slow
@@ -156,10 +162,12 @@ def test_a_time_budget_ends_a_search_in_order(make_space, small_path: Path, tmp_
         time_budget_s=45,
         scheduler="none",
     )
-    result = run_search(plan, workspace, NullTracker, QUIET)
+    result = run_search(
+        plan, open_store(plan.store, need_truth=True), workspace, NullTracker, QUIET
+    )
     assert not result.interrupted
     assert set(result.states) == {"pruned"}
-    events = list(Ledger(workspace.searches / "short" / "ledger.jsonl"))
+    events = list(EventLog(workspace.searches / "short" / "ledger.jsonl"))
     ends = [event for event in events if event["event"] == "end"]
     assert {end["tags"].get("reason") for end in ends[:-1]} == {"the time budget is spent"}
     assert ends[-1]["status"] == "finished"
@@ -179,11 +187,11 @@ def test_what_a_configuration_does_wrong_is_an_answer(
     workspace = Workspace(tmp_path / "workspace")
     plan = SearchPlan(name="wild", store=str(small_path), space=space, trials=2, scheduler="none")
     with pytest.raises(RunError, match=r"no trial gave a result; got .*lost its inverse"):
-        run_search(plan, workspace, NullTracker, QUIET)
+        run_search(plan, open_store(plan.store, need_truth=True), workspace, NullTracker, QUIET)
     trials = study_trials(workspace, "wild")
     assert [trial.state for trial in trials] == [TrialState.PRUNED] * 2
     assert all("lost its inverse" in trial.user_attrs["reason"] for trial in trials)
-    events = list(Ledger(workspace.searches / "wild" / "ledger.jsonl"))
+    events = list(EventLog(workspace.searches / "wild" / "ledger.jsonl"))
     ends = [event for event in events if event["event"] == "end"]
     assert [end["status"] for end in ends] == ["pruned", "pruned", "failed"]
 
@@ -203,7 +211,7 @@ def test_a_serial_search_suggests_the_same_again(
             seed=3,
             concurrent=1,
         )
-        run_search(plan, workspace, NullTracker, QUIET)
+        run_search(plan, open_store(plan.store, need_truth=True), workspace, NullTracker, QUIET)
         trials = study_trials(workspace, attempt)
         suggested.append([trial.params for trial in trials])
         curves.append([trial.intermediate_values for trial in trials])

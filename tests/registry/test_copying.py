@@ -28,18 +28,18 @@ from dtsinn.core.tracker import Point, RunStart
 from dtsinn.core.workspace import Workspace
 from dtsinn.deploy.package import package_digest
 from dtsinn.deploy.separator import Separator
+from dtsinn.eventlog.lock import driving
 from dtsinn.registry.copying.copy import CopyReport, copy_registry
 from dtsinn.registry.copying.destination import open_destination
-from dtsinn.registry.lineage import note_evaluated, note_found, show_model
-from dtsinn.registry.promotion.alias_transaction import carry_out, decision, history
-from dtsinn.registry.promotion.lock import turn
+from dtsinn.registry.lineage import note_best_model, note_evaluation, show_model
+from dtsinn.registry.promotion.alias_transaction import apply_decision, history, make_decision
+from dtsinn.registry.promotion.lock import promotion_lock
 from dtsinn.registry.promotion.promotion import roll_back
 from dtsinn.registry.references import resolve
 from dtsinn.registry.registration import register
 from dtsinn.registry.tracking.relocation import local_path
 from dtsinn.registry.tracking.tracker import MlflowTracker, connect
 from dtsinn.registry.versions import get_version, list_models
-from dtsinn.search.events.lock import driving
 from tests.support.forked import Forks
 
 NAME = "dtsinn-fmz-fdg-p1"
@@ -149,11 +149,13 @@ def fill(root: Path, pristine: Path, packages) -> MlflowTracker:
             (packages.strong, "second/trial-000"),
         )
     ]
-    with turn(tracker, NAME) as held:
+    with promotion_lock(tracker, NAME) as held:
         for after, before in ((3, None), (4, 3)):
-            carry_out(held, decision("promoted", after, before, "+1.0 dB", {"gate.verdict": "yes"}))
-    note_found(made[3], "second", tracker)
-    note_evaluated([made[3]], "lonely", tracker)
+            apply_decision(
+                held, make_decision("promoted", after, before, "+1.0 dB", {"gate.verdict": "yes"})
+            )
+    note_best_model(made[3], "second", tracker)
+    note_evaluation([made[3]], "lonely", tracker)
     client.set_registered_model_alias(NAME, "mine", "1")
     client.delete_model_version(NAME, "2")
     client.update_model_version(NAME, "3", "the first that was any good")
@@ -379,8 +381,8 @@ def test_the_next_copy_brings_what_is_new_and_mends_what_is_damaged(
     fresh.report("lonely", [Point(step=1, metrics={"psnr": 3.0}, time_ms=8_000)])
     fresh.end("lonely", "finished", 9_500)
     version = register(fresh, packages.stronger, run_key="second/trial-001")
-    with turn(fresh, NAME) as held:
-        carry_out(held, decision("promoted", version.version, 4, "+0.3 dB"))
+    with promotion_lock(fresh, NAME) as held:
+        apply_decision(held, make_decision("promoted", version.version, 4, "+0.3 dB"))
     client = at(database)
     there = MlflowTracker(client, database)
     run = there.find_run("first/trial-000").info
@@ -431,8 +433,8 @@ def test_a_destination_that_went_on_is_not_taken_back(filled, undisturbed, postg
     database = postgres(undisturbed.uri)
     there = MlflowTracker(at(database), database)
     there.end("lonely", "finished", 9_500)
-    with turn(there, NAME) as held:
-        carry_out(held, decision("rolled back", 3, 4, "from here"))
+    with promotion_lock(there, NAME) as held:
+        apply_decision(held, make_decision("rolled back", 3, 4, "from here"))
     with pytest.raises(InputError) as caught:
         copy(filled, database)
     for part in ("run lonely, which went on there", f"{NAME}, with decisions of its own there"):

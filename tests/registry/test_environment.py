@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,3 +65,16 @@ def test_what_is_started_sends_none_whatever_the_environment_says(wanted: None) 
     for server in (started, os.environ):
         assert {name: server[name] for name in TELEMETRY_OFF} == TELEMETRY_OFF
     assert not usage_stats_enabled()
+
+
+HEAVY = "torch", "zarr", "onnxruntime", "matplotlib", "sklearn", "mlflow.server", "mlflow.pyfunc"
+
+
+def test_what_lists_and_finds_models_loads_nothing_that_it_does_not_use() -> None:
+    rooms = "lineage, references, versions, tracking.trials, server.ui"
+    imports = "; ".join(f"import dtsinn.registry.{room}" for room in rooms.split(", "))
+    code = f"import sys; {imports}; print(*set({HEAVY!r}) & sys.modules.keys())"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert loaded.stdout.split() == []

@@ -12,10 +12,10 @@ from dtsinn.evaluation.metrics import Interval, bootstrap_interval
 from dtsinn.evaluation.novelty import Novelty
 from dtsinn.evaluation.suite import load_suite
 from dtsinn.registry.gate.cells import gate_cells, suite_for
-from dtsinn.registry.gate.checks import better, no_cell_lost
+from dtsinn.registry.gate.checks import check_gain, check_worst_cell
 from dtsinn.registry.gate.config import GateConfig, load_gate
 from dtsinn.registry.gate.page import gate_page
-from dtsinn.registry.gate.report import CellFound, GateReport
+from dtsinn.registry.gate.report import CellResult, GateReport
 from dtsinn.registry.promotion.promotion import promote
 from dtsinn.registry.versions import find_alias, list_models
 
@@ -86,7 +86,7 @@ def mean_of(cells, place):
 @pytest.mark.parametrize(("loss", "passes"), [(-0.31, False), (-0.3, True), (0.5, True)])
 def test_the_cell_that_lost_most_is_judged(loss, passes):
     cells = [
-        CellFound(
+        CellResult(
             key=f"cell {gain}",
             decides=True,
             store_digest="",
@@ -97,7 +97,7 @@ def test_the_cell_that_lost_most_is_judged(loss, passes):
         )
         for gain in (2.0, loss, 1.0)
     ]
-    check = no_cell_lost(cells, GateConfig())
+    check = check_worst_cell(cells, GateConfig())
     assert (check.passed, check.detail) == (passes, f"cell {loss}")
 
 
@@ -105,9 +105,9 @@ def test_the_cell_that_lost_most_is_judged(loss, passes):
 def test_fewer_than_five_subjects_prove_nothing(subjects, passes):
     gains = [0.2 + 0.01 * number for number in range(subjects)]
     found = bootstrap_interval(gains)
-    check = better(found)
+    check = check_gain(found)
     assert check.passed == passes
-    cell = CellFound(
+    cell = CellResult(
         key="c", decides=True, store_digest="", subjects=subjects, candidate=30.0, opponent=29.8,
         difference=found, novelty=Novelty(pair="as trained", protocol="as trained", noise="new"),
     )  # fmt: skip
@@ -135,7 +135,9 @@ def test_fewer_than_five_subjects_prove_nothing(subjects, passes):
 
 def test_hostile_names_are_text_on_the_page():
     hostile = '</title><script>alert("x")</script>'
-    check = dataclasses.replace(better(bootstrap_interval([0.1])), value=hostile, detail=hostile)
+    check = dataclasses.replace(
+        check_gain(bootstrap_interval([0.1])), value=hostile, detail=hostile
+    )
     page = gate_page(
         GateReport(
             verdict="refused", candidate=hostile, against=hostile, checks=(check,),

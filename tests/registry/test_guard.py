@@ -9,9 +9,10 @@ import pytest
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from dtsinn.registry.server import guard, patience
+from dtsinn.registry.server import app as server_app
+from dtsinn.registry.server import guard
+from dtsinn.registry.server.app import PatientProtocol
 from dtsinn.registry.server.guard import PAGE, SERVED, Guard
-from dtsinn.registry.server.patience import PatientProtocol
 
 JSON = "/api/2.0/mlflow/runs/create"
 FILE = "/api/2.0/mlflow-artifacts/artifacts/1/a"
@@ -49,7 +50,7 @@ def small(monkeypatch):
     monkeypatch.setattr(guard, "BODY_LIMIT", 10)
     monkeypatch.setattr(guard, "FILE_LIMIT", 20)
     monkeypatch.setattr(guard, "PATIENCE_s", 0.02)
-    monkeypatch.setattr(patience, "HEADERS_s", 0.02)
+    monkeypatch.setattr(server_app, "HEADERS_s", 0.02)
 
 
 def test_a_body_is_handed_on_whole_or_not_at_all():
@@ -130,7 +131,7 @@ def test_a_client_does_not_take_what_is_closed_for_a_wrong_password():
 def test_a_password_holds_what_mlflow_lets_it_hold():
     def credentials(text):
         value = b"Basic " + base64.b64encode(text.encode())
-        return guard._credentials({"headers": [(b"authorization", value)]})
+        return guard._read_credentials({"headers": [(b"authorization", value)]})
 
     for password in ("a\ttab and more", "\x1besc", "ä€\xa0", "a:b", ""):
         assert credentials(f"anna:{password}") == ("anna", password)
@@ -163,7 +164,7 @@ def test_of_two_that_write_one_new_file_the_second_finds_it(monkeypatch):
 
     async def both():
         guarded = Guard(app, Owners(), SERVED)
-        monkeypatch.setattr(guarded, "_user", user)
+        monkeypatch.setattr(guarded, "_authenticate", user)
         paths = [f"{FILE[:-3]}{path}" for path in ("r/gate/a", "r/./gate//%61")]
         scopes = [{"type": "http", "path": p, "method": "PUT", "headers": []} for p in paths]
         await asyncio.gather(*(guarded(scope, receive, send) for scope in scopes))
@@ -208,6 +209,6 @@ def test_a_connection_that_asks_nothing_is_closed(monkeypatch):
 
     assert asyncio.run(talk(b"GET / HTTP/1.1\r\nHost: a\r\n")) == b""
     assert asyncio.run(talk(b"")) == b""
-    monkeypatch.setattr(patience, "HEADERS_s", 60)
+    monkeypatch.setattr(server_app, "HEADERS_s", 60)
     whole = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
     assert asyncio.run(talk(whole)).startswith(b"HTTP/1.1 204")

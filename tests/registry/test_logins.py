@@ -4,7 +4,7 @@ import pytest
 import werkzeug.security
 
 from dtsinn.registry.server.confinement import is_below
-from dtsinn.registry.server.guard import SERVED, _hash, _verify
+from dtsinn.registry.server.guard import SERVED, _hash_random, _verify
 from dtsinn.registry.server.logins import (
     ENTRIES,
     TRIES,
@@ -123,7 +123,7 @@ def test_a_guess_takes_as_long_for_a_user_as_for_nobody(monkeypatch, tmp_path):
     monkeypatch.setattr(werkzeug.security, "_hash_internal", count)
     store.init_db(f"sqlite:///{tmp_path}/users.db")
     store.create_user("anna", "the right password")
-    nobodys, taken = _hash(), {}
+    nobodys, taken = _hash_random(), {}
     for name in ("anna", "nobody"):
         hashed.clear()
         assert _verify(name, "a guess of many", nobodys) is None

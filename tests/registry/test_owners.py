@@ -48,7 +48,7 @@ def test_a_run_without_an_owner_is_everybodys_only_if_it_is_older_than_the_table
 
 def test_what_nobody_is_noted_for_is_not_made(engine, store, monkeypatch):
     owners, flask = Owners(engine), Flask(__name__)
-    monkeypatch.setattr(module, "_user", lambda: ANNA)
+    monkeypatch.setattr(module, "_find_user", lambda: ANNA)
     made = []
 
     @flask.post("/run", endpoint="_create_run")
@@ -61,7 +61,7 @@ def test_what_nobody_is_noted_for_is_not_made(engine, store, monkeypatch):
         made.append(store.create_logged_model("0").model_id)
         return {"model": {"info": {"model_id": made[-1]}}}
 
-    flask.after_request(owners._note)
+    flask.after_request(owners._note_owner)
     client = flask.test_client()
     for path in ("/run", "/model"):
         assert client.post(path).status_code == 200

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from dtsinn.core.errors import InputError
-from dtsinn.registry.gate.comparison import round_trip_difference
+from dtsinn.registry.gate.comparison import round_trip_error
 from dtsinn.registry.gate.config import GateConfig, load_gate
 from dtsinn.registry.promotion.promotion import promote
 from dtsinn.registry.versions import find_alias, list_models
@@ -97,7 +97,7 @@ def test_a_rival_needs_no_inverse(tracker, workspace, registered, rival, store):
 
 def test_the_round_trip_of_padded_slices_is_that_of_the_rest(squeezed, store):
     mixture = next(store.subjects("gate")).mixture_NTYX[..., :15, :13]
-    error = round_trip_difference(squeezed, mixture, squeezed.separate(mixture))
+    error = round_trip_error(squeezed, mixture, squeezed.separate(mixture))
     assert 0 < error <= CONFIG.round_trip_limit
 
 

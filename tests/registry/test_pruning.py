@@ -15,7 +15,13 @@ from dtsinn.registry.registration import register
 from dtsinn.registry.tracking.relocation import local_path
 from dtsinn.registry.tracking.tracker import MlflowTracker, connect
 from dtsinn.registry.versions import DIGEST, LOGGED_MODEL
-from dtsinn.workflows.prune_packages import PRUNED, delete_orphans, orphans, registries, runs_in_use
+from dtsinn.workflows.prune_packages import (
+    PRUNED,
+    delete_orphans,
+    find_orphans,
+    find_registries,
+    runs_in_use,
+)
 
 NAME = "dtsinn-fmz-fdg-p1"
 LATER_ms = int(time.time() * 1000) + 3_600_000
@@ -40,10 +46,10 @@ def test_a_package_goes_with_its_last_version(
 ) -> None:
     one, two = registered(packages.weak), registered(packages.strong)
     tracker.client.copy_model_version(f"models:/{NAME}/1", "led")
-    assert orphans(tracker, LATER_ms, anything) == []
+    assert find_orphans(tracker, LATER_ms, anything) == []
     tracker.client.delete_model_version(NAME, "1")
     tracker.client.delete_model_version(NAME, "2")
-    (found,) = orphans(tracker, LATER_ms, anything)
+    (found,) = find_orphans(tracker, LATER_ms, anything)
     assert (found.model_id, found.run) == (model_of(two), "search/strong")
     assert found.bytes > 10_000
     assert delete_orphans(tracker, LATER_ms, anything) == [found]
@@ -65,8 +71,8 @@ def test_what_is_in_use_or_not_asked_for_stays(tracker, registered, begin, packa
     foreign = tracker.client.create_logged_model(
         tracker.find_run("under-way").info.experiment_id, name="foreign"
     )
-    assert [one.run for one in orphans(tracker, LATER_ms, anything)] == ["search/weak"]
-    assert orphans(tracker, LATER_ms, lambda key: key != "search/weak") == []
+    assert [one.run for one in find_orphans(tracker, LATER_ms, anything)] == ["search/weak"]
+    assert find_orphans(tracker, LATER_ms, lambda key: key != "search/weak") == []
     made = tracker.client.get_logged_model(model_of(version)).creation_timestamp
     assert delete_orphans(tracker, made - 1, anything) == []
     delete_orphans(tracker, LATER_ms, anything)
@@ -86,7 +92,7 @@ def test_versions_that_people_made_in_mlflow_count_too(
     tracker.client.create_registered_model("mine")
     tracker.client.create_model_version("mine", str(source), run_id=version.run_id)
     tracker.client.delete_model_version(NAME, "1")
-    asked = registries(tracker, workspace)
+    asked = find_registries(tracker, workspace)
     assert runs_in_use(asked) == {"search/weak": ["mine/1"]}
     assert delete_orphans(tracker, LATER_ms, anything) == []
     tracker.client.delete_run(version.run_id)
@@ -97,7 +103,7 @@ def test_versions_that_people_made_in_mlflow_count_too(
 def test_a_linked_package_is_not_ours(tracker, registered, packages, tmp_path, places) -> None:
     version = registered(packages.weak)
     tracker.client.delete_model_version(NAME, "1")
-    (found,) = orphans(tracker, LATER_ms, anything)
+    (found,) = find_orphans(tracker, LATER_ms, anything)
     found.folder.rename(tmp_path / "elsewhere")
     found.folder.symlink_to(tmp_path / "elsewhere")
     assert delete_orphans(tracker, LATER_ms, anything) == []
@@ -110,7 +116,7 @@ def test_what_a_kill_left_is_finished_and_nobody_registers_it(
 ) -> None:
     version = registered(packages.strong)
     tracker.client.delete_model_version(NAME, "1")
-    (found,) = orphans(tracker, LATER_ms, anything)
+    (found,) = find_orphans(tracker, LATER_ms, anything)
     tracker.client.set_logged_model_tags(found.model_id, {DIGEST: ""})
     if came == "half through its files":
         found.folder.rename(found.folder.with_name(f".{found.folder.name}.disposed"))
@@ -121,7 +127,7 @@ def test_what_a_kill_left_is_finished_and_nobody_registers_it(
     (left,) = delete_orphans(tracker, LATER_ms, anything)
     assert left.model_id == model_of(version)
     assert places() == [model_of(again)]
-    assert orphans(tracker, LATER_ms, anything) == []
+    assert find_orphans(tracker, LATER_ms, anything) == []
     assert resolve(again.ref, workspace).digest == package_digest(packages.strong)
 
 
@@ -134,11 +140,11 @@ def test_versions_of_the_workspaces_own_mlflow_count_where_another_one_is_used(
     other = connect(workspace)
     assert isinstance(other, MlflowTracker)
     assert other.workspace is None
-    assert runs_in_use(registries(other, workspace)) == {
+    assert runs_in_use(find_registries(other, workspace)) == {
         "search/weak": [f"{NAME}/1"],
         "search/strong": ["dtsinn-other/1"],
     }
-    assert orphans(other, LATER_ms, anything) == []
+    assert find_orphans(other, LATER_ms, anything) == []
 
 
 def test_a_run_that_is_gone_is_no_obstacle(tracker, registered, packages, places) -> None:

@@ -126,7 +126,7 @@ def test_what_an_older_dtsinn_scattered_is_brought_home(
         shutil.copytree(old, new.root)
     with monkeypatch.context() as older:
         older.setattr(
-            "dtsinn.registry.tracking.tracker.mend_locations", lambda uri, workspace: None
+            "dtsinn.registry.tracking.tracker.repair_locations", lambda uri, workspace: None
         )
         use(new, packages.strong, "second")
         more = tmp_path / "more.md"

@@ -30,9 +30,9 @@ from dtsinn.registry.gate.config import GateConfig
 from dtsinn.registry.promotion.promotion import promote
 from dtsinn.registry.references import resolve
 from dtsinn.registry.server import logins
-from dtsinn.registry.server.access import ADMIN, given_password, is_loopback
+from dtsinn.registry.server.access import ADMIN, is_loopback, read_password
 from dtsinn.registry.server.server import TeamServer, serve
-from dtsinn.registry.tracking.postgres import backend_of, held
+from dtsinn.registry.tracking.postgres import hold_database, parse_backend
 from dtsinn.registry.tracking.tracker import connect
 from dtsinn.registry.versions import find_alias, list_models
 from tests.support.postgres import PASSWORD as DATABASE_PASSWORD
@@ -478,7 +478,7 @@ def test_who_is_not_let_in_reads_why_in_one_line(team, member, tmp_path, monkeyp
     place = Workspace(tmp_path / "here")
     member(password="not the right one")
     done = subprocess.run(
-        [sys.executable, "-m", "dtsinn.cli", "models"], capture_output=True, text=True
+        [sys.executable, "-m", "dtsinn.cli", "models"], capture_output=True, text=True, cwd=tmp_path
     )
     told = f"dtsinn: the tracking server {team.url} refuses this user or password; try MLFLOW_"
     assert (done.returncode, done.stdout) == (1, "")
@@ -587,7 +587,7 @@ def test_the_tables_of_an_older_mlflow_are_brought_up_to_date_when_asked(
     postgres, tmp_path, monkeypatch
 ):
     """Its first revisions, with a row, as MLflow's own migrations made them."""
-    url = backend_of(postgres)
+    url = parse_backend(postgres)
     engine = sqlalchemy.create_engine(url)
     InitialBase.metadata.create_all(engine)
     with engine.begin() as connection:
@@ -600,14 +600,17 @@ def test_the_tables_of_an_older_mlflow_are_brought_up_to_date_when_asked(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", postgres)
     with pytest.raises(InputError, match=r"of an older MLflow; .*dtsinn server --upgrade"):
         connect(Workspace(tmp_path))
-    with held(url, upgrade=True):
+    with hold_database(url, upgrade=True):
         pass
     found = connect(Workspace(tmp_path)).client.get_experiment_by_name("old")
     assert found.lifecycle_stage == "active"
     with engine.begin() as connection:
         connection.execute(sqlalchemy.text("UPDATE alembic_version SET version_num = 'future'"))
     engine.dispose()
-    with pytest.raises(InputError, match=r"of another MLflow; got future"), held(url, upgrade=True):
+    with (
+        pytest.raises(InputError, match=r"of another MLflow; got future"),
+        hold_database(url, upgrade=True),
+    ):
         pass
 
 
@@ -682,23 +685,23 @@ def test_a_wrong_address_is_refused(order):
 
 def test_the_first_start_needs_a_password_that_others_cannot_read(order, tmp_path, monkeypatch):
     order("nobody has a password yet.*; try DTSINN_ADMIN_PASSWORD", admin_password="")
-    assert given_password(None) == ""
+    assert read_password(None) == ""
     path = tmp_path / "secret"
     path.write_text(f"{PASSWORD}\n")
     path.chmod(0o640)
     with pytest.raises(InputError, match=r"others can read .*; try chmod 600"):
-        given_password(path)
+        read_password(path)
     path.chmod(0o600)
-    assert given_password(path) == PASSWORD
+    assert read_password(path) == PASSWORD
     for wrong in ("short", "two\nlines of it", "nicht für jeden", ""):
         path.write_text(wrong)
         with pytest.raises(InputError, match="at least 12, printable ASCII"):
-            given_password(path)
+            read_password(path)
     monkeypatch.setenv("DTSINN_ADMIN_PASSWORD", "password1234")
     with pytest.raises(InputError, match="the one that everybody knows"):
-        given_password(None)
+        read_password(None)
     with pytest.raises(InputError, match="cannot be read; got No such file"):
-        given_password(tmp_path / "missing")
+        read_password(tmp_path / "missing")
 
 
 def test_what_the_extra_brings_is_named_when_it_is_missing(tmp_path):
@@ -711,9 +714,9 @@ def test_what_the_extra_brings_is_named_when_it_is_missing(tmp_path):
 from dtsinn.core.errors import InputError
 from dtsinn.registry.server.access import basic_auth
 from dtsinn.registry.server.artifacts import check_destination
-from dtsinn.registry.tracking.postgres import backend_of
+from dtsinn.registry.tracking.postgres import hold_database, parse_backend
 for ask in (
-    lambda: backend_of("postgresql://u@h/d"),
+    lambda: parse_backend("postgresql://u@h/d"),
     lambda: check_destination("s3://bucket/a"),
     lambda: basic_auth("", "").__enter__(),
 ):

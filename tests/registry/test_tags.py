@@ -20,14 +20,14 @@ from dtsinn.core.text import printable
 from dtsinn.registry.copying.copy import copy_registry
 from dtsinn.registry.gate.config import GateConfig
 from dtsinn.registry.lineage import show_model
-from dtsinn.registry.promotion.alias_transaction import HISTORY, MOVING, history, settle
-from dtsinn.registry.promotion.lock import TURN, turn
+from dtsinn.registry.promotion.alias_transaction import HISTORY, MOVING, history, recover
+from dtsinn.registry.promotion.lock import LOCK, promotion_lock
 from dtsinn.registry.promotion.promotion import promote, roll_back
 from dtsinn.registry.references import fetch, find_version
 from dtsinn.registry.registration import register
 from dtsinn.registry.tracking import tags as tagged
-from dtsinn.registry.tracking.trials import recorded_search
-from dtsinn.registry.versions import _version, list_models
+from dtsinn.registry.tracking.trials import find_recorded_search
+from dtsinn.registry.versions import _read_version, list_models
 
 NAME = "dtsinn-fmz-fdg-p1"
 CONFIG = GateConfig(suite=None)
@@ -61,7 +61,7 @@ OF_RUNS = (
     "dtsinn.kind", "dtsinn.status", "dtsinn.begun", "dtsinn.ended", "store.path", "store.digest",
     "mlflow.parentRunId", "model.digest", "best_trial", "model",
 )  # fmt: skip
-OF_MODELS = (MOVING, f"{HISTORY}0001", f"{HISTORY}²", f"{TURN}abc", "dtsinn.copied")
+OF_MODELS = (MOVING, f"{HISTORY}0001", f"{HISTORY}²", f"{LOCK}abc", "dtsinn.copied")
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_every_poison_in_every_tag_is_read_as_data():
     """Beside the command itself, of a version as MLflow would hand it over."""
     for (what, poison), key in itertools.product(POISONS.items(), OF_VERSIONS):
         tag = ModelVersionTag(key, poison)
-        version = _version(MlflowVersion(NAME, "2", 1_000, tags=[tag]), {"champion": 2})
+        version = _read_version(MlflowVersion(NAME, "2", 1_000, tags=[tag]), {"champion": 2})
         row = _row(version)
         assert version.created == 1_000 or key == "dtsinn.created", (what, key)
         assert row[6].startswith("1970-01-01 "), (what, key)
@@ -113,10 +113,10 @@ def test_no_tag_breaks_a_command(tracker, told, registered, packages):
         found = list_models(tracker)
         assert found[1] == dataclasses.replace(clean, tags=found[1].tags)
         assert history(tracker, NAME) == []
-        with turn(tracker, NAME) as held:
+        with promotion_lock(tracker, NAME) as held:
             assert MOVING not in tracker.client.get_registered_model(NAME).tags
-            assert settle(held) == ""
-        assert recorded_search(tracker, "search/weak") is None
+            assert recover(held) == ""
+        assert find_recorded_search(tracker, "search/weak") is None
         tracker.end("search/weak", "finished", 10_000)
     for what in ("path", "filter", "escape"):
         tracker.client.set_tag(poisoned.run_id, "dtsinn.key", POISONS[what])

@@ -10,7 +10,7 @@ from mlflow.entities import ViewType
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.tracker import Point, RunStart, Tracker
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.tracking.embedded import home_uri, tracking_uri
+from dtsinn.registry.tracking.embedded import expand_home_uri, tracking_uri
 from dtsinn.registry.tracking.tracker import connect, connect_existing
 
 
@@ -205,7 +205,7 @@ def test_a_uri_of_a_file_may_begin_at_home(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///~/m.db")
     assert tracking_uri(Workspace(tmp_path)) == "sqlite:////home/jane/m.db"
     for other in ("sqlite:////~/m.db", "http://lab/~jane", "postgresql://a@b/~"):
-        assert home_uri(other) == other
+        assert expand_home_uri(other) == other
 
 
 @pytest.mark.parametrize("key", ["", "../a", "a b", "a'b", "a%2e", "a#b", "a\nb", "a`b"])

@@ -13,7 +13,7 @@ import pytest
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.server.ui import start_ui, ui
-from dtsinn.registry.tracking.view import page_of, shown_at, where_shown
+from dtsinn.registry.tracking.view import announce_page, describe_page, find_page
 
 
 def status(url, host=None):
@@ -92,23 +92,25 @@ def test_serves_this_machine_only_until_sigterm(begin, tracker, workspace, page,
 
 
 def test_a_page_that_was_killed_is_shown_no_longer(workspace):
-    with shown_at(workspace, "http://127.0.0.1:1234"):
-        assert page_of(workspace) == "http://127.0.0.1:1234"
-        with shown_at(workspace, "http://127.0.0.1:5678"):  # shown twice: the first one is told
-            assert page_of(workspace) == "http://127.0.0.1:1234"
-    assert page_of(workspace) == ""
+    with announce_page(workspace, "http://127.0.0.1:1234"):
+        assert find_page(workspace) == "http://127.0.0.1:1234"
+        with announce_page(
+            workspace, "http://127.0.0.1:5678"
+        ):  # shown twice: the first one is told
+            assert find_page(workspace) == "http://127.0.0.1:1234"
+    assert find_page(workspace) == ""
     (workspace.root / "ui").write_text("http://127.0.0.1:1234")
-    assert page_of(workspace) == ""
+    assert find_page(workspace) == ""
 
 
 def test_where_runs_are_shown(workspace, monkeypatch):
-    assert where_shown(workspace) == workspace.command("ui")
+    assert describe_page(workspace) == workspace.command("ui")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:pw@mlflow.lab/sub/")
-    assert where_shown(workspace) == (
+    assert describe_page(workspace) == (
         "https://mlflow.lab/sub/#/experiments?workflowType=machine_learning"
     )
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////elsewhere/all.db")
-    assert where_shown(workspace) == "MLflow at sqlite:////elsewhere/all.db"
+    assert describe_page(workspace) == "MLflow at sqlite:////elsewhere/all.db"
 
 
 def test_refusals_are_one_line(tmp_path, workspace, monkeypatch):

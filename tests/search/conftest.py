@@ -1,4 +1,4 @@
-"""Searches driven by hand: real ledgers, studies and drivers, without Ray and without training."""
+"""Searches driven by hand: real event logs, studies and drivers, no Ray and no training."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from dtsinn.core.errors import RunError
-from dtsinn.core.tracker import NullTracker, Point, RunStart, Tracker
+from dtsinn.core.clock import now_ms
+from dtsinn.core.tracker import NullTracker, Tracker
 from dtsinn.data.store import Store
-from dtsinn.search.engine.driver import Driver, now_ms
-from dtsinn.search.engine.session import open_sitting
-from dtsinn.search.events.ledger import LEDGER, Ledger
-from dtsinn.search.events.spool import Spool
+from dtsinn.eventlog.log import LOG_FILE, EventLog
+from dtsinn.eventlog.outbox import Outbox
+from dtsinn.search.engine.driver import Driver
+from dtsinn.search.engine.session import open_session
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.space.reader import load_space
 
@@ -55,7 +55,7 @@ class Hand:
         if given is None:
             return ""
         self.ids[given["trial"]] = ray_id
-        self.driver.started(ray_id)
+        self.driver.start_trial(ray_id)
         return str(given["trial"])
 
     def report(
@@ -70,15 +70,15 @@ class Hand:
         """Report a validation; returns whether the trial goes on."""
         told = {"metrics": {"best_psnr": psnr} | metrics, "time_ms": now_ms()}
         result = {"step": step, "finished": finished} | told
-        return self.driver.reported(self.ids[trial], result)
+        return self.driver.handle_report(self.ids[trial], result)
 
     def tell(self, trial: str, **result: Any) -> bool:
         """Report something else."""
-        return self.driver.reported(self.ids[trial], {"step": 0, "finished": False} | result)
+        return self.driver.handle_report(self.ids[trial], {"step": 0, "finished": False} | result)
 
     def end(self, trial: str, *, finished: bool = False, error: bool = False) -> None:
         """Ray says that the trial ended."""
-        self.driver.ended(self.ids[trial], {"finished": finished}, error)
+        self.driver.handle_end(self.ids[trial], {"finished": finished}, error)
 
     def whole(self, psnr: float) -> str:
         """A trial from its start to its end."""
@@ -90,7 +90,7 @@ class Hand:
 
 @pytest.fixture
 def sit(tmp_path: Path, small_store: Store) -> Callable[..., Hand]:
-    """Opens a sitting of a search in ``tmp_path/hand``; its spool is not started."""
+    """Opens a session of a search in ``tmp_path/hand``; its outbox is not started."""
 
     def open_one(
         plan: SearchPlan,
@@ -102,14 +102,15 @@ def sit(tmp_path: Path, small_store: Store) -> Callable[..., Hand]:
         within: Path = tmp_path,
     ) -> Hand:
         folder = within / plan.name
-        spool = Spool(Ledger(folder / LEDGER), lambda: tracker or NullTracker())
+        outbox = Outbox(EventLog(folder / LOG_FILE), lambda: tracker or NullTracker())
         return Hand(
-            open_sitting(
+            open_session(
                 plan,
                 folder,
                 small_store,
-                spool,
+                outbox,
                 Console(quiet=True),
+                events=list(outbox.event_log),
                 points=points,
                 warm=warm,
                 concurrent=concurrent,
@@ -118,61 +119,3 @@ def sit(tmp_path: Path, small_store: Store) -> Callable[..., Hand]:
         )
 
     return open_one
-
-
-class Recording(NullTracker):
-    """A tracker in memory, that can be down; it knows no run that was not begun."""
-
-    def __init__(self, place: str = "here") -> None:
-        self.place = place
-        self.down = False
-        self.calls: list[tuple[str, str, object]] = []
-        """What, of which run, and what about it."""
-        self.open: set[str] = set()
-
-    def begin(self, run: RunStart) -> None:
-        """Remember it."""
-        if run.parent is not None:
-            self._known(run.parent)
-        self._tell("begin", run.key, run.name)
-        self.open.add(run.key)
-
-    def report(self, key: str, points: Sequence[Point]) -> None:
-        """Remember it."""
-        self._known(key)
-        self._tell("report", key, [point.step for point in points])
-
-    def artifact(self, key: str, path: Path, folder: str = "") -> None:
-        """Remember it."""
-        self._known(key)
-        self._tell("artifact", key, path.name)
-
-    def end(
-        self, key: str, status: str, time_ms: int, tags: Mapping[str, str] | None = None
-    ) -> None:
-        """Remember it."""
-        self._known(key)
-        self._tell("end", key, status)
-        self.open.discard(key)
-
-    def tag(self, key: str, tags: Mapping[str, str]) -> None:
-        """Remember it."""
-        self._tell("tag", key, sorted(tags))
-
-    def running(self, parent_key: str) -> list[str]:
-        """Those that were begun and not ended."""
-        return sorted(key for key in self.open if key.startswith(f"{parent_key}/"))
-
-    def _known(self, key: str) -> None:
-        if not self.down and all(call[:2] != ("begin", key) for call in self.calls):
-            raise RunError("no run was begun with this key", got=key)
-
-    def _tell(self, what: str, key: str, about: object) -> None:
-        if self.down:
-            raise ConnectionError("no answer")
-        self.calls.append((what, key, about))
-
-
-@pytest.fixture
-def recording() -> Recording:
-    return Recording()

@@ -10,26 +10,27 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
+from dtsinn.core.clock import now_ms
 from dtsinn.core.errors import RunError
+from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.search.engine import driver as module
-from dtsinn.search.engine.driver import STOP, now_ms
-from dtsinn.search.events.ledger import LEDGER, Ledger
-from dtsinn.search.events.state import DIED, history_of
+from dtsinn.search.engine.driver import STOP
+from dtsinn.search.events.state import DIED, replay
 from dtsinn.search.objective import read_objectives
-from dtsinn.search.plan import changed_plan
+from dtsinn.search.plan import change_plan
 
 HOUR_ms = 3_600_000
 
 
 def events_of(folder: Path) -> list[dict[str, Any]]:
-    return list(Ledger(folder / "hand" / LEDGER, readonly=True))
+    return list(EventLog(folder / "hand" / LOG_FILE, readonly=True))
 
 
 def states_in_study(hand: Any) -> list[TrialState]:
     return [trial.state for trial in hand.driver.tools.study.study.trials]
 
 
-# ----------------------------------------------------------------- one sitting
+# ----------------------------------------------------------------- one session
 
 
 def test_every_end_is_told_as_what_it_is(make_plan, sit, tmp_path: Path) -> None:
@@ -51,11 +52,11 @@ def test_every_end_is_told_as_what_it_is(make_plan, sit, tmp_path: Path) -> None
     hand.driver.end("finished")
     told = {
         trial.name: (trial.state, trial.reason)
-        for trial in history_of("hand", events_of(tmp_path)).trials.values()
+        for trial in replay("hand", events_of(tmp_path)).trials.values()
     }
     assert told == {
         whole: ("finished", ""),
-        fallen: ("pruned", "stopped by the scheduler"),
+        fallen: ("pruned", "pruned by the scheduler"),
         spoiled: ("pruned", "no memory"),
         blind: ("pruned", "no finite psnr"),
         mute: ("pruned", "no finite psnr"),
@@ -66,7 +67,7 @@ def test_every_end_is_told_as_what_it_is(make_plan, sit, tmp_path: Path) -> None
         name: (t.state.name, t.value, t.user_attrs.get("reason")) for name, t in study.items()
     } == {
         whole: ("COMPLETE", 30.0, None),
-        fallen: ("PRUNED", 20.0, "stopped by the scheduler"),
+        fallen: ("PRUNED", 20.0, "pruned by the scheduler"),
         spoiled: ("PRUNED", None, "no memory"),
         blind: ("PRUNED", None, "no finite psnr"),
         mute: ("PRUNED", None, "no finite psnr"),
@@ -86,13 +87,13 @@ def test_what_diverges_after_good_reports_teaches_no_value(make_plan, sit) -> No
         (trial,) = driver.tools.study.study.trials
         assert (trial.state.name, trial.value) == ("PRUNED", None)
         assert trial.intermediate_values == {}
-        assert driver.history.trials[fell].spoiled
+        assert driver.search.trials[fell].infeasible
 
 
 def test_the_first_trial_is_the_base_configuration(make_plan, sit) -> None:
     plan = make_plan()
     hand = sit(plan)
-    trial = hand.driver.history.trials[hand.start()]
+    trial = hand.driver.search.trials[hand.start()]
     assert (trial.source, trial.suggestion) == ("base", plan.space.start())
 
 
@@ -110,7 +111,7 @@ points: [{model.blocks: 2}]
     hand = sit(plan, points=[{"model.blocks": 1, "optimizer.learning_rate": 0.004}])
     for _ in range(4):
         hand.start()
-    trials = list(hand.driver.history.trials.values())
+    trials = list(hand.driver.search.trials.values())
     assert [trial.source for trial in trials] == ["point", "warm start", "base", "sampler"]
     assert trials[0].suggestion["model.blocks"] == 2
     assert 1e-3 <= trials[0].suggestion["optimizer.learning_rate"] <= 8e-3
@@ -124,7 +125,7 @@ def test_the_same_seed_suggests_the_same_one_by_one(make_plan, sit, tmp_path: Pa
         hand = sit(make_plan(name=name, trials=8, seed=3), concurrent=1)
         for number in range(8):
             hand.whole(20.0 + number % 3)
-        seen.append([trial.suggestion for trial in hand.driver.history.trials.values()])
+        seen.append([trial.suggestion for trial in hand.driver.search.trials.values()])
     assert seen[0] == seen[1]
     assert len({str(suggestion) for suggestion in seen[0]}) == 8
 
@@ -186,9 +187,9 @@ def test_hyperband_stops_from_the_first_report_on_in_one_of_its_brackets(make_pl
     trials = [hand.start() for _ in range(2)]  # rungs at 10 and 30: three brackets, in turn
     for number, value in ((0, 20.0), (1, 1.0)):
         assert hand.report(trials[number], 10, value), "the first; and one whose first rung is 30"
-    hand.driver.ended(hand.ids[trials[1]], None, False)
+    hand.driver.handle_end(hand.ids[trials[1]], None, False)
     trials += [hand.start()]
-    hand.driver.ended(hand.ids[trials[2]], None, False)
+    hand.driver.handle_end(hand.ids[trials[2]], None, False)
     trials += [hand.start()]
     assert not hand.report(trials[3], 10, 19.0), "in the bracket of the first, and worse"
 
@@ -212,17 +213,17 @@ constraints: [parameters <= 12000]
     hand = sit(make_plan(text, trials=6, sampler="random"), concurrent=6)
     names = [hand.start() for _ in range(6)]
     assert names == [f"trial-{number:03d}" for number in range(6)]
-    refused = hand.driver.history.refused
+    refused = hand.driver.search.refused
     assert refused
     assert all("parameters; wanted parameters <= 12000" in one["reason"] for one in refused)
-    widths = [trial.suggestion["model.width"] for trial in hand.driver.history.trials.values()]
+    widths = [trial.suggestion["model.width"] for trial in hand.driver.search.trials.values()]
     assert max(widths) < min(one["suggestion"]["model.width"] for one in refused)
     states = states_in_study(hand)
     assert states.count(TrialState.PRUNED) == len(refused)
     assert states.count(TrialState.RUNNING) == 6
 
 
-def test_a_space_that_nothing_fits_ends_the_sitting_with_the_reason(make_plan, sit) -> None:
+def test_a_space_that_nothing_fits_ends_the_session_with_the_reason(make_plan, sit) -> None:
     text = "{parameters: {model.width: {int: [4, 64]}}, constraints: [parameters <= 10]}"
     hand = sit(make_plan(text))
     assert hand.start() == ""
@@ -243,10 +244,10 @@ def test_a_trial_whose_worker_never_came_up_is_begun_before_it_is_ended(
     hand = sit(make_plan(), tracker=recording)
     given = hand.driver.suggest("ray")
     if ended:
-        hand.driver.ended("ray", None, error=True)
+        hand.driver.handle_end("ray", None, error=True)
     hand.driver.close()
     hand.driver.end("finished")
-    hand.driver.tools.spool.deliver()
+    hand.driver.tools.outbox.deliver()
     told = [call for call in recording.calls if call[1] == f"hand/{given['trial']}"]
     assert [call[0] for call in told] == ["begin", "end"]
     assert TrialState.RUNNING not in states_in_study(hand)
@@ -259,11 +260,11 @@ def test_a_restarted_trial_says_its_last_report_again_and_it_counts_once(
     trial = hand.start()
     hand.report(trial, 10, 20.0)
     hand.report(trial, 20, 21.0)
-    hand.driver.restarted(hand.ids[trial])
-    hand.driver.started(hand.ids[trial])
+    hand.driver.restart_trial(hand.ids[trial])
+    hand.driver.start_trial(hand.ids[trial])
     assert hand.report(trial, 20, 21.0)
     assert hand.report(trial, 30, 22.0)
-    known = history_of("hand", events_of(tmp_path)).trials[trial]
+    known = replay("hand", events_of(tmp_path)).trials[trial]
     assert [point.step for point in known.points] == [10, 20, 30]
     assert (known.restarts, known.repeats) == (1, 1)
     assert known.lost_seconds >= 0
@@ -278,11 +279,11 @@ def test_work_that_is_lost_to_two_deaths_in_a_row_counts_once(
     hand = sit(make_plan())
     trial = hand.start()
     hand.report(trial, 10, 20.0)
-    known = hand.driver.history.trials[trial]
+    known = hand.driver.search.trials[trial]
     reported = known.points[-1].time_ms
     for seconds in (10, 25):
         monkeypatch.setattr(module, "now_ms", lambda now=reported + 1000 * seconds: now)
-        hand.driver.restarted(hand.ids[trial])
+        hand.driver.restart_trial(hand.ids[trial])
     assert (known.restarts, known.lost_seconds) == (2, 25.0)
 
 
@@ -328,16 +329,16 @@ def test_patience_counts_the_trials_that_brought_nothing_better(make_plan, sit) 
     assert hand.driver.outcome.over == "2 trials ended without a better one"
 
 
-def ledger_of_a_long_sitting(folder: Path, plan: Any, minutes: int, idle_ms: int) -> None:
-    """One trial under way for so long, in a sitting that ended, or died, so long ago."""
+def log_of_a_long_session(folder: Path, plan: Any, minutes: int, idle_ms: int) -> None:
+    """One trial under way for so long, in a session that ended, or died, so long ago."""
     begun = now_ms() - idle_ms - minutes * 60_000
-    ledger = Ledger(folder / "hand" / LEDGER)
+    event_log = EventLog(folder / "hand" / LOG_FILE)
     run = {"name": "hand", "kind": "search", "experiment": "e", "time_ms": begun}
-    ledger.append(
+    event_log.append(
         {"event": "sitting", "time_ms": begun, "host": "h", "pid": 1, "plan": plan.as_data()}
     )
-    ledger.append({"event": "begin", "time_ms": begun, "run": run | {"key": "hand"}})
-    ledger.append(
+    event_log.append({"event": "begin", "time_ms": begun, "run": run | {"key": "hand"}})
+    event_log.append(
         {
             "event": "suggest", "time_ms": begun, "trial": "trial-000", "number": 0, "seed": 0,
             "suggestion": plan.space.start(), "source": "base", "seconds": 0.1,
@@ -345,8 +346,8 @@ def ledger_of_a_long_sitting(folder: Path, plan: Any, minutes: int, idle_ms: int
     )  # fmt: skip
     trial = run | {"key": "hand/trial-000", "name": "trial-000", "kind": "trial", "parent": "hand"}
     gpus = plan.gpus_per_trial
-    ledger.append({"event": "begin", "time_ms": begun, "run": trial, "gpus": gpus})
-    ledger.append(
+    event_log.append({"event": "begin", "time_ms": begun, "run": trial, "gpus": gpus})
+    event_log.append(
         {
             "event": "report", "time_ms": begun + minutes * 60_000, "key": "hand/trial-000",
             "step": 10, "metrics": {"best_psnr": 20.0},
@@ -359,11 +360,11 @@ def test_the_time_of_all_sittings_counts_and_the_time_between_them_does_not(
     make_plan, sit, tmp_path: Path, budget_s: float, over: bool
 ) -> None:
     plan = make_plan(time_budget_s=budget_s)
-    ledger_of_a_long_sitting(tmp_path, plan, 30, idle_ms=9 * HOUR_ms)
+    log_of_a_long_session(tmp_path, plan, 30, idle_ms=9 * HOUR_ms)
     hand = sit(plan)
     assert hand.driver.is_over() == over
     assert hand.driver.outcome.over == ("the time budget is spent" if over else "")
-    assert hand.driver.history.seconds == pytest.approx(30 * 60, abs=60)
+    assert hand.driver.search.seconds == pytest.approx(30 * 60, abs=60)
 
 
 @pytest.mark.parametrize(("budget", "over"), [(0.9, True), (1.1, False)])
@@ -371,8 +372,8 @@ def test_gpu_hours_count_what_trials_were_under_way_for(
     make_plan, sit, tmp_path: Path, budget: float, over: bool
 ) -> None:
     plan = make_plan(gpus_per_trial=2, gpu_hours=budget)
-    ledger_of_a_long_sitting(tmp_path, plan, 30, idle_ms=9 * HOUR_ms)
-    hand = sit(changed_plan(plan, {"gpus_per_trial": 1}))  # it had two then
+    log_of_a_long_session(tmp_path, plan, 30, idle_ms=9 * HOUR_ms)
+    hand = sit(change_plan(plan, {"gpus_per_trial": 1}))  # it had two then
     assert hand.start() == ("" if over else "trial-000")
     assert hand.driver.is_over() == over
     if over:
@@ -387,7 +388,7 @@ def test_a_search_that_is_over_prunes_what_is_under_way(make_plan, sit, tmp_path
     assert hand.driver.is_over()
     assert not hand.driver.outcome.interrupted
     hand.driver.close()
-    (known,) = history_of("hand", events_of(tmp_path)).trials.values()
+    (known,) = replay("hand", events_of(tmp_path)).trials.values()
     assert (known.state, known.reason) == ("pruned", "stopped")
     assert states_in_study(hand) == [TrialState.PRUNED]
 
@@ -405,11 +406,11 @@ def test_what_waits_or_has_not_gone_on_yet_ends_with_the_search(
     assert hand.driver.is_over()
     hand.driver.close()
     hand.driver.end("finished")
-    history = history_of("hand", events_of(tmp_path))
-    assert history.states() == {"finished": 1, "pruned": 2}
-    assert {history.trials[name].reason for name in (first, second)} == {"stopped"}
+    search = replay("hand", events_of(tmp_path))
+    assert search.states() == {"finished": 1, "pruned": 2}
+    assert {search.trials[name].reason for name in (first, second)} == {"stopped"}
     assert set(states_in_study(hand)) == {TrialState.COMPLETE, TrialState.PRUNED}
-    hand.driver.tools.spool.deliver()
+    hand.driver.tools.outbox.deliver()
     assert recording.open == set()
 
 
@@ -418,7 +419,7 @@ def test_what_waits_stays_for_the_next_driver_of_an_interrupted_search(make_plan
     waits = hand.driver.suggest("ray")["trial"]
     hand.driver.interrupt("Ctrl-C")
     hand.driver.close()
-    assert hand.driver.history.trials[waits].state == "waiting"
+    assert hand.driver.search.trials[waits].state == "waiting"
     assert sit(make_plan()).start() == waits
 
 
@@ -448,7 +449,7 @@ def test_another_driver_goes_on_with_the_same_configurations(
     plan = make_plan(trials=5)
     hand = sit(plan)
     done, first, second = under_way(hand)
-    before = {name: trial.suggestion for name, trial in hand.driver.history.trials.items()}
+    before = {name: trial.suggestion for name, trial in hand.driver.search.trials.items()}
     if how == "interrupted":
         hand.driver.interrupt("Ctrl-C")
         assert hand.driver.is_over()
@@ -457,16 +458,16 @@ def test_another_driver_goes_on_with_the_same_configurations(
         hand.driver.close()
         hand.driver.end("killed", "Ctrl-C")
         assert TrialState.RUNNING not in states_in_study(hand)
-    last = hand.driver.history.sittings[-1].last_ms
+    last = hand.driver.search.sessions[-1].last_ms
 
     again = sit(plan)
-    history = again.driver.history
-    assert [history.trials[name].state for name in (done, first, second)] == [
+    search = again.driver.search
+    assert [search.trials[name].state for name in (done, first, second)] == [
         "finished", "killed", "killed",
     ]  # fmt: skip
     reason = "Ctrl-C" if how == "interrupted" else DIED
-    assert history.trials[first].reason == reason
-    assert history.trials[first].ended_ms <= last
+    assert search.trials[first].reason == reason
+    assert search.trials[first].ended_ms <= last
     assert again.driver.to_come == 4
     assert [again.start(), again.start()] == [first, second]
     assert again.report(first, 10, 20.0)
@@ -474,20 +475,20 @@ def test_another_driver_goes_on_with_the_same_configurations(
     fresh = [again.start(), again.start()]
     assert again.start() == ""
     assert set(fresh).isdisjoint(before)
-    after = {name: trial.suggestion for name, trial in again.driver.history.trials.items()}
+    after = {name: trial.suggestion for name, trial in again.driver.search.trials.items()}
     assert {name: after[name] for name in before} == before
     assert len({str(suggestion) for suggestion in after.values()}) == 5
     assert len(after) == 5
-    known = again.driver.history.trials[first]
+    known = again.driver.search.trials[first]
     assert ([point.step for point in known.points], known.repeats) == ([10, 20], 1)
     for name in (first, second, *fresh):
         again.report(name, 90, 25.0, finished=True)
         again.end(name, finished=True)
     again.driver.close()
     again.driver.end("finished")
-    history = history_of("hand", events_of(tmp_path))
-    assert history.states() == {"finished": 5}
-    assert (history.state, len(history.sittings)) == ("finished", 2)
+    search = replay("hand", events_of(tmp_path))
+    assert search.states() == {"finished": 5}
+    assert (search.state, len(search.sessions)) == ("finished", 2)
     assert states_in_study(again) == [TrialState.COMPLETE] * 5
 
 
@@ -501,7 +502,7 @@ def test_points_that_were_not_tried_yet_are_tried_by_the_next_driver(make_plan, 
     again = sit(plan, concurrent=5)
     for _ in range(4):
         again.start()
-    trials = list(again.driver.history.trials.values())
+    trials = list(again.driver.search.trials.values())
     assert [trial.suggestion for trial in trials[:4]] == [*points, plan.space.start()]
     assert [t.source for t in trials] == ["warm start"] * 3 + ["base", "sampler"]
 
@@ -541,7 +542,7 @@ parameters: {model.blocks: {choice: [1, 2, 3]}, model.width: {int: [8, 24], step
     hand = sit(plan, concurrent=9)
     while hand.start():
         pass
-    seen = [tuple(sorted(t.suggestion.items())) for t in hand.driver.history.trials.values()]
+    seen = [tuple(sorted(t.suggestion.items())) for t in hand.driver.search.trials.values()]
     assert len(seen) == len(set(seen)) == 9
 
 
@@ -550,13 +551,13 @@ def test_a_given_point_that_is_refused_gives_its_place_to_the_sampler(make_plan,
     plan = make_plan(text)
     hand = sit(plan, points=[{"model.width": 64}, {"model.width": 5}])
     hand.whole(20.0)
-    trials, refused = hand.driver.history.trials, hand.driver.history.refused
+    trials, refused = hand.driver.search.trials, hand.driver.search.refused
     assert (refused[0]["suggestion"], refused[0]["source"]) == ({"model.width": 64}, "warm start")
     assert {one["source"] for one in refused[1:]} <= {"sampler"}
     assert trials["trial-000"].source == "sampler"
-    again = sit(plan)  # and the next sitting goes on with the next point
+    again = sit(plan)  # and the next session goes on with the next point
     again.whole(20.0)
-    (_, second) = again.driver.history.trials.values()
+    (_, second) = again.driver.search.trials.values()
     assert (second.suggestion, second.source) == ({"model.width": 5}, "warm start")
 
 
@@ -570,9 +571,9 @@ constraints: [parameters <= 12000]
     names = []
     while name := hand.start():
         names.append(name)
-    widths = [trial.suggestion["model.width"] for trial in hand.driver.history.trials.values()]
+    widths = [trial.suggestion["model.width"] for trial in hand.driver.search.trials.values()]
     assert 0 < len(widths) == len(set(widths)) < 16
-    assert len(widths) + len(hand.driver.history.refused) == 16
+    assert len(widths) + len(hand.driver.search.refused) == 16
     assert hand.driver.error is None
     assert hand.driver.to_come == 0
 
@@ -588,7 +589,7 @@ def test_a_full_disk_that_a_worker_meets_interrupts_the_search(
     assert not hand.tell(trial, halt="no space left")
     assert hand.driver.is_over()
     hand.driver.close()
-    (known,) = history_of("hand", events_of(tmp_path)).trials.values()
+    (known,) = replay("hand", events_of(tmp_path)).trials.values()
     assert (known.state, known.reason) == ("killed", "no space left")
 
 

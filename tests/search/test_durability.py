@@ -13,9 +13,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from dtsinn.core.tracker import NullTracker
-from dtsinn.search.events.ledger import Ledger
-from dtsinn.search.events.spool import Spool
-from dtsinn.search.events.state import History
+from dtsinn.eventlog.log import EventLog
+from dtsinn.eventlog.outbox import Outbox
+from dtsinn.search.events.state import SearchState
 from dtsinn.search.objective import PSNR
 from dtsinn.search.sampling.samplers import make_sampler
 from dtsinn.search.sampling.study import SearchStudy
@@ -36,19 +36,21 @@ def report(step: int) -> dict[str, Any]:
 def test_reports_outlive_the_process_and_are_synced_with_what_follows(
     tmp_path: Path, synced: list[int]
 ) -> None:
-    ledger = Ledger(tmp_path / "ledger.jsonl")
-    ledger.append({"event": "refuse", "time_ms": 0})
+    event_log = EventLog(tmp_path / "ledger.jsonl")
+    event_log.append({"event": "refuse", "time_ms": 0})
     assert len(synced) == 1
     for step in (1, 2):
-        ledger.append(report(step))
+        event_log.append(report(step))
     assert len(synced) == 1
-    assert [e["step"] for e in Ledger(ledger.path, readonly=True) if e["event"] == "report"] == [
+    assert [
+        e["step"] for e in EventLog(event_log.path, readonly=True) if e["event"] == "report"
+    ] == [
         1,
         2,
     ]
-    ledger.append({"event": "refuse", "time_ms": 3})
+    event_log.append({"event": "refuse", "time_ms": 3})
     assert len(synced) == 2
-    ledger.sync()  # there is nothing left to sync
+    event_log.sync()  # there is nothing left to sync
     assert len(synced) == 2
 
 
@@ -59,10 +61,10 @@ def test_no_tracker_knows_what_is_not_synced(tmp_path: Path, synced: list[int]) 
         def report(self, key: str, points: Any) -> None:
             told.append(len(synced))
 
-    spool = Spool(Ledger(tmp_path / "ledger.jsonl"), Tracker)
-    spool.record(report(1))
+    outbox = Outbox(EventLog(tmp_path / "ledger.jsonl"), Tracker)
+    outbox.record(report(1))
     assert synced == []
-    spool.deliver()
+    outbox.deliver()
     assert told == [1]
 
 
@@ -70,10 +72,10 @@ def test_an_outage_does_not_keep_reports_from_the_disk(tmp_path: Path, synced: l
     def nobody() -> NullTracker:
         raise ConnectionError("down")
 
-    spool = Spool(Ledger(tmp_path / "ledger.jsonl"), nobody)
-    spool.record(report(1))
+    outbox = Outbox(EventLog(tmp_path / "ledger.jsonl"), nobody)
+    outbox.record(report(1))
     with pytest.raises(ConnectionError):
-        spool.deliver()
+        outbox.deliver()
     assert len(synced) == 1
 
 
@@ -81,7 +83,7 @@ def test_optuna_opens_the_study_while_it_is_searched(tmp_path: Path) -> None:
     space = load_space("quick")
     path = tmp_path / "study.journal"
     sampler = make_sampler("tpe", space.parameters, trials=4, seed=0)
-    study = SearchStudy(History(name="s"), space, PSNR, sampler, path)
+    study = SearchStudy(SearchState(name="s"), space, PSNR, sampler, path)
     asked = [study.ask(f"t{n}", lambda _: "", lambda *_: None) for n in range(3)]
     study.tell("t0", "finished", 10, [30.0])
     study.tell("t1", "pruned", 5, [20.0], "slow")

@@ -15,18 +15,18 @@ import pytest
 from dtsinn.core.errors import InputError
 from dtsinn.core.tracker import NullTracker
 from dtsinn.core.workspace import Workspace
+from dtsinn.eventlog.log import LOG_FILE, EventLog
+from dtsinn.eventlog.outbox import deliver
 from dtsinn.search.events.events import check_event
-from dtsinn.search.events.ledger import LEDGER, Ledger
-from dtsinn.search.events.spool import tell
-from dtsinn.search.events.state import is_begun, read_history
+from dtsinn.search.events.state import read_state
 from dtsinn.search.explain.page import check_out, explain_search
 from dtsinn.search.plan import read_plan
-from dtsinn.search.status import standing
-from dtsinn.workflows.prune_searches import Policy, weigh
-from dtsinn.workflows.warm_start import beginnings
+from dtsinn.search.status import reconcile
+from dtsinn.workflows.prune import Policy, plan_pruning
+from dtsinn.workflows.warm_start import read_warm_start
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "0.1.0" / "searches" / "done"
-LINES = (GOLDEN / LEDGER).read_text().splitlines(keepends=True)
+LINES = (GOLDEN / LOG_FILE).read_text().splitlines(keepends=True)
 EVENTS: list[dict[str, Any]] = [json.loads(line) for line in LINES]
 KINDS = {event["event"]: event for event in reversed(EVENTS)} | {
     "warm": {"event": "warm", "suggestion": {}, "step": 8, "values": [1.0], "finished": True},
@@ -103,11 +103,11 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("number", range(len(FOREIGN)))
 def test_a_line_that_is_no_event_of_this_search_is_named(folder: Path, number: int) -> None:
     at = first("suggest") + 1
-    (folder / LEDGER).write_text("".join([*LINES[:at], FOREIGN[number] + "\n", *LINES[at:]]))
+    (folder / LOG_FILE).write_text("".join([*LINES[:at], FOREIGN[number] + "\n", *LINES[at:]]))
     with pytest.raises(InputError) as caught:
-        read_history(folder)
+        read_state(folder)
     line = str(caught.value)
-    assert f"{folder / LEDGER}, line {at + 1}" in line
+    assert f"{folder / LOG_FILE}, line {at + 1}" in line
     assert "\n" not in line
     assert len(line) < len(str(folder)) + 400
 
@@ -132,18 +132,18 @@ DISORDERED = {
     "a suggestion is lost": [
         line for place, line in enumerate(LINES) if place != first("suggest", "trial-001")
     ],
-    "the sitting comes later": moved(first("sitting"), first("sitting") + 1),
+    "the session comes later": moved(first("sitting"), first("sitting") + 1),
     "a trial begins after its end": [*LINES, LINES[first("suggest", "trial-000") + 1]],
 }
 
 
 @pytest.mark.parametrize("what", sorted(DISORDERED))
 def test_lines_out_of_order_are_named(folder: Path, what: str) -> None:
-    (folder / LEDGER).write_text("".join(DISORDERED[what]))
+    (folder / LOG_FILE).write_text("".join(DISORDERED[what]))
     with pytest.raises(
         InputError, match=r"ledger\.jsonl, line \d+: (out of order|an event of a tr)"
     ):
-        read_history(folder)
+        read_state(folder)
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -181,7 +181,7 @@ def test_whatever_is_an_event_is_told(folder: Path, recording) -> None:
             if kind == "begin":
                 event["run"] = run | more
             check_event(event)
-            assert tell(recording, [event], folder) == 1
+            assert deliver(recording, [event], folder) == 1
     assert [call[0] for call in recording.calls] == [*least, *least]
 
 
@@ -215,43 +215,43 @@ def test_no_number_is_larger_than_its_readers_can_hold(number: float) -> None:
 def test_a_plan_that_is_none_is_named_with_its_file(folder: Path, change: dict[str, Any]) -> None:
     plan = SITTING["plan"] | change
     text = "".join(json.dumps(e | ({"plan": plan} if "plan" in e else {})) + "\n" for e in EVENTS)
-    (folder / LEDGER).write_text(text)
+    (folder / LOG_FILE).write_text(text)
     with pytest.raises(InputError, match=r"ledger\.jsonl: the plan of the search"):
-        read_plan(folder, read_history(folder))
+        read_plan(folder, read_state(folder))
 
 
 def test_whoever_reads_it_refuses_it_in_one_line(folder: Path) -> None:
-    sound = read_plan(folder, read_history(folder))
+    sound = read_plan(folder, read_state(folder))
     store: Any = SimpleNamespace(header=SimpleNamespace(digest="of any store"))
-    (folder / LEDGER).write_text("{}\n")
+    (folder / LOG_FILE).write_text("{}\n")
     for read in (
-        lambda: is_begun(folder),
-        lambda: standing(folder, NullTracker),
+        lambda: read_state(folder),
+        lambda: reconcile(folder, NullTracker),
         lambda: explain_search(folder),
-        lambda: beginnings(["done"], sound, store, Workspace(folder.parents[1])),
+        lambda: read_warm_start(["done"], sound, store, Workspace(folder.parents[1])),
     ):
         with pytest.raises(InputError, match=r"ledger\.jsonl, line 1: no event of a search; got"):
             read()
-    assert "line 1: no event of a search" in weigh(folder, Policy(), {}).left_alone
+    assert "line 1: no event of a search" in plan_pruning(folder, Policy(), {}).left_alone
 
 
-@pytest.mark.parametrize("name", [LEDGER, "driver.lock"])
+@pytest.mark.parametrize("name", [LOG_FILE, "driver.lock"])
 def test_a_folder_in_place_of_a_file_is_one_clear_line(folder: Path, name: str) -> None:
     (folder / name).unlink(missing_ok=True)
     (folder / name).mkdir()
     with pytest.raises(InputError, match=name):
-        standing(folder, NullTracker)
+        reconcile(folder, NullTracker)
 
 
 @pytest.mark.parametrize("name", ["driver.json", "delivered.json", "study.journal", "driver.lock"])
 def test_a_pipe_in_place_of_a_file_holds_up_nothing(folder: Path, name: str) -> None:
     (folder / name).unlink(missing_ok=True)
     os.mkfifo(folder / name)
-    assert standing(folder, NullTracker).state == "finished"
+    assert reconcile(folder, NullTracker).state == "finished"
 
 
 def test_a_pipe_in_place_of_the_log_is_refused_at_once(folder: Path) -> None:
-    log = Ledger(folder / LEDGER, readonly=True)
+    log = EventLog(folder / LOG_FILE, readonly=True)
     log.path.unlink()
     os.mkfifo(log.path)
     for read in (log.read, lambda: log.begins_line(1)):
@@ -276,23 +276,23 @@ def test_an_outbox_that_is_damaged_is_told_anew(folder: Path, memory: str) -> No
     (folder / "delivered.json").write_text(memory)
     (folder / "driver.json").write_text(memory)
     (folder / "study.journal").write_text(memory)
-    told = standing(folder, NullTracker)
+    told = reconcile(folder, NullTracker)
     assert told.repaired[0] == "Optuna's study made anew"
     assert told.repaired[1].endswith("events delivered")
     assert (told.state, told.undelivered) == ("finished", 0)
 
 
 def test_each_line_says_its_version(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / LEDGER)
-    ledger.append(END)
-    assert json.loads(ledger.path.read_text())["format_version"] == 1
-    assert list(ledger) == [END], "whoever reads it need not know"
+    event_log = EventLog(tmp_path / LOG_FILE)
+    event_log.append(END)
+    assert json.loads(event_log.path.read_text())["format_version"] == 1
+    assert list(event_log) == [END], "whoever reads it need not know"
 
 
 def test_a_reason_may_hold_what_is_no_text(folder: Path) -> None:
     end = END | {"key": "done", "tags": {"reason": "no file \udcff"}}
-    Ledger(folder / LEDGER).append(end)
-    assert read_history(folder).reason == "no file \udcff"
+    EventLog(folder / LOG_FILE).append(end)
+    assert read_state(folder).reason == "no file \udcff"
 
 
 def test_an_event_may_say_more_than_is_asked() -> None:

@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 from dtsinn.cli import app
 from dtsinn.core.config import from_mapping, known_keys
 from dtsinn.core.errors import InputError
-from dtsinn.search.events.ledger import Ledger
-from dtsinn.search.events.state import History, history_of
+from dtsinn.eventlog.log import EventLog
+from dtsinn.search.events.state import SearchState, replay
 from dtsinn.search.explain.advice import shared_by
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importance
@@ -153,12 +153,12 @@ class Fake:
     def _add(self, event: dict[str, Any]) -> None:
         self.events.append(event)
 
-    def history(self) -> History:
+    def history(self) -> SearchState:
         """What the events tell, in the order of their times."""
-        return history_of("made", sorted(self.events, key=lambda event: event["time_ms"]))
+        return replay("made", sorted(self.events, key=lambda event: event["time_ms"]))
 
 
-def searched(space: SearchSpace, trials: int, **more: Any) -> History:
+def searched(space: SearchSpace, trials: int, **more: Any) -> SearchState:
     """A search of so many trials that has finished; the first is the base configuration."""
     fake = Fake(space, **more)
     for number in range(trials):
@@ -172,7 +172,7 @@ def searched(space: SearchSpace, trials: int, **more: Any) -> History:
 
 
 def explained(
-    history: History, space: SearchSpace, objectives: Sequence[Objective] = PSNR
+    history: SearchState, space: SearchSpace, objectives: Sequence[Objective] = PSNR
 ) -> Explanation:
     return explain(history, space, objectives)
 
@@ -250,7 +250,7 @@ def test_the_gain_is_told_over_the_base_at_a_common_step(space: SearchSpace) -> 
     for event in events:
         if event["event"] == "end" and event["key"] == "made/trial-000":
             event |= {"status": "pruned", "tags": {"reason": "stopped by the scheduler"}}
-    gain = Facts(history=history_of("made", events), space=space, objectives=PSNR).gain
+    gain = Facts(history=replay("made", events), space=space, objectives=PSNR).gain
     assert gain is not None
     assert gain.step == 300
     assert gain.best_value - gain.base_value == pytest.approx(
@@ -286,7 +286,7 @@ def test_what_diverged_trials_share_is_named(space: SearchSpace) -> None:
         return bool(suggestion["optimizer.learning_rate"] > 5e-3)
 
     found = explained(searched(space, 40, spoils=spoils), space)
-    (warning,) = (text for text in found.conclusion.warnings if "spoiled" in text)
+    (warning,) = (text for text in found.conclusion.warnings if "infeasible" in text)
     shared = shared_by(found.facts)
     assert shared is not None
     assert shared.text.startswith("optimizer.learning_rate of 0.00")
@@ -311,21 +311,21 @@ def test_a_best_value_at_the_end_of_a_range_asks_for_a_wider_one(space: SearchSp
     assert not any("loss.backward" in text for text in found.conclusion.warnings)
 
 
-def test_trials_that_end_with_the_search_are_not_spoiled(space: SearchSpace) -> None:
+def test_trials_that_end_with_the_search_are_not_infeasible(space: SearchSpace) -> None:
     fake = Fake(space)
     fake.trial()
-    for reason, fate in (
-        ("stopped by the scheduler", "stopped"),
-        ("the time budget is spent", "stopped"),
-        ("the budget of 900 steps is spent", "stopped"),
-        ("the target is reached: psnr 31", "stopped"),
-        ("20 trials ended without a better one", "stopped"),
-        ("the network's output is not finite; try a lower learning rate", "spoiled"),
-        ("the network has lost its inverse", "spoiled"),
+    for reason, outcome in (
+        ("stopped by the scheduler", "pruned"),
+        ("the time budget is spent", "pruned"),
+        ("the budget of 900 steps is spent", "pruned"),
+        ("the target is reached: psnr 31", "pruned"),
+        ("20 trials ended without a better one", "pruned"),
+        ("the network's output is not finite; try a lower learning rate", "infeasible"),
+        ("the network has lost its inverse", "infeasible"),
     ):
-        fake.end("made/trial-000", "pruned", reason, spoiled=fate == "spoiled")
+        fake.end("made/trial-000", "pruned", reason, spoiled=outcome == "infeasible")
         facts = Facts(history=fake.history(), space=space, objectives=PSNR)
-        assert facts.fate(facts.trials[0]) == fate, reason
+        assert facts.outcome(facts.trials[0]) == outcome, reason
 
 
 def test_refused_suggestions_and_faults_are_told(space: SearchSpace) -> None:
@@ -406,9 +406,9 @@ def test_a_running_search_says_so(space: SearchSpace, tmp_path: Path) -> None:
     for _ in range(5):
         fake.trial()
     cut = sorted(fake.events, key=lambda event: event["time_ms"])[:-9]
-    found = explained(history_of("made", cut), space)
+    found = explained(replay("made", cut), space)
     assert "has not ended" in found.conclusion.lines[0]
-    assert found.facts.fates["running"]
+    assert found.facts.outcomes["running"]
     assert found.conclusion.warnings[0].startswith("The search has not ended")
     write_explanation(found, tmp_path / "report")
 
@@ -459,14 +459,14 @@ def test_two_thousand_trials_are_drawn_within_reason(space: SearchSpace, tmp_pat
 
 @pytest.fixture
 def workspace(space: SearchSpace, tmp_path: Path) -> Path:
-    """A workspace with the search ``made``, its ledger written by the ledger itself."""
+    """A workspace with the search ``made``, its event log written by the event log itself."""
     fake = Fake(space)
     for _ in range(4):
         fake.trial()
     fake.end("made", "finished")
-    ledger = Ledger(tmp_path / "workspace" / "searches" / "made" / "ledger.jsonl")
+    event_log = EventLog(tmp_path / "workspace" / "searches" / "made" / "ledger.jsonl")
     for event in sorted(fake.events, key=lambda event: event["time_ms"]):
-        ledger.append(event)
+        event_log.append(event)
     return tmp_path / "workspace"
 
 

@@ -9,7 +9,7 @@ import pytest
 from dtsinn.core.errors import InputError
 from dtsinn.search.engine.packing import CONTEXT_BYTES, PARTS, SPARE, GpuShare
 from dtsinn.search.plan import SearchPlan
-from dtsinn.search.sampling.feasibility import Referee
+from dtsinn.search.sampling.feasibility import FeasibilityCheck
 from dtsinn.search.space.reader import load_space
 from dtsinn.search.space.space import SearchSpace
 from dtsinn.training.footprint import footprint
@@ -45,9 +45,11 @@ def test_a_share_holds_what_the_training_needs_and_no_more_than_it_must(space: S
 
 def test_what_cannot_fit_is_refused_before_a_trial_starts(space: SearchSpace) -> None:
     share = share_of(space, int(1.2 * GiB))
-    referee = Referee(space=space, frames=18, size=(64, 64), most_bytes=share.most_bytes)
-    assert referee(SMALL) == ""
-    assert "MiB; the GPU has" in referee(LARGE)
+    feasibility = FeasibilityCheck(
+        space=space, frames=18, size=(64, 64), most_bytes=share.most_bytes
+    )
+    assert feasibility(SMALL) == ""
+    assert "MiB; the GPU has" in feasibility(LARGE)
     assert share.of(LARGE) == 1
 
 

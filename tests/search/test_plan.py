@@ -1,4 +1,4 @@
-"""The plan: written to the ledger and read again, and what a resumed search may change."""
+"""The plan: written to the event log and read again, and what a resumed search may change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from dtsinn.core.config import config_names
 from dtsinn.core.errors import InputError
 from dtsinn.search.objective import read_objectives
-from dtsinn.search.plan import CHANGEABLE, SearchPlan, changed_plan, plan_of
+from dtsinn.search.plan import CHANGEABLE, SearchPlan, change_plan, plan_of
 from dtsinn.search.space.reader import load_space
 
 BRANCHES = """
@@ -112,7 +112,7 @@ def test_what_may_change_is_tried_here() -> None:
 @pytest.mark.parametrize("key", CHANGES)
 def test_trials_budgets_and_machines_may_change(make_plan, key: str) -> None:
     plan = make_plan(gpus_per_trial=1.0)
-    changed = changed_plan(plan, {key: CHANGES[key]})
+    changed = change_plan(plan, {key: CHANGES[key]})
     assert getattr(changed, key) == CHANGES[key]
     assert changed.space == plan.space
 
@@ -128,21 +128,21 @@ def test_trials_budgets_and_machines_may_change(make_plan, key: str) -> None:
 )
 def test_what_decides_what_is_searched_stays(make_plan, key: str, value: object) -> None:
     with pytest.raises(InputError, match=f"search hand cannot be resumed with another {key}"):
-        changed_plan(make_plan(), {key: value})
+        change_plan(make_plan(), {key: value})
 
 
 def test_the_same_space_may_be_given_again_and_another_one_not(make_plan) -> None:
     plan = through_json(make_plan())
     same = make_plan().space
-    assert changed_plan(plan, {"space": same, "seed": 0, "sampler": "tpe"}) == plan
+    assert change_plan(plan, {"space": same, "seed": 0, "sampler": "tpe"}) == plan
     other = make_plan("{parameters: {model.blocks: {choice: [1, 2, 3]}}}").space
     with pytest.raises(InputError, match="another space; got mine; wanted mine; try another"):
-        changed_plan(plan, {"space": other})
+        change_plan(plan, {"space": other})
 
 
 def test_a_changed_plan_is_checked_as_any_other(make_plan) -> None:
     with pytest.raises(InputError, match="accumulate cannot be shared by 3"):
-        changed_plan(make_plan(), {"workers_per_trial": 3})
+        change_plan(make_plan(), {"workers_per_trial": 3})
 
 
 @pytest.mark.parametrize(

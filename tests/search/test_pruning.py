@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from dtsinn.core.clock import now_ms
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.tracker import NullTracker, Tracker
-from dtsinn.search.engine.driver import now_ms
-from dtsinn.search.events.ledger import LEDGER, Ledger
-from dtsinn.search.events.lock import driving
-from dtsinn.search.events.state import read_history
+from dtsinn.eventlog.lock import driving
+from dtsinn.eventlog.log import LOG_FILE, EventLog
+from dtsinn.search.events.state import read_state
 from dtsinn.search.objective import read_objectives
-from dtsinn.search.status import standing
-from dtsinn.workflows.prune_searches import PRUNED, Policy, SearchPruning, prune, weigh
+from dtsinn.search.status import reconcile
+from dtsinn.workflows.prune import PRUNED, Policy, SearchPruning, plan_pruning, prune_search
 from tests.support.forked import Forks
 
 FILES = 20
@@ -33,7 +33,7 @@ def checkpoint(folder: Path, trial: str) -> None:
 def ended(hand, folder: Path, status: str = "finished") -> None:
     hand.driver.close()
     hand.driver.end(status)
-    for trial in hand.driver.history.trials:
+    for trial in hand.driver.search.trials:
         checkpoint(folder, trial)
 
 
@@ -51,7 +51,7 @@ def eight(make_plan, sit, recording, folder: Path) -> Callable[..., None]:
         for number in range(8):
             hand.whole(20.0 + number)
         ended(hand, folder)
-        hand.driver.tools.spool.deliver()
+        hand.driver.tools.outbox.deliver()
 
     return make
 
@@ -69,23 +69,23 @@ def names(numbers: list[int]) -> list[str]:
 
 def test_the_best_stay_and_the_rest_goes(eight, recording, folder: Path) -> None:
     eight()
-    before, ledger = left(folder), (folder / LEDGER).read_bytes()
-    found = weigh(folder, Policy(), {})
+    before, event_log = left(folder), (folder / LOG_FILE).read_bytes()
+    found = plan_pruning(folder, Policy(), {})
     assert [one.trial for one in found.kept] == names([7, 6, 5, 4, 3])
     assert [one.trial for one in found.gone] == names([2, 1, 0])
     assert found.kept[0].why == "number 1 by psnr:max"
     assert found.kept[0].value == 27.0
     assert found.bytes == 3 * FILES * 100
-    assert (left(folder), (folder / LEDGER).read_bytes()) == (before, ledger)
-    was = read_history(folder)
-    assert prune(folder, Policy(), {}, lambda: recording) == found
+    assert (left(folder), (folder / LOG_FILE).read_bytes()) == (before, event_log)
+    was = read_state(folder)
+    assert prune_search(folder, Policy(), {}, lambda: recording) == found
     assert left(folder) == names([3, 4, 5, 6, 7])
     tags = [("tag", f"hand/{name}", [PRUNED]) for name in names([2, 1, 0])]
     assert [call for call in recording.calls if call[0] == "tag"] == tags
-    assert read_history(folder) == was, "a pruning is no part of the search, and takes no time"
-    told = standing(folder, lambda: recording)
+    assert read_state(folder) == was, "a pruning is no part of the search, and takes no time"
+    told = reconcile(folder, lambda: recording)
     assert (told.state, told.repaired, told.best_trial) == ("finished", [], "trial-007")
-    again = prune(folder, Policy(), {}, lambda: recording)
+    again = prune_search(folder, Policy(), {}, lambda: recording)
     assert (again.gone, again.bytes) == ([], 0)
 
 
@@ -98,7 +98,7 @@ def test_the_whole_pareto_front_stays(make_plan, sit, folder: Path) -> None:
         hand.report(trial, 90, 20.0 + number, finished=True, **took)
         hand.end(trial, finished=True)
     ended(hand, folder)
-    found = prune(folder, Policy(), {}, NullTracker)
+    found = prune_search(folder, Policy(), {}, NullTracker)
     assert left(folder) == names([0, 4, 5, 6, 7, 8])
     why = {one.trial: one.why for one in found.kept}
     assert why["trial-000"] == "Pareto front"
@@ -108,17 +108,17 @@ def test_the_whole_pareto_front_stays(make_plan, sit, folder: Path) -> None:
 def test_what_versions_point_to_stays_and_more_on_request(eight, folder: Path) -> None:
     eight()
     in_use = {"hand/trial-001": ["dtsinn-fmz-fdg-p1/3"], "other/trial-000": ["dtsinn-x/1"]}
-    found = prune(folder, Policy(keep=6), in_use, NullTracker)
+    found = prune_search(folder, Policy(keep=6), in_use, NullTracker)
     assert left(folder) == names([1, 2, 3, 4, 5, 6, 7])
     assert found.kept[-1].why == "registered as dtsinn-fmz-fdg-p1/3"
 
 
 def test_a_search_that_ended_lately_waits(eight, folder: Path) -> None:
     eight()
-    found = prune(folder, Policy(older_than_days=1), {}, NullTracker)
+    found = prune_search(folder, Policy(older_than_days=1), {}, NullTracker)
     assert found.left_alone == "it ended 0.0 days ago"
     assert len(left(folder)) == 8
-    found = prune(folder, Policy(older_than_days=1e-9), {}, NullTracker)
+    found = prune_search(folder, Policy(older_than_days=1e-9), {}, NullTracker)
     assert len(found.gone) == 3
 
 
@@ -127,7 +127,7 @@ def test_links_and_what_they_lead_to_stay(eight, folder: Path, tmp_path: Path) -
     trials, elsewhere = folder / "trials", tmp_path / "other disk"
     (trials / "trial-000").rename(elsewhere)
     (trials / "trial-000").symlink_to(elsewhere)
-    found = prune(folder, Policy(), {}, NullTracker)
+    found = prune_search(folder, Policy(), {}, NullTracker)
     assert [one.trial for one in found.gone] == names([2, 1])
     assert len(list(elsewhere.rglob("*.safetensors"))) == FILES
     assert left(folder) == names([0, 3, 4, 5, 6, 7])
@@ -142,13 +142,16 @@ def test_a_policy_that_keeps_too_little_is_refused(policy: dict[str, float]) -> 
 
 
 def check_left_alone(folder: Path, why: str) -> None:
-    before = (folder / LEDGER).read_bytes(), sorted((folder / "trials").rglob("*"))
-    for found in (weigh(folder, Policy(), {}), prune(folder, Policy(), {}, NullTracker)):
+    before = (folder / LOG_FILE).read_bytes(), sorted((folder / "trials").rglob("*"))
+    for found in (
+        plan_pruning(folder, Policy(), {}),
+        prune_search(folder, Policy(), {}, NullTracker),
+    ):
         assert found == SearchPruning(
             search="hand", objective=found.objective, left_alone=found.left_alone
         )
         assert why in found.left_alone
-    assert ((folder / LEDGER).read_bytes(), sorted((folder / "trials").rglob("*"))) == before
+    assert ((folder / LOG_FILE).read_bytes(), sorted((folder / "trials").rglob("*"))) == before
 
 
 def test_nothing_goes_of_a_search_that_runs_or_can_be_resumed(
@@ -159,7 +162,7 @@ def test_nothing_goes_of_a_search_that_runs_or_can_be_resumed(
     for number in range(7):
         hand.whole(20.0 + number)
     hand.report(hand.start(), 10, 19.0)
-    for trial in hand.driver.history.trials:
+    for trial in hand.driver.search.trials:
         checkpoint(folder, trial)
     with driving(folder):
         check_left_alone(folder, "it runs: process")
@@ -172,16 +175,16 @@ def test_nothing_goes_of_a_search_that_runs_or_can_be_resumed(
 
 def test_a_search_that_never_began_or_cannot_be_read_is_left_alone(eight, folder: Path) -> None:
     folder.mkdir()
-    (folder / LEDGER).touch()
+    (folder / LOG_FILE).touch()
     check_left_alone(folder, "never began")
-    (folder / LEDGER).unlink()
+    (folder / LOG_FILE).unlink()
     eight()
-    (folder / LEDGER).write_bytes(b"nothing\n" + (folder / LEDGER).read_bytes())
-    found = prune(folder, Policy(), {}, NullTracker)
+    (folder / LOG_FILE).write_bytes(b"nothing\n" + (folder / LOG_FILE).read_bytes())
+    found = prune_search(folder, Policy(), {}, NullTracker)
     assert "is damaged" in found.left_alone
-    events = (folder / LEDGER).read_bytes().removeprefix(b"nothing\n")
-    (folder / LEDGER).write_bytes(events.replace(b'"objectives"', b'"aims"'))
-    found = prune(folder, Policy(), {}, NullTracker)
+    events = (folder / LOG_FILE).read_bytes().removeprefix(b"nothing\n")
+    (folder / LOG_FILE).write_bytes(events.replace(b'"objectives"', b'"aims"'))
+    found = prune_search(folder, Policy(), {}, NullTracker)
     assert "cannot be read; got 'objectives'" in found.left_alone
     assert len(left(folder)) == 8
 
@@ -191,9 +194,9 @@ def test_a_tracker_that_does_not_answer_hears_of_it_later(eight, recording, fold
         raise RunError("no answer")
 
     eight()
-    found = prune(folder, Policy(), {}, nobody)
-    assert (len(found.gone), found.untold) == (3, 3)
-    assert standing(folder, lambda: recording).repaired == ["3 events delivered"]
+    found = prune_search(folder, Policy(), {}, nobody)
+    assert (len(found.gone), found.undelivered) == (3, 3)
+    assert reconcile(folder, lambda: recording).repaired == ["3 events delivered"]
     assert [call[0] for call in recording.calls[-3:]] == ["tag"] * 3
 
 
@@ -201,7 +204,7 @@ def test_a_resumed_search_goes_on_without_what_was_pruned(
     eight, make_plan, sit, folder: Path
 ) -> None:
     eight(time_budget_s=3600.0)
-    prune(folder, Policy(), {}, NullTracker)
+    prune_search(folder, Policy(), {}, NullTracker)
     begun = now_ms()
     hand = sit(make_plan(trials=9, time_budget_s=3600.0))
     assert hand.driver.budget.seconds(begun) < 3000
@@ -213,7 +216,7 @@ PRUNER = """
 import os, signal, sys
 from pathlib import Path
 from dtsinn.core.tracker import NullTracker
-from dtsinn.workflows.prune_searches import Policy, prune
+from dtsinn.workflows.prune import Policy, prune_search
 
 folder, *numbers = sys.argv[1:]
 
@@ -224,7 +227,7 @@ for number in numbers:
     until = left() - int(number)
     child = os.fork()
     if not child:
-        prune(Path(folder), Policy(), {}, NullTracker)
+        prune_search(Path(folder), Policy(), {}, NullTracker)
         os._exit(0)
     while left() > until and not os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
         pass
@@ -253,11 +256,11 @@ def test_kills_leave_what_the_next_pruning_finishes(
     trials = folder / "trials"
     whole = [one for one in trials.iterdir() if not one.name.startswith(".")]
     assert all(len(list(one.rglob("*.safetensors"))) == FILES for one in whole), seed
-    found = prune(folder, Policy(), {}, NullTracker)
+    found = prune_search(folder, Policy(), {}, NullTracker)
     assert left(folder) == names(list(range(count - 5, count)))
     assert len(found.kept) == 5
-    told = [event["key"] for event in Ledger(folder / LEDGER, readonly=True)
+    told = [event["key"] for event in EventLog(folder / LOG_FILE, readonly=True)
             if event["event"] == "tag"]  # fmt: skip
     assert sorted(set(told)) == [f"hand/{name}" for name in names(list(range(count - 5)))]
     assert len(told) <= len(set(told)) + 8, "at most the one that each kill met came again"
-    assert standing(folder, NullTracker).repaired == []
+    assert reconcile(folder, NullTracker).repaired == []

@@ -21,15 +21,15 @@ from dtsinn.cli import app
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.tracker import NullTracker
 from dtsinn.core.workspace import Workspace
-from dtsinn.data.store import Store, open_store
+from dtsinn.data.store import open_store
+from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.search import run as module
 from dtsinn.search.engine.cluster import ray_session, trials_that_fit
 from dtsinn.search.engine.tuner import TRIALS
-from dtsinn.search.events.ledger import LEDGER, Ledger
-from dtsinn.search.events.state import read_history
+from dtsinn.search.events.state import read_state
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import PACKAGE, REPORT, SearchResult, run_search
-from dtsinn.search.status import standing
+from dtsinn.search.status import reconcile
 from dtsinn.training.package import picture_run
 from dtsinn.training.state import TrainingState
 from tests.search.conftest import SPACE
@@ -40,7 +40,7 @@ BEST, SECOND = "trial-001", "trial-002"
 
 @pytest.fixture(scope="module", autouse=True)
 def session() -> Iterator[None]:
-    """Ray, which every sitting wants, whether there is anything to train or not."""
+    """Ray, which every session wants, whether there is anything to train or not."""
     with ray_session(None):
         yield
 
@@ -82,7 +82,7 @@ def plan(make_plan, small_path: Path) -> SearchPlan:
 
 @pytest.fixture
 def leave(plan: SearchPlan, workspace: Workspace, sit) -> Callable[..., Path]:
-    """Leaves a search whose driver died when all trials had ended, the last one spoiled."""
+    """Leaves a search whose driver died when all trials had ended, the last one infeasible."""
 
     def begin(reason: str = "no memory") -> Path:
         hand = sit(plan, within=workspace.searches)
@@ -93,7 +93,7 @@ def leave(plan: SearchPlan, workspace: Workspace, sit) -> Callable[..., Path]:
         hand.end(spoiled)
         folder = workspace.searches / plan.name
         for name in PSNR:
-            config = plan.space.config(hand.driver.history.trials[name].suggestion)
+            config = plan.space.config(hand.driver.search.trials[name].suggestion)
             state = TrainingState(config, 18)
             state.progress.step = 90
             state.save(folder / TRIALS / name)
@@ -108,7 +108,14 @@ def resume(plan: SearchPlan, workspace: Workspace, recording) -> Callable[[], Se
 
     def go_on() -> SearchResult:
         console = Console(quiet=True)
-        return run_search(plan, workspace, lambda: recording, console, resume=True)
+        return run_search(
+            plan,
+            open_store(plan.store, need_truth=True),
+            workspace,
+            lambda: recording,
+            console,
+            resume=True,
+        )
 
     return go_on
 
@@ -120,7 +127,14 @@ def start(plan: SearchPlan, workspace: Workspace) -> Callable[[], SearchResult]:
 
     def begin() -> SearchResult:
         points = [{"model.blocks": 2}]
-        return run_search(over, workspace, NullTracker, Console(quiet=True), points=points)
+        return run_search(
+            over,
+            open_store(over.store, need_truth=True),
+            workspace,
+            NullTracker,
+            Console(quiet=True),
+            points=points,
+        )
 
     return begin
 
@@ -130,15 +144,15 @@ def test_a_name_whose_driver_died_before_it_sat_down_is_free(
 ) -> None:
     folder = workspace.searches / plan.name
     told = {"event": "point", "time_ms": 1, "source": "base", "suggestion": {}}
-    Ledger(folder / LEDGER).append(told)
-    for ask in (resume, lambda: read_history(folder)):
+    EventLog(folder / LOG_FILE).append(told)
+    for ask in (resume, lambda: read_state(folder)):
         with pytest.raises(InputError, match=r"no search hand to resume|search hand never began"):
             ask()
-    assert standing(folder, NullTracker).state == "not begun"
+    assert reconcile(folder, NullTracker).state == "not begun"
     with pytest.raises(RunError, match="no trial gave a result"):
         start()
-    known = read_history(folder)
-    assert len(known.sittings) == 1
+    known = read_state(folder)
+    assert len(known.sessions) == 1
     assert [point["suggestion"] for point in known.points] == [
         {"model.blocks": 2},
         plan.space.start(),
@@ -148,18 +162,30 @@ def test_a_name_whose_driver_died_before_it_sat_down_is_free(
 
 
 def test_the_second_of_two_that_begin_a_search_at_once_is_refused(
-    start, sit, plan: SearchPlan, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    sit, plan: SearchPlan, workspace: Workspace
 ) -> None:
-    """The first one comes and goes while the second one opens the store."""
-
-    def open_late(path: str, **how: Any) -> Store:
-        sit(plan, within=workspace.searches)
-        return open_store(path, **how)
-
-    monkeypatch.setattr(module, "open_store", open_late)
+    """The first one comes and goes after the second one opened the store."""
+    store = open_store(plan.store, need_truth=True)
+    sit(plan, within=workspace.searches)
     with pytest.raises(InputError, match="hand exists already"):
+        run_search(plan, store, workspace, NullTracker, Console(quiet=True))
+    assert len(read_state(workspace.searches / plan.name).sessions) == 1
+
+
+def test_a_search_reads_its_log_once(
+    start, plan: SearchPlan, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, whole = EventLog.read, []
+
+    def note(event_log: EventLog, offset: int = 0, limit: int | None = None) -> Any:
+        if limit is None and offset == 0:
+            whole.append(event_log.path)
+        return read(event_log, offset, limit)
+
+    monkeypatch.setattr(EventLog, "read", note)
+    with pytest.raises(RunError, match="no trial gave a result"):
         start()
-    assert len(read_history(workspace.searches / plan.name).sittings) == 1
+    assert whole == [workspace.searches / plan.name / LOG_FILE]
 
 
 def test_what_is_typed_to_deliver_a_search_that_ended_early_trains_nothing(
@@ -196,7 +222,7 @@ def test_a_damaged_checkpoint_costs_its_trial_s_pictures(
     assert f"no pictures of {SECOND}: checkpoint" in caplog.text
     drawn = {call[1] for call in recording.calls if call[0] == "artifact"} - {"hand"}
     assert drawn == {f"hand/{name}" for name in PSNR if name != SECOND}
-    assert read_history(folder).state == "finished"
+    assert read_state(folder).state == "finished"
 
 
 def test_a_trial_whose_checkpoint_is_damaged_begins_anew(
@@ -206,13 +232,20 @@ def test_a_trial_whose_checkpoint_is_damaged_begins_anew(
     hand = sit(plan, within=workspace.searches)
     trial = hand.start()
     hand.report(trial, 10, 20.0)  # and the driver dies
-    state = TrainingState(plan.space.config(hand.driver.history.trials[trial].suggestion), 18)
+    state = TrainingState(plan.space.config(hand.driver.search.trials[trial].suggestion), 18)
     state.progress.step = 10
     folder = workspace.searches / plan.name
     state.save(folder / TRIALS / trial)
     damage(folder, trial)
-    result = run_search(plan, workspace, NullTracker, Console(quiet=True), resume=True)
-    known = read_history(folder).trials[trial]
+    result = run_search(
+        plan,
+        open_store(plan.store, need_truth=True),
+        workspace,
+        NullTracker,
+        Console(quiet=True),
+        resume=True,
+    )
+    known = read_state(folder).trials[trial]
     assert (known.state, known.reason) == ("finished", "")
     assert ([point.step for point in known.points], known.repeats) == ([10, 20], 1)
     assert result.package == folder / PACKAGE
@@ -223,7 +256,7 @@ def test_an_error_after_the_last_trial_ends_the_search_in_order(leave, resume, r
     damage(folder, BEST)
     with pytest.raises(InputError, match="cannot be read"):
         resume()
-    known = read_history(folder)
+    known = read_state(folder)
     assert known.state == "killed"
     assert "cannot be read" in known.reason
     assert recording.open == set()
@@ -243,7 +276,7 @@ def test_ctrl_c_while_pictures_are_drawn_interrupts_in_order(
         result = resume()
     assert (result.interrupted, result.over, result.package) == (True, "Ctrl-C", None)
     assert len(list((folder / "pictures").iterdir())) < len(PSNR)
-    known = read_history(folder)
+    known = read_state(folder)
     assert (known.state, known.reason) == ("killed", "Ctrl-C")
     assert recording.open == set()
     assert resume().package == folder / PACKAGE
@@ -260,4 +293,4 @@ def test_a_report_that_cannot_be_written_costs_nothing_else(
     assert result.package == folder / PACKAGE
     assert (result.undelivered, recording.open) == (0, set())
     assert ("artifact", "hand", REPORT) not in recording.calls
-    assert read_history(folder).state == "finished"
+    assert read_state(folder).state == "finished"

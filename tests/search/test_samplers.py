@@ -19,7 +19,7 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from dtsinn.core.errors import InputError
-from dtsinn.search.sampling.imputed_gp import FLOOR, foreseen
+from dtsinn.search.sampling.imputed_gp import FLOOR, impute
 from dtsinn.search.sampling.samplers import SAMPLERS, check_sampler, make_sampler
 from dtsinn.search.space.space import Parameter
 
@@ -84,7 +84,7 @@ def test_samplers_that_learn_leave_what_diverges(name: str) -> None:
 
 
 def test_the_gaussian_process_asks_on_after_a_spoiled_trial_of_another_branch() -> None:
-    """All that finished have ``clamp``; what was spoiled, or refused, has it not."""
+    """All that finished have ``clamp``; what was infeasible, or refused, has it not."""
     study = optuna.create_study(
         direction="maximize", sampler=make_sampler("gp", (RATE, KIND, CLAMP), trials=8, seed=0)
     )
@@ -143,7 +143,7 @@ def test_stopped_trials_are_shown_at_what_they_would_have_come_to(sign: float) -
     beyond = trial(TrialState.PRUNED, None, 40.0)
     spoiled = trial(TrialState.PRUNED, None)
     running = trial(TrialState.RUNNING, None, 18.0)
-    shown = foreseen([signed(one) for one in (*FINISHED, pruned, beyond, spoiled, running)], sign)
+    shown = impute([signed(one) for one in (*FINISHED, pruned, beyond, spoiled, running)], sign)
     floor = 21.5
     assert FLOOR == 0.25
     expected = [floor, 22.0, 24.0, 26.0, 23.0, 26.0, floor]
@@ -154,6 +154,6 @@ def test_stopped_trials_are_shown_at_what_they_would_have_come_to(sign: float) -
 
 def test_the_trials_themselves_stay_as_they_are() -> None:
     pruned = trial(TrialState.PRUNED, None, 19.0)
-    foreseen([*FINISHED, pruned])
+    impute([*FINISHED, pruned])
     assert pruned.state is TrialState.PRUNED
     assert pruned.value is None

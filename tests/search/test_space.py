@@ -264,4 +264,4 @@ def test_numbers_and_limits_are_those_of_people(write) -> None:
     text = "{parameters: {model.width: {choice: [010, 020]}}, constraints: [MEMORY <= 8 gib]}"
     space = load_space(write(text))
     assert space.parameters[0].distribution == CategoricalDistribution([10, 20])
-    assert (space.limits[0].quantity, space.limits[0].most) == ("memory", 8 * 2.0**30)
+    assert (space.constraints[0].quantity, space.constraints[0].most) == ("memory", 8 * 2.0**30)

@@ -16,10 +16,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dtsinn.core.errors import RunError
 from dtsinn.core.tracker import Point
-from dtsinn.search.events.state import History, TrialRecord
+from dtsinn.search.events.state import SearchState, TrialRecord
 from dtsinn.search.objective import PSNR, read_objectives
 from dtsinn.search.sampling.samplers import SAMPLERS, make_sampler
-from dtsinn.search.sampling.study import STUDY, SearchStudy, told_state
+from dtsinn.search.sampling.study import STUDY, SearchStudy, optuna_state
 from dtsinn.search.space.reader import load_space
 from dtsinn.search.space.space import SearchSpace
 
@@ -65,7 +65,7 @@ def stored(path: Path) -> list[FrozenTrial]:
     ],
 )
 def test_every_end_is_told_as_what_it_is(rates, tmp_path, told, state, value, reason) -> None:
-    study = SearchStudy(History(name="study"), rates, PSNR, RandomSampler(), tmp_path / STUDY)
+    study = SearchStudy(SearchState(name="study"), rates, PSNR, RandomSampler(), tmp_path / STUDY)
     ask(study, "a")
     study.tell("a", *told)
     (trial,) = stored(tmp_path / STUDY)
@@ -75,7 +75,7 @@ def test_every_end_is_told_as_what_it_is(rates, tmp_path, told, state, value, re
 
 
 def test_a_second_end_changes_nothing(rates, tmp_path) -> None:
-    study = SearchStudy(History(name="study"), rates, PSNR, RandomSampler(), tmp_path / STUDY)
+    study = SearchStudy(SearchState(name="study"), rates, PSNR, RandomSampler(), tmp_path / STUDY)
     ask(study, "a")
     study.tell("a", "finished", 90, [30.0])
     study.tell("a", "failed", 30, [10.0], "machine fault")
@@ -85,7 +85,7 @@ def test_a_second_end_changes_nothing(rates, tmp_path) -> None:
 
 
 def test_closing_leaves_nothing_running(rates, tmp_path) -> None:
-    study = SearchStudy(History(name="study"), rates, PSNR, RandomSampler(), tmp_path / STUDY)
+    study = SearchStudy(SearchState(name="study"), rates, PSNR, RandomSampler(), tmp_path / STUDY)
     for name in ("a", "b", "c"):
         ask(study, name)
     study.tell("a", "finished", 90, [30.0])
@@ -99,7 +99,7 @@ def test_closing_leaves_nothing_running(rates, tmp_path) -> None:
 def test_pruned_trials_teach_the_sampler(rates) -> None:
     """Suggestions move towards what scored high, though nothing ran to its end."""
     sampler = TPESampler(seed=0, n_startup_trials=2)
-    study = SearchStudy(History(name="study"), rates, PSNR, sampler)
+    study = SearchStudy(SearchState(name="study"), rates, PSNR, sampler)
     suggested = []
     for number in range(30):
         rate = ask(study, str(number))["optimizer.learning_rate"]
@@ -111,7 +111,9 @@ def test_pruned_trials_teach_the_sampler(rates) -> None:
 
 def test_what_is_refused_starts_no_trial_and_teaches_the_sampler(space_of, tmp_path) -> None:
     space = space_of("model.width: {int: [4, 33]}")
-    study = SearchStudy(History(name="study"), space, PSNR, RandomSampler(seed=0), tmp_path / STUDY)
+    study = SearchStudy(
+        SearchState(name="study"), space, PSNR, RandomSampler(seed=0), tmp_path / STUDY
+    )
     heard = []
     given = [
         study.ask(
@@ -131,14 +133,14 @@ def test_what_is_refused_starts_no_trial_and_teaches_the_sampler(space_of, tmp_p
 
 
 def test_a_space_outside_its_limits_is_one_clear_line(rates) -> None:
-    study = SearchStudy(History(name="study"), rates, PSNR, RandomSampler())
+    study = SearchStudy(SearchState(name="study"), rates, PSNR, RandomSampler())
     with pytest.raises(RunError, match="in a row were refused; got too large"):
         study.ask("a", lambda suggestion: "too large", lambda suggestion, reason: None)
     assert all(trial.state is TrialState.PRUNED for trial in study.study.trials)
 
 
 def test_a_point_that_is_refused_gives_way_to_the_sampler(rates) -> None:
-    study = SearchStudy(History(name="study"), rates, PSNR, RandomSampler(seed=0))
+    study = SearchStudy(SearchState(name="study"), rates, PSNR, RandomSampler(seed=0))
     point = {"optimizer.learning_rate": 0.01}
     refuse = lambda suggestion: "no" if suggestion == point else ""  # noqa: E731
     suggestion = study.ask("a", refuse, lambda suggestion, reason: None, point)
@@ -159,9 +161,9 @@ ENDS: list[tuple[str, int, list[float], str]] = [
 ]
 
 
-def lived(study: SearchStudy) -> History:
+def lived(study: SearchStudy) -> SearchState:
     """A history of trials with all kinds of ends, of which the study is told as they come."""
-    history = History(name="study")
+    search = SearchState(name="study")
     for number, (status, step, (psnr,), reason) in enumerate(ENDS):
         name = f"trial-{number:03d}"
         trial = TrialRecord(
@@ -171,10 +173,10 @@ def lived(study: SearchStudy) -> History:
         if step:
             metrics = {} if math.isnan(psnr) else {"best_psnr": psnr, "step_seconds": 0.5}
             trial.points.append(Point(step=step, metrics=metrics, time_ms=0))
-        history.trials[name] = trial
+        search.trials[name] = trial
         if status in {"finished", "pruned", "failed"}:
             study.tell(name, status, step, study.values(trial), reason)
-    return history
+    return search
 
 
 def told(study: SearchStudy) -> list[tuple[Any, ...]]:
@@ -187,9 +189,9 @@ def told(study: SearchStudy) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize("several", [False, True])
 def test_a_study_made_anew_equals_the_one_that_was_told(rates, tmp_path, several: bool) -> None:
     objectives = BOTH if several else PSNR
-    live = SearchStudy(History(name="study"), rates, objectives, RandomSampler(seed=1))
-    history = lived(live)
-    anew = SearchStudy(history, rates, objectives, path=tmp_path / STUDY)
+    live = SearchStudy(SearchState(name="study"), rates, objectives, RandomSampler(seed=1))
+    search = lived(live)
+    anew = SearchStudy(search, rates, objectives, path=tmp_path / STUDY)
     assert told(anew) == told(live)
     for name in ("trial-006", "trial-007", "trial-008"):  # they go on
         anew.tell(name, "finished", 90, [31.0, 0.5][: len(objectives)])
@@ -198,9 +200,9 @@ def test_a_study_made_anew_equals_the_one_that_was_told(rates, tmp_path, several
 
 
 def test_a_study_made_anew_suggests_something_else_and_knows_more(rates) -> None:
-    history = lived(SearchStudy(History(name="study"), rates, PSNR, RandomSampler(seed=1)))
-    study = SearchStudy(history, rates, PSNR, RandomSampler(seed=2))
-    seen = {str(trial.suggestion) for trial in history.trials.values()}
+    search = lived(SearchStudy(SearchState(name="study"), rates, PSNR, RandomSampler(seed=1)))
+    study = SearchStudy(search, rates, PSNR, RandomSampler(seed=2))
+    seen = {str(trial.suggestion) for trial in search.trials.values()}
     assert str(ask(study, "next")) not in seen
     assert study.study.trials[-1].number == len(ENDS)
 
@@ -208,22 +210,22 @@ def test_a_study_made_anew_suggests_something_else_and_knows_more(rates) -> None
 def test_an_old_file_is_replaced_whatever_it_holds(rates, tmp_path) -> None:
     (tmp_path / STUDY).write_text("no journal\n")
     (tmp_path / f"{STUDY}.lock").write_text("stale")
-    study = SearchStudy(History(name="study"), rates, PSNR, RandomSampler(), tmp_path / STUDY)
+    study = SearchStudy(SearchState(name="study"), rates, PSNR, RandomSampler(), tmp_path / STUDY)
     ask(study, "a")
     assert len(stored(tmp_path / STUDY)) == 1
 
 
 def test_results_of_earlier_searches_are_known_to_the_sampler(rates) -> None:
-    history = History(name="study")
+    search = SearchState(name="study")
     for number in range(20):
         rate = 10 ** (-4 + 2 * number / 19)
-        history.warm.append(
+        search.warm.append(
             {
                 "suggestion": {"optimizer.learning_rate": rate}, "step": 90,
                 "values": [-abs(rate - 5e-3)], "finished": number % 2 == 0,
             }
         )  # fmt: skip
-    study = SearchStudy(history, rates, PSNR, TPESampler(seed=0, n_startup_trials=2))
+    study = SearchStudy(search, rates, PSNR, TPESampler(seed=0, n_startup_trials=2))
     states = {trial.state for trial in study.study.trials}
     assert states == {TrialState.COMPLETE, TrialState.PRUNED}
     drawn = [ask(study, str(number))["optimizer.learning_rate"] for number in range(10)]
@@ -231,7 +233,7 @@ def test_results_of_earlier_searches_are_known_to_the_sampler(rates) -> None:
 
 
 def test_several_objectives_have_no_intermediate_values(rates) -> None:
-    study = SearchStudy(History(name="study"), rates, BOTH, NSGAIISampler(seed=0))
+    study = SearchStudy(SearchState(name="study"), rates, BOTH, NSGAIISampler(seed=0))
     for name, values in (("a", [30.0, 0.5]), ("b", [25.0, 0.1]), ("c", [20.0, 0.6])):
         ask(study, name)
         study.tell(name, "finished", 90, values)
@@ -249,28 +251,28 @@ def test_every_sampler_goes_on_with_a_study_made_anew(space_of, name: str) -> No
     def sampler(seed: int) -> BaseSampler:
         return make_sampler(name, space.parameters, trials=6, seed=0 if name == "grid" else seed)
 
-    history, seen = History(name="study"), []
+    search, seen = SearchState(name="study"), []
     for number in range(6):
-        study = SearchStudy(history, space, PSNR, sampler(number))
+        study = SearchStudy(search, space, PSNR, sampler(number))
         suggestion = ask(study, f"t{number}")
         study.tell(f"t{number}", "finished", 90, [float(number)])
         assert study.study.trials[-1].state is TrialState.COMPLETE
         seen.append(tuple(suggestion.values()))
         assert space.contains(suggestion)
-        history.trials[f"t{number}"] = TrialRecord(
+        search.trials[f"t{number}"] = TrialRecord(
             name=f"t{number}", number=number, suggestion=suggestion, seed=0, source="sampler",
             suggested_ms=0, state="finished",
             points=[Point(step=90, metrics={"best_psnr": float(number)}, time_ms=0)],
         )  # fmt: skip
     if name == "grid":
         assert len(set(seen)) == 6
-        assert SearchStudy(history, space, PSNR, sampler(7)).exhausted
+        assert SearchStudy(search, space, PSNR, sampler(7)).exhausted
 
 
 def test_a_grid_ends_without_raising(space_of) -> None:
     space = space_of("model.blocks: {choice: [1, 2]}, model.width: {int: [8, 24], step: 8}")
     sampler = make_sampler("grid", space.parameters, trials=6, seed=0)
-    study = SearchStudy(History(name="study"), space, PSNR, sampler)
+    study = SearchStudy(SearchState(name="study"), space, PSNR, sampler)
     seen = []
     for number in range(6):
         assert not study.exhausted
@@ -286,11 +288,11 @@ def test_a_grid_ends_without_raising(space_of) -> None:
 
 def test_a_grid_tries_its_own_points_whatever_a_warm_start_knows(space_of) -> None:
     space = space_of("model.blocks: {choice: [1, 2]}, model.width: {int: [8, 24], step: 8}")
-    history = History(name="study")
+    search = SearchState(name="study")
     known = {"suggestion": {"model.blocks": 1, "model.width": 8}, "step": 90, "values": [1.0]}
-    history.warm = [known | {"finished": True}]
+    search.warm = [known | {"finished": True}]
     sampler = make_sampler("grid", space.parameters, trials=6, seed=0)
-    study = SearchStudy(history, space, PSNR, sampler)
+    study = SearchStudy(search, space, PSNR, sampler)
     assert len({str(ask(study, str(number))) for number in range(6)}) == 6
 
 
@@ -307,4 +309,4 @@ def test_a_grid_tries_its_own_points_whatever_a_warm_start_knows(space_of) -> No
     ],
 )
 def test_states_in_optuna(status: str, values: list[float], state: str) -> None:
-    assert told_state(status, values).name == state
+    assert optuna_state(status, values).name == state

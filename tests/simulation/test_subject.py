@@ -23,7 +23,7 @@ from dtsinn.core.protocol import load_protocol
 from dtsinn.core.tracer import load_tracer
 from dtsinn.simulation.images import render_subject
 from dtsinn.simulation.request import StudyRequest, region_names, voxel_size
-from dtsinn.simulation.study import simulate
+from dtsinn.simulation.study import simulate_study
 from dtsinn.simulation.subject import (
     draw_subject,
     input_time,
@@ -193,7 +193,7 @@ def test_tracers_of_a_users_file_are_called_by_their_name(tmp_path: Path) -> Non
     own = tmp_path / "own.yaml"
     own.write_text(yaml.safe_dump(mapping))
     request = StudyRequest(tracers=(str(own), "fdg"), subjects=2, slices=1, size=16)
-    header = simulate(request, str(tmp_path / "own.zarr"), workers=1).header
+    header = simulate_study(request, str(tmp_path / "own.zarr"), workers=1).header
     assert header.tracers == ("fmz-mine", "fdg")
 
 
@@ -260,7 +260,7 @@ def test_a_request_means_what_its_files_said_when_it_was_made(tmp_path: Path) ->
     own_tracer(tmp_path / "own.yaml", dose_MBq=1000)
     there = pickle.loads(pickle.dumps(request))  # as a worker process gets it
     np.testing.assert_array_equal(tissue_curves(there, 0)[1], weak)
-    header = simulate(request, str(tmp_path / "own.zarr"), workers=1)
+    header = simulate_study(request, str(tmp_path / "own.zarr"), workers=1)
     group = zarr.open_group(tmp_path / "own.zarr", mode="r")
     assert group.attrs["tracer_definitions"][1]["dose_MBq"] == 100
     assert header.samples == 1

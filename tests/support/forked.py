@@ -26,6 +26,11 @@ from pathlib import Path
 from typing import Any, Self
 
 IMPORTED = (
+    "matplotlib.backends.backend_agg",
+    "mlflow.pyfunc",
+    "ray.tune",
+    "sklearn.ensemble",
+    "torch",
     "dtsinn.cli",
     "dtsinn.workflows.pipeline",
     "dtsinn.search.engine.tuner",

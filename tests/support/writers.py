@@ -1,6 +1,6 @@
 """Many searches that report at once to one server, and what arrives there.
 
-Each writer is what a search has: a ledger, a spool that reads it, and the tracker of its process.
+Each writer is what a search has: an event log, an outbox that reads it, and its process' tracker.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any
 import psycopg
 
 from dtsinn.core.workspace import Workspace
+from dtsinn.eventlog.log import LOG_FILE, EventLog
+from dtsinn.eventlog.outbox import MEMORY, Outbox
 from dtsinn.registry.tracking import environment
 from dtsinn.registry.tracking.tracker import connect
-from dtsinn.search.events.ledger import LEDGER, Ledger
-from dtsinn.search.events.spool import TOLD, Spool
 
 PATIENCE_s = 600
 START_ms = 1_700_000_000_000
@@ -38,7 +38,7 @@ class Load:
     processes: int = 4
     """They are spread over so many."""
     reports: int = 10
-    """Of each run, one ledger event each."""
+    """Of each run, one event each."""
     metrics: int = 5
     """Of each report, one row of the database each."""
     tellings: int = 1
@@ -55,7 +55,7 @@ class Load:
         )
 
     def events(self, writer: int) -> Iterator[dict[str, Any]]:
-        """The ledger of one writer."""
+        """The event log of one writer."""
         run = {"key": f"{self.name}/{writer}", "name": f"{writer}", "kind": "trial"}
         begin = run | {
             "experiment": self.name,
@@ -90,7 +90,7 @@ def flood(load: Load, folder: Path, database: str) -> Outcome:
 
     Args:
         load: How much.
-        folder: Of the ledgers; empty.
+        folder: Of the event logs; empty.
         database: URL of the database in which everything ends up.
 
     Raises:
@@ -119,24 +119,24 @@ def flood(load: Load, folder: Path, database: str) -> Outcome:
 
 
 def _report(load: Load, part: int, folder: Path, barrier: Barrier) -> None:
-    """One process: every so manieth writer, each with its own ledger and spool."""
+    """One process: every so manieth writer, each with its own event log and outbox."""
     environment.apply()
     tracker = connect(Workspace(folder / "workspace"))
-    ledgers = {
-        writer: Ledger(folder / f"{writer}" / LEDGER)
+    event_logs = {
+        writer: EventLog(folder / f"{writer}" / LOG_FILE)
         for writer in range(part, load.writers, load.processes)
     }
     barrier.wait(PATIENCE_s)
     left = 0
     for telling in range(load.tellings):
-        spools = []
-        for writer, ledger in ledgers.items():
-            ledger.path.with_name(TOLD).unlink(missing_ok=True)
-            spools.append(Spool(ledger, lambda: tracker))
-            spools[-1].start()
+        outboxes = []
+        for writer, event_log in event_logs.items():
+            event_log.path.with_name(MEMORY).unlink(missing_ok=True)
+            outboxes.append(Outbox(event_log, lambda: tracker))
+            outboxes[-1].start()
             for event in load.events(writer) if telling == 0 else ():
-                spools[-1].record(event)
-        left += sum(spool.close(PATIENCE_s) for spool in spools)
+                outboxes[-1].record(event)
+        left += sum(outbox.close(PATIENCE_s) for outbox in outboxes)
     raise SystemExit(min(left, 1))
 
 

@@ -17,9 +17,10 @@ from dtsinn.core.tracker import Point, RunStart, RunStatus
 from dtsinn.data.store import Store, open_store
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation.score import halve, psnr_of_subjects
+from dtsinn.eventlog.lock import driving
 from dtsinn.networks.build import build_network
 from dtsinn.training.config import RunConfig, load_run_config
-from dtsinn.training.loop import train
+from dtsinn.training.loop import train, train_here
 from dtsinn.training.run import FinishedRun, fresh_state, resumed_state, run_training
 from dtsinn.training.schedule import learning_rate
 from dtsinn.training.state import TrainingState, latest_checkpoint
@@ -28,7 +29,9 @@ QUICK = ["steps=60", "validate_every=20", "model.width=8", "augmentation.dose=0.
 
 
 class Notebook:
-    """A tracker that writes down what it is told."""
+    """A tracker that writes down what it gets."""
+
+    place = "here"
 
     def __init__(self) -> None:
         self.begun: list[RunStart] = []
@@ -52,11 +55,12 @@ class Notebook:
 
 
 def start_run(store: Store, config: RunConfig, folder: Path, notebook: Notebook) -> FinishedRun:
-    return run_training(store, fresh_state(store, config, folder, "cpu"), folder, notebook)
+    state = fresh_state(store, config, folder, "cpu")
+    return run_training(store, state, folder, lambda: notebook)
 
 
 def resume_run(store: Store, folder: Path, notebook: Notebook) -> FinishedRun:
-    return run_training(store, resumed_state(store, folder, "cpu"), folder, notebook)
+    return run_training(store, resumed_state(store, folder, "cpu"), folder, lambda: notebook)
 
 
 def curve(notebook: Notebook) -> list[tuple[int, float, float]]:
@@ -189,14 +193,14 @@ def test_another_store_is_refused(small_store: Store, config, tmp_path: Path) ->
 def test_an_interruption_is_told_whenever_it_comes(
     small_store: Store, config: RunConfig, tmp_path: Path
 ) -> None:
-    class Stopped(Notebook):
-        def artifact(self, key: str, path: Path, folder: str = "") -> None:
-            raise KeyboardInterrupt
+    def interrupted(stores, state, folder):
+        yield from train_here(stores, state, folder)
+        raise KeyboardInterrupt
 
-    notebook = Stopped()
-    short = load_run_config("default", [*QUICK, "steps=1"])
+    notebook, folder = Notebook(), tmp_path / "late"
+    state = fresh_state(small_store, load_run_config("default", [*QUICK, "steps=1"]), folder, "cpu")
     with pytest.raises(KeyboardInterrupt):
-        start_run(small_store, short, tmp_path / "late", notebook)
+        run_training(small_store, state, folder, lambda: notebook, trainer=interrupted)
     assert notebook.ended == [("killed", {"reason": "KeyboardInterrupt"})]
 
 
@@ -290,7 +294,22 @@ def test_what_was_asked_for_wrongly_takes_no_name(
         raise InputError("3 workers ask for 3 CPUs")
         yield
 
+    notebook = Notebook()
     state = fresh_state(small_store, config, folder, "cpu")
     with pytest.raises(InputError, match="ask for 3 CPUs"):
-        run_training(small_store, state, folder, Notebook(), trainer=refuses)
+        run_training(small_store, state, folder, lambda: notebook, trainer=refuses)
     assert not folder.exists()
+    assert notebook.ended == [("failed", {"reason": "3 workers ask for 3 CPUs"})]
+
+
+def test_a_run_that_another_process_trains_is_refused_and_left_alone(
+    small_store: Store, config: RunConfig, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+    state = fresh_state(small_store, config, folder, "cpu")
+    with driving(folder, "run"):
+        again = fresh_state(small_store, config, folder, "cpu")  # nothing has begun yet
+        state.save(folder)
+        with pytest.raises(InputError, match="run mine is being driven already; got by process"):
+            run_training(small_store, again, folder, Notebook)
+    assert latest_checkpoint(folder) is not None

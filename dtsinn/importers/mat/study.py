@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,70 +22,13 @@ from dtsinn.importers.mat.file import mat_shape, read_mat
 from dtsinn.importers.mat.plan import MatPlan, read_mat_plan
 from dtsinn.importers.mat.subjects import natural_order, place, subjects_of
 from dtsinn.importers.remarks import injections_inside, told
-from dtsinn.importers.source import Source, SourceSubject, StudyShape
+from dtsinn.importers.source import Importer, Source, SourceSubject, StudyShape
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
 
-def open_mat(folder: Path, plan: Path) -> Source:
-    """Open a study in the layout of the published code; every file's header is checked.
-
-    Hidden files are passed over; anything else that is no ``.mat`` file is refused.
-
-    Args:
-        folder: Holds the folders of mixture and tracers.
-        plan: YAML file that says what the files do not; see
-            :class:`dtsinn.importers.mat.plan.MatPlan`.
-
-    Raises:
-        InputError: The plan is wrong, a folder or file is missing, the names in the folders
-            differ, or a file is damaged or not of the plan's shape.
-    """
-    settings = read_mat_plan(plan)
-    if not folder.is_dir():
-        raise InputError(
-            "mixture: there is no such folder in the source",
-            got=f"{folder}, which is no folder",
-            wanted="one that holds the folders of mixture and tracers",
-        )
-    files = {
-        kind: _files(folder / home_path(name), kind) for kind, name in settings.folders.items()
-    }
-    mixture = files["mixture"]
-    for kind in list(files)[1:]:
-        _check_names(mixture, files[kind], kind)
-    members = subjects_of(settings, list(mixture))
-    size = _check_headers(files, settings)
-    return MatSource(
-        shape=StudyShape(
-            tracers=settings.tracers,
-            protocol=settings.protocol,
-            half_life=settings.half_life,
-            size=size,
-            voxel_size=settings.voxel_size,
-            has_truth=settings.has_truth,
-            attributes={
-                "source_format": "mat",
-                "origin": "imported",
-                "labels": "single-tracer images",
-                "kBq_per_mL_per_unit": settings.scale,
-            },
-            remarks=told(injections_inside(settings.protocol, settings.tracers, "the protocol")),
-        ),
-        subjects=tuple(member.subject for member in members),
-        plan=settings,
-        files=files,
-        stems=tuple(member.stems for member in members),
-        fingerprint=fingerprint(
-            [settings.key, settings.scale, settings.rows, settings.columns, settings.folders],
-            [(member.subject.identity, member.stems) for member in members],
-            {kind: stamps(by_stem.values(), kind) for kind, by_stem in files.items()},
-        ),
-    )
-
-
 @dataclass(frozen=True, kw_only=True, repr=False)
-class MatSource:
+class MatSource(Source):
     """A study in the published layout; see :class:`dtsinn.importers.source.Source`."""
 
     shape: StudyShape
@@ -125,6 +68,71 @@ class MatSource:
         rows = slice(None, None, -1) if self.plan.rows == "back_to_front" else slice(None)
         columns = slice(None, None, -1) if self.plan.columns == "right_to_left" else slice(None)
         return images_STYX[:, :, rows, columns]
+
+
+class MatImporter(Importer):
+    """Studies in the layout of the published code."""
+
+    plan_beside = True
+
+    @classmethod
+    def open(cls, source: Path, plan: Path | None = None) -> Source:
+        """Open the folder ``source``; every file's header is checked.
+
+        Hidden files are passed over; anything else that is no ``.mat`` file is refused.
+
+        Args:
+            source: Holds the folders of mixture and tracers.
+            plan: YAML file that says what the files do not; see
+                :class:`dtsinn.importers.mat.plan.MatPlan`.
+
+        Raises:
+            InputError: The plan is wrong, a folder or file is missing, the names in the folders
+                differ, or a file is damaged or not of the plan's shape.
+        """
+        settings = read_mat_plan(cast("Path", plan))
+        if not source.is_dir():
+            raise InputError(
+                "mixture: there is no such folder in the source",
+                got=f"{source}, which is no folder",
+                wanted="one that holds the folders of mixture and tracers",
+            )
+        files = {
+            kind: _files(source / home_path(name), kind) for kind, name in settings.folders.items()
+        }
+        mixture = files["mixture"]
+        for kind in list(files)[1:]:
+            _check_names(mixture, files[kind], kind)
+        members = subjects_of(settings, list(mixture))
+        size = _check_headers(files, settings)
+        return MatSource(
+            shape=StudyShape(
+                tracers=settings.tracers,
+                protocol=settings.protocol,
+                half_life=settings.half_life,
+                size=size,
+                voxel_size=settings.voxel_size,
+                has_truth=settings.has_truth,
+                attributes={
+                    "source_format": "mat",
+                    "origin": "imported",
+                    "labels": "single-tracer images",
+                    "kBq_per_mL_per_unit": settings.scale,
+                },
+                remarks=told(
+                    injections_inside(settings.protocol, settings.tracers, "the protocol")
+                ),
+            ),
+            subjects=tuple(member.subject for member in members),
+            plan=settings,
+            files=files,
+            stems=tuple(member.stems for member in members),
+            fingerprint=fingerprint(
+                [settings.key, settings.scale, settings.rows, settings.columns, settings.folders],
+                [(member.subject.identity, member.stems) for member in members],
+                {kind: stamps(by_stem.values(), kind) for kind, by_stem in files.items()},
+            ),
+        )
 
 
 def _files(folder: Path, kind: str) -> dict[str, Path]:

@@ -21,7 +21,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter
 
 from dtsinn.core.errors import InputError
 from dtsinn.core.protocol import Protocol
@@ -155,6 +154,8 @@ def spectral_separate(
     Raises:
         RunError: The fit does not end.
     """
+    from scipy.ndimage import gaussian_filter  # slow to import, and every method is listed
+
     basis_KFT = spectral_basis(inputs, header, config)
     tracers, parts, frames = basis_KFT.shape
     basis_JT = basis_KFT.reshape(tracers * parts, frames)

@@ -66,6 +66,11 @@ def load_image_noise() -> ImageNoise:
     return from_mapping(ImageNoise, read_yaml(path), str(path))
 
 
+def noise_levels() -> tuple[str, ...]:
+    """Names of the noise levels."""
+    return tuple(load_image_noise().levels)
+
+
 def noise_level(name: str) -> float:
     """The alpha of a noise level, (kBq/mL)^0.5 s^0.5.
 

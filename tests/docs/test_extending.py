@@ -1,0 +1,162 @@
+"""``docs/extending.md`` is run as it stands: its files are installed, its code and commands run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "extending.md"
+
+
+class Block(NamedTuple):
+    """A fenced block; one whose first line is a comment with a path is that file."""
+
+    language: str
+    name: str
+    text: str
+
+
+def blocks() -> list[Block]:
+    found = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE.read_text("utf-8"), re.S | re.M)
+    named = [(language, re.match(r"# ([\w./]+\.\w+)\n", text), text) for language, text in found]
+    return [Block(language, name[1] if name else "", text) for language, name, text in named]
+
+
+class Project:
+    """A folder with the files of the page, whose package is installed beside dtsinn."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, site = folder, folder / "site"
+        for block in blocks():
+            if block.name:
+                path = folder / block.name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(block.text, "utf-8")
+        build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", "built"]
+        subprocess.run(build, cwd=folder, check=True, capture_output=True)
+        (wheel,) = (folder / "built").glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(site)
+        paths = [str(folder), str(site), str(ROOT)]
+        self.environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(paths),
+            "DTSINN_WORKSPACE": str(folder / "workspace"),
+            "COLUMNS": "200",
+        }
+
+    def run(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project(tmp_path_factory.mktemp("extras"))
+
+
+def test_the_page_has_a_block_of_each_kind() -> None:
+    names = {block.name for block in blocks()} - {""}
+    package = {f"dtsinn_extras/{name}.py" for name in ("patch", "edges", "halton")}
+    assert names == package | {"marker.yaml", "disk.py", "pyproject.toml"}
+
+
+@pytest.mark.parametrize(
+    "code", [block.text for block in blocks() if block.language == "python" and not block.name]
+)
+def test_its_code_runs(code: str, project: Project) -> None:
+    project.run("-W", "error", "-c", code)
+
+
+@pytest.fixture(scope="module")
+def commands(project: Project) -> list[str]:
+    """What the commands of the page say, in their order."""
+    lines = [
+        shlex.split(line)
+        for block in blocks()
+        if block.language == "console"
+        for line in block.text.splitlines()
+    ]
+    assert {line[0] for line in lines} == {"dtsinn"}
+    return [project.run("-m", "dtsinn.cli", *line[1:]) for line in lines]
+
+
+def test_its_commands_run(commands: list[str], project: Project) -> None:
+    assert "18F-marker" in commands[0]
+    assert "halton" in commands[-1]
+    (info,) = (project.folder / "workspace" / "runs").glob("*/separator/separator.json")
+    model = json.loads(info.read_text())["model"]
+    assert model == {"kind": "patch", "width": 16}
+
+
+def test_settings_of_another_package_are_checked_and_written_as_all_are(project: Project) -> None:
+    code = """
+from dtsinn.core.config import to_mapping
+from dtsinn.core.errors import InputError
+from dtsinn.training.config import load_run_config
+
+for settings, message in (
+    (["model.kind=patch", "model.widht=3"], "--set: unknown key; got model.widht; try model.width"),
+    (["model.kind=patch", "model.depth=3"], "--set: model.depth is no setting of kind patch"),
+    (["model.kind=patch", "model.width=0"], "--set: model.width; got 0; wanted at least 1"),
+    (["model.kind=pach"], "--set: model.kind; got 'pach'"),
+    (["loss.edges=-1"], "--set: loss.edges; got -1.0; wanted 0 to 1e6"),
+    (["loss.edgse=1"], "--set: unknown key; got loss.edgse; try loss.edges"),
+):
+    try:
+        load_run_config("default", settings)
+    except InputError as error:
+        assert str(error).startswith(message), error
+    else:
+        raise AssertionError(settings)
+
+# A run without the term is read without the package that has it.
+assert "edges" not in to_mapping(load_run_config("default"))["loss"]
+assert to_mapping(load_run_config("default", ["loss.edges=0.5"]))["loss"]["edges"] == 0.5
+"""
+    project.run("-c", code)
+
+
+def test_a_package_that_cannot_be_imported_is_told_of_where_it_is_named(project: Project) -> None:
+    (project.folder / "site" / "broken-1.dist-info").mkdir()
+    place = project.folder / "site" / "broken-1.dist-info"
+    (place / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
+    (place / "entry_points.txt").write_text(
+        "[dtsinn.networks]\nlost = broken:Lost\nodd = json:dumps\n[dtsinn.samplers]\ntpe = x:Y\n"
+    )
+    code = """
+from dtsinn.core.errors import InputError
+from dtsinn.search.sampling.samplers import SAMPLERS, TPE
+from dtsinn.training.config import load_run_config
+
+assert load_run_config("default").model.kind == "invertible"
+assert SAMPLERS["tpe"] is TPE
+for kind in ("lost", "odd"):
+    try:
+        load_run_config("default", [f"model.kind={kind}"])
+    except InputError as error:
+        print(error)
+"""
+    lost, odd = project.run("-c", code).splitlines()
+    assert lost == (
+        "--set: model.kind lost of the package broken cannot be loaded; "
+        "got ModuleNotFoundError: No module named 'broken'"
+    )
+    assert odd.startswith("--set: model.kind odd of the package broken; got <function dumps")
+    assert odd.endswith("wanted a class that inherits dtsinn.networks.method.Method")
