@@ -31,7 +31,7 @@ from dtsinn.evaluation.suite import SPLIT, cell_store, cells_of, load_suite
 from dtsinn.registry.gate.cells import GateCell, suite_for
 from dtsinn.registry.gate.comparison import CellScores
 from dtsinn.registry.gate.config import GateConfig, load_gate
-from dtsinn.registry.gate.decide import compared
+from dtsinn.registry.gate.decide import compare
 from dtsinn.registry.gate.report import GateReport
 from dtsinn.simulation.request import StudyRequest
 
@@ -156,7 +156,7 @@ def gates_between(
             better = {
                 key: [_lifted(score, true) for score in found] for key, found in drawn.items()
             }
-            found = compared(report, cells, better, met, config)
+            found = compare(report, cells, better, met, config)
             promoted[true] += all(check.passed for check in found.checks)
             above[true] += found.difference is not None and found.difference.lies_above(0)
     difference_S = [

@@ -15,7 +15,7 @@ import typer
 
 from benchmarks.report import Result, Say, facts_table, load_average
 from dtsinn.registry.server.access import ADMIN
-from dtsinn.registry.server.server import TeamServer, started
+from dtsinn.registry.server.server import TeamServer, start_team_server
 from tests.support.postgres import postgres_server
 from tests.support.writers import Load, flood
 
@@ -38,7 +38,7 @@ def run(
             backend=database, artifacts=f"{name}/artifacts", port=0, admin_password=PASSWORD
         )
         say("starting the server")
-        with started(order, say, Path(name) / "log") as served:
+        with start_team_server(order, say, Path(name) / "log") as served:
             os.environ["MLFLOW_TRACKING_URI"] = served.url
             os.environ["MLFLOW_TRACKING_USERNAME"] = ADMIN
             os.environ["MLFLOW_TRACKING_PASSWORD"] = PASSWORD
