@@ -39,16 +39,28 @@ class HalvingMethod(Method):
         """Everything but budget and seed."""
         return {}
 
+    def on(self, store: Store, settings: Mapping[str, Any]) -> SeparateSubject:
+        """What separates the subjects of ``store``."""
+        return lambda samples: halve(samples.mixture_NTYX)
+
     def fit(self, store: Store, settings: Mapping[str, Any], plan: Plan, seed: int) -> Fitted:
         """Nothing to train: validate."""
-        return _fitted(lambda samples: halve(samples.mixture_NTYX), store)
+        begun, protocol, separate = (
+            time.process_time(),
+            store.header.protocol,
+            self.on(store, settings),
+        )
+        found = [psnr(samples, separate(samples), protocol) for samples in store.subjects("val")]
+        return Fitted(
+            separate=separate,
+            cpu_seconds=time.process_time() - begun,
+            val_psnr=float(np.mean(found)),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpectralMethod(Method):
+class SpectralMethod(HalvingMethod):
     """Spectral analysis; the search moves its basis and its smoothing."""
-
-    trained: bool = False
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -69,20 +81,9 @@ class SpectralMethod(Method):
         """Everything but budget and seed."""
         return to_mapping(SpectralConfig()) | dict(parameters)
 
-    def fit(self, store: Store, settings: Mapping[str, Any], plan: Plan, seed: int) -> Fitted:
-        """Nothing to train: validate."""
-        config = from_mapping(SpectralConfig, settings, self.name)
-        return _fitted(SpectralAnalysis(config).on(store), store)
-
-
-def _fitted(separate: SeparateSubject, store: Store) -> Fitted:
-    begun, protocol = time.process_time(), store.header.protocol
-    found = [psnr(samples, separate(samples), protocol) for samples in store.subjects("val")]
-    return Fitted(
-        separate=separate,
-        cpu_seconds=time.process_time() - begun,
-        val_psnr=float(np.mean(found)),
-    )
+    def on(self, store: Store, settings: Mapping[str, Any]) -> SeparateSubject:
+        """What separates the subjects of ``store``."""
+        return SpectralAnalysis(from_mapping(SpectralConfig, settings, self.name)).on(store)
 
 
 TWIN = "plain"

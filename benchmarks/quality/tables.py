@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -11,13 +11,13 @@ import typer
 
 from benchmarks.quality.budget import ROUNDS
 from benchmarks.quality.chart import Dots, dot_chart
-from benchmarks.quality.comparison import Budget, Done
+from benchmarks.quality.comparison import Budget, Done, Entry
 from benchmarks.quality.data import UNSEEN_LEVELS, data_sets
 from benchmarks.quality.measure import FEW_SUBJECTS, SetResults, measure
 from benchmarks.quality.method import FACTORS, LEARNING_RATE, STARTUP, Cost
 from benchmarks.quality.methods import HALVING, OURS, RECIPE, TWIN, all_methods
 from benchmarks.quality.scores import difference, interval, scored, shown, values
-from benchmarks.report import Result, Say, Seeds, T, Table, Trials, Work, Workers
+from benchmarks.report import Result, Say, Seeds, T, Table, Trials, Work, Workers, make_table
 from benchmarks.stores import WORK
 from dtsinn.core.errors import InputError
 
@@ -27,7 +27,7 @@ OVER_RIVAL = 0.5
 OVER_PUBLISHED = 12.0
 """dB by which ours is to lead the published recipe on the first set."""
 NONE = "none"
-Row = list[str]
+Column = Callable[[Entry], str]
 
 
 def run(
@@ -94,22 +94,19 @@ def report(standings: Sequence[SetResults], budget: Budget) -> Result:
 def _aims(standings: Sequence[SetResults]) -> Table:
     rows = []
     for place, standing in enumerate(standings):
-        ours = standing.entries.get(OURS)
-        recipe, twin = standing.entries.get(RECIPE), standing.entries.get(TWIN)
+        ours, recipe, twin = (standing.entries.get(name) for name in (OURS, RECIPE, TWIN))
         others = ((standing.best_rival, OVER_RIVAL), (twin, OVER_RIVAL), (recipe, OVER_PUBLISHED))
         for other, least in others:
             if ours is None or other is None:
                 continue
             found = difference(ours.finals, other.finals)
-            counts = other is not recipe or place == 0
             met = found is not None and found.mean >= least and found.lies_above(0)
-            aim = f"at least {least:+g}: {'met' if met else 'missed'}" if counts else ""
+            aim = f"at least {least:+g}: {'met' if met else 'missed'}"
+            if other is recipe and place > 0:
+                aim = ""
+            what = f"{standing.data.title}: over {other.method.title}"
             rows.append(
-                [
-                    f"{standing.data.title}: over {other.method.title}",
-                    shown(found, sign=True),
-                    aim,
-                ]
+                [what, shown(found, sign=True), aim if other is not recipe or place == 0 else ""]
             )
     return Table(
         title="dtsinn's lead, paired by test subject; the rival is the one that is best on val",
@@ -118,101 +115,80 @@ def _aims(standings: Sequence[SetResults]) -> Table:
     )
 
 
+def _metric(
+    metric: str, digits: int = 2, *, tracer: int | None = None, sign: bool = False
+) -> Column:
+    """A column of one metric, with its interval."""
+    return lambda one: shown(interval(one.finals, metric, tracer), digits, sign=sign)
+
+
 def _scores(standing: SetResults) -> Table:
-    tracers = standing.store.header.tracers
+    first, second = (tracer.upper() for tracer in standing.store.header.tracers)
     floor = standing.entries.get(HALVING)
-    rows = []
-    for one in standing.entries.values():
-        row = [one.method.title]
-        row += [shown(interval(one.finals, "psnr", k)) for k in (0, 1)]
-        row.append(shown(interval(one.finals, "psnr")))
-        if floor is not None:
-            row.append(shown(difference(one.finals, floor.finals), sign=True))
-        row += [shown(interval(one.finals, "ssim", k), 3) for k in (0, 1)]
-        row += [shown(interval(one.finals, "nrmse", k), 1) for k in (0, 1)]
-        rows.append(row)
-    return Table(
-        title=f"{standing.data.title}: {standing.store.subject_count('test')} test subjects",
-        columns=[
-            "method",
-            *(f"{tracer.upper()} PSNR dB" for tracer in tracers),
-            "mean PSNR dB",
-            *(["over halving dB"] if floor is not None else []),
-            *(f"{tracer.upper()} SSIM" for tracer in tracers),
-            *(f"{tracer.upper()} NRMSE %" for tracer in tracers),
-        ],
-        rows=rows,
+    over: dict[str, Column] = {}
+    if floor is not None:
+        over["over halving dB"] = lambda one: shown(difference(one.finals, floor.finals), sign=True)
+    return make_table(
+        standing.entries.values(),
+        {
+            "method": lambda one: one.method.title,
+            f"{first} PSNR dB": _metric("psnr", tracer=0),
+            f"{second} PSNR dB": _metric("psnr", tracer=1),
+            "mean PSNR dB": _metric("psnr"),
+            **over,
+            f"{first} SSIM": _metric("ssim", 3, tracer=0),
+            f"{second} SSIM": _metric("ssim", 3, tracer=1),
+            f"{first} NRMSE %": _metric("nrmse", 1, tracer=0),
+            f"{second} NRMSE %": _metric("nrmse", 1, tracer=1),
+        },
+        f"{standing.data.title}: {standing.store.subject_count('test')} test subjects",
     )
 
 
 def _leaks(standing: SetResults) -> Table:
     first, second = (tracer.upper() for tracer in standing.store.header.tracers)
-    rows = []
-    for one in standing.entries.values():
-        row = [one.method.title]
-        row += [shown(interval(one.finals, "crosstalk", k), 1, sign=True) for k in (0, 1)]
-        row.append(shown(interval(one.finals, "sum_residual"), 1))
-        row.append(_spread(one.finals))
-        rows.append(row)
-    return Table(
-        title=f"{standing.data.title}: cross-talk, consistency and seeds",
-        columns=[
-            "method",
-            f"{second} in {first} %",
-            f"{first} in {second} %",
-            "sum off the mixture %",
-            "PSNR of the seeds dB",
-        ],
-        rows=rows,
+    return make_table(
+        standing.entries.values(),
+        {
+            "method": lambda one: one.method.title,
+            f"{second} in {first} %": _metric("crosstalk", 1, tracer=0, sign=True),
+            f"{first} in {second} %": _metric("crosstalk", 1, tracer=1, sign=True),
+            "sum off the mixture %": _metric("sum_residual", 1),
+            "PSNR of the seeds dB": lambda one: _spread(one.finals),
+        },
+        f"{standing.data.title}: cross-talk, consistency and seeds",
     )
 
 
 def _costs(standing: SetResults, costs: dict[tuple[str, str], Cost | None]) -> Table:
-    rows = []
-    for one in standing.entries.values():
-        cost, speed = costs[standing.data.name, one.method.name], one.best_speed
-        if cost is None or speed is None:
-            continue
-        settings, errors = one.best_settings, _round_trips(one.finals)
-        cpu = [result["cpu_seconds"] for _, result in [*one.trials, *one.finals]]
-        rows.append(
-            [
-                one.method.title,
-                f"{_learning_rate(settings):.2g}",
-                str(settings.get("model", settings.get("architecture", {}))["width"]),
-                f"{cost.parameters:,}",
-                f"{cost.forward_flop / 1e9:.2f}",
-                f"{cost.step_flop / 1e9:.2f}",
-                f"{cost.peak_mib:.0f}",
-                f"{1e3 * speed.step:.1f}",
-                str(one.best_plan.steps),
-                f"{min(cpu):.1f} to {max(cpu):.1f}",
-                f"{max(errors):.1e}" if errors else NONE,
-            ]
-        )
-    return Table(
-        title=f"{standing.data.title}: settings that were best on val, cost, inverse (worst seed)",
-        columns=[
-            "method",
-            "learning rate",
-            "width",
-            "parameters",
-            "GFLOP a slice",
-            "GFLOP a step",
-            "peak MiB",
-            "ms a step",
-            "steps",
-            "CPU s, measured",
-            "round-trip error",
-        ],
-        rows=rows,
+    known = [
+        (one, cost, one.best_speed)
+        for one in standing.entries.values()
+        if (cost := costs[standing.data.name, one.method.name]) and one.best_speed
+    ]
+    return make_table(
+        known,
+        {
+            "method": lambda row: row[0].method.title,
+            "learning rate": lambda row: f"{_learning_rate(row[0].best_settings):.2g}",
+            "width": lambda row: _width(row[0].best_settings),
+            "parameters": lambda row: f"{row[1].parameters:,}",
+            "GFLOP a slice": lambda row: f"{row[1].forward_flop / 1e9:.2f}",
+            "GFLOP a step": lambda row: f"{row[1].step_flop / 1e9:.2f}",
+            "peak MiB": lambda row: f"{row[1].peak_mib:.0f}",
+            "ms a step": lambda row: f"{1e3 * row[2].step:.1f}",
+            "steps": lambda row: row[0].best_plan.steps,
+            "CPU s, measured": lambda row: _cpu_seconds(row[0]),
+            "round-trip error": lambda row: _worst(row[0].finals, NONE),
+        },
+        f"{standing.data.title}: settings that were best on val, cost, inverse (worst seed)",
     )
 
 
 def _inverse(standing: SetResults) -> Table:
     three = standing.finalists
     if not three or three[0].method.name != OURS:
-        return Table(title="", columns=[], rows=[])
+        return Table(columns=[], rows=[])
     compared = [
         ("all training subjects, trained noise, dB", [one.finals for one in three]),
         (f"{FEW_SUBJECTS} training subjects, dB", [one.few for one in three]),
@@ -231,13 +207,12 @@ def _inverse(standing: SetResults) -> Table:
         if all(runs)
     ]
     blank = [""] * (len(three) - 1)
-    residuals = [shown(interval(one.finals, "sum_residual"), 1) for one in three]
-    errors = [_round_trips(one.finals) for one in three]
+    residuals = [_metric("sum_residual", 1)(one) for one in three]
     rows.append(["sum of the answers off the mixture, %", *residuals, *blank])
     rows.append(
         [
             "mixture from the answers by the network's own inverse, relative error",
-            *(f"{max(found):.1e}" if found else "no inverse" for found in errors),
+            *(_worst(one.finals, "no inverse") for one in three),
             *blank,
         ]
     )
@@ -341,9 +316,16 @@ def _run(done: Done) -> dict[str, Any]:
     return {"key": job.key, "seed": job.seed, "parameters": job.parameters} | plain | means
 
 
-def _round_trips(runs: Sequence[Done]) -> list[float]:
+def _worst(runs: Sequence[Done], none: str) -> str:
+    """The largest error of the round trip; ``none`` where there is no inverse."""
     found = [result["round_trip_error"] for _, result in runs]
-    return [error for error in found if error is not None]
+    errors = [error for error in found if error is not None]
+    return f"{max(errors):.1e}" if errors else none
+
+
+def _cpu_seconds(entry: Entry) -> str:
+    seconds = [result["cpu_seconds"] for _, result in (*entry.trials, *entry.finals)]
+    return f"{min(seconds):.1f} to {max(seconds):.1f}"
 
 
 def _spread(runs: Sequence[Done]) -> str:
@@ -354,5 +336,8 @@ def _spread(runs: Sequence[Done]) -> str:
 
 
 def _learning_rate(settings: dict[str, Any]) -> float:
-    optimizer = settings.get("optimizer", settings)
-    return float(optimizer["learning_rate"])
+    return float(settings.get("optimizer", settings)["learning_rate"])
+
+
+def _width(settings: dict[str, Any]) -> int:
+    return int(settings.get("model", settings.get("architecture", {}))["width"])
