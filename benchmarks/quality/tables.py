@@ -105,9 +105,7 @@ def _aims(standings: Sequence[SetResults]) -> Table:
             if other is recipe and place > 0:
                 aim = ""
             what = f"{standing.data.title}: over {other.method.title}"
-            rows.append(
-                [what, shown(found, sign=True), aim if other is not recipe or place == 0 else ""]
-            )
+            rows.append([what, shown(found, sign=True), aim])
     return Table(
         title="dtsinn's lead, paired by test subject; the rival is the one that is best on val",
         columns=["", "dB", "aim"],
