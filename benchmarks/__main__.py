@@ -79,7 +79,9 @@ def make_command(run: Run) -> Callable[..., None]:
             write(result, out)
 
     options = [one for one in asked.values() if get_origin(one.annotation) is Annotated]
-    added = {"out": (Annotated[Path, typer.Option(help="Where results are written.")], RESULTS)}
+    added: dict[str, tuple[Any, Any]] = {
+        "out": (Annotated[Path, typer.Option(help="Where results are written.")], RESULTS)
+    }
     if "store" in asked:
         added["store"] = (Annotated[str, typer.Option(help="Data; by default the demo's.")], "")
     options += [

@@ -99,7 +99,6 @@ def _kill_and_check(target: KillTarget, server: TrackingServer, loop: KillLoop) 
     first = len(loop.kills)
     known: dict[str, Any] = {}
     try:
-        target.start()
         while not loop.enough:
             kind, more = loop.draw.choice(KINDS), loop.draw.randint(1, MOST_EVENTS)
             if not target.wait_for(more, DEADLINE_s):

@@ -24,14 +24,14 @@ WORKER_s = 60.0
 
 @dataclass(kw_only=True)
 class KillTarget:
-    """A search and its driver's process."""
+    """A search under way, and its driver's process."""
 
     name: str
     store: str
     space: str
     trials: int
     workspace: Workspace
-    process: subprocess.Popen[bytes] | None = None
+    driver: subprocess.Popen[bytes] = field(init=False)
     family: list[psutil.Process] = field(default_factory=list)
     """Processes that drivers which were killed had started."""
 
@@ -40,16 +40,9 @@ class KillTarget:
         """Of the search."""
         return self.workspace.searches / self.name
 
-    @property
-    def driver(self) -> subprocess.Popen[bytes]:
-        """Its process.
-
-        Raises:
-            RuntimeError: It was never started.
-        """
-        if self.process is None:
-            raise RuntimeError("not started")
-        return self.process
+    def __post_init__(self) -> None:
+        self.workspace.root.mkdir(parents=True, exist_ok=True)
+        self.start()
 
     def start(self) -> None:
         """Begin, or resume what was begun."""
@@ -57,14 +50,8 @@ class KillTarget:
         words = [sys.executable, "-c", "from dtsinn.cli import main; main()", "search", self.store]
         words += ["--name", self.name, "--workspace", str(self.workspace.root)]
         words += ["--resume"] if begun else ["--space", self.space, "--trials", str(self.trials)]
-        self.workspace.root.mkdir(parents=True, exist_ok=True)
         with (self.workspace.root / f"{self.name}.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                words,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            self.driver = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
 
     def history(self) -> SearchState:
         """What its event log tells so far."""
@@ -104,10 +91,10 @@ class KillTarget:
 
     def kill_all(self) -> int:
         """Kill what is left of all drivers' processes; returns how many there were."""
-        if self.process is not None and self.process.poll() is None:
+        if self.driver.poll() is None:
             self.family += self._children()
-            self.process.kill()
-            self.process.wait()
+            self.driver.kill()
+            self.driver.wait()
         alive = [one for one in self.family if one.is_running()]
         for one in alive:
             with suppress(psutil.NoSuchProcess):
