@@ -33,7 +33,6 @@ from dtsinn.plots.style import INK, SERIES, grid_lines, heading, png, tidy
 from dtsinn.training.loss_term import loss_timing
 from dtsinn.training.losses import LossConfig, loss_passes
 
-NAME = "ablation"
 BACKWARD, CONSISTENCY = 0.1, 0.1
 """Weights of the terms where they are used (uncited)."""
 ERRORS = ("sum_residual", "sum_error", "mixing_error", "inconsistency")
@@ -98,12 +97,12 @@ def run(
     noise = float(np.mean([_noise(samples, store) for samples in store.subjects("test")]))
     groups = {v.name: [t for t in trials if t["variant"] == v.name] for v in variants}
     return Result(
-        name=NAME,
+        name="ablation",
         title="What the backward loss teaches",
         notes=_notes(steps, seeds, noise),
         tables=[_separation(groups), _mixing(groups)],
         data={"steps": steps, "noise": noise, "trials": trials},
-        pictures={f"{NAME}.png": _chart(groups, steps)},
+        pictures={"ablation.png": _chart(groups, steps)},
     )
 
 
@@ -128,7 +127,9 @@ def measure(store: Store, variant: Variant, seed: int, steps: int) -> Trial:
     )
     network = state.best_network()
     if not isinstance(network, InvertibleSeparator):
-        raise RunError(f"{NAME} needs an inverse", got=state.config.model.kind, wanted="invertible")
+        raise RunError(
+            "ablation needs an inverse", got=state.config.model.kind, wanted="invertible"
+        )
     scores = [_score(network, samples, store) for samples in store.subjects("test")]
     first, second, *errors = (float(mean) for mean in np.mean(scores, axis=0))
     return {

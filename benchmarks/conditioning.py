@@ -22,7 +22,6 @@ from dtsinn.evaluation.score import Separate, halve, psnr_of_subjects
 from dtsinn.simulation.request import StudyRequest
 from dtsinn.training.package import separator_info
 
-NAME = "conditioning"
 TRAINED = ("p1", "p3")
 """Protocols of the trainings: 18 frames each, the second injection after 20 and after 10 min."""
 UNSEEN = ("delay05", "delay10", "delay20")
@@ -65,7 +64,7 @@ def run(folder: Path, *, steps: Steps = 1500, seeds: Seeds = 3, say: Say) -> Res
             say(f"seed {seed}, {variant.name}: {told} dB")
     floor = {name: _mean(halve, store) for name, store in stores.items()}
     return Result(
-        name=NAME,
+        name="conditioning",
         title="One network for several protocols",
         notes=[
             f"FMZ then FDG, brain, noise mid, {SIZE} x {SIZE} pixels, {SUBJECTS} subjects of "

@@ -24,7 +24,6 @@ from dtsinn.networks.invertible import InvertibleConfig, InvertibleSeparator
 from dtsinn.networks.memory import Memory
 from tests.support.memory import growths
 
-NAME = "memory"
 FRAMES = 18
 MODES: tuple[Memory, ...] = ("plain", "checkpoint", "reversible")
 DENSE = replace(published.ARCHITECTURE, start="tame")
@@ -59,7 +58,7 @@ def run(
                 say(f"published step, {blocks} blocks, {size} x {size}")
                 found.append(process.submit(measure_published, size).result())
     return Result(
-        name=NAME,
+        name="memory",
         title="Memory of a training step",
         notes=[
             f"Peak growth of one forward and backward pass, batch 1, {FRAMES} frames, float32, in "

@@ -30,7 +30,6 @@ from dtsinn.training.loop import train
 from dtsinn.training.state import TrainingState
 from tests.support.s3 import s3_server
 
-NAME = "reading"
 Cost = dict[str, Any]
 THROUGHPUT_TARGET = 0.85
 """Samples of the stream over those of whole blocks read with zarr alone, at least."""
@@ -67,7 +66,7 @@ def run(store: Store, *, rounds: Rounds = 5, steps: Steps = 300, say: Say) -> Re
     say("training the default separator")
     shares = measure_shares(store, steps, costs[0]["cpu"])
     return Result(
-        name=NAME,
+        name="reading",
         title="Reading samples for training",
         notes=_notes(store, rounds, steps, busy),
         tables=[

@@ -17,7 +17,6 @@ from dtsinn.deploy.separator import Separator
 from dtsinn.training.config import load_run_config
 from dtsinn.training.package import package_run
 
-NAME = "roundtrip"
 BLOCKS = (2, 4, 8, 16)
 UNLIMITED = 1e30
 """Round-trip limit of the trainings: a lost inverse is to be measured here, not refused."""
@@ -42,7 +41,7 @@ def run(store: Store, *, steps: Steps = 300, say: Say, blocks: Sequence[int] = B
         "Relative errors in float32",
     )
     return Result(
-        name=NAME,
+        name="roundtrip",
         title="The inverse after training, and ONNX against torch",
         notes=[
             f"The default separator with another number of blocks, {steps} steps each: long "

@@ -27,7 +27,6 @@ from dtsinn.networks.invertible import InvertibleConfig
 from dtsinn.networks.memory import Memory
 from dtsinn.training.terms import backward_loss, forward_loss
 
-NAME = "speed"
 SIZE = 128
 """Pixels on each side."""
 LEARNING_RATE = 1e-4
@@ -74,7 +73,7 @@ def run(*, rounds: Rounds = 5, say: Say, makes: Sequence[Make] = MAKES, size: in
     found = rounding(makes[0].model, size)
     arithmetic = "native" if native_bf16() else "emulated"
     return Result(
-        name=NAME,
+        name="speed",
         title=f"A training step of {size} x {size} pixels and {FRAMES} frames",
         machine=describe_machine(**{"bf16 arithmetic": arithmetic}),
         notes=[

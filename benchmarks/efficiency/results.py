@@ -11,15 +11,25 @@ import numpy as np
 import typer
 from matplotlib.figure import Figure
 
-from benchmarks.efficiency.comparison import LEAST, Comparison, Verdict, compare
+from benchmarks.efficiency.comparison import (
+    JUDGED,
+    LEAST,
+    METHODS,
+    RANDOM,
+    SHOWN,
+    SLOW,
+    TRAINING,
+    TRIALS,
+    Comparison,
+    Verdict,
+    compare,
+)
 from benchmarks.efficiency.curves import FIRST, PROBLEMS, REPORTS
-from benchmarks.efficiency.methods import JUDGED, METHODS, RANDOM, SHOWN, SLOW, TRAINING, TRIALS
 from benchmarks.efficiency.simulate import WORKERS, Trace
 from benchmarks.efficiency.table import CurveTable, load
 from benchmarks.report import Result, Say, Seeds, Table, Workers, make_table
 from dtsinn.plots.style import png
 
-NAME = "efficiency"
 RESULTS = Path(__file__).parents[1] / "results"
 
 
@@ -53,7 +63,7 @@ def report(
     }
     picture = regret_chart(panels, training=TRAINING, trainings=LEAST // TRAINING)
     return Result(
-        name=NAME,
+        name="efficiency",
         title="How much sooner a search gets there",
         notes=_notes(comparisons, tables, seeds),
         tables=[_verdicts(one, tables[one.table]) for one in comparisons],
@@ -66,7 +76,7 @@ def report(
             }
             for one in comparisons
         },
-        pictures={f"{NAME}.png": picture},
+        pictures={"efficiency.png": picture},
     )
 
 

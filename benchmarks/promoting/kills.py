@@ -22,7 +22,6 @@ from dtsinn.registry.tracking.tracker import MlflowTracker, connect
 from dtsinn.simulation.request import StudyRequest
 from tests.support.aliases import violations
 
-NAME = "kills"
 STORE = StudyRequest(subjects=26, slices=1, size=32, noise="mid", seed=0)
 SPLITS = {"train": 0.42, "val": 0.08, "gate": 0.5}
 STEPS = (4, 80)
@@ -80,7 +79,7 @@ def run(folder: Path, *, rounds: Kills = 30, seed: KillSeed = 0, say: Say) -> Re
         "violations": len(wrong),
     }
     return Result(
-        name=NAME,
+        name="kills",
         title="Promotions that are killed",
         notes=[
             "Real processes promote a version and take it back without end, on embedded SQLite; "

@@ -20,7 +20,6 @@ from dtsinn.registry.server.ui import start_ui
 from dtsinn.registry.tracking.tracker import MlflowTracker, connect
 from dtsinn.registry.tracking.view import front_page
 
-NAME = "page"
 REPORTS, METRICS, PARAMETERS = 10, 20, 40
 """Of the search; metrics of each report, and settings of each trial, as many as real ones have."""
 OPENED = 9
@@ -56,7 +55,7 @@ def run(folder: Path, *, trials: Trials = 1000, say: Say) -> Result:
         say(f"{count} trials: " + ", ".join(f"{one:.2f} s" for one in taken))
     whole = statistics.median(seconds[trials])
     return Result(
-        name=NAME,
+        name="page",
         title="How soon the page shows a large search",
         notes=[
             f"A search of {trials} trials with {PARAMETERS} settings and {REPORTS} reports of "

@@ -35,7 +35,6 @@ from dtsinn.registry.gate.decide import compare
 from dtsinn.registry.gate.report import GateReport
 from dtsinn.simulation.request import StudyRequest
 
-NAME = "power"
 STORE = StudyRequest(subjects=60, slices=8, size=64, noise="mid", seed=0)
 """Trained on: as the demo's."""
 POOL_SEED = 55
@@ -97,7 +96,7 @@ def run(
         ]
         say(f"{pair[0][0]} against {pair[1][0]}: {_told(found[-2])}")
     return Result(
-        name=NAME,
+        name="power",
         title="What the gate lets through",
         notes=[
             f"{len(NETWORKS)} networks, {steps} steps each on {STORE.subjects} subjects, scored "

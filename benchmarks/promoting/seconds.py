@@ -27,7 +27,6 @@ from dtsinn.registry.tracking.tracker import connect
 from dtsinn.simulation.request import StudyRequest
 from dtsinn.training.package import package_run
 
-NAME = "seconds"
 STORE = StudyRequest(subjects=20, slices=4, size=64, noise="mid", seed=0)
 TARGET_s = 3.0
 """Most that the three may take together (a target)."""
@@ -78,7 +77,7 @@ def run(
             + [f"{s:.2f}" for s in (registering, cost["promote"], together[-1], cost["scoring"])]
         )
     return Result(
-        name=NAME,
+        name="seconds",
         title="From a package to a champion",
         notes=[
             "The default network, embedded SQLite, one process; scoring is simulating the gate's "

@@ -37,7 +37,6 @@ from benchmarks.searching.setting import MIXED, small_store, space_file
 from dtsinn.core.workspace import Workspace
 from tests.support.tracking import TrackingServer
 
-NAME = "faults"
 KINDS = ("worker", "driver", "server")
 TRIALS, STEPS, VALIDATE_EVERY = 6, 60, 10
 MOST_EVENTS = 10
@@ -167,7 +166,7 @@ def _result(loop: KillLoop, searches: Sequence[dict[str, Any]], about: str, seed
     drivers = [kill["lost_s"] for kill in loop.kills if kill["kind"] == "driver"]
     workers = f"{sum(one['lost_s'] for one in searches):.1f}"
     return Result(
-        name=NAME,
+        name="faults",
         title=f"{len(loop.kills)} kills of searches under way",
         machine=describe_machine(ray=ray.__version__),
         notes=[

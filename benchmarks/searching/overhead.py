@@ -41,7 +41,6 @@ from dtsinn.search.engine.trial import TrialPlan
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.space.reader import load_space
 
-NAME = "overhead"
 REPORTS = 6
 STEPS = 60
 """Of a trial."""
@@ -157,7 +156,7 @@ def _result(costs: Sequence[Cost], trials: int, concurrent: int) -> Result:
     }
     rounds = len({cost["round"] for cost in costs})
     return Result(
-        name=NAME,
+        name="overhead",
         title="What a search costs beside training",
         machine=describe_machine(ray=ray.__version__),
         notes=[

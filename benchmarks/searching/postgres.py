@@ -19,7 +19,6 @@ from dtsinn.registry.server.server import TeamServer, start_team_server
 from tests.support.postgres import postgres_server
 from tests.support.writers import Load, flood
 
-NAME = "postgres"
 PASSWORD = "of-the-benchmark"  # noqa: S105 (of a server that lives as long as it)
 
 
@@ -64,7 +63,7 @@ def run(
         f"The machine was shared; five-minute load average at the end: {load_average()}.",
     ]
     return Result(
-        name=NAME,
+        name="postgres",
         title=f"{load.writers} searches that report at once",
         notes=notes,
         tables=[facts_table(facts)],

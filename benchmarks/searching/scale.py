@@ -41,7 +41,6 @@ from dtsinn.search.engine.tuner import run_trials
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.space.reader import load_space
 
-NAME = "scale"
 REPORTS = 20
 """Of each trial, with two metrics each."""
 PATIENCE_s = 3600.0
@@ -143,7 +142,7 @@ def run(*, trials: Trials = 5000, say: Say) -> Result:
         folder = Path(name)
         space = space_file(folder, MIXED, steps=REPORTS, validate_every=1)
         plan = SearchPlan(
-            name=NAME,
+            name="scale",
             store=small_store(folder),
             space=load_space(space),
             trials=trials,
@@ -252,7 +251,7 @@ def _result(data: dict[str, Any], blocks: Sequence[Block]) -> Result:
         f"a suggestion in {LATENCY_ms:.0f} ms at the end": last.suggest <= LATENCY_ms,
     }
     return Result(
-        name=NAME,
+        name="scale",
         title=f"{data['trials']} trials of {REPORTS} reports in one search",
         machine=describe_machine(ray=ray.__version__),
         notes=[
