@@ -18,7 +18,7 @@ from dtsinn.core.tracker import Tracker
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.known_stores import remember_store
 from dtsinn.data.store import Store
-from dtsinn.eventlog.lock import driving
+from dtsinn.eventlog.lock import check_undriven, driving
 from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.eventlog.outbox import Outbox, PATIENCE_s
 from dtsinn.search.engine.cluster import ray_session, trials_that_fit
@@ -97,25 +97,27 @@ def run_search(
     """
     folder = workspace.searches / plan.name
     check_store_fits(store)
-    if resume and not (folder / LOG_FILE).exists():
-        raise _nothing_to_resume(plan.name)
-    with driving(folder):
-        event_log = EventLog(folder / LOG_FILE)
-        events = list(event_log)
-        if replay(plan.name, events, event_log.path).sessions:
-            if not resume:
-                hint = "--resume to go on, or another --name"
-                raise InputError(f"search {plan.name} exists already", hint=hint)
-        elif resume:
-            raise _nothing_to_resume(plan.name)
-        else:  # what a driver left that died before its session
-            event_log.path.unlink(missing_ok=True)
-            events = []
-        with ray_session(plan.cluster):
-            share = share_of_gpus(plan, store)
-            fitting = trials_that_fit(
-                plan.cpus_per_trial, 0 if share else plan.gpus_per_trial, plan.workers_per_trial
-            )
+    check_undriven(folder)  # before Ray is started; and again when the lock is taken
+    events, read = EventLog(folder / LOG_FILE, readonly=True).read()
+    begun = bool(replay(plan.name, events, folder / LOG_FILE).sessions)
+    if begun and not resume:
+        hint = "--resume to go on, or another --name"
+        raise InputError(f"search {plan.name} exists already", hint=hint)
+    if resume and not begun:
+        raise InputError(f"no search {plan.name} to resume", hint="without --resume")
+    with ray_session(plan.cluster):
+        share = share_of_gpus(plan, store)
+        fitting = trials_that_fit(
+            plan.cpus_per_trial, 0 if share else plan.gpus_per_trial, plan.workers_per_trial
+        )
+        with driving(folder):
+            event_log = EventLog(folder / LOG_FILE)
+            if event_log.read(read)[0]:
+                hint = "the same command again"
+                raise InputError(f"search {plan.name} was driven while this began", hint=hint)
+            if not begun:  # what a driver left that died before its session
+                event_log.path.unlink(missing_ok=True)
+                events = []
             remember_store(workspace, store)
             outbox = Outbox(event_log, connect)
             driver = open_session(
@@ -132,10 +134,6 @@ def run_search(
             )
             package = _run_session(driver, store, share)
             return _conclude(driver, package, outbox)
-
-
-def _nothing_to_resume(name: str) -> InputError:
-    return InputError(f"no search {name} to resume", hint="without --resume")
 
 
 def _run_session(driver: Driver, store: Store, share: GpuShare | None) -> Path | None:

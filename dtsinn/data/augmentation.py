@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,6 +26,8 @@ from dtsinn.data.warp import FOLDING, Warp, smoothed, warped
 
 Batch = Mapping[str, Tensor]
 """``mixture`` [B, T, Y, X] and ``tracers`` [B, K, T, Y, X], the truth; kBq/mL."""
+Settings = Mapping[str, tuple[float, float]]
+"""Default and largest value by name."""
 
 
 class Draws:
@@ -53,13 +55,12 @@ class Augmentation(ABC):
     taken under names of its own, so that no other augmentation changes them.
 
     Attributes:
-        Options: Its settings under ``augmentation``, a frozen dataclass; 0 leaves samples alone.
-        limits: Largest value of each setting that turns it on (uncited).
+        settings: Under ``augmentation``, by name: default and largest value (uncited); where all
+            are 0, samples are left alone. What they mean, the class says.
         whole: It does the same to mixture and tracers, so samples need not be taken apart.
     """
 
-    Options: ClassVar[type[Any]]
-    limits: ClassVar[Mapping[str, float]]
+    settings: ClassVar[Settings]
     whole: ClassVar[bool] = False
 
     @staticmethod
@@ -78,21 +79,13 @@ class Augmentation(ABC):
         """
 
 
-@dataclass(frozen=True, kw_only=True)
-class FlipOptions:
-    """Of the mirror."""
-
-    __pydantic_config__ = STRICT
-
-    flip: float = 0.5
-    """Probability that a sample is mirrored left to right."""
-
-
 class Flip(Augmentation):
-    """A mirror, left to right."""
+    """A mirror, left to right.
 
-    Options = FlipOptions
-    limits: ClassVar[Mapping[str, float]] = {"flip": 1.0}
+    ``flip`` is the probability that a sample is mirrored.
+    """
+
+    settings: ClassVar[Settings] = {"flip": (0.5, 1.0)}
     whole = True
 
     @staticmethod
@@ -106,28 +99,19 @@ class Flip(Augmentation):
         return _mirror(tracers_BKTYX, flipped_B), _mirror(rest_BTYX, flipped_B)
 
 
-@dataclass(frozen=True, kw_only=True)
-class PoseOptions:
-    """Of pose and shape."""
-
-    __pydantic_config__ = STRICT
-
-    rotation: float = 0.0
-    """Standard deviation of a turn around the image's centre, degrees."""
-    scaling: float = 0.0
-    """Standard deviation of the logarithm of a factor on the size."""
-    elastic: float = 0.0
-    """Standard deviation of a pixel's displacement along each axis, pixels; at most a third of
-    ``elastic_smoothness``, so that no tissue folds over."""
-    elastic_smoothness: float = 8.0
-    """Standard deviation of the Gaussian that smooths the displacements, pixels."""
-
-
 class Pose(Augmentation):
-    """Another pose, size and shape: images are sampled at new places."""
+    """Another pose, size and shape: images are sampled at new places.
 
-    Options = PoseOptions
-    limits: ClassVar[Mapping[str, float]] = {"rotation": 180.0, "scaling": 0.5, "elastic": 16.0}
+    ``rotation`` is the standard deviation of a turn around the image's centre, degrees; ``scaling``
+    that of the logarithm of a factor on the size; ``elastic`` that of a pixel's displacement along
+    each axis, pixels, at most a third of ``elastic_smoothness``, so that no tissue folds over.
+    """
+
+    settings: ClassVar[Settings] = {
+        "rotation": (0.0, 180.0),
+        "scaling": (0.0, 0.5),
+        "elastic": (0.0, 16.0),
+    }
 
     @staticmethod
     def vary(
@@ -146,21 +130,13 @@ class Pose(Augmentation):
         return warped(tracers_BKTYX, rest_BTYX, warp)
 
 
-@dataclass(frozen=True, kw_only=True)
-class DoseOptions:
-    """Of the dose."""
-
-    __pydantic_config__ = STRICT
-
-    dose: float = 0.0
-    """Standard deviation of the logarithm of a factor on each tracer's activity."""
-
-
 class Dose(Augmentation):
-    """Other doses."""
+    """Other doses.
 
-    Options = DoseOptions
-    limits: ClassVar[Mapping[str, float]] = {"dose": 1.0}
+    ``dose`` is the standard deviation of the logarithm of a factor on each tracer's activity.
+    """
+
+    settings: ClassVar[Settings] = {"dose": (0.0, 1.0)}
 
     @staticmethod
     def vary(
@@ -171,21 +147,14 @@ class Dose(Augmentation):
         return other_dose(tracers_BKTYX, rest_BTYX, factor_BK)
 
 
-@dataclass(frozen=True, kw_only=True)
-class CountLevelOptions:
-    """Of the count level."""
-
-    __pydantic_config__ = STRICT
-
-    count_level: float = 0.0
-    """Standard deviation of the logarithm x of the count level; noise changes by exp(-x / 2)."""
-
-
 class CountLevel(Augmentation):
-    """More counts or fewer, at the same activity."""
+    """More counts or fewer, at the same activity.
 
-    Options = CountLevelOptions
-    limits: ClassVar[Mapping[str, float]] = {"count_level": 3.0}
+    ``count_level`` is the standard deviation of the logarithm x of the count level; noise changes
+    by exp(-x / 2).
+    """
+
+    settings: ClassVar[Settings] = {"count_level": (0.0, 3.0)}
 
     @staticmethod
     def vary(
@@ -197,21 +166,13 @@ class CountLevel(Augmentation):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class RecombinationOptions:
-    """Of the recombination."""
-
-    __pydantic_config__ = STRICT
-
-    recombination: float = 0.0
-    """Probability that the second tracer comes from another sample, mixed anew."""
-
-
 class Recombination(Augmentation):
-    """The second tracer of another sample."""
+    """The second tracer of another sample.
 
-    Options = RecombinationOptions
-    limits: ClassVar[Mapping[str, float]] = {"recombination": 1.0}
+    ``recombination`` is the probability that a sample gets one, and is mixed anew.
+    """
+
+    settings: ClassVar[Settings] = {"recombination": (0.0, 1.0)}
 
     @staticmethod
     def vary(
@@ -239,11 +200,17 @@ AUGMENTATIONS: Kinds[Augmentation] = Kinds(
     },
 )
 """The augmentations, in the order in which they are applied."""
-_OPTIONS: list[Any] = [one.Options for one in AUGMENTATIONS.values()]
+_SETTINGS = {key: value for one in AUGMENTATIONS.values() for key, value in one.settings.items()}
+_AMOUNTS: Any = make_dataclass(
+    "Amounts",
+    [(name, float, default) for name, (default, _) in _SETTINGS.items()],
+    frozen=True,
+    kw_only=True,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class AugmentationConfig(*_OPTIONS):  # type: ignore[misc]
+class AugmentationConfig(_AMOUNTS):  # type: ignore[misc]
     """How samples are varied in training; 0 everywhere leaves them as they are.
 
     Concentrations are carried along by a change of pose, size or shape: a larger head holds more
@@ -254,9 +221,11 @@ class AugmentationConfig(*_OPTIONS):  # type: ignore[misc]
 
     __pydantic_config__ = STRICT
 
+    elastic_smoothness: float = 8.0
+    """Standard deviation of the Gaussian that smooths the displacements, pixels."""
+
     def __post_init__(self) -> None:
-        limits = [limit for one in AUGMENTATIONS.values() for limit in one.limits.items()]
-        for name, most in limits:
+        for name, (_, most) in _SETTINGS.items():
             if not 0 <= getattr(self, name) <= most:
                 raise InputError(
                     f"augmentation.{name}", got=getattr(self, name), wanted=f"0 to {most:g}"
@@ -278,7 +247,9 @@ class AugmentationConfig(*_OPTIONS):  # type: ignore[misc]
     def used(self) -> list[type[Augmentation]]:
         """The augmentations that are turned on, in their order."""
         return [
-            one for one in AUGMENTATIONS.values() if any(getattr(self, name) for name in one.limits)
+            one
+            for one in AUGMENTATIONS.values()
+            if any(getattr(self, name) for name in one.settings)
         ]
 
 

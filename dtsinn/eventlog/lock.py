@@ -45,6 +45,16 @@ def driving(folder: Path, what: str = "search") -> Iterator[None]:
         lock.release()
 
 
+def check_undriven(folder: Path, what: str = "search") -> None:
+    """Refuse a search or run that a process drives now; nothing is made and nothing held.
+
+    Raises:
+        InputError: Another process drives it.
+    """
+    if is_driven(folder):
+        raise _driven(folder, what)
+
+
 def is_driven(folder: Path) -> bool:
     """Whether a process drives the search or run now."""
     if not (folder / LOCK).exists():

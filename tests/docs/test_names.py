@@ -18,7 +18,7 @@ from dtsinn.simulation.scanner.noise_model import NOISE_MODELS
 from dtsinn.training.losses import TERMS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-SETTINGS = [name for one in AUGMENTATIONS.values() for name in one.limits]
+SETTINGS = [name for one in AUGMENTATIONS.values() for name in one.settings]
 
 
 @pytest.mark.parametrize(
