@@ -123,7 +123,7 @@ def measure(store: Store, variant: Variant, seed: int, steps: int) -> Trial:
         store,
         [f"seed={seed}", *variant.overrides],
         steps,
-        pulse=lambda *_: clock.append(time.process_time()),
+        on_step=lambda *_: clock.append(time.process_time()),
     )
     network = state.best_network()
     if not isinstance(network, InvertibleSeparator):

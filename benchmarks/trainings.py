@@ -16,7 +16,7 @@ def train_state(
     steps: int,
     *,
     validations: int = 3,
-    pulse: Callable[[int, int], None] = lambda step, steps: None,
+    on_step: Callable[[int, int], None] = lambda step, steps: None,
 ) -> TrainingState:
     """Train the default run with changes, on one store or on several in turn.
 
@@ -25,11 +25,11 @@ def train_state(
         changes: Settings, as ``dtsinn train --set`` takes them.
         steps: Of the training.
         validations: How many, at equal distances.
-        pulse: Told of each step.
+        on_step: Told of each step.
     """
     own = [f"steps={steps}", f"validate_every={-(-steps // validations)}", *changes]
     first = stores if isinstance(stores, Store) else stores[0]
     state = TrainingState(load_run_config("default", own), first.header.protocol.frames)
-    for _ in train(stores, state, pulse=pulse):
+    for _ in train(stores, state, pulse=on_step):
         pass
     return state
