@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
-from unittest.mock import patch
 
 import typer
 
+from benchmarks.clock import timed_calls
 from benchmarks.promoting.setting import begun_run
 from benchmarks.report import Result, Say, Steps, Table
 from benchmarks.stores import prepare_store
 from benchmarks.trainings import train_state
 from dtsinn.core.workspace import Workspace
-from dtsinn.evaluation.score import score_subjects
 from dtsinn.registry.gate import comparison
-from dtsinn.registry.gate.cells import gate_cells
 from dtsinn.registry.gate.config import load_gate
 from dtsinn.registry.promotion import promotion
 from dtsinn.registry.registration import register
@@ -60,15 +56,15 @@ def run(
         begun = time.perf_counter()
         version = register(tracker, package, run_key=key)
         registering = time.perf_counter() - begun
-        with scoring() as seconds:
+        with (
+            timed_calls(comparison, "score_subjects") as scored,
+            timed_calls(promotion, "gate_cells") as prepared,  # simulates what is scored
+        ):
             begun = time.perf_counter()
             report = promotion.promote(tracker, workspace, version, store, config)
             promoting = time.perf_counter() - begun
-        cost = {
-            "register": registering,
-            "promote": promoting - sum(seconds),
-            "scoring": sum(seconds),
-        }
+        scoring = sum(scored) + sum(prepared)
+        cost = {"register": registering, "promote": promoting - scoring, "scoring": scoring}
         together.append(cost["register"] + cost["promote"])
         say(f"{version.ref} {report.verdict}: {together[-1]:.2f} s")
         taken.append(cost | {"verdict": report.verdict})
@@ -95,25 +91,3 @@ def run(
         ],
         data={"versions": taken},
     )  # fmt: skip
-
-
-@contextmanager
-def scoring() -> Iterator[list[float]]:
-    """Seconds of all scoring, and of what it scores, within."""
-    seconds: list[float] = []
-
-    def watched(what: Callable[..., Any]) -> Callable[..., Any]:
-        def watch(*given: Any, **named: Any) -> Any:
-            begun = time.perf_counter()
-            try:
-                return what(*given, **named)
-            finally:
-                seconds.append(time.perf_counter() - begun)
-
-        return watch
-
-    with (
-        patch.object(comparison, "score_subjects", watched(score_subjects)),
-        patch.object(promotion, "gate_cells", watched(gate_cells)),
-    ):
-        yield seconds
