@@ -166,6 +166,27 @@ def test_light_modules_stay_light(module: str) -> None:
     assert not loaded & {"ray", "mlflow", "optuna", "torch"}
 
 
+@pytest.mark.parametrize(
+    ("module", "own"),
+    [
+        ("dtsinn.training.run", set()),
+        ("dtsinn.search.run", {"optuna"}),
+        ("dtsinn.workflows.pipeline", {"optuna", "mlflow"}),
+    ],
+)
+def test_what_only_some_runs_need_is_imported_where_it_is_used(module: str, own: set[str]) -> None:
+    code = f"import {module}, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert {"torch", "zarr"} <= loaded
+    assert loaded & {"ray", "optuna", "mlflow"} <= own
+    assert not loaded & {
+        *("matplotlib", "sklearn", "nibabel", "nilearn", "pydicom", "h5py", "dask", "xarray"),
+        *("onnx", "onnxruntime", "onnxscript", "torchmetrics", "ray.tune", "mlflow.server"),
+    }
+    assert "mlflow" in own or not loaded & {"scipy", "pandas"}  # MLflow's entities take them along
+
+
 def test_no_machine_path_stands_in_a_tracked_file() -> None:
     tracked = subprocess.run(
         ["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True, check=True

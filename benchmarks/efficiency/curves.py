@@ -163,7 +163,7 @@ def perform(job: Job) -> dict[str, list[float]]:
     try:
         for report in train(store, state):
             curve["val"].append(report.metrics["val_psnr"])
-            curve["test"].append(_test_psnr(state.judged, store))
+            curve["test"].append(_test_psnr(state.validated_network, store))
             curve["seconds"].append(report.metrics["cpu_seconds"])
     except DivergedError:
         pass

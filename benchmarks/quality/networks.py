@@ -33,7 +33,7 @@ from dtsinn.networks.invertible import InvertibleSeparator, round_trip_error
 from dtsinn.networks.method import SeparateSubject
 from dtsinn.networks.normalisation import per_sample, sample_scale
 from dtsinn.networks.separator import SeparatorNetwork
-from dtsinn.training.config import RunConfig, changed, load_run_config
+from dtsinn.training.config import RunConfig, apply_changes, load_run_config
 from dtsinn.training.loop import train
 from dtsinn.training.loss_term import loss_timing
 from dtsinn.training.losses import loss_passes, total
@@ -69,7 +69,7 @@ class NetworkMethod(Method):
 
     def settings(self, parameters: Parameters) -> dict[str, Any]:
         """Everything but budget and seed."""
-        default = changed(to_mapping(load_run_config("default")), self.changes)
+        default = apply_changes(to_mapping(load_run_config("default")), self.changes)
         made = from_mapping(RunConfig, default, self.name)
         changes: dict[str, Any] = {}
         if "learning_rate" in parameters:
@@ -77,7 +77,7 @@ class NetworkMethod(Method):
         if "width" in parameters:
             default_width = to_mapping(made)["model"]["width"]
             changes["model.width"] = width_of(default_width, parameters["width"])
-        return changed(to_mapping(made), changes)
+        return apply_changes(to_mapping(made), changes)
 
     def rounds(self, store: Store, settings: Mapping[str, Any]) -> Iterator[Round]:
         """Rounds of training, timed."""
@@ -91,7 +91,7 @@ class NetworkMethod(Method):
         small, twice = (with_few(with_few(store, "val", n), "train", 2) for n in (1, 2))
         state = TrainingState(config, small.header.protocol.frames)
         stamps: list[float] = []
-        reports = train(small, state, pulse=lambda *_: stamps.append(time.process_time()))
+        reports = train(small, state, on_step=lambda *_: stamps.append(time.process_time()))
         next(reports)  # warm
         while True:
             stamps.clear()
@@ -119,7 +119,7 @@ class NetworkMethod(Method):
             ended = time.process_time()
 
         try:
-            for _ in train(store, state, pulse=note):
+            for _ in train(store, state, on_step=note):
                 pass
         except DivergedError:
             return Fitted(separate=None, cpu_seconds=ended - begun)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from dtsinn.core.protocol import Protocol
 from dtsinn.data.body import body_mask, truth_of
 from dtsinn.data.store import Samples, Store
-from dtsinn.evaluation.metrics import Interval, bootstrap_interval, first_frame, paired_difference
+from dtsinn.evaluation.metrics import Interval, bootstrap_interval, paired_difference
 from dtsinn.evaluation.score import score_subject
 from dtsinn.networks.method import SeparateSubject
 
@@ -63,7 +63,7 @@ def crosstalk(samples: Samples, predicted_NKTYX: Floats, protocol: Protocol) -> 
     """
     truth_NKTYX, body_NYX = truth_of(samples), body_mask(samples, protocol)
     first, second = (
-        _slope(truth_NKTYX, predicted_NKTYX, body_NYX, tracer, first_frame(protocol, tracer))
+        _slope(truth_NKTYX, predicted_NKTYX, body_NYX, tracer, protocol.first_frame(tracer))
         for tracer in (0, 1)
     )
     return first, second

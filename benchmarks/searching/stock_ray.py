@@ -20,7 +20,7 @@ from benchmarks.searching.stopwatch import timed
 from dtsinn.core.config import from_mapping
 from dtsinn.data.store import open_store
 from dtsinn.search.plan import SearchPlan
-from dtsinn.training.config import RunConfig, changed
+from dtsinn.training.config import RunConfig, apply_changes
 from dtsinn.training.loop import train
 from dtsinn.training.state import TrainingState
 
@@ -32,7 +32,7 @@ def train_stock(config: dict[str, Any], plan: SearchPlan, times: Path) -> None:
     """Train as :func:`dtsinn.search.engine.trial.run_trial`, with Ray's own checkpoints."""
     torch.set_num_threads(1)
     with timed(times, tune.get_context().get_trial_id(), "write"):
-        settings = from_mapping(RunConfig, changed(plan.space.base, config), "suggestion")
+        settings = from_mapping(RunConfig, apply_changes(plan.space.base, config), "suggestion")
         store = open_store(plan.store, need_truth=True)
         state = TrainingState(settings, store.header.protocol.frames, "cpu")
         for report in train((store,), state):

@@ -105,7 +105,7 @@ def train(
                 cluster=cluster,
                 workspace=at,
                 on_report=line.report,
-                pulse=line.step,
+                on_step=line.step,
             )
     except KeyboardInterrupt:
         again = at.command("train", *stores, "--resume", called)

@@ -1,13 +1,16 @@
-"""Small files that are replaced whole: a reader finds the old content or the new one."""
+"""Files and folders that are replaced whole: a reader finds the old content or the new one."""
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from dtsinn.core.causes import in_our_words
 from dtsinn.core.errors import PackageError
@@ -28,12 +31,12 @@ def replace_file(path: Path, content: str | bytes, mode: int = 0o666) -> None:
         OSError: It cannot be written; nothing has changed and nothing stays.
         UnicodeEncodeError: The text is none that UTF-8 can write.
     """
-    told = content.encode() if isinstance(content, str) else content
+    data = content.encode() if isinstance(content, str) else content
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(told)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -66,6 +69,34 @@ def fresh_folder(folder: Path) -> Iterator[Path]:
         _take_name(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)  # gone already when all went well
+
+
+@contextmanager
+def replace_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder that takes the place of ``folder`` when all went well.
+
+    Of several that are written there at the same time the last one stays, whole. When the body
+    raises, nothing has changed; a kill leaves a hidden neighbour that ends in ``.partial``.
+
+    Raises:
+        OSError: It cannot be made or put in place.
+    """
+    place = folder.absolute()  # ``.`` has a name and a parent only then
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(".partial", f".{place.name}.", place.parent) as own:
+        partial = Path(own) / "new"
+        partial.mkdir()
+        yield partial
+        for number in count():
+            with suppress(FileNotFoundError):
+                place.rename(Path(own) / f"old-{number}")
+            try:
+                partial.rename(place)
+            except OSError as error:  # another one was put there between the two
+                if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                    raise
+            else:
+                return
 
 
 def _sync(path: Path) -> None:

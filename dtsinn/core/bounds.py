@@ -22,14 +22,14 @@ from dtsinn.core.errors import InputError
 OPTION = "DTSINN_MAX_MEMORY"
 """Environment variable that raises or lowers the bound of :func:`most_memory`."""
 MOST_TEXT = 16 * 2**20
-"""Bytes of a file of text that is parsed whole: plans, sidecars, manifests, metadata (uncited)."""
+"""Bytes of a file of text that is parsed whole: plans, sidecars, manifests, metadata."""
 MOST_MEMORY = 10**9
-"""Bytes that the content of any one file may take, however small the file is (uncited)."""
+"""Bytes that the content of any one file may take, however small the file is."""
 MOST_GROWTH = 64
-"""How often the size of its file a large content may be (uncited): double precision is four times
+"""How often the size of its file a large content may be: double precision is four times
 the 16 bits of most scans, and gzip makes reconstructed images up to ten times smaller."""
 MEMORY_SHARE = 0.75
-"""Of this machine's memory, what one content may take at most (uncited)."""
+"""Share of this machine's memory that one content may take at most."""
 
 
 class UnfitFileError(OSError):

@@ -110,10 +110,10 @@ def in_our_words(
         )
     machine = isinstance(error, OSError | ImportError | MemoryError)
     if machine or _is_of_a_library(error) or kind is not None:
-        told = isinstance(error, OSError) and error.strerror and not doing
+        plain = isinstance(error, OSError) and error.strerror and not doing
         return (kind or RunError)(
             doing or _place_of(error),
-            got=str(error.strerror) if told else brief(error),  # type: ignore[attr-defined]
+            got=str(error.strerror) if plain else brief(error),  # type: ignore[attr-defined]
             hint=cure_of(error),
         )
     return (kind or RunError)(

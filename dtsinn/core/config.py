@@ -168,6 +168,16 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
     return made
 
 
+def load_config(cls: type[T], kind: str, name_or_path: str) -> T:
+    """The configuration of a shipped name or of a user's YAML file, as a ``cls``.
+
+    Raises:
+        InputError: No such configuration, or its file holds something wrong.
+    """
+    path = find_config(kind, name_or_path)
+    return from_mapping(cls, read_yaml(path), str(path))
+
+
 def to_mapping(config: Any) -> dict[str, Any]:
     """Plain data (JSON types only) of a dataclass: the inverse of :func:`from_mapping`."""
     plain: dict[str, Any] = json.loads(_adapter(type(config)).dump_json(config))

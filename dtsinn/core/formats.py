@@ -26,7 +26,7 @@ class Format:
     version: int = 1
     """That is written."""
     oldest: int = 1
-    """Of an earlier one no user has a file."""
+    """No user has a file of an earlier version."""
     marked: bool = True
     """Its first version names format and version; a content that does not is of that one."""
     upgrades: Mapping[int, Callable[[Content], Content]] = field(default_factory=dict)

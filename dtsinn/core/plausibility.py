@@ -21,38 +21,38 @@ from dtsinn.core.isotopes import isotope_of
 
 DAY_S = 86400.0
 LONGEST_SCAN_S = DAY_S
-"""Of frames without a gap: nobody lies in a scanner for a day."""
+"""Longest scan of frames without a gap: nobody lies in a scanner for a day."""
 USUAL_SCAN_S = 6 * 3600.0
-"""Of a scan, at most (uncited): published dynamic scans take up to some two hours."""
+"""Longest usual scan (uncited): published dynamic scans take up to some two hours."""
 USUAL_FRAME_S = 7200.0
-"""Of a frame, at most (uncited); a frame of 10 s is above, where it stands in ms."""
+"""Longest usual frame (uncited); a frame of 10 s is above, where it stands in ms."""
 SHORT_SCAN_S, SHORT_FRAME_S = 300.0, 20.0
 """A scan below, all of whose frames are at most so long, is what a table in minutes looks like
 (uncited): scans of 300 min and frames of 20 min are the longest of their kind."""
 MOST_HALF_LIVES = 10.0
-"""That a scan may take (uncited): 62Cu in 90 min has 9. So 4 min of 15O cannot be hours."""
+"""Half-lives that a scan may take (uncited): 62Cu in 90 min has 9, so 4 min of 15O are no hours."""
 LEAST_DELAY_S = 60.0
 """Between two injections, where there is a delay (uncited): the shortest studied is 5 min, and
 delays in minutes are numbers up to 60."""
 USUAL_HALF_LIFE_S = (60.0, 20 * DAY_S)
-"""Of nuclides of PET: 14O has 71 s and 74As 18 d (uncited)."""
+"""Half-lives of nuclides of PET: 14O has 71 s and 74As 18 d (uncited)."""
 OTHER_UNITS = {
     60.0: "minutes",
     3600.0: "hours",
     1e-3: "milliseconds",
     1 / 60: "sixtieths of seconds",
 }
-"""s of one unit in which a half-life may have been written, and how that is told."""
+"""s of one unit in which a half-life may have been written, and how messages name it."""
 MOST_DECAY = 1e4
 """By what a scan is decay-corrected at most (uncited): 13 half-lives; 62Cu in 90 min has 9."""
 VOXEL_MM, USUAL_VOXEL_MM = (0.01, 100.0), (0.35, 15.0)
 """Side of a voxel (uncited): scanners of mice have 0.4 mm, and no PET resolves 0.01 mm."""
 WEIGHT_KG, USUAL_WEIGHT_KG = (0.005, 700.0), (0.01, 250.0)
-"""Of mice and of people (uncited)."""
+"""Body weights of mice and of people (uncited)."""
 DOSE_MBQ, USUAL_DOSE_MBQ = (0.1, 1e4), (0.5, 3000.0)
-"""Of mice and of people (uncited); 82Rb is given with up to 2 GBq."""
+"""Doses of mice and of people (uncited); 82Rb is given with up to 2 GBq."""
 USUAL_DOSE_MBQ_PER_KG = (0.5, 5000.0)
-"""Of total-body scanners, and of mice (uncited)."""
+"""Doses per weight from total-body scanners to those of mice (uncited)."""
 WRONG_RATIOS = (2.2046, 37.0, 1e3, 1e6)
 """By what a plan differs from its header where one of them took pounds, mCi, g, kBq or Bq."""
 HOTTEST = 1e5
@@ -62,14 +62,14 @@ USUAL_ACTIVITY = (0.1, 2000.0)
 USUAL_SUV = (0.03, 100.0)
 """g/mL of what is hot in a scan (uncited), decayed."""
 MOST_OF_DOSE = 1.5
-"""Of the dose, that may be found in a frame: calibrations of dose and scanner differ (uncited)."""
+"""Share of the dose that a frame may hold (uncited): calibrations of dose and scanner differ."""
 PEAK_PERCENTILE = 99.9
 """Percentile of a frame's voxels that stands for its maximum (uncited): a few voxels are hot by
 noise, and a mouse takes more than a thousandth of its scanner's field."""
 BODY_SHARE = 0.1
-"""Of that maximum, from which voxels are of the body (uncited); around it there is air."""
+"""Share of that maximum from which voxels are of the body (uncited); around it there is air."""
 EARLY_SHARE = 0.1
-"""Of the brightest frame, up to which frames before an injection may have activity (uncited)."""
+"""Share of the brightest frame that frames before an injection may have (uncited)."""
 
 Answer = Literal["yes", "Yes", "YES", "no", "No", "NO", True, False]
 """What YAML 1.1 takes for a truth, and YAML 1.2 for a word."""

@@ -1,4 +1,4 @@
-"""How long work tells of itself: a function called with (what, done, total)."""
+"""How long work reports its progress: a function called with (what, done, total)."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ Progress = Callable[[str, int, int], None]
 
 
 def no_progress(what: str, done: int, total: int) -> None:
-    """Tell nobody."""
+    """Do nothing."""

@@ -11,12 +11,12 @@ from typing import Any
 
 from dtsinn.core.checks import short_name
 from dtsinn.core.config import STRICT, config_names, find_config, from_mapping, read_yaml
-from dtsinn.core.errors import InputError, naming
+from dtsinn.core.errors import InputError, StoreError, naming
 from dtsinn.core.plausibility import DAY_S, Answer, check_times, is_yes
 from dtsinn.core.yaml_text import format_yaml
 
 MOST_FRAMES = 10_000
-"""Frames of one length, at most: list mode at a second a frame for three hours (uncited)."""
+"""Frames of one length, at most: list mode at a second a frame for three hours."""
 CONTIGUITY_S = 1.5e-3
 """Up to which two times are one, s: scanners round to 1 ms, and sums of seconds round again."""
 
@@ -67,6 +67,23 @@ class Protocol:
         """[T] whether a frame starts at or after a tracer's injection, to :data:`CONTIGUITY_S`."""
         earliest = self.injection_time[tracer] - CONTIGUITY_S
         return tuple(start >= earliest for start in self.frame_start)
+
+    def first_frame(self, tracer: int) -> int:
+        """Index of the first frame that starts at or after a tracer's injection.
+
+        Frames are in order, so the scored frames are this one and all later ones.
+
+        Raises:
+            StoreError: No frame does.
+        """
+        after = self.starts_after(tracer)
+        if any(after):
+            return after.index(True)
+        raise StoreError(
+            f"no frame of protocol {self.name!r} starts after injection {tracer + 1}",
+            got=f"an injection at {self.injection_time[tracer]:g} s",
+            wanted=f"at most {self.frame_start[-1]:g} s",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ ASIDE = ".disposed"
 """Ends the names of folders that are being deleted; a dot begins them."""
 
 
-def dispose(folder: Path) -> None:
+def delete_safely(folder: Path) -> None:
     """Delete a folder; one that lies aside already, as a kill leaves it, is deleted too.
 
     Raises:
@@ -23,7 +23,7 @@ def dispose(folder: Path) -> None:
         shutil.rmtree(aside)
 
 
-def left_aside(parent: Path) -> list[Path]:
+def interrupted_deletions(parent: Path) -> list[Path]:
     """Folders inside ``parent``, by the names they had, of which a kill left something aside."""
     found = sorted(parent.glob(f".*{ASIDE}"))
     return [one.with_name(one.name[1 : -len(ASIDE)]) for one in found]

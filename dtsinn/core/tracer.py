@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dtsinn.core.checks import not_negative, positive, short_name
-from dtsinn.core.config import STRICT, config_names, find_config, from_mapping, read_yaml
+from dtsinn.core.config import STRICT, config_names, load_config
 from dtsinn.core.errors import InputError
 from dtsinn.core.input_function import InputFunction
 from dtsinn.core.isotopes import is_same_nuclide, isotope_half_life
@@ -179,8 +179,7 @@ def load_tracer(name_or_path: str) -> Tracer:
     Raises:
         InputError: No such tracer, or its file holds something wrong.
     """
-    path = find_config("tracers", name_or_path)
-    return from_mapping(Tracer, read_yaml(path), str(path))
+    return load_config(Tracer, "tracers", name_or_path)
 
 
 def _check_tissue(where: str, tissue: TissueKinetics, model_order: int) -> None:

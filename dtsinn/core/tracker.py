@@ -1,4 +1,4 @@
-"""What a run tells the outside world, and the contract of whoever records it.
+"""What a run reports, and the contract of whoever records it.
 
 A run is named by its *key*, which the caller chooses once and for all (``search/trial``). Every
 call may be repeated with the same arguments and must then change nothing: after a crash the

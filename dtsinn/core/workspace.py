@@ -15,7 +15,7 @@ from dtsinn.core.paths import home_path
 DEFAULT = Path("dtsinn-workspace")
 """Root of the workspace where none is given."""
 VARIABLE = "DTSINN_WORKSPACE"
-"""Of the environment, which gives another one."""
+"""Environment variable that gives another one."""
 
 
 def command(*words: str) -> str:
@@ -79,7 +79,7 @@ class Workspace:
 
     @property
     def artifacts_here(self) -> Path:
-        """The same as MLflow is told: absolute, and without links, which may change."""
+        """The same as MLflow gets it: absolute, and without links, which may change."""
         return self.root.resolve() / self.artifacts.name
 
     @property

@@ -20,9 +20,9 @@ from dtsinn.core.bounds import read_text
 from dtsinn.core.errors import InputError
 
 LARGEST = 100_000
-"""Values and keys that a document may hold, aliases written out (uncited)."""
+"""Values and keys that a document may hold, aliases written out."""
 DEEPEST = 100
-"""Collections inside each other that a document may hold (uncited)."""
+"""Collections inside each other that a document may hold."""
 
 _Parser: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _WORDS = dict.fromkeys(("", "~", "null", "Null", "NULL"))

@@ -21,8 +21,8 @@ from dtsinn.core.config import STRICT
 from dtsinn.core.errors import InputError
 from dtsinn.core.kinds import Kinds
 from dtsinn.core.seeds import generator
-from dtsinn.data.recombination import other_counts, other_dose, recombined
-from dtsinn.data.warp import FOLDING, Warp, smoothed, warped
+from dtsinn.data.recombination import other_counts, other_dose, recombine
+from dtsinn.data.warp import FOLDING, Warp, apply_warp, smooth
 
 Batch = Mapping[str, Tensor]
 """``mixture`` [B, T, Y, X] and ``tracers`` [B, K, T, Y, X], the truth; kBq/mL."""
@@ -121,13 +121,13 @@ class Pose(Augmentation):
         displacement_B2YX = None
         if config.elastic:
             white_B2YX = draws.normal("elastic", config.elastic, 2, *rest_BTYX.shape[-2:])
-            displacement_B2YX = smoothed(white_B2YX, config.elastic_smoothness)
+            displacement_B2YX = smooth(white_B2YX, config.elastic_smoothness)
         warp = Warp(
             angle_B=draws.normal("rotation", config.rotation),
             log_factor_B=draws.normal("scaling", config.scaling),
             displacement_B2YX=displacement_B2YX,
         )
-        return warped(tracers_BKTYX, rest_BTYX, warp)
+        return apply_warp(tracers_BKTYX, rest_BTYX, warp)
 
 
 class Dose(Augmentation):
@@ -178,14 +178,14 @@ class Recombination(Augmentation):
     def vary(
         tracers_BKTYX: Tensor, rest_BTYX: Tensor, partner: Batch | None, config: Any, draws: Draws
     ) -> tuple[Tensor, Tensor]:
-        """See :func:`dtsinn.data.recombination.recombined`.
+        """See :func:`dtsinn.data.recombination.recombine`.
 
         Raises:
             InputError: There is no partner, or one of another shape.
         """
         chosen_B = draws.chosen("recombination", config.recombination).to(rest_BTYX.device)
-        other = _apart(_fitting(partner, tuple(tracers_BKTYX.shape)))
-        return recombined(tracers_BKTYX, rest_BTYX, *other, chosen_B)
+        other = _split_noise(_check_partner(partner, tuple(tracers_BKTYX.shape)))
+        return recombine(tracers_BKTYX, rest_BTYX, *other, chosen_B)
 
 
 AUGMENTATIONS: Kinds[Augmentation] = Kinds(
@@ -278,7 +278,7 @@ def augment(
     mixture_BTYX, tracers_BKTYX = batch["mixture"], batch["tracers"]
     apart = [one for one in config.used if not one.whole]
     if apart:
-        tracers_BKTYX, noise_BTYX = _apart(batch)
+        tracers_BKTYX, noise_BTYX = _split_noise(batch)
         for one in apart:
             tracers_BKTYX, noise_BTYX = one.vary(tracers_BKTYX, noise_BTYX, partner, config, draws)
         mixture_BTYX = tracers_BKTYX.sum(dim=1) + noise_BTYX
@@ -290,12 +290,12 @@ def augment(
     return mixture_BTYX, tracers_BKTYX
 
 
-def _apart(batch: Batch) -> tuple[Tensor, Tensor]:
+def _split_noise(batch: Batch) -> tuple[Tensor, Tensor]:
     """Tracers, and the noise: the mixture less their sum."""
     return batch["tracers"], batch["mixture"] - batch["tracers"].sum(dim=1)
 
 
-def _fitting(partner: Batch | None, wanted: tuple[int, ...]) -> Batch:
+def _check_partner(partner: Batch | None, wanted: tuple[int, ...]) -> Batch:
     """The partner, checked."""
     if partner is None or tuple(partner["tracers"].shape) != wanted:
         raise InputError(

@@ -39,20 +39,20 @@ class BlockWriter:
         """
         try:
             group = open_for_writing(self.path)
-            targets = {name: group[name] for name in _written_by_block(group)}
+            targets = {name: group[name] for name in _arrays_by_block(group)}
         except Exception as error:  # storage backends raise many kinds
             raise cannot_write(self.out, error) from error
         for name, target in targets.items():
             where = _rows(target, block)
             wanted = (where.stop - where.start, *target.shape[1:])
-            values = self._checked(f"{name}, block {block}", arrays.get(name), wanted, target.dtype)
+            values = self._check(f"{name}, block {block}", arrays.get(name), wanted, target.dtype)
             try:
                 with zarr.config.set({"array.write_empty_chunks": True}):
                     target[where] = values
             except Exception as error:
                 raise cannot_write(self.out, error) from error
 
-    def _checked(
+    def _check(
         self, what: str, values: npt.NDArray[Any] | None, wanted: tuple[int, ...], dtype: Any
     ) -> npt.NDArray[Any]:
         if values is None or values.shape != wanted:
@@ -72,7 +72,7 @@ class BlockWriter:
         return values.astype(dtype, copy=False)
 
 
-def _written_by_block(group: zarr.Group) -> list[str]:
+def _arrays_by_block(group: zarr.Group) -> list[str]:
     return [name for name in (*IMAGES, *KINETICS) if _is_blocked(name) and name in group]
 
 

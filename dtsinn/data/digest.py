@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import dask
 import numpy as np
 import numpy.typing as npt
 import zarr
@@ -25,6 +24,8 @@ def content_digest(group: zarr.Group) -> str:
     Raises:
         StoreError: A chunk is missing. What zarr raises: a chunk is damaged.
     """
+    import dask  # here: most who open a store never ask for its digest
+
     total = hashlib.sha256()
     for name, array in sorted(group.arrays()):
         total.update(name.encode())
@@ -50,12 +51,12 @@ def content_digest(group: zarr.Group) -> str:
 def _hash_samples(array: zarr.Array, name: str, start: int, block: int) -> bytes:
     samples = array[start : start + block]
     return b"".join(
-        hashlib.sha256(_present(sample, f"{name}, sample {start + row}").data).digest()
+        hashlib.sha256(_require_values(sample, f"{name}, sample {start + row}").data).digest()
         for row, sample in enumerate(samples)
     )
 
 
-def _present(values: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
+def _require_values(values: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
     """The values, contiguous; a chunk that is missing or empty reads as the fill value."""
     if values.dtype == np.uint8:
         missing = bool((values == MISSING_LABEL).any())
@@ -78,5 +79,5 @@ def _rows_in_turn(array: zarr.Array) -> Iterator[Any]:
 def _bytes_of(values: Any, name: str) -> bytes:
     values = np.asarray(values)
     if values.dtype.kind in "fiu":
-        return bytes(_present(values, name).tobytes())
+        return bytes(_require_values(values, name).tobytes())
     return json.dumps([str(v) for v in values]).encode()

@@ -1,6 +1,6 @@
 """Where the stores that a workspace has used lie: known to the workspace, and to nobody else.
 
-MLflow is told a store's digest and name, never the folders that lead to it: they may hold the name
+MLflow gets a store's digest and name, never the folders that lead to it: they may hold the name
 of a user or a patient, and others read them. A small file per store, in the workspace, leads back.
 """
 

@@ -175,10 +175,10 @@ def batches(
             worker_init_fn=_exit_without_finalizing,
         )
         return iter(loader)
-    return _batched(iter(stream), batch)
+    return _make_batches(iter(stream), batch)
 
 
-def stacked(samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+def stack(samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Samples as one batch, as a torch loader would, but a single sample is not copied."""
     if len(samples) == 1:
         return {name: value.unsqueeze(0) for name, value in samples[0].items()}
@@ -194,6 +194,6 @@ def _exit_without_finalizing(worker: int) -> None:
     atexit.register(os._exit, 0)
 
 
-def _batched(samples: Iterator[dict[str, Tensor]], batch: int) -> Iterator[dict[str, Tensor]]:
+def _make_batches(samples: Iterator[dict[str, Tensor]], batch: int) -> Iterator[dict[str, Tensor]]:
     while True:
-        yield stacked(list(itertools.islice(samples, batch)))
+        yield stack(list(itertools.islice(samples, batch)))

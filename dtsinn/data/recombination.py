@@ -30,7 +30,7 @@ def other_counts(noise_BTYX: Tensor, log_level_B: Tensor) -> Tensor:
     return noise_BTYX * torch.exp(-log_level_B / 2).to(noise_BTYX)[:, None, None, None]
 
 
-def recombined(
+def recombine(
     tracers_BKTYX: Tensor,
     noise_BTYX: Tensor,
     other_BKTYX: Tensor,

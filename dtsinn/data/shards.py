@@ -41,14 +41,14 @@ def is_plain(array: zarr.Array) -> bool:
         sys.byteorder == "little"
         and tuple(sharding.chunk_shape) == (1, *array.shape[1:])
         and tuple(array.shards[1:]) == tuple(array.shape[1:])
-        and _are(inner, BytesCodec, BloscCodec, Crc32cCodec)
-        and _are(index, BytesCodec, Crc32cCodec)
+        and _match(inner, BytesCodec, BloscCodec, Crc32cCodec)
+        and _match(index, BytesCodec, Crc32cCodec)
         and all(codec.endian.value == "little" for codec in (inner[0], index[0]))
         and sharding.index_location.value == "end"
     )
 
 
-def _are(codecs: Sequence[Any], *kinds: type) -> bool:
+def _match(codecs: Sequence[Any], *kinds: type) -> bool:
     return len(codecs) == len(kinds) and all(map(isinstance, codecs, kinds))
 
 
@@ -73,19 +73,19 @@ def read_shard(array: zarr.Array, shard: int, out_NX: npt.NDArray[Any]) -> None:
     index_bytes = 16 * array.shards[0] + CHECKSUM_BYTES
     if len(content) < index_bytes:
         raise ValueError(f"a shard of {len(content)} bytes, without its index")
-    index = _checked(content[-index_bytes:]).view("<u8").reshape(-1, 2)
+    index = _verify_checksum(content[-index_bytes:]).view("<u8").reshape(-1, 2)
     codec = numcodecs.Blosc()
     for out, (offset, length) in zip(out_NX, index.tolist(), strict=False):
         if offset == length == NOT_WRITTEN:
             out[...] = np.nan
             continue
-        chunk = _checked(content[offset : offset + length])
+        chunk = _verify_checksum(content[offset : offset + length])
         if int.from_bytes(chunk[BLOSC_LENGTH].tobytes(), "little") != out.nbytes:
             raise ValueError("a chunk of another length than its sample")
         codec.decode(chunk, out)
 
 
-def _checked(content: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def _verify_checksum(content: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """The content without its checksum, which is right."""
     inner, stored = content[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
     if google_crc32c.value(inner) != int.from_bytes(stored.tobytes(), "little"):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 S3_OPTIONS: dict[str, Any] = {
     # s3fs tries five times, botocore twice inside each of them. An endpoint that takes
-    # connections and never answers is an error within two minutes, not a hang (uncited limits).
+    # connections and never answers is an error within two minutes, not a hang.
     "config_kwargs": {"connect_timeout": 5, "read_timeout": 10, "retries": {"max_attempts": 1}},
     # What another process wrote must be seen.
     "use_listings_cache": False,

@@ -91,7 +91,8 @@ class Store:
         """
         index = np.asarray(index_N, dtype=np.intp)
         arrays = {
-            name: self.verified(name, index, self._read_array(name, index)) for name in self.images
+            name: self.check_values(name, index, self._read_array(name, index))
+            for name in self.images
         }
         return Samples(
             index_N=index,
@@ -102,7 +103,7 @@ class Store:
             regions_NYX=arrays.get("regions"),
         )
 
-    def verified(
+    def check_values(
         self, name: str, index: npt.NDArray[np.intp], values: npt.NDArray[Any]
     ) -> npt.NDArray[Any]:
         """Images ``name`` of the samples ``index``, floats as float32.
@@ -118,7 +119,7 @@ class Store:
             bad = ~np.isfinite(np.einsum("ij->i", values.reshape(len(values), -1)))
         if bad.any():
             sample = int(index[np.argmax(bad)])
-            raise self._broken(name, sample, "a missing chunk, NaN or infinity")
+            raise self._damage_error(name, sample, "a missing chunk, NaN or infinity")
         return values
 
     def blame(self, index: npt.NDArray[np.intp], error: Exception) -> DtsinnError:
@@ -127,14 +128,14 @@ class Store:
             for name in self.images:
                 try:
                     values = self.arrays[name][int(sample) : int(sample) + 1]
-                    self.verified(name, np.array([sample]), values)
+                    self.check_values(name, np.array([sample]), values)
                 except StoreError as located:
                     return located
                 except Exception as trouble:
                     if is_outage(trouble):
-                        return self._unreachable(trouble)
-                    return self._broken(name, int(sample), brief(trouble))
-        return self._unreachable(error)
+                        return self._outage_error(trouble)
+                    return self._damage_error(name, int(sample), brief(trouble))
+        return self._outage_error(error)
 
     def _read_array(self, name: str, index: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
         array = self.arrays[name]
@@ -145,14 +146,14 @@ class Store:
             raise self.blame(index, error) from error
         return np.concatenate(parts) if len(parts) != 1 else np.asarray(parts[0])
 
-    def _broken(self, name: str, sample: int, got: str) -> StoreError:
+    def _damage_error(self, name: str, sample: int, got: str) -> StoreError:
         return StoreError(
             f"{self.header.path}: {name}, sample {sample} is damaged",
             got=got,
             hint=f"{command('check', self.header.path)}, then make the store again",
         )
 
-    def _unreachable(self, error: Exception) -> RunError:
+    def _outage_error(self, error: Exception) -> RunError:
         return RunError(f"{self.header.path} cannot be read", got=brief(error), hint=cure_of(error))
 
 

@@ -32,7 +32,7 @@ class Warp:
     """Added to the place that a pixel is taken from: (x, y), pixels."""
 
 
-def warped(tracers_BKTYX: Tensor, noise_BTYX: Tensor, warp: Warp) -> tuple[Tensor, Tensor]:
+def apply_warp(tracers_BKTYX: Tensor, noise_BTYX: Tensor, warp: Warp) -> tuple[Tensor, Tensor]:
     """Tracers, interpolated, and noise, from the nearest pixel, in a new pose and shape."""
     height, width = noise_BTYX.shape[-2:]
     grid_BYX2 = _sources(warp, height, width).to(noise_BTYX)
@@ -41,7 +41,7 @@ def warped(tracers_BKTYX: Tensor, noise_BTYX: Tensor, warp: Warp) -> tuple[Tenso
     return tracers.reshape(tracers_BKTYX.shape), noise
 
 
-def smoothed(white_B2YX: Tensor, smoothness: float) -> Tensor:
+def smooth(white_B2YX: Tensor, smoothness: float) -> Tensor:
     """White noise -> a smooth field of the same standard deviation at every pixel.
 
     Args:

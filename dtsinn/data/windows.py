@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
-import dask
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -33,6 +32,8 @@ class Blocks:
     """
 
     def __init__(self, store: Store, chosen: IndexArray) -> None:
+        import dask  # here, as in `read`: only training reads so
+
         self.store = store
         self.buffers = Buffers()
         self.seen: set[int] = set()
@@ -50,6 +51,8 @@ class Blocks:
             StoreError: A chunk is missing or damaged; names array and sample.
             RunError: The storage cannot be read.
         """
+        import dask
+
         numbers = np.unique(index // self.store.block).tolist()
         tasks = [self.delayed[number] for number in numbers]
         try:
@@ -63,19 +66,19 @@ class Blocks:
         return dict(zip(numbers, blocks, strict=True))
 
     def _read(self, number: int) -> list[Tensor]:
-        """A block in lent memory, as float32."""
+        """A block as float32, in memory that is used again."""
         images = []
         for name in ARRAYS:
             array, first = self.store.arrays[name], number * self.store.block
             end = min(first + self.store.block, array.shape[0])
-            lent = self.buffers.lend((end - first, *array.shape[1:]))
+            buffer = self.buffers.acquire((end - first, *array.shape[1:]))
             if not self.plain[name]:
-                lent.copy_(torch.from_numpy(array[first:end]))
+                buffer.copy_(torch.from_numpy(array[first:end]))
             elif array.dtype == np.float32:
-                read_shard(array, number, lent.numpy())
+                read_shard(array, number, buffer.numpy())
             else:
-                _read_and_widen(array, number, lent)
-            images.append(lent)
+                _read_and_widen(array, number, buffer)
+            images.append(buffer)
         return images
 
     def _verify(self, number: int, images: list[Tensor]) -> None:
@@ -88,7 +91,7 @@ class Blocks:
         pixels = 1 if number in self.seen else None
         for name, values in zip(ARRAYS, images, strict=True):
             looked_at = values.reshape(len(values), -1)[:, :pixels].numpy()
-            self.store.verified(name, np.arange(first, first + len(values)), looked_at)
+            self.store.check_values(name, np.arange(first, first + len(values)), looked_at)
         self.seen.add(number)
 
 
@@ -116,11 +119,11 @@ class Buffers:
     def __init__(self) -> None:
         self._idle: defaultdict[tuple[int, ...], list[npt.NDArray[np.float32]]] = defaultdict(list)
 
-    def lend(self, shape: tuple[int, ...]) -> Tensor:
+    def acquire(self, shape: tuple[int, ...]) -> Tensor:
         """A float32 tensor with arbitrary content; it comes back when its last view is gone."""
         idle = self._idle[shape]
         memory = idle.pop() if idle else np.empty(shape, np.float32)
         # An array of its own, which torch keeps as long as any tensor looks at it.
-        lent = memory[...]
-        weakref.finalize(lent, idle.append, memory).atexit = False
-        return torch.from_numpy(lent)
+        buffer = memory[...]
+        weakref.finalize(buffer, idle.append, memory).atexit = False
+        return torch.from_numpy(buffer)

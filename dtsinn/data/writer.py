@@ -78,7 +78,7 @@ class StoreWriter:
                     hint="the same command as before, or another OUT",
                 )
             self._remove_torn_files()
-            return self._unwritten()
+            return self._pending_blocks()
         except Exception as error:  # storage backends raise many kinds
             raise cannot_write(self.out, error) from error
 
@@ -96,7 +96,7 @@ class StoreWriter:
             StoreError: What was written cannot be read back, or ``out`` exists by now.
             RunError: The storage fails: it is full, gone, or refuses.
         """
-        unwritten = self._unwritten()
+        unwritten = self._pending_blocks()
         if unwritten:
             raise StoreError(
                 f"{self.path} is not whole",
@@ -175,7 +175,7 @@ class StoreWriter:
             create_images(group, name, shape, plan.block, plan.dtype, " ".join(names))
         group.attrs.update(attributes)
 
-    def _unwritten(self) -> list[int]:
+    def _pending_blocks(self) -> list[int]:
         keys = stored_keys(self.path)
         axes = {name: len(shape) for name, shape in self.plan.images.items()}
         axes |= {name: 1 + len(rest) for name, rest in self.plan.per_subject.items()}

@@ -79,7 +79,7 @@ def export_package(package: Path, out: Path) -> ParityReport:
         PackageError: The package does not verify, or ``out`` exists.
         RunError: ONNX Runtime refuses a graph, or an error exceeds the limit.
     """
-    load_network(package)  # what is wrong with it is told of its own path, not of the copy's
+    load_network(package)  # so that errors name its own path, not the copy's
     with fresh_folder(out) as partial:
         copy_package(package, partial)
         report = check_parity(partial)

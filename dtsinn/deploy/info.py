@@ -73,7 +73,7 @@ class Lineage:
     init_tracers: str = ""
     """That separator's pair, with a comma."""
     trained_on: tuple[TrainingData, ...] = ()
-    """Of each store of the run, not of what ``init`` saw before; empty in older packages."""
+    """One entry for each store of the run, none for those of ``init``; empty in older packages."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -84,7 +84,7 @@ class VerifiedFiles:
 
     manifest: Manifest
     contents: Mapping[str, bytes]
-    """Of every file by name, the manifest among them: who uses these is not told of a change."""
+    """Content of every file by name, with the manifest: who uses these meets no later change."""
 
 
 def verify_files(folder: Path) -> VerifiedFiles:
@@ -115,11 +115,11 @@ def verify_files(folder: Path) -> VerifiedFiles:
     for name in present:
         if name not in {*listed, MANIFEST_NAME}:
             raise PackageError(f"{folder / name} is not in {MANIFEST_NAME}", hint="to remove it")
-    contents = {file.path: _verified(folder, file) for file in manifest.files}
+    contents = {file.path: _read_verified(folder, file) for file in manifest.files}
     return VerifiedFiles(manifest=manifest, contents=contents | {MANIFEST_NAME: text})
 
 
-def _verified(folder: Path, listed: ManifestFile) -> bytes:
+def _read_verified(folder: Path, listed: ManifestFile) -> bytes:
     path = folder / listed.path
     try:
         with open_file(path) as file:

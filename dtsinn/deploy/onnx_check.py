@@ -36,7 +36,7 @@ _TENSOR, _NESTED = (
 
 
 def check_graph(content: bytes, path: Path) -> None:
-    """Refuse a graph that is not of the make of those that dtsinn writes.
+    """Refuse a graph that is not built as those that dtsinn writes.
 
     Args:
         content: The file, one of :data:`ENDS` by its name.

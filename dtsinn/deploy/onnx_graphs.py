@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import onnx
 import torch
 from torch import Tensor, nn
 
@@ -135,6 +134,8 @@ def _write(
     outputs: Sequence[str],
     path: Path,
 ) -> None:
+    import onnx  # here: training only runs the graphs
+
     try:
         with _quiet_exporter():
             program = torch.onnx.export(

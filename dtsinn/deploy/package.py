@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 import torch
@@ -43,7 +43,6 @@ from dtsinn.deploy.manifest import (
     verify_files,
     write_manifest,
 )
-from dtsinn.deploy.onnx_check import check_graph
 from dtsinn.deploy.onnx_graphs import (
     InferenceGraph,
     InverseGraph,
@@ -54,6 +53,9 @@ from dtsinn.networks.build import METHODS, build_network, build_outline, kinds_w
 from dtsinn.networks.conditioning import protocol_features
 from dtsinn.networks.invertible import InvertibleSeparator
 from dtsinn.networks.separator import SeparatorNetwork
+
+if TYPE_CHECKING:
+    from dtsinn.data.store import StoreHeader
 
 __all__ = [
     "Lineage",
@@ -145,6 +147,8 @@ def read_package(folder: Path) -> tuple[VerifiedFiles, SeparatorInfo]:
         )
     if found and not exact:
         raise PackageError(f"{folder / INVERSE_NAME}", got=f"one beside a {kind}", wanted="none")
+    from dtsinn.deploy.onnx_check import check_graph  # here: training writes and reads none
+
     for name in (MODEL_NAME, INVERSE_NAME) if exact else (MODEL_NAME,):
         check_graph(files.contents[name], folder / name)
     return files, info
@@ -212,10 +216,11 @@ def separator_digest(weights: Mapping[str, Tensor], info: SeparatorInfo | Mappin
     return digest.hexdigest()
 
 
-def features_of(info: SeparatorInfo) -> Tensor:
-    """What a conditioned network is told of the protocol that it was trained for, [T, F]."""
+def features_of(scan: SeparatorInfo | StoreHeader) -> Tensor:
+    """The features [T, F] that a conditioned network gets of a scan's protocol and half-lives."""
+    times = scan if isinstance(scan, SeparatorInfo) else scan.protocol
     return protocol_features(
-        info.frame_start, info.frame_duration, info.injection_time, info.half_life
+        times.frame_start, times.frame_duration, times.injection_time, scan.half_life
     )
 
 

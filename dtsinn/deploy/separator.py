@@ -20,7 +20,6 @@ from dtsinn.core.numerics import relative_error
 from dtsinn.deploy.onnx_graphs import InferenceGraph, InverseGraph
 from dtsinn.deploy.package import SeparatorInfo, features_of, load_network, separator_digest
 from dtsinn.networks.build import kinds_with
-from dtsinn.networks.conditioning import protocol_features
 from dtsinn.networks.invertible import InvertibleSeparator
 from dtsinn.networks.separator import SeparatorNetwork
 
@@ -32,7 +31,7 @@ Float32Array = npt.NDArray[np.float32]
 LEAST_SIZE = 4
 """Fewest rows or columns of a slice: below that it is an argument in the wrong order."""
 BATCH = 8
-"""Slices at a time: a compromise of speed and memory (uncited)."""
+"""Slices at a time: a compromise of speed and memory."""
 
 
 class Separator:
@@ -64,24 +63,18 @@ class Separator:
     def for_protocol(self, header: StoreHeader) -> Separator:
         """This separator for the scans of a store.
 
-        A conditioned network is told of that store's frames, injections and half-lives, and its
+        A conditioned network gets that store's frames, injections and half-lives, and its
         scale weighs the frames by their durations there. Every other network knows no times: it
         stays as it is.
         """
         if not self.network.conditioned:
             return self
-        protocol, told = header.protocol, copy.copy(self)
-        told.network = copy.deepcopy(self.network)
-        told.network.tell_protocol(
-            protocol_features(
-                protocol.frame_start,
-                protocol.frame_duration,
-                protocol.injection_time,
-                header.half_life,
-            )
-        )
-        told._inference = InferenceGraph(told.network, torch.tensor(protocol.frame_duration))
-        return told
+        fitted = copy.copy(self)
+        fitted.network = copy.deepcopy(self.network)
+        fitted.network.tell_protocol(features_of(header))
+        duration = torch.tensor(header.protocol.frame_duration)
+        fitted._inference = InferenceGraph(fitted.network, duration)
+        return fitted
 
     def separate(self, mixture_NTYX: npt.NDArray[Any], *, batch: int = BATCH) -> Float32Array:
         """Separate mixtures into the two tracers.
@@ -99,7 +92,7 @@ class Separator:
         Raises:
             InputError: Another shape or type, or values that are not finite.
         """
-        mixture = self._checked("mixture", mixture_NTYX, (self.info.frames,))
+        mixture = self._as_input("mixture", mixture_NTYX, (self.info.frames,))
         samples, frames, height, width = mixture.shape
         tracers = np.empty((samples, 2, frames, height, width), np.float32)
         with torch.inference_mode():
@@ -113,7 +106,7 @@ class Separator:
         Raises:
             InputError: As for :meth:`separate`.
         """
-        mixture = self._checked("mixture", mixture_NTYX, (self.info.frames,))
+        mixture = self._as_input("mixture", mixture_NTYX, (self.info.frames,))
         scale_N: Float32Array = self._inference.scale(torch.from_numpy(mixture)).numpy()
         return scale_N
 
@@ -141,11 +134,11 @@ class Separator:
                 network without an inverse, or slices that :meth:`separate` had to pad.
         """
         inverse = self._inverse()
-        tracers = self._checked("tracers", tracers_NKTYX, (2, self.info.frames))
+        tracers = self._as_input("tracers", tracers_NKTYX, (2, self.info.frames))
         if scale_N is None:
             scale_N = self._inference.scale(torch.from_numpy(tracers.sum(axis=1))).numpy()
         _check_divisible(tracers.shape[-2:], self.network.divisor)
-        scale = _checked_scale(scale_N, len(tracers))
+        scale = _check_scale(scale_N, len(tracers))
         mixture = np.empty((len(tracers), *tracers.shape[2:]), np.float32)
         with torch.inference_mode():
             for part in _parts(len(tracers), batch):
@@ -161,7 +154,7 @@ class Separator:
             InputError: As for :meth:`separate` and :meth:`mix`.
         """
         self._inverse()
-        mixture = self._checked("mixture", mixture_NTYX, (self.info.frames,))
+        mixture = self._as_input("mixture", mixture_NTYX, (self.info.frames,))
         again = self.mix(self.separate(mixture), self.scale(mixture))
         return relative_error(again, mixture)
 
@@ -201,7 +194,7 @@ class Separator:
             )
         return InverseGraph(self.network)
 
-    def _checked(
+    def _as_input(
         self, name: str, values: npt.NDArray[Any], middle: tuple[int, ...]
     ) -> Float32Array:
         """``values`` [N, *middle, Y, X] as torch takes them: float32, contiguous, writeable."""
@@ -245,7 +238,7 @@ def _check_divisible(size: tuple[int, ...], divisor: int) -> None:
         )
 
 
-def _checked_scale(scale_N: npt.NDArray[Any], samples: int) -> Float32Array:
+def _check_scale(scale_N: npt.NDArray[Any], samples: int) -> Float32Array:
     scale = np.asarray(scale_N)
     if scale.shape != (samples,) or scale.dtype.kind != "f":
         raise InputError(

@@ -12,9 +12,7 @@ from dtsinn.core.version import code_version
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store, StoreHeader
 from dtsinn.deploy.separator import Separator
-from dtsinn.evaluation.gallery import draw_gallery
 from dtsinn.evaluation.novelty import Novelty, novelty
-from dtsinn.evaluation.record import check_out, write_evaluation
 from dtsinn.evaluation.results import (
     FLOOR,
     BaselineInfo,
@@ -53,14 +51,18 @@ def evaluate(
         workspace: Where the stores of the suite are kept.
         out: Folder of the report; an earlier evaluation there is replaced.
         baselines: Rivals without training, each one more row of every cell that it fits.
-        progress: Told of simulations, scored cells and the report.
+        progress: Called with simulations, scored cells and the report.
 
     Raises:
         InputError: Nothing to evaluate, a name that stands twice, or ``out`` holds other files.
         RunError: A separator's answer is not finite.
     """
+    # Here, as they draw: matplotlib is nothing for who only scores.
+    from dtsinn.evaluation.gallery import draw_gallery
+    from dtsinn.evaluation.record import check_out, write_evaluation
+
     check_out(out)
-    separators = _named(separators, baselines)
+    separators = _name_separators(separators, baselines)
     evaluation, stores = _run(separators, baselines, suite, store, workspace, SPLIT, progress)
     progress("report", 0, 1)
     write_evaluation(evaluation, draw_gallery(evaluation, dict(separators), stores), out)
@@ -81,7 +83,7 @@ def run_grid(
 
     ``split`` says which subjects of ``store``: ``test``, or ``gate`` for a promotion.
     """
-    return _run(_named(separators, ()), (), suite, store, workspace, split, progress)[0]
+    return _run(_name_separators(separators, ()), (), suite, store, workspace, split, progress)[0]
 
 
 def _run(
@@ -128,7 +130,7 @@ def _run(
     return evaluation, stores
 
 
-def _named(separators: Separators, baselines: Sequence[UntrainedMethod]) -> Separators:
+def _name_separators(separators: Separators, baselines: Sequence[UntrainedMethod]) -> Separators:
     """Separators by names fit for a report: of an absolute path only the last part."""
     named = [
         (Path(name).name if Path(name).is_absolute() else name, separator)
@@ -170,8 +172,8 @@ def _score_cell(
     if store is not None and not all(reasons.values()):
         lacking = {baseline.title: baseline.fits(store) for baseline in baselines}
         fitting = {name: one for name, one in separators if not reasons[name]}
-        told = {name: one.for_protocol(store.header) for name, one in fitting.items()}
-        ways = {name: _from_mixture(one.separate) for name, one in told.items()}
+        fitted = {name: one.for_protocol(store.header) for name, one in fitting.items()}
+        ways = {name: _from_mixture(one.separate) for name, one in fitted.items()}
         ways |= {one.title: one.on(store) for one in baselines if not lacking[one.title]}
         scores = _scores(ways | {FLOOR: _from_mixture(halve)}, store, split)
     models = [

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, stdtrit
 
 from dtsinn.core.errors import RunError, StoreError
 from dtsinn.core.protocol import Protocol
@@ -80,24 +79,6 @@ def check_prediction(samples: Samples, predicted_NKTYX: Floats) -> None:
         )
 
 
-def first_frame(protocol: Protocol, tracer: int) -> int:
-    """Index of the first frame that starts at or after a tracer's injection.
-
-    Frames are in order, so the scored frames are this one and all later ones.
-
-    Raises:
-        StoreError: No frame does.
-    """
-    after = protocol.starts_after(tracer)
-    if any(after):
-        return after.index(True)
-    raise StoreError(
-        f"no frame of protocol {protocol.name!r} starts after injection {tracer + 1}",
-        got=f"an injection at {protocol.injection_time[tracer]:g} s",
-        wanted=f"at most {protocol.frame_start[-1]:g} s",
-    )
-
-
 def psnr(samples: Samples, predicted_NKTYX: Floats, protocol: Protocol) -> Pair:
     """PSNR of one subject in dB, per tracer: 10 log10(peak^2 / MSE) over the scored set.
 
@@ -119,7 +100,7 @@ def nrmse(samples: Samples, predicted_NKTYX: Floats, protocol: Protocol) -> Pair
     ratios = []
     for tracer in (0, 1):
         moment = _moments(samples, predicted_NKTYX, protocol, tracer)
-        truth_NTYX = truth_NKTYX[:, tracer, first_frame(protocol, tracer) :]
+        truth_NTYX = truth_NKTYX[:, tracer, protocol.first_frame(tracer) :]
         ratios.append(math.sqrt(moment.mse / _mean_square(truth_NTYX, body_NYX)))
     return ratios[0], ratios[1]
 
@@ -147,7 +128,7 @@ def ssim(samples: Samples, predicted_NKTYX: Floats, protocol: Protocol) -> Pair:
     truth_NKTYX, body_NYX = truth_of(samples), body_mask(samples, protocol)
     means = []
     for tracer in (0, 1):
-        first = first_frame(protocol, tracer)
+        first = protocol.first_frame(tracer)
         peak = _moments(samples, predicted_NKTYX, protocol, tracer).peak
         total = 0.0
         for n in range(len(body_NYX)):  # one slice at a time: the map is five images wide
@@ -178,7 +159,7 @@ def regional_bias(
     truth_NKTYX = truth_of(samples)
     biases: list[dict[str, float]] = []
     for tracer in (0, 1):
-        first = first_frame(protocol, tracer)
+        first = protocol.first_frame(tracer)
         duration_T = np.asarray(protocol.frame_duration)[first:]
         true, found = (
             mean_curves(image[:, tracer, first:], samples.regions_NYX, names)
@@ -204,7 +185,7 @@ def before_injection(samples: Samples, predicted_NKTYX: Floats, protocol: Protoc
     truth_NKTYX, body_NYX = truth_of(samples), body_mask(samples, protocol)
     values = []
     for tracer in (0, 1):
-        first = first_frame(protocol, tracer)
+        first = protocol.first_frame(tracer)
         error = predicted_NKTYX[:, tracer, :first] - truth_NKTYX[:, tracer, :first]
         values.append(math.sqrt(_mean_square(error, body_NYX)) if first else 0.0)
     return values[0], values[1]
@@ -246,7 +227,7 @@ def bootstrap_interval(
     return Interval(float(value_S.mean()), float(low), float(high), value_S.size)
 
 
-def expanded(confidence: float, subjects: int) -> float:
+def expand_confidence(confidence: float, subjects: int) -> float:
     """Confidence at which a percentile interval of few values is as wide as it should be.
 
     Percentiles of resampled means miss the factor sqrt(n / (n - 1)) and Student's quantiles; the
@@ -258,6 +239,8 @@ def expanded(confidence: float, subjects: int) -> float:
         confidence: That the interval should have, in (0, 1).
         subjects: n; of one there is no better interval.
     """
+    from scipy.special import ndtr, stdtrit  # here: training scores without it
+
     if subjects < 2:
         return confidence
     quantile = stdtrit(subjects - 1, (1 - confidence) / 2)
@@ -293,7 +276,7 @@ def _moments(
     body_NYX = body_mask(samples, protocol)
     if not body_NYX.any():
         raise StoreError("a subject has no body pixel", got=_subject(samples))
-    first = first_frame(protocol, tracer)
+    first = protocol.first_frame(tracer)
     truth_NTYX = truth_of(samples)[:, tracer, first:]
     peak = float(truth_NTYX.max(axis=1)[body_NYX].max())
     if not peak > 0:

@@ -11,7 +11,7 @@ from dtsinn.deploy.info import SeparatorInfo
 
 Seen = Literal["as trained", "new", "unknown"]
 VAGUE = ("", "measured")
-"""Anatomy and noise that are not told: two measured stores may differ in both."""
+"""Anatomy and noise that are not stated: two measured stores may differ in both."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,16 +58,16 @@ def novelty(info: SeparatorInfo, header: StoreHeader) -> Novelty:
     data = lineage.trained_on
     times = {(one.frame_edges, one.injection_time) for one in data}
     return Novelty(
-        pair=_seen(header.tracers, {info.tracers, *(one.tracers for one in data)}),
-        protocol=_seen(
+        pair=_compare(header.tracers, {info.tracers, *(one.tracers for one in data)}),
+        protocol=_compare(
             (protocol.frame_edges, protocol.injection_time), {(edges, info.injection_time), *times}
         ),
-        phantom=_seen(header.phantom, {one.phantom for one in data}),
-        noise=_seen(header.noise, {one.noise for one in data}),
+        phantom=_compare(header.phantom, {one.phantom for one in data}),
+        noise=_compare(header.noise, {one.noise for one in data}),
     )
 
 
-def _seen(value: object, known: Iterable[object]) -> Seen:
+def _compare(value: object, known: Iterable[object]) -> Seen:
     known = set(known)
     if value in VAGUE or not known:
         return "unknown"

@@ -9,11 +9,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dtsinn.core.atomic import replace_folder
 from dtsinn.core.bounds import read_json
 from dtsinn.core.config import to_mapping
 from dtsinn.core.errors import InputError
@@ -84,17 +84,14 @@ def write_evaluation(evaluation: Evaluation, pictures: Sequence[Picture], out: P
         InputError: ``out`` holds other files.
     """
     check_out(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / "pictures").mkdir(parents=True)
-    for picture in pictures:
-        (partial / "pictures" / picture.file).write_bytes(picture.png)
     record = json.dumps(as_record(evaluation), indent=1, ensure_ascii=False, allow_nan=False)
-    (partial / RECORD).write_text(record + "\n", encoding="utf-8")
-    (partial / "table.csv").write_text(as_table(evaluation), encoding="utf-8")
-    (partial / "report.html").write_text(render(evaluation, pictures), encoding="utf-8")
-    _put_in_place(partial, out)
+    with replace_folder(out) as partial:
+        (partial / "pictures").mkdir()
+        for picture in pictures:
+            (partial / "pictures" / picture.file).write_bytes(picture.png)
+        (partial / RECORD).write_text(record + "\n", encoding="utf-8")
+        (partial / "table.csv").write_text(as_table(evaluation), encoding="utf-8")
+        (partial / "report.html").write_text(render(evaluation, pictures), encoding="utf-8")
 
 
 def as_record(evaluation: Evaluation) -> dict[str, Any]:
@@ -203,12 +200,3 @@ def _is_evaluation(folder: Path) -> bool:
         return False
     EVALUATION.read(record, str(folder / RECORD))
     return True
-
-
-def _put_in_place(partial: Path, out: Path) -> None:
-    old = out.with_name(f".{out.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if out.exists():
-        out.rename(old)  # a folder cannot be renamed onto one that holds files
-    partial.rename(out)
-    shutil.rmtree(old, ignore_errors=True)

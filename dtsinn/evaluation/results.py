@@ -22,7 +22,7 @@ class ModelInfo:
     name: str
     """As the user called it."""
     digest: str
-    """Of its weights and configuration."""
+    """Digest of its weights and configuration."""
     tracers: tuple[str, str]
     protocol: str
     lineage: dict[str, str | int]
@@ -178,7 +178,7 @@ class Evaluation:
 
     @property
     def losses(self) -> list[tuple[CellResult, Difference]]:
-        """Where a model is level with the floor or worse, as far as can be told."""
+        """Where a model is level with the floor or worse, as far as is known."""
         names = {model.name for model in self.models}
         return [
             (cell, difference)

@@ -8,7 +8,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from dtsinn.core.config import STRICT, find_config, from_mapping, read_yaml, to_mapping
+from dtsinn.core.config import STRICT, load_config, to_mapping
 from dtsinn.core.errors import InputError, StoreError
 from dtsinn.core.lock import hold_lock
 from dtsinn.core.progress import Progress
@@ -16,7 +16,6 @@ from dtsinn.core.version import code_version
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store, StoreHeader, open_store
 from dtsinn.simulation.request import StudyRequest
-from dtsinn.simulation.study import simulate_study
 
 SPLIT = "test"
 """Split of all subjects of a cell."""
@@ -86,7 +85,7 @@ class Cell:
     key: str
     """Its unique name, safe in a file name."""
     digest: str
-    """Of all that decides its store: request, tracers, protocol and code; names the store."""
+    """Digest of what decides its store: request, tracers, protocol and code; names the store."""
     request: StudyRequest
     planned: StoreHeader
     """What its store will be; samples and digest are not known yet."""
@@ -98,8 +97,7 @@ def load_suite(name_or_path: str) -> Suite:
     Raises:
         InputError: No such suite, or its file holds something wrong.
     """
-    path = find_config("suites", name_or_path)
-    return from_mapping(Suite, read_yaml(path), str(path))
+    return load_config(Suite, "suites", name_or_path)
 
 
 def cells_of(suite: Suite) -> list[Cell]:
@@ -126,9 +124,11 @@ def cell_store(cell: Cell, workspace: Workspace, progress: Progress) -> Store:
     Its name is a digest of how it is made, so that a changed suite or code makes a new store.
     A store that does not open is one that was damaged since: it is made again.
     """
+    from dtsinn.simulation.study import simulate_study  # here: not every evaluation simulates
+
     path = workspace.suites / f"{cell.digest}.zarr"
     with hold_lock(path.with_suffix(".lock")):  # two evaluations at once make it once
-        store = _opened(path)
+        store = _open_if_sound(path)
         if store is None:
             shutil.rmtree(path, ignore_errors=True)
             simulate_study(cell.request, str(path), progress=progress, splits={SPLIT: 1.0})
@@ -136,7 +136,7 @@ def cell_store(cell: Cell, workspace: Workspace, progress: Progress) -> Store:
     return store
 
 
-def _opened(path: Path) -> Store | None:
+def _open_if_sound(path: Path) -> Store | None:
     if not path.exists():
         return None
     try:

@@ -43,7 +43,7 @@ MOST_DECAY_BEFORE = 1e3
 SCAN_START_S = 1.0
 """Up to which the first frame may come before ScanStart, s (uncited): it is noted by hand."""
 EARLY_REFERENCE = 1.0
-"""Half-lives before scan and injection, up to which a reference that only factors tell may lie
+"""Half-lives before scan and injection, up to which a reference that only factors give may lie
 (uncited): a dose is calibrated some time before it is given."""
 
 
@@ -117,8 +117,8 @@ def merge(plan: SinglePlan | MixturePlan, sidecar: Sidecar, where: str) -> Known
         )
     half_life = _half_life(plan, sidecar, where)
     frames = read_frames(where, sidecar.frame_start, sidecar.frame_duration)
-    told = plan.injection_time is not None and not (corrected and plan.decay_reference is None)
-    if not told:
+    stated = plan.injection_time is not None and not (corrected and plan.decay_reference is None)
+    if not stated:
         _refuse_frames_before_scan(frames, sidecar, where)
     mixture = isinstance(plan, MixturePlan)
     times, nuclides = sidecar.injection_times, sidecar.nuclides
@@ -145,7 +145,7 @@ def merge(plan: SinglePlan | MixturePlan, sidecar: Sidecar, where: str) -> Known
         planned_reference=plan.decay_reference is not None,
         planned=plan.decay_reference is not None or plan.half_life is not None,
         decay_factor=None if plan.decay_corrected is False else sidecar.decay_factor,
-        given=given(
+        given=merge_given(
             (plan.weight_kg, plan.dose_MBq),
             (sidecar.weight_kg, sidecar.dose_MBq),
             plan.accepted,
@@ -156,7 +156,7 @@ def merge(plan: SinglePlan | MixturePlan, sidecar: Sidecar, where: str) -> Known
     )
 
 
-def given(planned: Given, said: Given, accepted: frozenset[str], where: str) -> Given:
+def merge_given(planned: Given, said: Given, accepted: frozenset[str], where: str) -> Given:
     """Body weight and dose: the plan's, else the header's.
 
     Args:

@@ -12,17 +12,17 @@ from dtsinn.core.bounds import refuse_more
 from dtsinn.core.errors import InputError, RunError
 
 MOST_VOXELS = 2**31
-"""Of a frame (uncited): a header that claims more is damaged."""
+"""Voxels of a frame at most: a header that claims more is damaged."""
 MOST_PACKED = 1032
 """How often deflate makes data smaller at most (zlib, "Maximum Compression Factor")."""
 
 BYTES_OF_NUMBER = 8
-"""Of a voxel while it is read: double precision, whatever the file keeps."""
+"""Bytes of a voxel while it is read: double precision, whatever the file keeps."""
 
 Stamp = tuple[int, int]
 
 
-def stamps(paths: Iterable[Path], where: str) -> tuple[Stamp, ...]:
+def read_stamps(paths: Iterable[Path], where: str) -> tuple[Stamp, ...]:
     """Size in bytes and time of change, ns, of each file; ``where`` is for messages.
 
     Raises:

@@ -70,7 +70,7 @@ def check_frames(where: str, start: Sequence[float], duration: Sequence[float]) 
     frames = Frames(start=tuple(map(float, start)), duration=tuple(map(float, duration)))
     problem = _first_gap(frames)
     if problem is None:
-        return _snapped(frames)
+        return _snap(frames)
     if problem.overlap and _are_ends(start, duration):
         raise InputError(
             f"{where}: frames {problem.frame} and {problem.frame + 1} overlap, because "
@@ -105,7 +105,7 @@ def split_at_ends(where: str, start: Sequence[float], end: Sequence[float]) -> F
             wanted="the start of the next frame",
             hint="the plan without frame_end_times",
         )
-    return _snapped(frames)
+    return _snap(frames)
 
 
 def resampling_weights(
@@ -228,7 +228,7 @@ def _first_gap(frames: Frames) -> _Gap | None:
     return None
 
 
-def _snapped(frames: Frames) -> Frames:
+def _snap(frames: Frames) -> Frames:
     """Each frame up to the start of the next."""
     last = frames.end[-1]
     ends = (*frames.start[1:], last)

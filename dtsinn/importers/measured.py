@@ -19,8 +19,8 @@ from dtsinn.importers.remarks import (
     HEADER_INJECTION_S,
     INJECTION_S,
     check_order,
+    format_remarks,
     injections_inside,
-    told,
 )
 from dtsinn.importers.scan import Scan
 from dtsinn.importers.source import Source, SourceSubject, StudyShape
@@ -93,7 +93,7 @@ class MeasuredStudy(Source):
                     "mixture": describe((scan, scan.frame_start[0]) for scan in scans)
                 },
             },
-            remarks=told(remarks),
+            remarks=format_remarks(remarks),
         )
 
     def read(self, subject: int) -> dict[str, npt.NDArray[np.floating[Any]]]:

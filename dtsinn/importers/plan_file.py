@@ -1,7 +1,7 @@
 """Reading plans without repeating them, and the tracers and protocols that they name.
 
 A plan names people and paths. So no message repeats anything of it but its fixed words: what is
-wrong is told by its place, such as ``subjects.2.first.image``.
+wrong is named by its place, such as ``subjects.2.first.image``.
 """
 
 from __future__ import annotations

@@ -42,13 +42,13 @@ class _IdentityMap:
     subjects: Mapping[str, str]
     """Pseudonym -> identity."""
 
-    def keyed(self, text: str) -> str:
+    def hash_with_salt(self, text: str) -> str:
         """HMAC-SHA256(salt, text) (RFC 2104), in hex."""
         return hmac.new(self.salt, text.encode(), hashlib.sha256).hexdigest()
 
     def pseudonym(self, identity: str) -> str:
         """``s-`` and the first digits of the keyed hash."""
-        return f"s-{self.keyed(identity)[:DIGITS]}"
+        return f"s-{self.hash_with_salt(identity)[:DIGITS]}"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -65,9 +65,9 @@ class Enrolment:
     _before: bytes | None
     _mark: tuple[int, int]
 
-    def keyed(self, text: str) -> str:
+    def hash_with_salt(self, text: str) -> str:
         """A hash of ``text`` by the map's salt: without the map it tells nothing."""
-        return self._map.keyed(text)
+        return self._map.hash_with_salt(text)
 
     def withdraw(self) -> None:
         """Take back what the enrolment wrote, unless another import has used the map since.
@@ -135,7 +135,7 @@ def _extend(identities: Sequence[str], path: Path) -> Enrolment:
         names.append(name)
     extended = _IdentityMap(salt=known.salt, subjects=subjects)
     # Also where nothing is new: so that another import does not take back what this one uses.
-    replace_file(path, _encoded(extended), PRIVATE)
+    replace_file(path, _encode(extended), PRIVATE)
     return Enrolment(names=names, _path=path, _map=extended, _before=before, _mark=_mark(path))
 
 
@@ -171,7 +171,7 @@ def _read(path: Path) -> _IdentityMap | None:
     return read
 
 
-def _encoded(content: _IdentityMap) -> bytes:
+def _encode(content: _IdentityMap) -> bytes:
     plain = {
         **IDENTITY_MAP.mark,
         "salt": content.salt.hex(),

@@ -26,7 +26,7 @@ minute."""
 APPARENT_SHARE = 0.1
 """Up to which activity that falls as a nuclide decays is taken for it (uncited)."""
 SILENT_SHARE = 0.01
-"""Of the brightest frame, below which a frame has no activity (uncited)."""
+"""Share of the brightest frame below which a frame has no activity (uncited)."""
 
 SUM_RATIO = 1.25
 """Up to which a mixture and the sum of its tracers differ by noise alone (uncited)."""
@@ -34,7 +34,7 @@ SUM_RATIO = 1.25
 Remark = tuple[str, str]
 
 
-def told(remarks: Iterable[Remark]) -> tuple[str, ...]:
+def format_remarks(remarks: Iterable[Remark]) -> tuple[str, ...]:
     """A line for each text, which names the first of its places and counts the others."""
     places: dict[str, list[str]] = {}
     for where, text in remarks:

@@ -26,7 +26,13 @@ from dtsinn.data.storage import stored_keys, zarr_store
 from dtsinn.data.store import StoreHeader
 from dtsinn.data.writer import StoreWriter, refuse_existing
 from dtsinn.importers.pseudonym import Enrolment, enrol, same_person
-from dtsinn.importers.remarks import Remark, activity_remarks, split_remarks, told, tracer_remarks
+from dtsinn.importers.remarks import (
+    Remark,
+    activity_remarks,
+    format_remarks,
+    split_remarks,
+    tracer_remarks,
+)
 from dtsinn.importers.source import Source, SourceSubject, StudyShape
 
 SAMPLES_PER_BLOCK = 16
@@ -51,10 +57,10 @@ def import_study(
         source: The study, opened.
         out: Path or URL of the store.
         identity_map: The user's private file of identities; made or extended.
-        progress: Told of subjects done, and of the check at the end.
+        progress: Called with subjects done, and of the check at the end.
         shares: Of the subjects by split, where the source names no splits; a subject's split then
             depends on its number in the source alone.
-        note: Told in the end, a line each, what was taken and yet is worth a look.
+        note: Called at the end with a line for each thing that was taken and yet is worth a look.
 
     Returns:
         The header of the store, which was checked as ``dtsinn check`` does.
@@ -97,7 +103,7 @@ def import_study(
     writer.seal()
     checked = check_store(out, progress)
     few = split_remarks(splits) if source.shape.has_truth else []
-    for line in (*source.shape.remarks, *told(remarks), *few):
+    for line in (*source.shape.remarks, *format_remarks(remarks), *few):
         note(line)
     return checked.header
 
@@ -237,7 +243,7 @@ def _plan(
             *(subject, split, slice_position),
             *(shape.size, shape.voxel_size, shape.half_life),
             *(protocol.frame_edges, protocol.injection_time),
-            enrolled.keyed(source.fingerprint),
+            enrolled.hash_with_salt(source.fingerprint),
         ]
     )
     return StorePlan(

@@ -26,7 +26,7 @@ from dtsinn.importers.fitting import (
 from dtsinn.importers.frames import Frames, refuse_coarse, resample, resampling_weights
 from dtsinn.importers.plan import PairsPlan
 from dtsinn.importers.plan_file import PlannedTracer
-from dtsinn.importers.remarks import injections_inside, told
+from dtsinn.importers.remarks import format_remarks, injections_inside
 from dtsinn.importers.scan import Scan
 from dtsinn.importers.source import Source, SourceSubject, StudyShape
 
@@ -34,7 +34,7 @@ Pair = tuple[Scan, Scan]
 PLACES = ("first", "second")
 """Names of the two scans in the plan, by order of injection."""
 BYTES_AT_ONCE = 2**30
-"""Source voxels in memory at a time, as float64 (uncited): a compressed file is unpacked from its
+"""Source voxels in memory at a time, as float64: a compressed file is unpacked from its
 start for every part of it that is read."""
 
 
@@ -94,7 +94,7 @@ class SemiRealStudy(Source):
             voxel_size=first.voxel_size[1:],
             has_truth=True,
             attributes=attributes | _attributes(pairs, tracers),
-            remarks=told(
+            remarks=format_remarks(
                 injections_inside(protocol, [tracer.name for tracer in tracers], "the protocol")
             ),
         )

@@ -56,8 +56,8 @@ def draw_input(
         parent = dataclasses.replace(parent, half_time_min=parent.half_time_min * metabolism)
     return dataclasses.replace(
         typical,
-        feng=None if typical.feng is None else _scaled_feng(typical.feng, scale, (l1, l2, l3)),
-        table=None if typical.table is None else _scaled_table(typical.table, scale, l2),
+        feng=None if typical.feng is None else _scale_feng(typical.feng, scale, (l1, l2, l3)),
+        table=None if typical.table is None else _scale_table(typical.table, scale, l2),
         delay_min=typical.delay_min * delay,
         reference_dose_MBq=dose_MBq,
         reference_weight_kg=weight_kg,
@@ -74,7 +74,7 @@ def blood_curve(curve: InputFunction, minutes: FloatArray) -> FloatArray:
     """
     s = np.maximum(minutes - curve.delay_min, 0.0)
     if curve.table is not None:
-        return _interpolated(curve.table, s)
+        return _interpolate(curve.table, s)
     if curve.feng is None:
         raise InputError("input function", got="neither feng nor table", wanted="one of them")
     if not curve.infusion_s:
@@ -141,7 +141,7 @@ def _feng_integral(curve: Feng, s: FloatArray) -> FloatArray:
     return np.asarray(curve.A1 * ramp - (curve.A2 + curve.A3) * first + late)
 
 
-def _interpolated(table: MeasuredCurve, s: FloatArray) -> FloatArray:
+def _interpolate(table: MeasuredCurve, s: FloatArray) -> FloatArray:
     """A measured curve at ``s`` minutes after the arrival; its tail never rises."""
     times, values = np.array(table.time_min), np.array(table.blood)
     inside = np.interp(s, times, values)
@@ -150,7 +150,7 @@ def _interpolated(table: MeasuredCurve, s: FloatArray) -> FloatArray:
     return np.asarray(np.where(s > t1, v1 * np.exp(-rate * np.maximum(s - t1, 0.0)), inside))
 
 
-def _scaled_feng(feng: Feng, scale: float, rates: tuple[float, float, float]) -> Feng:
+def _scale_feng(feng: Feng, scale: float, rates: tuple[float, float, float]) -> Feng:
     """Amplitudes times ``scale``, each rate times its own factor."""
     return Feng(
         A1=feng.A1 * scale,
@@ -162,7 +162,7 @@ def _scaled_feng(feng: Feng, scale: float, rates: tuple[float, float, float]) ->
     )
 
 
-def _scaled_table(table: MeasuredCurve, scale: float, rate: float) -> MeasuredCurve:
+def _scale_table(table: MeasuredCurve, scale: float, rate: float) -> MeasuredCurve:
     """Values times ``scale``; the whole curve runs ``rate`` times as fast."""
     return MeasuredCurve(
         time_min=tuple(time / rate for time in table.time_min),

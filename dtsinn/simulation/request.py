@@ -26,7 +26,7 @@ BOUNDS = {
     "size": (8, 2048),
     "seed": (0, 2**63 - 1),
 }
-"""Smallest and largest number of each; beyond, no memory or no scanner has so many (uncited)."""
+"""Smallest and largest number of each; beyond, no memory or no scanner has so many."""
 LABELS = ("truth", "osem")
 """``truth`` is free of noise, ``osem`` reconstructs a scan of each tracer alone."""
 

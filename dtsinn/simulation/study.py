@@ -169,7 +169,7 @@ def simulate_study(
         request: What to simulate.
         out: Path or URL of the store.
         workers: Processes; 1 stays in this one; by default one per core.
-        progress: Told of subjects done.
+        progress: Called with subjects done.
         splits: Shares of the subjects by split; a subject's split depends on its number alone.
         dtype: How mixture and tracers are stored: float32, or float16 in half of the space.
         device: Where the noise model ``osem`` computes; another one rounds otherwise.
@@ -319,20 +319,20 @@ def _simulate_block(
 
 
 class _Counter(Callback):  # type: ignore[misc]
-    """Tells ``progress`` of every finished block, in subjects."""
+    """Reports every finished block to ``progress``, in subjects."""
 
     def __init__(self, progress: Progress, blocks: int, per_block: int, subjects: int) -> None:
         super().__init__()
         self.progress, self.blocks = progress, blocks
         self.per_block, self.subjects = per_block, subjects
-        self._tell()
+        self._report()
 
     def _posttask(
         self, key: object, result: object, dsk: object, state: object, worker: object
     ) -> None:
         self.blocks += 1
-        self._tell()
+        self._report()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         done = min(self.blocks * self.per_block, self.subjects)
         self.progress("simulating subjects", done, self.subjects)

@@ -80,12 +80,12 @@ class RunConfig:
     patience: int = 0
     """Validations without a gain of at least 0.01 dB that end the run; 0 never does."""
     seed: int = 0
-    """Of the weights' start, the order of samples and the augmentation."""
+    """Seed of the weights' start, the order of samples and the augmentation."""
     memory: Literal["plain", "checkpoint", "reversible"] = "plain"
     """How activations are kept for the gradient of an invertible network: all of them; those
     between blocks, the rest computed again; or none, recovered by running the blocks backwards."""
     precision: Literal["float32", "bf16"] = "float32"
-    """Of the subnets while training; evaluation and inverse are always float32."""
+    """Precision of the subnets while training; evaluation and inverse are always float32."""
     round_trip_limit: float = 1e-3
     """Relative round-trip error above which training stops."""
     deterministic: bool = False
@@ -123,7 +123,7 @@ def load_run_config(name_or_path: str, overrides: Sequence[str] = ()) -> RunConf
         InputError: No such configuration, an unknown key, or a value that is refused.
     """
     path = find_config("runs", name_or_path)
-    mapping = changed(read_yaml(path), read_overrides(overrides))
+    mapping = apply_changes(read_yaml(path), read_overrides(overrides))
     where = "--set" if overrides else str(path)
     return from_mapping(RunConfig, mapping, where)
 
@@ -138,11 +138,11 @@ def stated_settings(name_or_path: str, overrides: Sequence[str]) -> dict[str, An
     return flatten(content) | flatten(read_overrides(overrides))
 
 
-def changed(mapping: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def apply_changes(mapping: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of a run configuration's plain data with other values for dotted keys.
 
     Another ``model.kind`` starts from the defaults of that kind: what the base says of its own
-    kind's make means nothing there.
+    kind's configuration means nothing there.
 
     Raises:
         InputError: A key passes through a plain value.

@@ -15,7 +15,7 @@ from itertools import islice
 from torch import Tensor
 
 from dtsinn.core.seeds import generator
-from dtsinn.data.loader import Reading, SampleStream, stacked
+from dtsinn.data.loader import Reading, SampleStream, stack
 from dtsinn.data.store import Store
 from dtsinn.training.config import RunConfig
 from dtsinn.training.schedule import batch_size, samples_before
@@ -33,7 +33,7 @@ class Part:
     partner: Batch | None
     """As many other samples to recombine with, where the augmentation asks for them."""
     number: int
-    """Of the micro-batch in the whole run; with the seed it fixes the augmentation's draws."""
+    """Its number in the whole run; with the seed it fixes the augmentation's draws."""
 
 
 class Feed:
@@ -63,7 +63,7 @@ class Feed:
                 number = step * self.config.accumulate + place
                 yield Part(batch=batch, partner=partner, number=number)
 
-    def taken_wait(self) -> float:
+    def take_wait_seconds(self) -> float:
         """Seconds spent waiting for data since this was last asked."""
         waited, self._waited = self._waited, 0.0
         return waited
@@ -85,4 +85,4 @@ def _next(stream: Iterator[Batch], size: int, own: bool) -> Batch | None:
     if not own:
         deque(islice(stream, size), maxlen=0)
         return None
-    return stacked(list(islice(stream, size)))
+    return stack(list(islice(stream, size)))

@@ -25,7 +25,7 @@ class Parent:
     info: SeparatorInfo
     weights: Mapping[str, Tensor]
     digest: str
-    """Of weights and configuration."""
+    """Digest of its weights and configuration."""
 
 
 def read_parent(package: Path) -> Parent:

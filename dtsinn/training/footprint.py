@@ -1,7 +1,7 @@
-"""How much memory a training will take, told before it starts.
+"""How much memory a training will take, estimated before it starts.
 
 Activations grow with the pixels of a batch and with nothing else that changes in a training, so
-one step on a small slice and one on a larger slice tell what a step on any slice takes.
+one step on a small slice and one on a larger slice give what a step on any slice takes.
 Shape letters: B batch, K tracer (2), T frame, Y X pixel.
 """
 
@@ -23,7 +23,7 @@ from dtsinn.training.losses import loss_passes, total
 from dtsinn.training.state import TrainingState
 
 SIDES = (32, 64)
-"""Of the slices that are tried, pixels: large enough for every network to pad nothing (uncited)."""
+"""Sides of the slices that are tried, pixels: large enough for every network to pad nothing."""
 MOMENTS = 2
 """Numbers that AdamW keeps of each weight."""
 

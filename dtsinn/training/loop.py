@@ -17,12 +17,12 @@ from dtsinn.training.feed import Feed
 from dtsinn.training.protocols import as_stores, check_stores_fit, digests_of
 from dtsinn.training.schedule import batch_size, learning_rate, samples_before
 from dtsinn.training.state import TrainingState
-from dtsinn.training.step import GRADIENT, Task, Watch, take_step, task_of
+from dtsinn.training.step import GRADIENT, FiniteGuard, Task, take_step, task_of
 from dtsinn.training.team import ALONE, Team
 from dtsinn.training.validation import validate_all
 
 FINITE_CHECK_EVERY = 25
-"""Steps between looks at the loss; each look waits for the device."""
+"""Steps between checks of the loss; each check waits for the device."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Report:
     """The whole budget."""
     metrics: dict[str, float]
     time_ms: int
-    """When it was made, in ms since 1970 UTC: the same when it is told again."""
+    """When it was made, in ms since 1970 UTC: the same when it is reported again."""
     ended: str = ""
     """Why nothing follows, or nothing."""
 
@@ -44,23 +44,23 @@ class Report:
         return bool(self.ended)
 
 
-Pulse = Callable[[int, int], None]
-"""Told of each step that is done, from 1 on, and of the whole budget; it must be quick."""
+OnStep = Callable[[int, int], None]
+"""A callback of each step that is done, from 1 on, and of the whole budget; it must be quick."""
 
 
-def no_pulse(step: int, steps: int) -> None:
-    """Tell nobody."""
+def ignore_step(step: int, steps: int) -> None:
+    """Do nothing."""
 
 
 def train(
     stores: Store | Sequence[Store],
     state: TrainingState,
     team: Team = ALONE,
-    pulse: Pulse = no_pulse,
+    on_step: OnStep = ignore_step,
 ) -> Iterator[Report]:
     """Train ``state`` on ``train`` samples; yield after each validation.
 
-    A state that goes on from a checkpoint tells its last report again at first. The caller saves
+    A state that goes on from a checkpoint repeats its last report at first. The caller saves
     the state between two reports if it wants to. Stopping the iteration stops the training.
 
     Args:
@@ -68,7 +68,7 @@ def train(
         state: Of the run; it moves on.
         team: The processes that train together; each calls this with an equal state. Only the
             first one validates; the metrics of the others hold no more than ``val_psnr``.
-        pulse: Told of every step.
+        on_step: Called after every step.
 
     Raises:
         InputError: The stores do not go together, or the steps cannot be shared by the team.
@@ -89,12 +89,15 @@ def train(
         meter, first = _Meter(), progress.step
         until = min(_next_multiple(first, config.validate_every), config.steps)
         with computing(config.deterministic):
-            losses = _stretch(state, tasks, feed, team, until, pulse)
+            losses = _train_until(state, tasks, feed, team, until, on_step)
             meter.steps_done()
-            metrics = team.judged(
-                lambda: validate_all(stores, state.judged, device, config.round_trip_limit), device
+            metrics = team.run_on_leader(
+                lambda: validate_all(
+                    stores, state.validated_network, device, config.round_trip_limit
+                ),
+                device,
             )
-        state.validated(metrics["val_psnr"])
+        state.record_validation(metrics["val_psnr"])
         wall, cpu = meter.elapsed()
         progress.seconds += wall
         progress.cpu_seconds += team.sum(cpu, device)
@@ -108,11 +111,11 @@ def train(
                 "batch": batch_size(config, until - 1) * config.accumulate,
                 "step_seconds": meter.stepping / (until - first),
                 "samples_per_second": samples / meter.stepping,
-                "waiting_for_data": feed.taken_wait() / meter.stepping,
+                "waiting_for_data": feed.take_wait_seconds() / meter.stepping,
                 "seconds": progress.seconds,
                 "cpu_seconds": progress.cpu_seconds,
             }
-            | system.look()
+            | system.sample()
         )
         progress.reported_ms = now_ms()
         yield _report(state)
@@ -124,10 +127,10 @@ last one the state is that of the run's end."""
 
 
 def train_here(
-    stores: Sequence[Store], state: TrainingState, folder: Path, pulse: Pulse = no_pulse
+    stores: Sequence[Store], state: TrainingState, folder: Path, on_step: OnStep = ignore_step
 ) -> Generator[Report]:
     """Train in this process: the :data:`Trainer` of most runs, and of trials."""
-    for report in train(stores, state, pulse=pulse):
+    for report in train(stores, state, on_step=on_step):
         state.save(folder)
         yield report
 
@@ -144,19 +147,19 @@ def _report(state: TrainingState) -> Report:
     )
 
 
-def _stretch(
-    state: TrainingState, tasks: Sequence[Task], feed: Feed, team: Team, until: int, pulse: Pulse
+def _train_until(
+    state: TrainingState, tasks: Sequence[Task], feed: Feed, team: Team, until: int, on_step: OnStep
 ) -> dict[str, float]:
     """Steps up to ``until``; returns the losses of the last one."""
-    progress, watch = state.progress, Watch()
+    progress, guard = state.progress, FiniteGuard()
     numbers: dict[str, float] = {}
     while progress.step < until:
         step = progress.step
         taken = take_step(state, tasks[step % len(tasks)], feed.parts(step), team)
-        watch.add(progress.step, taken)
+        guard.add(progress.step, taken)
         if progress.step % FINITE_CHECK_EVERY == 0 or progress.step == until:
-            numbers = watch.look()
-        pulse(progress.step, state.config.steps)
+            numbers = guard.check()
+        on_step(progress.step, state.config.steps)
     norm = numbers.pop(GRADIENT)
     losses = {f"loss_{name}": value for name, value in numbers.items()}
     return losses | {"gradient_norm": norm}
@@ -187,7 +190,7 @@ MB = 1e6
 
 
 class SystemMeter:
-    """Looks at the machine that this process runs on.
+    """Samples the machine that this process runs on.
 
     Args:
         device: Where the network is.
@@ -198,8 +201,8 @@ class SystemMeter:
         self._process = psutil.Process()
         psutil.cpu_percent()  # what it says next is of the time since
 
-    def look(self) -> dict[str, float]:
-        """Use of all cores since the last look, and of memory now.
+    def sample(self) -> dict[str, float]:
+        """Use of all cores since the last sample, and of memory now.
 
         Returns:
             ``system/cpu_utilization_percentage``, ``system/system_memory_usage_megabytes`` and

@@ -12,8 +12,6 @@ from dtsinn.data.store import Store, StoreHeader
 from dtsinn.deploy.info import TrainingData
 from dtsinn.deploy.package import Lineage, SeparatorInfo, write_package
 from dtsinn.deploy.separator import Separator
-from dtsinn.plots import separations
-from dtsinn.plots.style import write_figure
 from dtsinn.training.state import TrainingState
 
 
@@ -88,6 +86,10 @@ def _training_data(header: StoreHeader) -> TrainingData:
 
 def picture_run(state: TrainingState, store: Store, folder: Path, run: str) -> list[Path]:
     """Draw the first ``val`` subject as the best weights separate it: images and curves."""
+    # Here: matplotlib is nothing for who only trains.
+    from dtsinn.plots import separations
+    from dtsinn.plots.style import write_figure
+
     separator = Separator(state.best_network(), separator_info(state, store.header, run))
     samples = next(store.subjects("val"))
     predicted_NKTYX = separator.separate(samples.mixture_NTYX)

@@ -1,28 +1,16 @@
-"""What a network that listens is told of a store's protocol, and which stores go together."""
+"""Which stores one training can use together."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from dtsinn.core.errors import InputError
-from dtsinn.data.store import Store, StoreHeader
-from dtsinn.evaluation.metrics import first_frame
-from dtsinn.networks.conditioning import protocol_features
+from dtsinn.data.store import Store
 
 
 def as_stores(stores: Store | Sequence[Store]) -> tuple[Store, ...]:
     """One store or several, as several."""
     return (stores,) if isinstance(stores, Store) else tuple(stores)
-
-
-def features_of(header: StoreHeader) -> Tensor:
-    """The features [T, F] of a store's protocol and half-lives."""
-    protocol = header.protocol
-    return protocol_features(
-        protocol.frame_start, protocol.frame_duration, protocol.injection_time, header.half_life
-    )
 
 
 def digests_of(stores: Sequence[Store]) -> str:
@@ -47,7 +35,7 @@ def check_stores_fit(stores: Sequence[Store]) -> None:
                     f"{header.path} has no {split} subject", hint="a store of more subjects"
                 )
         for tracer in range(len(header.tracers)):
-            first_frame(header.protocol, tracer)
+            header.protocol.first_frame(tracer)
         if header.tracers != first.tracers:
             raise InputError(
                 f"{header.path} has other tracers than {first.path}",

@@ -15,6 +15,8 @@ from dtsinn.core.tracker import Point, RunStart, RunStatus, Tracker
 from dtsinn.core.version import code_version
 from dtsinn.data.store import Store
 from dtsinn.eventlog.lock import HOLDER, LOCK
+from dtsinn.eventlog.log import LOG_FILE
+from dtsinn.eventlog.outbox import MEMORY
 from dtsinn.eventlog.recorder import Recorder, record
 from dtsinn.training.config import RunConfig
 from dtsinn.training.finetune import Parent, start_from
@@ -23,8 +25,10 @@ from dtsinn.training.package import package_run, picture_run
 from dtsinn.training.protocols import as_stores, check_stores_fit, digests_of
 from dtsinn.training.state import TrainingState, latest_checkpoint
 
-PICTURED = (0.25, 0.5)
-"""Parts of a training after which the first ``val`` subject is drawn, beside its end (uncited)."""
+DRAWN = (0.25, 0.5)
+"""Parts of a training after which the first ``val`` subject is drawn, beside its end."""
+BEFORE_CHECKPOINT = {LOCK, HOLDER, LOG_FILE, MEMORY}
+"""Files that a run leaves which was killed before its first checkpoint: its name is free."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +64,7 @@ def fresh_state(
         InputError: ``folder`` exists, or the stores or the parent do not fit.
     """
     stores = as_stores(stores)
-    if folder.exists() and {path.name for path in folder.iterdir()} - {LOCK, HOLDER}:
+    if folder.exists() and {path.name for path in folder.iterdir()} - BEFORE_CHECKPOINT:
         raise InputError(f"run {folder.name} exists already", hint=f"--resume {folder.name}")
     check_stores_fit(stores)
     state = TrainingState(config, stores[0].header.protocol.frames, device)
@@ -125,8 +129,6 @@ def run_training(
     try:
         with record(folder, connect) as recorder:
             fresh = latest_checkpoint(folder) is None
-            if fresh:
-                state.save(folder)  # the run's name is taken, and it can be resumed
             package = _train_recorded(stores, state, folder, recorder, on_report, trainer)
     except InputError:
         if fresh and state.progress.step == 0:
@@ -160,17 +162,19 @@ def _train_recorded(
             time_ms=now_ms(),
             parameters=flatten(to_mapping(state.config)),
             tags=lineage_tags(store) | _run_tags(state, stores),
-            description=_described(state, store),
+            description=_describe(state, store),
         )
     )
     try:
+        if latest_checkpoint(folder) is None:
+            state.save(folder)  # from now on the run's name is taken, and it can be resumed
         before = state.progress.step
         for report in trainer(stores, state, folder):
             recorder.report(
                 key, [Point(step=report.step, metrics=report.metrics, time_ms=report.time_ms)]
             )
             on_report(report)
-            if _is_pictured(before, report.step, state.config.steps):
+            if _is_drawn(before, report.step, state.config.steps):
                 _picture_step(store, folder, key, report.step, recorder)
             before = report.step
         if not package.exists():
@@ -199,9 +203,9 @@ def _reason(error: BaseException, stores: Sequence[Store]) -> str:
     return reason
 
 
-def _is_pictured(before: int, step: int, steps: int) -> bool:
+def _is_drawn(before: int, step: int, steps: int) -> bool:
     """Whether a report is the first after one of the parts of the way; the end has its own."""
-    return step < steps and any(before < part * steps <= step for part in PICTURED)
+    return step < steps and any(before < part * steps <= step for part in DRAWN)
 
 
 def _picture_step(store: Store, folder: Path, key: str, step: int, recorder: Recorder) -> None:
@@ -235,7 +239,7 @@ def lineage_tags(store: Store) -> dict[str, str]:
     }
 
 
-def _described(state: TrainingState, store: Store) -> str:
+def _describe(state: TrainingState, store: Store) -> str:
     """A training in a sentence."""
     config, header = state.config, store.header
     pair = " then ".join(tracer.upper() for tracer in header.tracers)

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
+from dtsinn.core.atomic import replace_folder
 from dtsinn.core.bounds import MOST_TEXT, UnfitFileError, most_memory, parse_json, read_bytes
 from dtsinn.core.causes import brief, cure_of
 from dtsinn.core.config import STRICT, from_mapping, to_mapping
@@ -54,10 +55,10 @@ class Progress:
     stale: int = 0
     """Validations since then."""
     store_digest: str = ""
-    """Of the store that it trains on, or of several, with commas; set at the first step."""
+    """Digest of the store that it trains on, or of several, with commas; set at the first step."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """Of the last report; who goes on from a checkpoint tells it again, as it may not have been
-    heard."""
+    """Metrics of the last report; who goes on from a checkpoint reports them again, as that report
+    may not have arrived."""
     reported_ms: int = 0
     """When that was, in ms since 1970 UTC."""
     init: str = ""
@@ -107,7 +108,7 @@ class TrainingState:
         self.progress = Progress()
 
     @property
-    def judged(self) -> SeparatorNetwork:
+    def validated_network(self) -> SeparatorNetwork:
         """The network that is validated and kept: the average where there is one."""
         return self.network if self.average is None else self.average
 
@@ -121,24 +122,24 @@ class TrainingState:
         return ""
 
     def start_from(self, weights: Mapping[str, Tensor]) -> None:
-        """Take weights of the same make in place of those drawn from the seed."""
+        """Take weights of the same configuration in place of those drawn from the seed."""
         for network in filter(None, (self.network, self.average)):
             network.load_state_dict(dict(weights))
         self.best = _copy(self.network)
 
-    def averaged(self) -> None:
+    def average_weights(self) -> None:
         """Take the weights of a step, the one that comes next in the count, into the average."""
         if self.average is not None:
             decay = decay_at(self.config.optimizer.ema, self.progress.step)
             update_average(self.average, self.network, decay)
 
-    def validated(self, psnr: float) -> None:
+    def record_validation(self, psnr: float) -> None:
         """Take note of a validation; its weights are kept when ``psnr`` is the highest yet."""
         progress = self.progress
         if psnr > progress.best_psnr:
             progress.best_psnr = psnr
             progress.best_step = progress.step
-            self.best = _copy(self.judged)
+            self.best = _copy(self.validated_network)
         if psnr >= progress.gained_psnr + GAIN_dB:
             progress.gained_psnr, progress.stale = psnr, 0
         else:
@@ -155,14 +156,8 @@ class TrainingState:
         for torn in folder.glob(f".{PREFIX}*.partial"):
             shutil.rmtree(torn)
         final = folder / f"{PREFIX}{self.progress.step:08d}"
-        partial = final.with_name(f".{final.name}.partial")
-        partial.mkdir(parents=True)
-        self.write(partial)
-        if final.exists():  # its step is written again
-            final.rename(final.with_name(f".{final.name}.old.partial"))
-        partial.rename(final)
-        for replaced in folder.glob(f".{PREFIX}*.partial"):
-            shutil.rmtree(replaced)
+        with replace_folder(final) as partial:
+            self.write(partial)
         for old in folder.glob(f"{PREFIX}*"):
             if old != final:
                 shutil.rmtree(old)

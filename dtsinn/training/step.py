@@ -15,18 +15,18 @@ from torch import Tensor
 from dtsinn.core.errors import DivergedError
 from dtsinn.data.augmentation import augment
 from dtsinn.data.store import Store
+from dtsinn.deploy.package import features_of
 from dtsinn.networks.normalisation import per_sample, sample_scale
 from dtsinn.networks.padding import pad_to_multiple
 from dtsinn.training.feed import Part
 from dtsinn.training.loss_term import LossTiming, loss_timing
 from dtsinn.training.losses import loss_passes, total
-from dtsinn.training.protocols import features_of
 from dtsinn.training.schedule import learning_rate
 from dtsinn.training.state import TrainingState
 from dtsinn.training.team import Team
 
 GRADIENT = "gradient"
-"""Name of the gradient's norm among the numbers that are watched."""
+"""Name of the gradient's norm among the numbers that are checked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Task:
 
     timing: LossTiming
     features_TF: Tensor
-    """Of the protocol, for networks that are told of it."""
+    """Features of the protocol, for networks that are conditioned on it."""
 
 
 def task_of(store: Store, device: torch.device) -> Task:
@@ -73,7 +73,7 @@ def take_step(
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(config.optimizer, step, config.steps)
     state.optimizer.step()
-    state.averaged()
+    state.average_weights()
     state.progress.step += 1
     return terms | {GRADIENT: norm}
 
@@ -116,18 +116,18 @@ def _channels_last(tracers_BKTYX: Tensor) -> Tensor:
     return flat_BCYX.view(tracers_BKTYX.shape)
 
 
-class Watch:
-    """The numbers of the steps since it last looked at them; a look waits for the device."""
+class FiniteGuard:
+    """Refuses numbers of steps that are not finite; a check waits for the device."""
 
     def __init__(self) -> None:
         self._steps: list[tuple[int, dict[str, Tensor]]] = []
 
     def add(self, step: int, numbers: dict[str, Tensor]) -> None:
-        """Keep the numbers of a step, unseen."""
+        """Keep the numbers of a step until the next check."""
         self._steps.append((step, numbers))
 
-    def look(self) -> dict[str, float]:
-        """The numbers of the last step, after a look at all of them.
+    def check(self) -> dict[str, float]:
+        """Check the numbers of all steps since the last check; return those of the last step.
 
         Raises:
             DivergedError: One is not finite; it names the first, and its step.

@@ -1,4 +1,4 @@
-"""The processes that train one network together, and what they tell each other.
+"""The processes that train one network together, and what they exchange.
 
 A step's micro-batches are dealt out to the processes in turn. None is ever cut, so each is
 augmented and scored as it would be in a single process, and the mean of the gradients is that of
@@ -26,7 +26,7 @@ class Team:
     ranks: int = 1
 
     @classmethod
-    def joined(cls) -> Team:
+    def of_process_group(cls) -> Team:
         """The team of torch's default process group, which exists already."""
         return cls(rank=distributed.get_rank(), ranks=distributed.get_world_size())
 
@@ -74,15 +74,15 @@ class Team:
         distributed.all_reduce(summed)
         return float(summed)
 
-    def told(self, go_on: bool, device: torch.device) -> bool:
-        """What the first process was told, for all of them; the others' own word is not heard."""
+    def broadcast(self, go_on: bool, device: torch.device) -> bool:
+        """The first process's ``go_on``, for all of them; the others' own value does not count."""
         if self.ranks == 1:
             return go_on
-        word = torch.tensor([float(go_on)], device=device)
-        distributed.broadcast(word, src=0)
-        return bool(word)
+        flag = torch.tensor([float(go_on)], device=device)
+        distributed.broadcast(flag, src=0)
+        return bool(flag)
 
-    def judged(
+    def run_on_leader(
         self, judge: Callable[[], dict[str, float]], device: torch.device
     ) -> dict[str, float]:
         """What the first process finds out; the others wait and learn its ``val_psnr``.

@@ -12,13 +12,13 @@ from torch import Tensor
 from dtsinn.core.errors import DivergedError
 from dtsinn.data.store import Store
 from dtsinn.deploy.onnx_graphs import InferenceGraph
+from dtsinn.deploy.package import features_of
 from dtsinn.evaluation.score import psnr_of_subjects
 from dtsinn.networks.invertible import InvertibleSeparator, round_trip_error
 from dtsinn.networks.normalisation import per_sample
 from dtsinn.networks.padding import pad_to_multiple
 from dtsinn.networks.roundtrip import worst_block
 from dtsinn.networks.separator import SeparatorNetwork
-from dtsinn.training.protocols import features_of
 
 BATCH = 4
 """Slices that go through the network at once."""
@@ -50,7 +50,7 @@ def validate_all(
 def validate(
     store: Store, network: SeparatorNetwork, device: torch.device, round_trip_limit: float
 ) -> dict[str, float]:
-    """Metrics of the network on the store's ``val`` split; it is told of the store's protocol.
+    """Metrics of the network, conditioned on the store's protocol, on the store's ``val`` split.
 
     Returns:
         ``val_psnr`` (mean of both tracers over subjects), ``val_psnr_<tracer>``, in dB, and
@@ -79,20 +79,20 @@ def validate(
     psnr = np.array(list(psnr_of_subjects(separate, store, "val").values()))
     if not np.isfinite(psnr).all():
         raise DivergedError("the network's output is not finite", hint="a lower learning rate")
-    watched = {}
+    checked = {}
     if isinstance(network, InvertibleSeparator):
-        watched["round_trip_error"] = _watched_round_trip(network, first[0], round_trip_limit)
+        checked["round_trip_error"] = _check_round_trip(network, first[0], round_trip_limit)
     network.train(training)
     one, other = store.header.tracers
     return {
         "val_psnr": float(psnr.mean()),
         f"val_psnr_{one}": float(psnr[:, 0].mean()),
         f"val_psnr_{other}": float(psnr[:, 1].mean()),
-        **watched,
+        **checked,
     }
 
 
-def _watched_round_trip(network: InvertibleSeparator, mixture_BTYX: Tensor, limit: float) -> float:
+def _check_round_trip(network: InvertibleSeparator, mixture_BTYX: Tensor, limit: float) -> float:
     """The relative round-trip error, refused above ``limit``."""
     error = round_trip_error(network, mixture_BTYX)
     if error <= limit:

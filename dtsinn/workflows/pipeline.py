@@ -41,7 +41,7 @@ from dtsinn.registry.tracking.tracker import MlflowTracker, connect, connect_exi
 from dtsinn.registry.versions import ModelVersion, get_version
 from dtsinn.training.config import load_run_config, stated_settings
 from dtsinn.training.finetune import config_of_child, read_parent
-from dtsinn.training.loop import Pulse, Report, Trainer, no_pulse, train_here
+from dtsinn.training.loop import OnStep, Report, Trainer, ignore_step, train_here
 from dtsinn.training.run import (
     FinishedRun,
     check_store_fits,
@@ -213,7 +213,7 @@ def train(
     cluster: str | None = None,
     workspace: Folder = None,
     on_report: Callable[[Report], None] = lambda report: None,
-    pulse: Pulse = no_pulse,
+    on_step: OnStep = ignore_step,
 ) -> TrainedModel:
     """Train one separator, or resume a run, and register it.
 
@@ -233,7 +233,7 @@ def train(
         workspace: Folder of runs, searches and models; by default ``DTSINN_WORKSPACE``, else
             ``dtsinn-workspace``.
         on_report: Told of each validation.
-        pulse: Told of each step, where this process takes them.
+        on_step: Told of each step, where this process takes them.
 
     Raises:
         InputError: The stores, the settings or the separator to start from do not fit.
@@ -267,7 +267,7 @@ def train(
         parent = read_parent(resolve(init, at).path)
         child = config_of_child(given, stated_settings(config, asked), parent)
         state = fresh_state(opened, child, folder, device, parent)
-    trainer: Trainer = partial(train_here, pulse=pulse)
+    trainer: Trainer = partial(train_here, on_step=on_step)
     if workers > 1 or cluster:
         trainer = _share_among(workers, cpus_per_worker, cluster, state, device)
     tracking_uri(at)  # which refuses what can never answer

@@ -18,7 +18,7 @@ from typing import Any
 
 from dtsinn.core.clock import now_ms
 from dtsinn.core.errors import InputError
-from dtsinn.core.safe_delete import bytes_of, dispose, left_aside
+from dtsinn.core.safe_delete import bytes_of, delete_safely, interrupted_deletions
 from dtsinn.core.tracker import Tracker
 from dtsinn.core.workspace import Workspace
 from dtsinn.eventlog.lock import driving, holder, is_driven
@@ -140,9 +140,9 @@ def prune_search(
             event_log.append(
                 {"event": "tag", "time_ms": now_ms(), "key": key, "tags": {PRUNED: now}}
             )
-            dispose(trials / one.trial)
-        for left in left_aside(trials):
-            dispose(left)
+            delete_safely(trials / one.trial)
+        for left in interrupted_deletions(trials):
+            delete_safely(left)
         outbox = Outbox(event_log, connect)
         try:
             outbox.deliver()
@@ -193,7 +193,7 @@ def _weigh_checkpoints(
         found,
         kept=[one for one in weighed if one.why],
         gone=[one for one in weighed if not one.why],
-        aside=sum(map(bytes_of, left_aside(trials))),
+        aside=sum(map(bytes_of, interrupted_deletions(trials))),
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
-from dtsinn.core.safe_delete import bytes_of, dispose
+from dtsinn.core.safe_delete import bytes_of, delete_safely
 from dtsinn.core.tracker import OWN_PLACE
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.registration import REGISTERING
@@ -144,7 +144,7 @@ def delete_orphans(
             with mlflow_errors_as(f"deleting {one.model_id}"):
                 # From now on no registration takes it for its own.
                 tracker.client.set_logged_model_tags(one.model_id, {DIGEST: ""})
-                dispose(one.folder)
+                delete_safely(one.folder)
                 if one.run:
                     now = datetime.now(UTC).isoformat(timespec="seconds")
                     tracker.tag(one.run, {PRUNED: now})

@@ -20,7 +20,7 @@ from dtsinn.registry.tracking.trials import RecordedSearch, RecordedTrial, find_
 from dtsinn.registry.versions import get_version
 from dtsinn.search.events.state import read_state
 from dtsinn.search.plan import SearchPlan, read_plan
-from dtsinn.training.config import RunConfig, changed
+from dtsinn.training.config import RunConfig, apply_changes
 
 BEST = 3
 """Best trials that are tried first where values cannot be compared (uncited)."""
@@ -156,7 +156,7 @@ def _is_same(trial: RecordedTrial, point: Mapping[str, Any], plan: SearchPlan) -
     A setting that there was not when the trial ran had its default.
     """
     try:
-        ran = from_mapping(RunConfig, changed({}, trial.settings), trial.name)
+        ran = from_mapping(RunConfig, apply_changes({}, trial.settings), trial.name)
     except InputError:  # it had a setting that there is no more
         return False
     return ran == plan.space.config(point)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dtsinn.core.config import STRICT, find_config, from_mapping, read_yaml
+from dtsinn.core.config import STRICT, load_config
 from dtsinn.core.errors import InputError
 
 MOST_RESAMPLES = 1_000_000
@@ -23,7 +23,7 @@ class GateConfig:
     """Subjects that decide, at least 2; fewer are no evidence."""
     confidence: float = 0.95
     """Confidence of the bootstrap interval of the mean difference, which must lie above 0; it is
-    widened for few subjects (:func:`dtsinn.evaluation.metrics.expanded`)."""
+    widened for few subjects (:func:`dtsinn.evaluation.metrics.expand_confidence`)."""
     resamples: int = 2000
     """Draws of the bootstrap, at least 100."""
     seed: int = 0
@@ -62,5 +62,4 @@ def load_gate(name_or_path: str = "default") -> GateConfig:
     Raises:
         InputError: Neither exists, or it holds what no gate takes.
     """
-    path = find_config("gates", name_or_path)
-    return from_mapping(GateConfig, read_yaml(path), str(path))
+    return load_config(GateConfig, "gates", name_or_path)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from statistics import fmean
 
 from dtsinn.core.errors import RunError
-from dtsinn.evaluation.metrics import Interval, bootstrap_interval, expanded
+from dtsinn.evaluation.metrics import Interval, bootstrap_interval, expand_confidence
 from dtsinn.evaluation.novelty import novelty
 from dtsinn.evaluation.score import SubjectScore
 from dtsinn.registry.gate import checks
@@ -168,7 +168,7 @@ def _mean(scores: Sequence[SubjectScore]) -> SubjectMeans:
 
 def _interval(values: Sequence[float], config: GateConfig) -> Interval:
     """Bootstrap the mean over subjects, as wide as so few of them ask for."""
-    confidence = expanded(config.confidence, len(values))
+    confidence = expand_confidence(config.confidence, len(values))
     return bootstrap_interval(
         values, seed=config.seed, resamples=config.resamples, confidence=confidence
     )

@@ -21,7 +21,6 @@ from dtsinn.registry.gate.cells import gate_cells
 from dtsinn.registry.gate.comparison import Comparison, LoadedPackage
 from dtsinn.registry.gate.config import GateConfig
 from dtsinn.registry.gate.decide import gate
-from dtsinn.registry.gate.page import gate_page
 from dtsinn.registry.gate.report import FLOOR, GateReport
 from dtsinn.registry.promotion.alias_transaction import (
     What,
@@ -233,6 +232,8 @@ def _attach_report(tracker: MlflowTracker, version: ModelVersion, report: GateRe
     """Attach the report as files of the run that made the version, where that still is."""
     if not version.run_key or tracker.find_run(version.run_key) is None:
         return
+    from dtsinn.registry.gate.page import gate_page  # here: it draws with matplotlib
+
     opponent = "floor" if report.against == FLOOR else report.against.replace("/", "-")
     with TemporaryDirectory(prefix="dtsinn-") as folder:
         when = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")  # a server adds, and changes nothing

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import ray
-from ray._private import ray_constants
 
 from dtsinn.core.causes import brief, cure_of
 from dtsinn.core.errors import InputError
@@ -92,6 +90,8 @@ def ray_session(address: str | None) -> Iterator[None]:
     Raises:
         InputError: Ray does not start, or does not take us in.
     """
+    import ray  # here, as below: a third of a second for who starts none
+
     if ray.is_initialized():
         yield
         return
@@ -132,6 +132,8 @@ def _alone_here() -> Iterator[dict[str, Any]]:
     its own: below ``RAY_TMPDIR`` or the usual one for temporary files, unless that is too long
     for a socket's path.
     """
+    from ray._private import ray_constants
+
     make_token()
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir=short_folder()))  # of mode 700
     anywhere = ray_constants.ENABLE_RAY_CLUSTER
@@ -247,6 +249,8 @@ def trials_that_fit(cpus: float, gpus: float, workers: int = 1) -> int:
 
 def living_nodes() -> list[Mapping[str, float]]:
     """What each node of the connected cluster has."""
+    import ray
+
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import ray
 import torch
 
 from dtsinn.core.errors import InputError
@@ -74,6 +73,8 @@ def share_of_gpus(plan: SearchPlan, store: Store) -> GpuShare | None:
 
 def _smallest_gpu() -> int:
     """Memory of the smallest GPU of the connected cluster, bytes."""
+    import ray  # here, as in `cluster`
+
     nodes = [n for n in ray.nodes() if n["Alive"] and n["Resources"].get("GPU", 0) > 0]
     if not nodes:
         raise InputError("--gpus-per-trial auto", got="no GPU", hint="--gpus-per-trial 0")

@@ -165,7 +165,7 @@ def _start(trainer: TorchTrainer) -> Future[Any]:
 def _work(plan: dict[str, Any]) -> None:
     """What each worker does."""
     torch.set_num_threads(plan["threads"])
-    folder, team, line = Path(plan["folder"]), Team.joined(), plan["line"]
+    folder, team, line = Path(plan["folder"]), Team.of_process_group(), plan["line"]
     device = get_device()
     if ray.get(line.word.is_stopped.remote()):
         return
@@ -182,7 +182,7 @@ def _work(plan: dict[str, Any]) -> None:
                 line.reports.put(report)
                 go_on = ray.get(line.word.after.remote(report.step))
             ray.train.report({"step": report.step, "val_psnr": report.metrics["val_psnr"]})
-            if not team.told(go_on, device):
+            if not team.broadcast(go_on, device):
                 break
     except DivergedError as error:
         # No fault of the machine, so it is reported instead of raised: Ray would start again. All

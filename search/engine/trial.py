@@ -31,7 +31,7 @@ from dtsinn.networks.build import METHODS
 from dtsinn.networks.method import UntrainedMethod
 from dtsinn.search.engine.cluster import Workers
 from dtsinn.search.objective import OBJECTIVE
-from dtsinn.training.config import RunConfig, changed
+from dtsinn.training.config import RunConfig, apply_changes
 from dtsinn.training.device import is_out_of_memory
 from dtsinn.training.loop import Report, train_here
 from dtsinn.training.state import TrainingState, latest_checkpoint
@@ -96,7 +96,7 @@ def _answer(**what: str) -> None:
 
 
 def _train(suggestion: dict[str, Any], folder: Path, plan: TrialPlan) -> None:
-    config = from_mapping(RunConfig, changed(plan.base, suggestion), "suggestion")
+    config = from_mapping(RunConfig, apply_changes(plan.base, suggestion), "suggestion")
     store = open_store(plan.store, need_truth=True)
     method = METHODS[config.model.kind]
     if issubclass(method, UntrainedMethod):

@@ -10,28 +10,24 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
-
-from ray import tune
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dtsinn.search.engine.cluster import Workers
 from dtsinn.search.engine.driver import Driver
 from dtsinn.search.engine.packing import GpuShare
-from dtsinn.search.engine.ray_adapters import (
-    DriverCallback,
-    DriverScheduler,
-    DriverSearcher,
-    DriverStopper,
-)
-from dtsinn.search.engine.trial import TrialPlan, run_trial
 from dtsinn.search.plan import SearchPlan
+
+if TYPE_CHECKING:
+    from ray import tune
 
 MACHINE_FAULT_RETRIES = 2
 """Times that a trial whose worker died is started again from its last checkpoint."""
 TRIALS = "trials"
 """Folder of the trials' checkpoints in a search's own."""
 
-Resources = Mapping[str, float] | Callable[[dict[str, Any]], tune.PlacementGroupFactory]
+Resources: TypeAlias = (
+    "Mapping[str, float] | Callable[[dict[str, Any]], tune.PlacementGroupFactory]"
+)
 """What a trial asks for, or how to find it from its configuration."""
 
 
@@ -42,6 +38,11 @@ def train_trials(driver: Driver, share: GpuShare | None) -> None:
         driver: Of the session.
         share: How much of a GPU each trial takes, where its configuration says that.
     """
+    # Here, as below: who looks at a search, or sets one up, waits for no Ray Tune.
+    from ray import tune
+
+    from dtsinn.search.engine.trial import TrialPlan, run_trial
+
     plan = driver.plan
     trial_plan = TrialPlan(
         store=_everywhere(plan.store),
@@ -63,6 +64,15 @@ def run_trials(driver: Driver, trainable: Callable[..., None], resources: Resour
         trainable: What a worker does with ``{"trial": name, "suggestion": values}``.
         resources: What it asks for.
     """
+    from ray import tune
+
+    from dtsinn.search.engine.ray_adapters import (
+        DriverCallback,
+        DriverScheduler,
+        DriverSearcher,
+        DriverStopper,
+    )
+
     # Ray starts one worker at a time by default: trials shorter than that would take turns in the
     # first one. Where they share GPUs, more would be suggested than run, and too early.
     starting = 1 if callable(resources) else driver.tools.concurrent
@@ -135,6 +145,8 @@ def _resources(plan: SearchPlan, share: GpuShare | None) -> Resources:
         return {"cpu": plan.cpus_per_trial, "gpu": plan.gpus_per_trial}
 
     def packed(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        from ray import tune
+
         gpu = share.of(config["suggestion"])
         return tune.PlacementGroupFactory([{"CPU": plan.cpus_per_trial, "GPU": gpu}])
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
+from dtsinn.core.atomic import replace_folder
 from dtsinn.core.bounds import read_json
 from dtsinn.core.display import duration, percent
 from dtsinn.core.errors import InputError
@@ -118,13 +116,8 @@ def write_explanation(
         InputError: ``out`` holds other files.
     """
     check_out(out)
-    place = out.absolute()  # ``.`` has a name and a parent only then
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as own:
-        partial = Path(own) / place.name
-        partial.mkdir()
+    with replace_folder(out) as partial:
         _write(explanation, partial, progress)
-        _put(partial, place, Path(own))
     return out / PAGE
 
 
@@ -139,20 +132,6 @@ def _write(explanation: Explanation, folder: Path, progress: Progress) -> None:
     record = json.dumps(explanation.record, indent=1, ensure_ascii=False, allow_nan=False)
     (folder / RECORD).write_text(record + "\n", encoding="utf-8")
     (folder / PAGE).write_text(_render(explanation, pictures), encoding="utf-8")
-
-
-def _put(partial: Path, out: Path, aside: Path) -> None:
-    """Move a report to its place, and what is there to a new folder in ``aside``."""
-    for number in count():
-        with suppress(FileNotFoundError):
-            out.rename(aside / str(number))
-        try:
-            partial.rename(out)
-        except OSError as error:  # another report was put there between the two
-            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
-                raise
-        else:
-            return
 
 
 def _render(explanation: Explanation, pictures: Sequence[Picture]) -> str:

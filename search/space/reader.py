@@ -42,7 +42,7 @@ from dtsinn.core.config import (
 from dtsinn.core.errors import InputError, naming
 from dtsinn.search.space.constraints import read_constraint
 from dtsinn.search.space.space import Parameter, SearchSpace, Value
-from dtsinn.training.config import RunConfig, changed, load_run_config
+from dtsinn.training.config import RunConfig, apply_changes, load_run_config
 
 NOT_SEARCHED = {"steps", "validate_every", "seed", "round_trip_limit"}
 """Keys that make trials comparable: ASHA stops by the steps of one common budget."""
@@ -106,7 +106,7 @@ def load_space(name_or_path: str) -> SearchSpace:
         # Another kind of model brings its own defaults with it.
         with naming("base"):
             base = to_mapping(load_run_config(content.base))
-        base = to_mapping(from_mapping(RunConfig, changed(base, content.fixed), where))
+        base = to_mapping(from_mapping(RunConfig, apply_changes(base, content.fixed), where))
         return _build_space(path.stem, content, base)
 
 

@@ -24,7 +24,7 @@ from dtsinn.core.config import (
 )
 from dtsinn.core.errors import InputError
 from dtsinn.search.space.constraints import Constraint
-from dtsinn.training.config import RunConfig, changed
+from dtsinn.training.config import RunConfig, apply_changes
 
 Value = str | int | float | bool
 
@@ -80,7 +80,7 @@ class SearchSpace:
             InputError: The configuration refuses a value.
         """
         base = to_mapping(from_mapping(RunConfig, self.base, self.name))
-        mapping = changed(base, suggestion)
+        mapping = apply_changes(base, suggestion)
         return from_mapping(RunConfig, mapping, f"space {self.name}")
 
     def settings(self, suggestion: Mapping[str, Any]) -> dict[str, Any]:

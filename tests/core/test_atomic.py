@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dtsinn.core.atomic import replace_file
+from dtsinn.core.atomic import replace_file, replace_folder
 
 
 def test_a_file_is_replaced_with_the_mode_that_is_asked_for(tmp_path: Path) -> None:
@@ -35,3 +35,32 @@ def test_of_what_cannot_be_put_in_place_nothing_stays(tmp_path: Path) -> None:
     with pytest.raises(UnicodeEncodeError):
         replace_file(tmp_path / "file", "\udcff")
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    for content in ("first", "second"):
+        with replace_folder(tmp_path / "above" / "0") as partial:
+            (partial / content).write_text(content)
+    assert [path.name for path in (tmp_path / "above").rglob("*")] == ["0", "second"]
+
+
+def test_a_folder_stays_when_its_replacement_fails(tmp_path: Path) -> None:
+    with replace_folder(tmp_path / "folder") as partial:
+        (partial / "whole").write_text("a")
+
+    def fail() -> None:
+        with replace_folder(tmp_path / "folder") as torn:
+            (torn / "torn").write_text("b")
+            raise OSError("no space left on the disk")
+
+    with pytest.raises(OSError, match="disk"):
+        fail()
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "whole"]
+
+
+def test_of_two_that_replace_a_folder_at_once_the_last_stays_whole(tmp_path: Path) -> None:
+    with replace_folder(tmp_path / "folder") as last:
+        (last / "last").write_text("a")
+        with replace_folder(tmp_path / "folder") as first:
+            (first / "first").write_text("b")
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "last"]

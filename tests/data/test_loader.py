@@ -216,15 +216,15 @@ def test_a_sample_that_is_kept_does_not_change(
 
 def test_memory_that_nobody_looks_at_is_lent_again() -> None:
     buffers = Buffers()
-    first = buffers.lend((2, 3))
+    first = buffers.acquire((2, 3))
     place = first.data_ptr()
     row = first[1].numpy()[1:]
     del first
-    second = buffers.lend((2, 3))
+    second = buffers.acquire((2, 3))
     assert second.data_ptr() != place  # a view is still looked at
     del row
-    assert buffers.lend((2, 3)).data_ptr() == place
-    assert buffers.lend((3, 2)).shape == (3, 2)
+    assert buffers.acquire((2, 3)).data_ptr() == place
+    assert buffers.acquire((3, 2)).shape == (3, 2)
 
 
 def test_an_empty_split_is_refused(small_store: Store) -> None:

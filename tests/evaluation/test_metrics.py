@@ -45,7 +45,7 @@ def test_psnr_is_the_written_definition(samples, protocol):
 def test_psnr_is_blind_outside_the_scored_set_and_only_there(samples, protocol):
     answer = noisy_answer(samples)
     before = metrics.psnr(samples, answer, protocol)
-    first = metrics.first_frame(protocol, 1)
+    first = protocol.first_frame(1)
     assert protocol.frame_start[first] == protocol.injection_time[1]
     changed = answer.copy()
     changed[:, 1, :first] += 100  # before the second injection
@@ -76,7 +76,7 @@ def test_a_frame_that_straddles_the_injection_is_not_scored(samples, protocol):
         protocol.frame_duration,
         (0.0, protocol.injection_time[1] + 1.0),
     )
-    assert metrics.first_frame(late, 1) == metrics.first_frame(protocol, 1) + 1
+    assert late.first_frame(1) == protocol.first_frame(1) + 1
 
 
 def test_without_regions_the_body_is_found_in_the_mixture(samples, protocol):
@@ -130,7 +130,7 @@ def test_ssim_averages_over_the_body_alone(samples, protocol):
 
 def test_regional_bias_is_that_of_the_area_after_the_injection(samples, protocol):
     answer = samples.tracers_NKTYX * np.array([1.1, 0.8], np.float32)[:, None, None, None]
-    answer[:, 1, : metrics.first_frame(protocol, 1)] = 50  # before: none of its business
+    answer[:, 1, : protocol.first_frame(1)] = 50  # before: none of its business
     names = ("outside", "white", "frontal")  # label 3 has no name
     first, second = metrics.regional_bias(samples, answer, protocol, names)
     assert first == pytest.approx(dict.fromkeys(("white", "frontal", "region 3"), 10.0), rel=1e-3)
@@ -153,7 +153,7 @@ def test_without_regions_there_is_no_regional_bias(samples, protocol):
 
 def test_what_is_put_out_before_the_injection(samples, protocol):
     answer = samples.tracers_NKTYX.copy()
-    answer[:, 1, : metrics.first_frame(protocol, 1)] = 3.0
+    answer[:, 1, : protocol.first_frame(1)] = 3.0
     assert metrics.before_injection(samples, answer, protocol) == pytest.approx((0.0, 3.0))
 
 
@@ -177,10 +177,10 @@ def test_bootstrap_interval_repeats_holds_the_mean_and_narrows():
 
 
 def test_an_expanded_interval_of_few_values_errs_as_often_as_it_says():
-    confidence = metrics.expanded(0.95, 12)
+    confidence = metrics.expand_confidence(0.95, 12)
     assert confidence == pytest.approx(0.97848, abs=1e-5)  # by hand: 1 - 2 Phi(-1.04447 * 2.20099)
-    assert metrics.expanded(0.95, 10_000) == pytest.approx(0.95, abs=1e-4)
-    assert metrics.expanded(0.95, 1) == 0.95
+    assert metrics.expand_confidence(0.95, 10_000) == pytest.approx(0.95, abs=1e-4)
+    assert metrics.expand_confidence(0.95, 1) == 0.95
     draws = generator(3, "draws").normal(0, 1, (1000, 12))
     above = {
         used: np.mean([metrics.bootstrap_interval(row, confidence=used).low > 0 for row in draws])

@@ -16,9 +16,9 @@ from dtsinn.core.errors import InputError
 from dtsinn.importers.dicom.activity import Injected, scaling
 from dtsinn.importers.dicom.clock import (
     Clock,
-    administered,
     header_half_life,
     injection_on,
+    read_administrations,
     series_clock,
 )
 from dtsinn.importers.dicom.header import Drug, ImageHeader, read_pet_headers
@@ -269,7 +269,7 @@ def test_every_radiopharmaceutical_is_listed(headers: Headers) -> None:
     second = Drug(half_life=None, nuclide=C11, dose=None, start=first.start.later(600.0))  # type: ignore[union-attr]
     both = changed(headers, lambda one: {"drugs": (*one.drugs, second)})
     series = arrange(both, WHERE)
-    found = administered(series, series_clock(series, F18))
+    found = read_administrations(series, series_clock(series, F18))
     assert [half_life for half_life, _ in found] == [F18, C11]
     assert [time for _, time in found] == pytest.approx([-30.0, 570.0])
 

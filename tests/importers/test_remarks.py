@@ -8,7 +8,7 @@ import pytest
 from dtsinn.core.config import find_config, read_yaml
 from dtsinn.core.protocol import load_protocol
 from dtsinn.data.splits import LEAST_SUBJECTS
-from dtsinn.importers.remarks import activity_remarks, split_remarks, told, tracer_remarks
+from dtsinn.importers.remarks import activity_remarks, format_remarks, split_remarks, tracer_remarks
 
 P1 = load_protocol("p1")
 START, END = np.array(P1.frame_edges[:-1]), np.array(P1.frame_edges[1:])
@@ -66,7 +66,7 @@ def test_swapped_labels_and_late_starts_and_other_scales_are_told() -> None:
 
 def test_what_holds_for_many_is_one_line() -> None:
     remarks = [("subjects.1", "odd"), ("subjects.2", "other"), ("subjects.4", "odd")]
-    assert told(remarks) == ("subjects.1 and 1 more: odd", "subjects.2: other")
+    assert format_remarks(remarks) == ("subjects.1 and 1 more: odd", "subjects.2: other")
 
 
 @pytest.mark.parametrize(

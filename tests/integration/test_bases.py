@@ -21,7 +21,7 @@ from dtsinn.search.engine.trial import score_untrained
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import SearchResult
 from dtsinn.search.space.reader import load_space
-from dtsinn.training.config import changed
+from dtsinn.training.config import apply_changes
 from dtsinn.workflows.pipeline import search_and_promote
 
 
@@ -50,7 +50,7 @@ def test_a_search_over_bases_finds_one_and_makes_no_package(searched, small_path
     best = max(trials, key=lambda trial: trial.value)
     assert (result.best_psnr, result.suggestion) == (best.value, best.params)
     base = {"model": {"kind": "spectral"}}
-    config = from_mapping(SpectralConfig, changed(base, best.params)["model"], "suggestion")
+    config = from_mapping(SpectralConfig, apply_changes(base, best.params)["model"], "suggestion")
     again = score_untrained(open_store(str(small_path)), SpectralAnalysis(config))
     assert again["best_psnr"] == pytest.approx(best.value, abs=1e-6)
 

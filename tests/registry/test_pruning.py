@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dtsinn.core.safe_delete import dispose
+from dtsinn.core.safe_delete import delete_safely
 from dtsinn.deploy.package import package_digest
 from dtsinn.registry.references import resolve
 from dtsinn.registry.registration import register
@@ -121,7 +121,7 @@ def test_what_a_kill_left_is_finished_and_nobody_registers_it(
     if came == "half through its files":
         found.folder.rename(found.folder.with_name(f".{found.folder.name}.disposed"))
     if came == "to its files":
-        dispose(found.folder)
+        delete_safely(found.folder)
     again = register(tracker, packages.strong, run_key="search/strong")
     assert model_of(again) != model_of(version)
     (left,) = delete_orphans(tracker, LATER_ms, anything)

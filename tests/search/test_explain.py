@@ -33,7 +33,7 @@ from dtsinn.search.plan import SearchPlan
 from dtsinn.search.sampling.halving import Halving
 from dtsinn.search.space.reader import load_space
 from dtsinn.search.space.space import SearchSpace
-from dtsinn.training.config import RunConfig, changed
+from dtsinn.training.config import RunConfig, apply_changes
 
 SPACE = """
 base: default
@@ -274,7 +274,7 @@ def test_the_published_recipe_names_settings_that_exist() -> None:
     # What is no setting of ours stands in words.
     words = {"model.mixing", "optimizer.learning_rate", "optimizer.clip"}
     changes = {key: value for key, value in PUBLISHED.items() if key not in words}
-    config = from_mapping(RunConfig, changed({}, changes), "published")
+    config = from_mapping(RunConfig, apply_changes({}, changes), "published")
     assert config.model.kind == "invertible"
 
 

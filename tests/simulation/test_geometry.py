@@ -14,7 +14,7 @@ from dtsinn.simulation.anatomy.geometry import (
     block_mean,
     coverage,
     ellipsoid_depth,
-    painted,
+    paint,
     spread_levels,
     tube_depth,
 )
@@ -78,10 +78,10 @@ def test_an_outline_has_the_area_of_its_superellipse_and_widens_between_its_leve
 
 def test_layers_make_one_and_the_first_goes_first() -> None:
     rng = np.random.default_rng(2)
-    shares = painted([rng.random(50) for _ in range(4)])
+    shares = paint([rng.random(50) for _ in range(4)])
     assert len(shares) == 5
     np.testing.assert_allclose(np.sum(shares, axis=0), 1.0)
-    first, second, left = painted([np.array([1.0, 0.25]), np.array([1.0, 0.5])])
+    first, second, left = paint([np.array([1.0, 0.25]), np.array([1.0, 0.5])])
     np.testing.assert_allclose(first, [1, 0.25])
     np.testing.assert_allclose(second, [0, 0.375])
     np.testing.assert_allclose(left, [0, 0.375])

@@ -12,7 +12,7 @@ from dtsinn.simulation.anatomy.anatomy import (
     NOTHING,
     Deformation,
     Phantom,
-    deformed_points,
+    deform_points,
     draw_affine,
     kernel_sigma,
 )
@@ -101,7 +101,7 @@ def test_displacements_have_the_stated_size_and_length_and_rarely_fold() -> None
             displacement_sd=shape.displacement_sd_mm,
             displacement_sigma=kernel_sigma(shape.displacement_length_mm),
         )
-        points = deformed_points(np.random.default_rng(seed), still, (axis, axis, axis))
+        points = deform_points(np.random.default_rng(seed), still, (axis, axis, axis))
         grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1)[..., ::-1]
         fields.append(points - grid)
     u = np.array(fields)

@@ -9,7 +9,7 @@ import pytest
 from dtsinn.core.errors import InputError
 from dtsinn.networks.invertible import InvertibleConfig
 from dtsinn.networks.rivals.unet import UNetConfig
-from dtsinn.training.config import RunConfig, changed, load_run_config, stated_settings
+from dtsinn.training.config import RunConfig, apply_changes, load_run_config, stated_settings
 
 
 def test_the_shipped_default_is_that_of_the_code() -> None:
@@ -24,7 +24,7 @@ def test_another_kind_starts_from_its_own_defaults() -> None:
 
 def test_a_kind_that_stays_keeps_its_settings() -> None:
     base = {"model": {"kind": "unet", "width": 8}}
-    assert changed(base, {"model.kind": "unet"})["model"] == {"kind": "unet", "width": 8}
+    assert apply_changes(base, {"model.kind": "unet"})["model"] == {"kind": "unet", "width": 8}
     assert base == {"model": {"kind": "unet", "width": 8}}, "the base is left alone"
 
 

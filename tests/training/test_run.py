@@ -18,6 +18,7 @@ from dtsinn.data.store import Store, open_store
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation.score import halve, psnr_of_subjects
 from dtsinn.eventlog.lock import driving
+from dtsinn.eventlog.log import LOG_FILE
 from dtsinn.networks.build import build_network
 from dtsinn.training.config import RunConfig, load_run_config
 from dtsinn.training.loop import train, train_here
@@ -308,7 +309,8 @@ def test_a_run_that_another_process_trains_is_refused_and_left_alone(
     folder = tmp_path / "mine"
     state = fresh_state(small_store, config, folder, "cpu")
     with driving(folder, "run"):
-        again = fresh_state(small_store, config, folder, "cpu")  # nothing has begun yet
+        (folder / LOG_FILE).touch()  # that one began, and has no checkpoint yet
+        again = fresh_state(small_store, config, folder, "cpu")
         state.save(folder)
         with pytest.raises(InputError, match="run mine is being driven already; got by process"):
             run_training(small_store, again, folder, Notebook)

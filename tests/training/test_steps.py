@@ -15,7 +15,7 @@ from dtsinn.training.loop import Report, train
 from dtsinn.training.run import resumed_state
 from dtsinn.training.schedule import batch_size, samples_before
 from dtsinn.training.state import TrainingState, decay_at
-from dtsinn.training.step import GRADIENT, Watch, take_step, task_of
+from dtsinn.training.step import GRADIENT, FiniteGuard, take_step, task_of
 from dtsinn.training.team import ALONE
 
 TINY = ["steps=12", "validate_every=4", "model.width=4", "model.depth=3"]
@@ -97,7 +97,7 @@ def test_an_average_follows_its_recursion_and_is_what_counts(tiny_store: Store) 
             expected[name] = decay * expected[name] + (1 - decay) * value.detach()
     average = dict(state.average.named_parameters())
     assert all(torch.allclose(average[name], expected[name], atol=1e-6) for name in expected)
-    assert state.judged is state.average
+    assert state.validated_network is state.average
     if state.progress.best_step == 6:
         assert torch.equal(state.best[name], average[name])
     assert decay_at(0.999, 0) == pytest.approx(0.1)
@@ -142,12 +142,12 @@ def test_what_is_not_finite_is_named_with_its_step() -> None:
         ("backward", "the backward loss is nan"),
         (GRADIENT, "the gradient's norm"),
     ):
-        watch = Watch()
-        watch.add(6, {"forward": fine, GRADIENT: fine})
-        watch.add(7, {"forward": fine, "backward": fine, GRADIENT: fine} | {name: fine * torch.nan})
-        watch.add(8, {"forward": fine * torch.nan, GRADIENT: fine})
+        guard = FiniteGuard()
+        guard.add(6, {"forward": fine, GRADIENT: fine})
+        guard.add(7, {"forward": fine, "backward": fine, GRADIENT: fine} | {name: fine * torch.nan})
+        guard.add(8, {"forward": fine * torch.nan, GRADIENT: fine})
         with pytest.raises(DivergedError, match=f"{words}.*at step 7"):
-            watch.look()
+            guard.check()
 
 
 def test_determinism_is_asked_for_only_while_it_trains(tiny_store: Store) -> None:
@@ -156,7 +156,7 @@ def test_determinism_is_asked_for_only_while_it_trains(tiny_store: Store) -> Non
     run_to_end(
         tiny_store,
         config_of("deterministic=true"),
-        pulse=lambda *_: seen.append(torch.are_deterministic_algorithms_enabled()),
+        on_step=lambda *_: seen.append(torch.are_deterministic_algorithms_enabled()),
     )
     assert seen == [True] * 12
     assert not torch.are_deterministic_algorithms_enabled()

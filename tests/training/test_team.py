@@ -32,7 +32,7 @@ def work(rank: int, store: str, folder: str) -> None:
     try:
         state = TrainingState(load_run_config("default", SETTINGS), 3)
         begun, own, reports = time.process_time(), [], []
-        for report in train(open_store(store), state, Team.joined()):
+        for report in train(open_store(store), state, Team.of_process_group()):
             own.append(time.process_time() - begun)
             reports.append(report)
         state.save(Path(folder) / f"state-{rank}")

@@ -16,7 +16,7 @@ from dtsinn.core.errors import InputError
 from dtsinn.core.plausibility import check_decay, check_dose
 from dtsinn.importers.decay import FACTOR_SHARE
 from dtsinn.importers.dicom.clock import Clock
-from dtsinn.importers.dicom.series import Series, image_name, shared, told
+from dtsinn.importers.dicom.series import Series, image_name, known_code, require_shared
 
 OTHER_UNITS = (
     *("CNTS", "NONE", "CM2", "CM2ML", "PCNT", "CPS", "MGMINML", "UMOLMINML", "UMOLML"),
@@ -80,7 +80,9 @@ def scaling(series: Series, clock: Clock, injected: Injected) -> tuple[FloatArra
                 wanted="one RadionuclideHalfLife in the header",
                 hint="half_life: SECONDS in the plan",
             )
-        factor_TZ, reference = _applied(series, clock, injected.half_life, injected, correction)
+        factor_TZ, reference = _applied_factors(
+            series, clock, injected.half_life, injected, correction
+        )
     scale = _to_activity(series, injected, reference) / factor_TZ
     return slope_TZ * scale, intercept_TZ * scale
 
@@ -89,7 +91,7 @@ def header_dose(series: Series) -> tuple[float | None, float | None]:
     """Body weight, kg, and dose, MBq, by the header; None where it does not say, or several."""
     weights = {header.weight for header in series.all}
     weight = weights.pop() if len(weights) == 1 else None
-    drugs = shared(series, lambda header: header.drugs, "radiopharmaceutical")
+    drugs = require_shared(series, lambda header: header.drugs, "radiopharmaceutical")
     dose = drugs[0].dose if len(drugs) == 1 else None
     return weight or None, dose * 1e-6 if dose else None
 
@@ -119,12 +121,12 @@ def _slopes(series: Series) -> FloatArray:
 def _decay_correction_kind(series: Series) -> str:
     """NONE, START or ADMIN, where nothing in the header speaks against it."""
     where = series.where
-    kind = shared(series, lambda header: header.decay_correction, "DecayCorrection")
+    kind = require_shared(series, lambda header: header.decay_correction, "DecayCorrection")
     if kind not in ("NONE", "START", "ADMIN"):
         raise InputError(
-            f"{where}: DecayCorrection", got=told(kind, ()), wanted="NONE, START or ADMIN"
+            f"{where}: DecayCorrection", got=known_code(kind, ()), wanted="NONE, START or ADMIN"
         )
-    steps = shared(series, lambda header: header.corrections, "CorrectedImage") - {""}
+    steps = require_shared(series, lambda header: header.corrections, "CorrectedImage") - {""}
     if steps and ("DECY" in steps) is (kind == "NONE"):
         raise InputError(
             f"{where}: DecayCorrection and CorrectedImage contradict each other",
@@ -142,7 +144,7 @@ def _decay_correction_kind(series: Series) -> str:
     return kind
 
 
-def _applied(
+def _applied_factors(
     series: Series, clock: Clock, half_life: float, injected: Injected, kind: str
 ) -> tuple[FloatArray, float]:
     """[T, Z] by what the scanner multiplied, and the time that it corrected to.
@@ -190,14 +192,14 @@ def _applied(
 
 def _to_activity(series: Series, injected: Injected, reference: float | None) -> float:
     """By what rescaled values are multiplied to be kBq/mL."""
-    units = shared(series, lambda header: header.units, "Units")
+    units = require_shared(series, lambda header: header.units, "Units")
     if units == "BQML":
         return 1e-3
     if units == "GML":
         return _suv(series, injected, reference)
     raise InputError(
         f"{series.where}: Units",
-        got=told(units, OTHER_UNITS),
+        got=known_code(units, OTHER_UNITS),
         wanted="BQML, or GML with a body weight and a dose",
         hint="an export in Bq/mL",
     )
@@ -209,11 +211,11 @@ def _suv(series: Series, injected: Injected, reference: float | None) -> float:
     C in kBq/mL is then SUV x MBq / kg.
     """
     where = series.where
-    kind = shared(series, lambda header: header.suv_type, "SUVType")
+    kind = require_shared(series, lambda header: header.suv_type, "SUVType")
     if kind not in ("", "BW"):
         raise InputError(
             f"{where}: SUVType",
-            got=told(kind, ("BSA", "LBM", "LBMJAMES128", "LBMJANMA", "IBW")),
+            got=known_code(kind, ("BSA", "LBM", "LBMJAMES128", "LBMJANMA", "IBW")),
             wanted="BW, by body weight",
             hint="an export in Bq/mL",
         )

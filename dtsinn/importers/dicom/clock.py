@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dtsinn.core.errors import InputError
 from dtsinn.core.plausibility import DAY_S
 from dtsinn.importers.dicom.moment import Moment
-from dtsinn.importers.dicom.series import Series, shared
+from dtsinn.importers.dicom.series import Series, require_shared
 from dtsinn.importers.frames import JITTER_S, Frames, check_frames
 
 REFERENCE_SLACK_S = 1.0
@@ -61,7 +61,7 @@ def series_clock(series: Series, half_life: float | None) -> Clock:
     durations = np.array([_duration(series, frame) for frame in range(series.frames)])
     average_T = _time_of_average(durations, half_life)
     reference_T = _frame_references(series)
-    series_moment = shared(series, lambda header: header.series_start, "SeriesTime")
+    series_moment = require_shared(series, lambda header: header.series_start, "SeriesTime")
     acquired = [header.acquired for header in series.first if header.acquired is not None]
     if 0 < len(acquired) < series.frames:
         raise InputError(
@@ -105,7 +105,7 @@ def injection_on(clock: Clock, series: Series, half_life: float | None) -> float
     Raises:
         InputError: It would be after the scan.
     """
-    drugs = shared(series, lambda header: header.drugs, "radiopharmaceutical")
+    drugs = require_shared(series, lambda header: header.drugs, "radiopharmaceutical")
     starts = {drug.start for drug in drugs}
     injection = _since_zero(starts.pop(), clock, half_life) if len(starts) == 1 else None
     if injection is not None and injection >= clock.frames.end[-1]:
@@ -120,14 +120,16 @@ def injection_on(clock: Clock, series: Series, half_life: float | None) -> float
 
 def header_half_life(series: Series) -> float | None:
     """RadionuclideHalfLife, s; None where it is missing or several nuclides are named."""
-    drugs = shared(series, lambda header: header.drugs, "radiopharmaceutical")
+    drugs = require_shared(series, lambda header: header.drugs, "radiopharmaceutical")
     values = {drug.nuclide if drug.half_life is None else drug.half_life for drug in drugs}
     return values.pop() if len(values) == 1 else None
 
 
-def administered(series: Series, clock: Clock) -> tuple[tuple[float | None, float | None], ...]:
+def read_administrations(
+    series: Series, clock: Clock
+) -> tuple[tuple[float | None, float | None], ...]:
     """Half-life, s, and injection, s on the clock of the series, of each radiopharmaceutical."""
-    drugs = shared(series, lambda header: header.drugs, "radiopharmaceutical")
+    drugs = require_shared(series, lambda header: header.drugs, "radiopharmaceutical")
     half_lives = [drug.nuclide if drug.half_life is None else drug.half_life for drug in drugs]
     return tuple(
         (half_life, _since_zero(drug.start, clock, half_life))

@@ -41,7 +41,7 @@ _START = "RadiopharmaceuticalStartDateTime"
 
 
 _INFLATED_COPIES = 3
-"""Of a deflated data set in memory while pydicom reads it (measured)."""
+"""Growth of a deflated data set in memory while pydicom reads it (measured)."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -216,18 +216,18 @@ def _read_header(path: Path, where: str) -> ImageHeader | None:
         except InputError:
             raise
         except Exception:  # foreign bytes: whatever the reader trips over
-            raise _damaged(where) from None
+            raise _damage_error(where) from None
         # pydicom takes a file that ends inside its header for one that says no more.
         if not (promised or sop_class):
-            raise _damaged(where)
+            raise _damage_error(where)
         if promised in (PET, *ENHANCED) and (is_short or not is_pet or sop_class != promised):
             raise InputError(f"{where} is cut short or damaged", hint="copy it again")
         if not is_pet or sop_class not in (PET, *ENHANCED):
             return None
-        return _parsed(path, data, where)
+        return _parse(path, data, where)
 
 
-def _parsed(path: Path, data: Any, where: str) -> ImageHeader:
+def _parse(path: Path, data: Any, where: str) -> ImageHeader:
     def number(tag: str) -> float | None:
         return _number(data, tag, where)
 
@@ -357,7 +357,7 @@ def _administration(item: Any, zone: str, where: str) -> Moment | None:
     return Moment(day=None, seconds=seconds_of(time, f"{where}: RadiopharmaceuticalStartTime"))
 
 
-def _damaged(where: str) -> InputError:
+def _damage_error(where: str) -> InputError:
     return InputError(f"{where} is damaged", hint="copy it again")
 
 

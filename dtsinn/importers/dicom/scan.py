@@ -17,13 +17,18 @@ import numpy.typing as npt
 from dtsinn.core.bounds import open_file, refuse_more
 from dtsinn.core.errors import InputError
 from dtsinn.core.plausibility import check_half_life, check_times, check_voxels, usable_dose
-from dtsinn.importers.activity import given
+from dtsinn.importers.activity import merge_given
 from dtsinn.importers.decay import refuse_other_nuclide
 from dtsinn.importers.dicom.activity import Injected, Quantity, header_dose, is_corrected, scaling
-from dtsinn.importers.dicom.clock import administered, header_half_life, injection_on, series_clock
+from dtsinn.importers.dicom.clock import (
+    header_half_life,
+    injection_on,
+    read_administrations,
+    series_clock,
+)
 from dtsinn.importers.dicom.header import ImageHeader, read_pet_headers, read_tags, silent_pydicom
-from dtsinn.importers.dicom.series import Series, arrange, image_name, series_grid, shared
-from dtsinn.importers.files import BYTES_OF_NUMBER, refuse_passing, stamps
+from dtsinn.importers.dicom.series import Series, arrange, image_name, require_shared, series_grid
+from dtsinn.importers.files import BYTES_OF_NUMBER, read_stamps, refuse_passing
 from dtsinn.importers.grid import Grid
 from dtsinn.importers.scan import Scan
 
@@ -68,7 +73,7 @@ def open_dicom(
     _check_decoder(series)
     grid = series_grid(series)
     check_voxels(f"{where}: voxel size", grid.voxel_size, accepted)
-    files = stamps((header.path for header in series.all), where)
+    files = read_stamps((header.path for header in series.all), where)
     voxels = math.prod(grid.size) * grid.frames
     refuse_more(where, voxels * BYTES_OF_NUMBER, sum(size for size, _ in files))
     used = header_half_life(series) if half_life is None else half_life
@@ -83,7 +88,7 @@ def open_dicom(
     if injection is None:
         injection = injection_on(clock, series, used)
     planned = quantity or Quantity()
-    weight_kg, dose_MBq = given(
+    weight_kg, dose_MBq = merge_given(
         (planned.weight_kg, planned.dose_MBq), header_dose(series), accepted, where
     )
     injected = Injected(
@@ -108,13 +113,13 @@ def open_dicom(
         read_slices=_Reader(series, grid, slope_TZ, intercept_TZ),
         stamps=files,
         given=usable_dose(weight_kg, dose_MBq, accepted),
-        administered=administered(series, clock),
+        administered=read_administrations(series, clock),
     )
 
 
 def _refuse_other_nuclides(series: Series) -> None:
     """Refuse a radiopharmaceutical whose half-life is not that of the nuclide that it names."""
-    for drug in shared(series, lambda header: header.drugs, "radiopharmaceutical"):
+    for drug in require_shared(series, lambda header: header.drugs, "radiopharmaceutical"):
         if drug.half_life is not None and drug.nuclide is not None:
             refuse_other_nuclide(series.where, drug.half_life, drug.nuclide)
 
@@ -138,13 +143,13 @@ class _Reader:
         turn_y = -int(self.grid.orientation[1, 1])
         for number, z in enumerate(slices):
             for frame in range(self.series.frames):
-                stored_YX = self._stored(frame, z)[::turn_y, ::turn_x]
+                stored_YX = self._read_stored(frame, z)[::turn_y, ::turn_x]
                 images_STYX[number, frame] = (
                     stored_YX * self.slope_TZ[frame, z] + self.intercept_TZ[frame, z]
                 )
         return images_STYX
 
-    def _stored(self, frame: int, z: int) -> npt.NDArray[Any]:
+    def _read_stored(self, frame: int, z: int) -> npt.NDArray[Any]:
         header = self.series.images[frame][z]
         what = f"{self.series.where}: {image_name(frame, z)}"
         with silent_pydicom():
@@ -162,7 +167,7 @@ class _Reader:
 
 
 def _check_pixels(data: Any, header: ImageHeader, what: str) -> None:
-    """Refuse pixels of another size than the header told at first, before they are made."""
+    """Refuse pixels of another size than the header gave at first, before they are made."""
     size = [data.get("NumberOfFrames") or 1, data.get("Rows"), data.get("Columns")]
     size.append(data.get("SamplesPerPixel") or 1)
     if size != [1, header.rows, header.columns, 1]:
@@ -177,7 +182,7 @@ def _check_decoder(series: Series) -> None:
     """Refuse at once what could not be decompressed later."""
     from pydicom.pixels.decoders.base import get_decoder
 
-    syntax = shared(series, lambda header: header.transfer_syntax, "TransferSyntaxUID")
+    syntax = require_shared(series, lambda header: header.transfer_syntax, "TransferSyntaxUID")
     try:
         available = get_decoder(syntax).is_available
     except (NotImplementedError, ValueError):

@@ -105,7 +105,7 @@ def arrange(headers: Sequence[ImageHeader], where: str) -> Series:
     return Series(images=images, where=where)
 
 
-def shared(series: Series, get: Callable[[ImageHeader], T], tag: str) -> T:
+def require_shared(series: Series, get: Callable[[ImageHeader], T], tag: str) -> T:
     """What all images of a series must say alike.
 
     Raises:
@@ -134,8 +134,8 @@ def series_grid(series: Series) -> Grid:
         InputError: The slices are not axial, not straight above each other or not evenly spaced.
     """
     where, headers = series.where, series.all
-    rows = shared(series, lambda header: header.rows, "Rows")
-    columns = shared(series, lambda header: header.columns, "Columns")
+    rows = require_shared(series, lambda header: header.rows, "Rows")
+    columns = require_shared(series, lambda header: header.columns, "Columns")
     if rows < 1 or columns < 1:
         raise InputError(f"{where}: Rows and Columns", got="none", wanted="the size of a slice")
     if rows * columns * series.slices > MOST_VOXELS:
@@ -197,7 +197,10 @@ def _check_kind(headers: Sequence[ImageHeader], where: str) -> None:
     known = ("STATIC", "DYNAMIC", "GATED", "WHOLE BODY")
     for kind in sorted({header.series_type for header in headers} - {"", "DYNAMIC"}):
         raise InputError(
-            f"{where}: SeriesType", got=told(kind, known), wanted="DYNAMIC", hint="another series"
+            f"{where}: SeriesType",
+            got=known_code(kind, known),
+            wanted="DYNAMIC",
+            hint="another series",
         )
 
 
@@ -206,7 +209,7 @@ def image_name(frame: int, z: int) -> str:
     return f"frame {frame}, slice {z} from the feet (both from 0)"
 
 
-def told(value: str, known: Sequence[str]) -> str:
+def known_code(value: str, known: Sequence[str]) -> str:
     """A code of a header for a message: free text in its place is not repeated."""
     return value if value in known else "nothing" if not value else "an unknown value"
 

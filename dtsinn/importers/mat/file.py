@@ -15,7 +15,7 @@ from scipy.io.matlab import matfile_version
 
 from dtsinn.core.bounds import open_file
 from dtsinn.core.errors import InputError
-from dtsinn.importers.files import refuse_absurd, refuse_passing, stamps
+from dtsinn.importers.files import read_stamps, refuse_absurd, refuse_passing
 from dtsinn.importers.mat.mat5 import Mat5Array, mat5_arrays, read_mat5
 from dtsinn.importers.mat.mat73 import Elsewhere, find_mat73, read_mat73
 
@@ -55,7 +55,7 @@ def mat_shape(path: Path, key: str, where: str) -> tuple[int, int, int]:
             f"{where}: {THE_KEY}", got=f"{len(shape)} dimensions", wanted="rows x columns x frames"
         )
     rows, columns, frames = (*shape, 1)[:3]
-    (state,) = stamps([path], where)  # MATLAB keeps a number in one byte at least
+    (state,) = read_stamps([path], where)  # MATLAB keeps a number in one byte at least
     promised = rows * columns * frames
     refuse_absurd(where, (rows, columns), frames, promised, state[0], packed=True)
     return rows, columns, frames
@@ -112,11 +112,11 @@ def _header(path: Path, key: str, where: str) -> tuple[str, tuple[int, ...]]:
     except InputError:
         raise
     except KeyError as error:
-        raise _no_key(where, error.args[0]) from None
+        raise _no_key_error(where, error.args[0]) from None
     except Elsewhere as error:
-        raise _elsewhere(where, error) from None
+        raise _outside_error(where, error) from None
     except Exception:  # foreign bytes: whatever the readers trip over
-        raise _damaged(where) from None
+        raise _damage_error(where) from None
 
 
 def _read(path: Path, key: str, where: str) -> npt.NDArray[Any]:
@@ -128,10 +128,10 @@ def _read(path: Path, key: str, where: str) -> npt.NDArray[Any]:
     except InputError:
         raise
     except Elsewhere as error:
-        raise _elsewhere(where, error) from None
+        raise _outside_error(where, error) from None
     except Exception as error:
         refuse_passing(where, error)
-        raise _damaged(where) from None
+        raise _damage_error(where) from None
 
 
 def _find_mat5(path: Path, key: str, where: str) -> Mat5Array:
@@ -146,13 +146,13 @@ def _find_mat5(path: Path, key: str, where: str) -> Mat5Array:
     return found[0]
 
 
-def _damaged(where: str) -> InputError:
+def _damage_error(where: str) -> InputError:
     return InputError(
         f"{where} is cut short or damaged", hint="copy it again, or save it again in MATLAB"
     )
 
 
-def _elsewhere(where: str, error: Elsewhere) -> InputError:
+def _outside_error(where: str, error: Elsewhere) -> InputError:
     return InputError(
         f"{where}: {THE_KEY} lies outside the file",
         got=str(error),
@@ -161,7 +161,7 @@ def _elsewhere(where: str, error: Elsewhere) -> InputError:
     )
 
 
-def _no_key(where: str, others: int) -> InputError:
+def _no_key_error(where: str, others: int) -> InputError:
     return InputError(
         f"{where} has no array of the plan's key",
         got=f"{others} of other names",

@@ -25,7 +25,7 @@ _FILTERS = (_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32)
 """What a chunk may have gone through, each once: MATLAB uses the first one alone."""
 _CHECKSUM = 4
 _CLASS_LENGTH = 64
-"""Bytes of a MATLAB_class, which names one of some twenty classes (uncited)."""
+"""Bytes of a MATLAB_class, which names one of some twenty classes."""
 
 
 class Elsewhere(Exception):  # noqa: N818 (it is no fault of reading)

@@ -1,6 +1,6 @@
 """The layout of the published DTS-INN code: a folder for the mixture, one for each tracer.
 
-Each file is one slice, [rows, columns, frames]. Which files belong together is told by their
+Each file is one slice, [rows, columns, frames]. Which files belong together is decided by their
 names, never by their order in a listing. The names may name people, so messages tell places:
 ``fdg, file 3 of 40`` counts from 1 in natural order, where ``sample2`` comes before ``sample10``.
 """
@@ -17,11 +17,11 @@ import numpy.typing as npt
 
 from dtsinn.core.errors import InputError
 from dtsinn.core.paths import home_path
-from dtsinn.importers.files import fingerprint, stamps
+from dtsinn.importers.files import fingerprint, read_stamps
 from dtsinn.importers.mat.file import mat_shape, read_mat
 from dtsinn.importers.mat.plan import MatPlan, read_mat_plan
 from dtsinn.importers.mat.subjects import natural_order, place, subjects_of
-from dtsinn.importers.remarks import injections_inside, told
+from dtsinn.importers.remarks import format_remarks, injections_inside
 from dtsinn.importers.source import Importer, Source, SourceSubject, StudyShape
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -119,7 +119,7 @@ class MatImporter(Importer):
                     "labels": "single-tracer images",
                     "kBq_per_mL_per_unit": settings.scale,
                 },
-                remarks=told(
+                remarks=format_remarks(
                     injections_inside(settings.protocol, settings.tracers, "the protocol")
                 ),
             ),
@@ -130,7 +130,7 @@ class MatImporter(Importer):
             fingerprint=fingerprint(
                 [settings.key, settings.scale, settings.rows, settings.columns, settings.folders],
                 [(member.subject.identity, member.stems) for member in members],
-                {kind: stamps(by_stem.values(), kind) for kind, by_stem in files.items()},
+                {kind: read_stamps(by_stem.values(), kind) for kind, by_stem in files.items()},
             ),
         )
 

@@ -1,4 +1,4 @@
-"""Which files of a MATLAB import make a subject: told by their names, sorted by slice.
+"""Which files of a MATLAB import make a subject: decided by their names, sorted by slice.
 
 Names of files and subjects may name people: messages count them.
 """

@@ -23,7 +23,7 @@ from dtsinn.core.errors import InputError
 from dtsinn.core.paths import home_path, is_file
 from dtsinn.core.plausibility import check_times, check_voxels, usable_dose
 from dtsinn.importers.activity import merge, to_present_activity
-from dtsinn.importers.files import refuse_absurd, refuse_passing, stamps
+from dtsinn.importers.files import read_stamps, refuse_absurd, refuse_passing
 from dtsinn.importers.grid import Grid, grid_of
 from dtsinn.importers.nifti.sidecar import read_sidecar
 from dtsinn.importers.plan import MixturePlan, SinglePlan
@@ -32,7 +32,7 @@ from dtsinn.importers.scan import Scan
 FloatArray = npt.NDArray[np.float64]
 
 MOST_HEADER = 4 * 2**20
-"""Bytes before the first voxel: header and extensions, such as AFNI's XML (uncited)."""
+"""Bytes before the first voxel: header and extensions, such as AFNI's XML."""
 LEAST_EXTENSION = 16
 """Bytes of an extension, or a multiple of them (NIfTI-1, nifti1.h, "Extended header")."""
 
@@ -95,7 +95,7 @@ def open_nifti(
         axes=grid.axes,
         decay_corrected=known.decay_corrected,
         read_slices=read_slices,
-        stamps=stamps([path, beside], where),
+        stamps=read_stamps([path, beside], where),
         given=usable_dose(*known.given, plan.accepted),
         administered=known.administered,
     )
@@ -174,7 +174,7 @@ def _grid(image: Any, path: Path, where: str) -> Grid:
         raise InputError(f"{where} is no dynamic scan", got=shape, wanted="x, y, z and frames")
     if header.get_data_dtype().kind not in "iuf":
         raise InputError(f"{where}: type of the voxels", got=header.get_data_dtype(), wanted="real")
-    (state,) = stamps([path], where)
+    (state,) = read_stamps([path], where)
     voxels = math.prod(image.shape) * header.get_data_dtype().itemsize
     promised = image.dataobj.offset + voxels
     packed = path.name.endswith(".gz")

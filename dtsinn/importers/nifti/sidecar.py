@@ -99,7 +99,7 @@ class _Fields:
         return None if nothing else value
 
     def number_if_any(self, name: str) -> float | None:
-        """Of a field that an import can do without, and that may hold anything."""
+        """A number of a field that an import can do without, and that may hold anything."""
         value = self.value(name)
         return float(value) if _is_number(value) else None
 

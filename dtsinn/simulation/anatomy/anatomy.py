@@ -137,7 +137,7 @@ def draw_affine(
     return np.asarray(matrix @ shear @ np.diag(np.exp(scale_sd * clipped_normal(rng, 3))))
 
 
-def deformed_points(
+def deform_points(
     rng: np.random.Generator,
     deformation: Deformation,
     axes: tuple[FloatArray, FloatArray, FloatArray],

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dtsinn.core.config import STRICT, find_config, from_mapping, read_yaml
+from dtsinn.core.config import STRICT, load_config
 from dtsinn.simulation.anatomy.anatomy import (
     OUTSIDE,
     Anatomy,
     Deformation,
     Phantom,
     Region,
-    deformed_points,
+    deform_points,
     draw_affine,
     kernel_sigma,
 )
@@ -195,7 +195,7 @@ class BrainPhantom(Phantom):
         )
         across = pixel_centres(size * SUPERSAMPLING, shape.field_of_view_mm)
         # Rows run from the front of the head to its back, against MNI y.
-        points = deformed_points(rng, deformation, (slice_position, -across, across))
+        points = deform_points(rng, deformation, (slice_position, -across, across))
         fractions = _fractions(shape, points, cortex_offset, ventricle_offset)
         return Anatomy(fractions=fractions, slice_position=slice_position)
 
@@ -203,8 +203,7 @@ class BrainPhantom(Phantom):
 @functools.cache
 def load_brain() -> BrainPhantom:
     """The brain phantom; its atlas is built on the first draw of a process."""
-    path = find_config("phantoms", "brain")
-    return BrainPhantom(shape=from_mapping(BrainShape, read_yaml(path), str(path)))
+    return BrainPhantom(shape=load_config(BrainShape, "phantoms", "brain"))
 
 
 def _fractions(

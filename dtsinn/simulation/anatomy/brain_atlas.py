@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-import nibabel
 import numpy as np
 
 from dtsinn.core.config import STRICT
@@ -127,6 +126,8 @@ def _load_map(kind: str) -> tuple[Float32Array, FloatArray]:
 
     nilearn's own loader takes seconds to import and resample; the files are plain NIfTI.
     """
+    import nibabel  # here: a quarter of a second, and only brains need it
+
     path = Path(str(resources.files("nilearn"))) / "datasets" / "data" / _MAP_FILE.format(kind=kind)
     if not path.is_file():
         raise InputError(

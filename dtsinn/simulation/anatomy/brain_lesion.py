@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dtsinn.core.config import STRICT, find_config, from_mapping, read_yaml
+from dtsinn.core.config import STRICT, load_config
 from dtsinn.simulation.anatomy.anatomy import Anatomy, Phantom, Region
 from dtsinn.simulation.anatomy.brain import BrainPhantom, load_brain
 from dtsinn.simulation.anatomy.fields import Float32Array
@@ -76,6 +76,5 @@ class BrainLesionPhantom(Phantom):
 @functools.cache
 def load_brain_lesion() -> BrainLesionPhantom:
     """The brain-lesion phantom."""
-    path = find_config("phantoms", "brain-lesion")
-    shape = from_mapping(BrainLesionShape, read_yaml(path), str(path))
+    shape = load_config(BrainLesionShape, "phantoms", "brain-lesion")
     return BrainLesionPhantom(shape=shape, brain=load_brain())

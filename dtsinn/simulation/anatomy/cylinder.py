@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dtsinn.core.config import STRICT, find_config, from_mapping, read_yaml
+from dtsinn.core.config import STRICT, load_config
 from dtsinn.core.errors import InputError
 from dtsinn.simulation.anatomy.anatomy import NOTHING, OUTSIDE, Anatomy, Phantom, Region
 from dtsinn.simulation.anatomy.fields import pixel_centres
-from dtsinn.simulation.anatomy.geometry import block_mean, coverage, painted, spread_levels
+from dtsinn.simulation.anatomy.geometry import block_mean, coverage, paint, spread_levels
 from dtsinn.simulation.input_function import FloatArray, clipped_normal
 
 SUPERSAMPLING = 4
@@ -101,7 +101,7 @@ class CylinderPhantom(Phantom):
         width = shape.field_of_view_mm / (size * SUPERSAMPLING)
         body = coverage(shape.diameter_mm / 2.0 - radius_YX, width)
         layers = (1.0 - body, coverage(hot_YX, width), coverage(cold_YX, width))
-        outside, hot, cold, background = (block_mean(one, SUPERSAMPLING) for one in painted(layers))
+        outside, hot, cold, background = (block_mean(one, SUPERSAMPLING) for one in paint(layers))
         plane = np.stack([outside, background, hot, cold]).astype(np.float32)
         fractions = np.repeat(plane[None], slice_position.size, axis=0)
         return Anatomy(fractions=fractions, slice_position=slice_position)
@@ -122,5 +122,4 @@ class CylinderPhantom(Phantom):
 @functools.cache
 def load_cylinder() -> CylinderPhantom:
     """The cylinder phantom."""
-    path = find_config("phantoms", "cylinder")
-    return CylinderPhantom(shape=from_mapping(CylinderShape, read_yaml(path), str(path)))
+    return CylinderPhantom(shape=load_config(CylinderShape, "phantoms", "cylinder"))

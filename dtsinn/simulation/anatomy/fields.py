@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ive
 
 from dtsinn.simulation.input_function import FloatArray
 
@@ -85,6 +84,8 @@ def _pixel_kernel(size: int, pixel: float, fwhm: float) -> FloatArray:
     """
     sigma = sigma_of(fwhm) / pixel
     if pixel > COARSE * fwhm:
+        from scipy.special import ive  # here: most grids are fine
+
         distance = np.abs(np.subtract.outer(np.arange(size), np.arange(size)))
         return np.asarray(ive(distance, sigma**2))
     centres = pixel_centres(size, float(size))

@@ -137,7 +137,7 @@ def coverage(depth: FloatArray, width: float) -> FloatArray:
     return np.clip(depth / width + 0.5, 0.0, 1.0)
 
 
-def painted(coverages: Sequence[FloatArray]) -> list[FloatArray]:
+def paint(coverages: Sequence[FloatArray]) -> list[FloatArray]:
     """Shares of layers, each of which takes its coverage of what those before it have left.
 
     Returns:

@@ -22,7 +22,7 @@ from dtsinn.simulation.input_function import SPREAD_CLIP, FloatArray, clipped_no
 SUPERSAMPLING = 2
 """Points per pixel and axis."""
 WAVES = 32
-"""Plane waves whose sum is a random surface: enough to look like a Gaussian field (uncited)."""
+"""Plane waves whose sum is a random surface: enough to look like a Gaussian field."""
 REACH = 2.5
 """Lesions end within so many radii of their centre."""
 SITE_SHARE = 0.7
@@ -159,7 +159,7 @@ def draw_with_lesions(
 
     lesions = draw_lesions(rng, again, numbers, regions, slice_position, field_of_view)
     whole, core = _shares(lesions, numbers, slice_position, size, field_of_view)
-    return _inserted(fractions, _labels(numbers.hosts, regions), whole, core)
+    return _insert(fractions, _labels(numbers.hosts, regions), whole, core)
 
 
 def draw_lesions(
@@ -296,7 +296,7 @@ def _shares(
     return block_mean(whole, SUPERSAMPLING), block_mean(core, SUPERSAMPLING)
 
 
-def _inserted(
+def _insert(
     fractions_SLYX: Float32Array, hosts: list[int], whole: FloatArray, core: FloatArray
 ) -> Float32Array:
     """[S, L + 2, Y, X] fractions after lesions have taken their share of the hosts."""

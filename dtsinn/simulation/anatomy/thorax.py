@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dtsinn.core.config import STRICT, find_config, from_mapping, read_yaml
+from dtsinn.core.config import STRICT, load_config
 from dtsinn.simulation.anatomy.anatomy import (
     BLOOD,
     NOTHING,
@@ -16,12 +16,12 @@ from dtsinn.simulation.anatomy.anatomy import (
     Deformation,
     Phantom,
     Region,
-    deformed_points,
+    deform_points,
     draw_affine,
     kernel_sigma,
 )
 from dtsinn.simulation.anatomy.fields import Float32Array, pixel_centres
-from dtsinn.simulation.anatomy.geometry import block_mean, coverage, painted, spread_levels
+from dtsinn.simulation.anatomy.geometry import block_mean, coverage, paint, spread_levels
 from dtsinn.simulation.anatomy.lesions import LesionNumbers, draw_with_lesions
 from dtsinn.simulation.anatomy.thorax_organs import Organs, draw_variation, organ_depths
 from dtsinn.simulation.input_function import FloatArray, clipped_normal
@@ -148,14 +148,14 @@ class ThoraxPhantom(Phantom):
         fine = size * SUPERSAMPLING
         across = pixel_centres(fine, shape.field_of_view_mm)
         # Rows run from the front of the chest to its back, against y.
-        points = deformed_points(rng, deformation, (levels, -across, across))
+        points = deform_points(rng, deformation, (levels, -across, across))
         points_3N = np.ascontiguousarray(points.reshape(-1, 3).T)
         width = shape.field_of_view_mm / fine
         skin = shape.organs.body.depth(points_3N) + variation.wall_offset
         inside = np.flatnonzero(skin > -width)
         depths = organ_depths(shape.organs, variation, points_3N[:, inside])
         air = 1.0 - coverage(skin[inside], width)
-        layers = painted([air, *(coverage(depths[name], width) for name in LAYERS)])
+        layers = paint([air, *(coverage(depths[name], width) for name in LAYERS)])
         outside, *organs, muscle = layers
         shares = np.zeros((len(self._healthy_regions), points_3N.shape[1]))
         shares[0] = 1.0
@@ -169,5 +169,4 @@ class ThoraxPhantom(Phantom):
 @functools.cache
 def load_thorax() -> ThoraxPhantom:
     """The thorax phantom."""
-    path = find_config("phantoms", "thorax")
-    return ThoraxPhantom(shape=from_mapping(ThoraxShape, read_yaml(path), str(path)))
+    return ThoraxPhantom(shape=load_config(ThoraxShape, "phantoms", "thorax"))

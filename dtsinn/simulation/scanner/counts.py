@@ -16,7 +16,7 @@ from dtsinn.simulation.scanner.projector import gaussian
 from dtsinn.simulation.scanner.scanner import Scanner
 
 SCATTER_FWHM_MM = 200.0
-"""Of the Gaussian that makes scatter from trues, mm (dPETSTEP, Dynamic_PETSTEP_overhead.m)."""
+"""FWHM of the Gaussian that makes scatter from trues, mm (dPETSTEP, Dynamic_PETSTEP_overhead.m)."""
 
 
 @dataclass(frozen=True, kw_only=True)

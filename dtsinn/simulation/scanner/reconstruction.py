@@ -35,7 +35,7 @@ class ScannerModel:
     Slices are worked on one after the other, all frames of a slice at once. So what comes out
     does not depend on how slices are grouped, and on a CPU not on the number of threads either.
 
-    The reconstruction is told the attenuation, the expected scatter and the expected randoms, and
+    The reconstruction knows the attenuation, the expected scatter and the expected randoms, and
     uses the matrix that made the data; it does not know the resolution. There is no time of flight.
 
     Args:
@@ -82,7 +82,7 @@ class ScannerModel:
         Raises:
             InputError: Arrays that do not fit together, or numbers that make no sense.
         """
-        activity, attenuation, duration = self._checked(
+        activity, attenuation, duration = self._check(
             activity_STYX, attenuation_SYX, frame_duration_T
         )
         positive("trues", trues, "counts per slice")
@@ -90,7 +90,7 @@ class ScannerModel:
         for s, activity_TYX in enumerate(activity):
             exposure_YX = (activity_TYX * duration[:, None, None]).sum(axis=0)
             # <a, P x> = <P'a, x>: one back-projection instead of one projection per frame.
-            seen_P = self._seen(self._attenuation(attenuation[s]))
+            seen_P = self._backproject_ones(self._attenuation(attenuation[s]))
             detected = float((exposure_YX.reshape(-1) * seen_P).sum())
             if detected > 0.0:
                 result[s] = trues / detected
@@ -116,7 +116,7 @@ class ScannerModel:
         Raises:
             InputError: Arrays that do not fit together, or numbers that make no sense.
         """
-        activity, attenuation, duration = self._checked(
+        activity, attenuation, duration = self._check(
             activity_STYX, attenuation_SYX, frame_duration_T
         )
         sensitivity = _array("sensitivity", sensitivity_S, (len(activity),))
@@ -138,7 +138,7 @@ class ScannerModel:
     ) -> ExpectedCounts:
         """What the scanner counts in one slice on average; see :meth:`acquire_and_reconstruct`."""
         not_negative("sensitivity", sensitivity)
-        activity, attenuation, duration = self._checked(
+        activity, attenuation, duration = self._check(
             np.asarray(activity_TYX)[None], np.asarray(attenuation_YX)[None], frame_duration_T
         )
         factors_L = self._attenuation(attenuation[0])
@@ -185,7 +185,7 @@ class ScannerModel:
         measured_LT = counts_LT * per_count_T
         background_LT = background_LT * per_count_T / factors_L[:, None]
         # A start that follows the counts makes the whole chain homogeneous in the activity.
-        start_T = measured_LT.sum(axis=0) / self._seen(factors_L).sum()
+        start_T = measured_LT.sum(axis=0) / self._backproject_ones(factors_L).sum()
         image_PT = osem(
             self._projectors,
             self._tensor(measured_LT).reshape(subsets, -1, frames),
@@ -194,9 +194,9 @@ class ScannerModel:
             self._tensor(np.broadcast_to(start_T, (self.size**2, frames))),
             self.scanner.iterations,
         )
-        return self._postfiltered(image_PT)
+        return self._postfilter(image_PT)
 
-    def _postfiltered(self, image_PT: torch.Tensor) -> Float32Array:
+    def _postfilter(self, image_PT: torch.Tensor) -> Float32Array:
         """[T, Y, X] the image after the Gaussian filter, along y and then along x."""
         size = self.size
         blur = gaussian(size, self.pixel_mm, self.scanner.postfilter_fwhm_mm, self.device)
@@ -216,7 +216,7 @@ class ScannerModel:
         column = attenuation_YX.reshape(-1, 1).astype(np.float32)
         return np.maximum(np.exp(-self._project(column)[:, 0] / MM_PER_CM), OPAQUE)
 
-    def _seen(self, factors_L: FloatArray) -> FloatArray:
+    def _backproject_ones(self, factors_L: FloatArray) -> FloatArray:
         """[P] counts that each pixel sends to all LORs together, per kBq/mL mm s and gain."""
         lines = np.split(factors_L, self.scanner.subsets)
         parts = [
@@ -228,7 +228,7 @@ class ScannerModel:
     def _tensor(self, array: NDArray[np.floating]) -> torch.Tensor:
         return torch.from_numpy(np.array(array, dtype=np.float32, order="C")).to(self.device)
 
-    def _checked(
+    def _check(
         self, activity: ArrayLike, attenuation: ArrayLike, duration: ArrayLike
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         durations = _durations(duration)

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dtsinn.core.checks import not_negative, positive, short_name
-from dtsinn.core.config import STRICT, find_config, from_mapping, read_yaml
+from dtsinn.core.config import STRICT, load_config
 from dtsinn.core.errors import InputError
 
 MOST_TRUES = 1e12
-"""More than any scanner counts in a slice (uncited); Poisson draws end at 9e18."""
+"""More than any scanner counts in a slice; Poisson draws end at 9e18."""
 
 MOST_VIEWS = 10_000
-"""Views, subsets or iterations, at most (uncited): ten times those of any scanner."""
+"""Views, subsets or iterations, at most: ten times those of any scanner."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +101,7 @@ def load_scanner(name_or_path: str) -> Scanner:
     Raises:
         InputError: No such scanner, or its file holds something wrong.
     """
-    path = find_config("scanners", name_or_path)
-    return from_mapping(Scanner, read_yaml(path), str(path))
+    return load_config(Scanner, "scanners", name_or_path)
 
 
 def _check_sources(where: str, scanner: Scanner) -> None:
