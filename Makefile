@@ -52,22 +52,24 @@ release: env
 	.ci/release
 
 bench: env
-	$(BIN)/python -m benchmarks
+	set -e; for name in reading roundtrip ablation conditioning memory speed; do \
+		$(BIN)/python -m benchmarks $$name; done
 
 bench-quality: env
-	$(BIN)/python -m benchmarks.quality
+	$(BIN)/python -m benchmarks quality
 
 bench-search: env
-	$(BIN)/python -m benchmarks.searching overhead scale
+	$(BIN)/python -m benchmarks overhead
+	$(BIN)/python -m benchmarks scale
 
 bench-faults: env
-	$(BIN)/python -m benchmarks.searching faults
+	$(BIN)/python -m benchmarks faults
 
 bench-postgres: env
-	$(BIN)/python -m benchmarks.writers
+	$(BIN)/python -m benchmarks postgres
 
 bench-efficiency: env
-	$(BIN)/python -m benchmarks.efficiency simulate
+	$(BIN)/python -m benchmarks efficiency
 
 browser:
 	apt-get install --yes --no-install-recommends chromium
@@ -76,4 +78,4 @@ screenshots: env
 	SCREENSHOTS=docs/images $(BIN)/pytest tests/integration/test_browser.py
 
 bench-registry: env
-	$(BIN)/python -m benchmarks.promoting
+	set -e; for name in seconds page kills power; do $(BIN)/python -m benchmarks $$name; done

@@ -1,5 +1,5 @@
-"""Benchmarks: of quality, of reading, of the round trip, of memory, of the loss's terms.
+"""Benchmarks: of quality, reading, memory and speed; of searches, the gate and the server.
 
-``python -m benchmarks`` runs the shorter ones, ``python -m benchmarks.quality`` the long one;
-``benchmarks/results`` keeps what they measured.
+``python -m benchmarks NAME`` runs one of them and ``python -m benchmarks --help`` lists them;
+``benchmarks/results`` keeps what they measured, ``docs/benchmarks.md`` says what it means.
 """

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor
 
-from benchmarks.ablation_chart import Row, ablation_chart
-from benchmarks.machine import describe_machine
-from benchmarks.report import Result, Say, Table
+from benchmarks.report import Result, Say, Seeds, Steps, Table, make_table, span
+from benchmarks.trainings import train_state
 from dtsinn.core.errors import RunError
 from dtsinn.data.body import truth_of
 from dtsinn.data.loader import Reading, batches
@@ -28,16 +29,13 @@ from dtsinn.data.store import Samples, Store
 from dtsinn.evaluation.metrics import psnr, sum_residual
 from dtsinn.networks.invertible import InvertibleSeparator
 from dtsinn.networks.normalisation import per_sample, sample_scale
-from dtsinn.training.config import load_run_config
-from dtsinn.training.loop import train
+from dtsinn.plots.style import INK, SERIES, grid_lines, heading, png, tidy
 from dtsinn.training.loss_term import loss_timing
 from dtsinn.training.losses import LossConfig, loss_passes
-from dtsinn.training.state import TrainingState
 
-NAME = "ablation"
 BACKWARD, CONSISTENCY = 0.1, 0.1
 """Weights of the terms where they are used (uncited)."""
-VALIDATIONS = 3
+ERRORS = ("sum_residual", "sum_error", "mixing_error", "inconsistency")
 Target = Literal["sum", "mixture", "own"]
 Floats = npt.NDArray[np.float32]
 
@@ -74,34 +72,17 @@ VARIANTS = tuple(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """One training with its scores on the ``test`` subjects; relative errors are fractions."""
-
-    variant: str
-    seed: int
-    val_psnr: float
-    """Of the weights that were kept, dB."""
-    test_psnr: tuple[float, float]
-    """Per tracer, dB."""
-    sum_residual: float
-    """Sum of the answers against the measured mixture, relative."""
-    sum_error: float
-    """Sum of the answers against the noise-free sum, relative."""
-    mixing_error: float
-    """True tracers, mixed by the inverse, against their sum, relative."""
-    inconsistency: float
-    """Part of the inverse's channels that no mixture has, for true tracers, relative."""
-    gradient: float | None
-    """Norm of the backward term's gradient over that of the forward term, both of weight 1."""
-    step_ms: float
-    """Process CPU time of a step, the median."""
-    cpu_seconds: float
-    """Of the whole training, validations included."""
+Trial = dict[str, Any]
+"""One training with its scores on the ``test`` subjects; see :func:`measure`."""
 
 
 def run(
-    store: Store, *, steps: int, seeds: int, say: Say, variants: Sequence[Variant] = VARIANTS
+    store: Store,
+    *,
+    steps: Steps = 600,
+    seeds: Seeds = 3,
+    say: Say,
+    variants: Sequence[Variant] = VARIANTS,
 ) -> Result:
     """Train every variant with every seed for ``steps`` steps, measure, and report."""
     trials = []
@@ -111,58 +92,56 @@ def run(
             trials.append(found)
             say(
                 f"seed {seed}, {number} of {len(variants)}: {variant.name}: "
-                f"{np.mean(found.test_psnr):.2f} dB, mixing error {found.mixing_error:.1e}"
+                f"{np.mean(found['test_psnr']):.2f} dB, mixing error {found['mixing_error']:.1e}"
             )
     noise = float(np.mean([_noise(samples, store) for samples in store.subjects("test")]))
-    groups = {v.name: [t for t in trials if t.variant == v.name] for v in variants}
-    rows = [
-        Row(
-            name=name,
-            psnr=[float(np.mean(trial.test_psnr)) for trial in group],
-            mixing_error=[trial.mixing_error for trial in group],
-        )
-        for name, group in groups.items()
-    ]
+    groups = {v.name: [t for t in trials if t["variant"] == v.name] for v in variants}
     return Result(
-        name=NAME,
+        name="ablation",
         title="What the backward loss teaches",
-        machine=describe_machine(),
         notes=_notes(steps, seeds, noise),
         tables=[_separation(groups), _mixing(groups)],
-        data={"steps": steps, "noise": noise, "trials": [asdict(trial) for trial in trials]},
-        pictures={f"{NAME}.png": ablation_chart(rows, steps)},
+        data={"steps": steps, "noise": noise, "trials": trials},
+        pictures={"ablation.png": _chart(groups, steps)},
     )
 
 
 def measure(store: Store, variant: Variant, seed: int, steps: int) -> Trial:
-    """Train one separator and score it."""
-    every = -(-steps // VALIDATIONS)
-    config = load_run_config(
-        "default",
-        [f"steps={steps}", f"validate_every={every}", f"seed={seed}", *variant.overrides],
-    )
-    state = TrainingState(config, store.header.protocol.frames)
+    """Train one separator and score it.
+
+    Returns:
+        ``val_psnr`` of the weights that were kept and ``test_psnr`` per tracer, dB. Relative
+        errors: ``sum_residual`` and ``sum_error``, the answers' sum against the measured mixture
+        and against the noise-free sum; ``mixing_error``, the true tracers, mixed by the inverse,
+        against their sum; ``inconsistency``, the part of the inverse's channels that no mixture
+        has, for true tracers. ``gradient``, norm of the backward term's gradient over that of the
+        forward term, both of weight 1; ``step_ms``, process CPU time of a step, the median;
+        ``cpu_seconds`` of the whole training, validations included.
+    """
     clock: list[float] = []
-    for _ in train(store, state, on_step=lambda *_: clock.append(time.process_time())):
-        pass
+    state = train_state(
+        store,
+        [f"seed={seed}", *variant.overrides],
+        steps,
+        on_step=lambda *_: clock.append(time.process_time()),
+    )
     network = state.best_network()
     if not isinstance(network, InvertibleSeparator):
-        raise RunError(f"{NAME} needs an inverse", got=config.model.kind, wanted="invertible")
+        raise RunError(
+            "ablation needs an inverse", got=state.config.model.kind, wanted="invertible"
+        )
     scores = [_score(network, samples, store) for samples in store.subjects("test")]
-    means = np.mean(scores, axis=0)
-    return Trial(
-        variant=variant.name,
-        seed=seed,
-        val_psnr=state.progress.best_psnr,
-        test_psnr=(float(means[0]), float(means[1])),
-        sum_residual=float(means[2]),
-        sum_error=float(means[3]),
-        mixing_error=float(means[4]),
-        inconsistency=float(means[5]),
-        gradient=None if variant.target is None else gradient_share(network, store, variant.target),
-        step_ms=1e3 * float(np.median(np.diff(clock))),
-        cpu_seconds=state.progress.cpu_seconds,
-    )
+    first, second, *errors = (float(mean) for mean in np.mean(scores, axis=0))
+    return {
+        "variant": variant.name,
+        "seed": seed,
+        "val_psnr": state.progress.best_psnr,
+        "test_psnr": (first, second),
+        **dict(zip(ERRORS, errors, strict=True)),
+        "gradient": variant.target and gradient_share(network, store, variant.target),
+        "step_ms": 1e3 * float(np.median(np.diff(clock))),
+        "cpu_seconds": state.progress.cpu_seconds,
+    }
 
 
 def gradient_share(network: InvertibleSeparator, store: Store, target: Target) -> float:
@@ -218,63 +197,49 @@ def _relative(found: Tensor, wanted: Tensor) -> float:
 
 
 def _separation(groups: dict[str, list[Trial]]) -> Table:
-    return Table(
-        title="Separating: mean of the seeds, with the lowest and the highest; errors in percent",
-        columns=[
-            "beside the forward loss",
-            "val PSNR dB",
-            "test PSNR dB",
-            "sum - mixture",
-            "sum - true sum",
-            "step, CPU ms",
-            "CPU s",
-        ],
-        rows=[
-            [
-                name,
-                _span([trial.val_psnr for trial in group]),
-                _span([float(np.mean(trial.test_psnr)) for trial in group]),
-                _percent([trial.sum_residual for trial in group]),
-                _percent([trial.sum_error for trial in group]),
-                f"{np.median([trial.step_ms for trial in group]):.0f}",
-                f"{np.mean([trial.cpu_seconds for trial in group]):.0f}",
-            ]
-            for name, group in groups.items()
-        ],
+    return make_table(
+        groups.values(),
+        {
+            "beside the forward loss": lambda group: group[0]["variant"],
+            "val PSNR dB": lambda group: span(_all(group, "val_psnr")),
+            "test PSNR dB": lambda group: span(_test_psnr(group)),
+            "sum - mixture": lambda group: _percent(group, "sum_residual"),
+            "sum - true sum": lambda group: _percent(group, "sum_error"),
+            "step, CPU ms": lambda group: f"{np.median(_all(group, 'step_ms')):.0f}",
+            "CPU s": lambda group: f"{np.mean(_all(group, 'cpu_seconds')):.0f}",
+        },
+        "Separating: mean of the seeds, with the lowest and the highest; errors in percent",
     )
 
 
 def _mixing(groups: dict[str, list[Trial]]) -> Table:
-    gradients = {
-        name: [trial.gradient for trial in group if trial.gradient is not None]
-        for name, group in groups.items()
-    }
-    return Table(
-        title="Mixing: means of the seeds; errors in percent",
-        columns=[
-            "beside the forward loss",
-            "mixing true tracers",
-            "inconsistency",
-            "backward gradient / forward",
-        ],
-        rows=[
-            [
-                name,
-                _percent([trial.mixing_error for trial in group]),
-                _percent([trial.inconsistency for trial in group]),
-                f"{np.mean(gradients[name]):.1e}" if gradients[name] else "-",
-            ]
-            for name, group in groups.items()
-        ],
+    def gradient(group: list[Trial]) -> str:
+        found = _all(group, "gradient")
+        return "-" if None in found else f"{np.mean(found):.1e}"
+
+    return make_table(
+        groups.values(),
+        {
+            "beside the forward loss": lambda group: group[0]["variant"],
+            "mixing true tracers": lambda group: _percent(group, "mixing_error"),
+            "inconsistency": lambda group: _percent(group, "inconsistency"),
+            "backward gradient / forward": gradient,
+        },
+        "Mixing: means of the seeds; errors in percent",
     )
 
 
-def _percent(values: Sequence[float]) -> str:
-    return f"{100 * np.mean(values):.2f}"
+def _all(group: list[Trial], what: str) -> list[Any]:
+    return [trial[what] for trial in group]
 
 
-def _span(values: Sequence[float]) -> str:
-    return f"{np.mean(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
+def _test_psnr(group: list[Trial]) -> list[float]:
+    """Mean of both tracers for each seed, dB."""
+    return [float(np.mean(trial["test_psnr"])) for trial in group]
+
+
+def _percent(group: list[Trial], what: str) -> str:
+    return f"{100 * np.mean(_all(group, what)):.2f}"
 
 
 def _notes(steps: int, seeds: int, noise: float) -> list[str]:
@@ -289,3 +254,39 @@ def _notes(steps: int, seeds: int, noise: float) -> list[str]:
         "Backward gradient: norm over that of the forward term, both of weight 1, at the trained "
         "weights on one training sample, float32. The cycle on the own output has rounding only.",
     ]
+
+
+def _chart(groups: dict[str, list[Trial]], steps: int) -> bytes:
+    """Two dot charts side by side as PNG: one row a variant, ticks the seeds, dots their means."""
+    height = 0.36 * len(groups) + 1.5
+    figure = Figure(figsize=(10.0, height))
+    figure.subplots_adjust(
+        left=0.27, right=0.98, top=1 - 0.72 / height, bottom=0.62 / height, wspace=0.08
+    )
+    left, right = figure.subplots(1, 2)
+    mixing = [[100 * error for error in _all(group, "mixing_error")] for group in groups.values()]
+    _dots(left, [_test_psnr(group) for group in groups.values()], SERIES[0])
+    _dots(right, mixing, SERIES[1])
+    left.set_yticks(range(len(groups)), list(groups))
+    right.set_yticks([])
+    right.set_xlim(0, 1.08 * max(map(max, mixing)))
+    left.set_xlabel("PSNR on unseen subjects, dB", fontsize=9.5, color=INK)
+    right.set_xlabel("error of mixing the true tracers, %", fontsize=9.5, color=INK)
+    heading(
+        figure,
+        "What the backward loss teaches",
+        f"{steps} steps each; dots: mean of the seeds, ticks: single seeds",
+    )
+    return png(figure, dpi=150)
+
+
+def _dots(axes: Axes, values: Sequence[Sequence[float]], colour: str) -> None:
+    for place, seeds in enumerate(values):
+        axes.plot(list(seeds), [place] * len(seeds), "|", ms=12, mew=1.2, color=colour)
+        axes.plot(float(np.mean(seeds)), place, "o", ms=8, mec="white", mew=1, color=colour)
+    axes.set_ylim(len(values) - 0.45, -0.55)
+    axes.margins(x=0.08)
+    grid_lines(axes, "x")
+    tidy(axes)
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0, labelsize=9.5, labelcolor=INK)

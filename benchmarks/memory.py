@@ -11,20 +11,19 @@ import multiprocessing
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmarks import published
-from benchmarks.machine import describe_machine
-from benchmarks.report import Result, Say, Table
+from benchmarks.report import Result, Say, make_table
 from dtsinn.networks.build import build_network
 from dtsinn.networks.invertible import InvertibleConfig, InvertibleSeparator
 from dtsinn.networks.memory import Memory
 from tests.support.memory import growths
 
-NAME = "memory"
 FRAMES = 18
 MODES: tuple[Memory, ...] = ("plain", "checkpoint", "reversible")
 DENSE = replace(published.ARCHITECTURE, start="tame")
@@ -34,21 +33,6 @@ SIZES = ((2, 64), (8, 64), (32, 64), (8, 128))
 """Blocks, and pixels on each side."""
 QUIET = {"KINETO_LOG_LEVEL": "99"}
 """Keeps the profiler's own messages off the terminal; read where torch is imported."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Growth:
-    """Peak growth of one forward and backward pass over what was allocated before, MiB."""
-
-    network: str
-    blocks: int
-    size: int
-    """Pixels on each side."""
-    memory: str
-    activations: float
-    """With parameters and gradients allocated before."""
-    total: float
-    """With parameters allocated before: gradients are part of the growth."""
 
 
 def run(
@@ -74,9 +58,8 @@ def run(
                 say(f"published step, {blocks} blocks, {size} x {size}")
                 found.append(process.submit(measure_published, size).result())
     return Result(
-        name=NAME,
+        name="memory",
         title="Memory of a training step",
-        machine=describe_machine(),
         notes=[
             f"Peak growth of one forward and backward pass, batch 1, {FRAMES} frames, float32, in "
             "MiB: every allocation and release of torch's allocator, counted by its profiler.",
@@ -85,60 +68,58 @@ def run(
             "The published step runs forward and in reverse in one loss.",
         ],
         tables=[
-            Table(
-                title="",
-                columns=["network", "blocks", "pixels", "kept", "activations", "total"],
-                rows=[
-                    [
-                        one.network,
-                        str(one.blocks),
-                        f"{one.size} x {one.size}",
-                        one.memory,
-                        f"{one.activations:.1f}",
-                        f"{one.total:.1f}",
-                    ]
-                    for one in found
-                ],
+            make_table(
+                found,
+                {
+                    "network": lambda one: one["network"],
+                    "blocks": lambda one: one["blocks"],
+                    "pixels": lambda one: f"{one['size']} x {one['size']}",
+                    "kept": lambda one: one["memory"],
+                    "activations": lambda one: f"{one['activations']:.1f}",
+                    "total": lambda one: f"{one['total']:.1f}",
+                },
             )
         ],
-        data={"growth_MiB": [asdict(one) for one in found]},
+        data={"growth_MiB": found},
     )
 
 
-def measure(name: str, model: InvertibleConfig, size: int, memory: Memory) -> Growth:
-    """Both growths of one of our steps."""
-    network = build_network(model, FRAMES)
-    assert isinstance(network, InvertibleSeparator)  # noqa: S101 (for the type checker)
+def measure(name: str, model: InvertibleConfig, size: int, memory: Memory) -> dict[str, Any]:
+    """Both growths of one of our steps; see :func:`describe`."""
+    network = make_separator(model)
     network.memory = memory
-    moved: InvertibleSeparator = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     mixture_BTYX = noise(FRAMES, size).contiguous(memory_format=torch.channels_last)
-    activations, total = growths(moved, lambda: moved(mixture_BTYX).square().mean())
-    return Growth(
-        network=name,
-        blocks=model.blocks,
-        size=size,
-        memory=memory,
-        activations=activations,
-        total=total,
-    )
+    found = growths(network, lambda: network(mixture_BTYX).square().mean())
+    return describe(name, model.blocks, size, memory, found)
 
 
-def measure_published(size: int) -> Growth:
-    """Both growths of the published step."""
+def measure_published(size: int) -> dict[str, Any]:
+    """Both growths of the published step; see :func:`describe`."""
     network = published.PublishedNetwork(FRAMES)
     mixture_BTYX = noise(FRAMES, size)
     tracers_BKTYX = noise(2 * FRAMES, size).reshape(1, 2, FRAMES, size, size)
-    activations, total = growths(
-        network, lambda: published.published_loss(network, mixture_BTYX, tracers_BKTYX)
-    )
-    return Growth(
-        network="published step",
-        blocks=published.ARCHITECTURE.blocks,
-        size=size,
-        memory="plain",
-        activations=activations,
-        total=total,
-    )
+    found = growths(network, lambda: published.published_loss(network, mixture_BTYX, tracers_BKTYX))
+    return describe("published step", published.ARCHITECTURE.blocks, size, "plain", found)
+
+
+def describe(
+    network: str, blocks: int, size: int, memory: str, found: tuple[float, float]
+) -> dict[str, Any]:
+    """Peak growth of one forward and backward pass over what was allocated before, MiB.
+
+    Returns:
+        ``size`` in pixels on each side; ``activations``, with parameters and gradients allocated
+        before; ``total``, with parameters allocated before: gradients are part of the growth.
+    """
+    case = {"network": network, "blocks": blocks, "size": size, "memory": memory}
+    return case | dict(zip(("activations", "total"), found, strict=True))
+
+
+def make_separator(model: InvertibleConfig) -> InvertibleSeparator:
+    """A fresh network, channels last, as training makes it."""
+    network = build_network(replace(model, start="tame"), FRAMES)
+    moved: InvertibleSeparator = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return moved
 
 
 def noise(channels: int, size: int) -> Tensor:

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
-from benchmarks.formats import as_float16, in_bucket, rounding, stored_mib
-from benchmarks.machine import describe_machine
+from benchmarks.loaders import (
+    DIRECT,
+    STREAM,
+    as_float16,
+    in_bucket,
+    local_loaders,
+    measure,
+    rounding,
+    store_loaders,
+    stored_mib,
+)
 from benchmarks.quality.budget import calibrate
 from benchmarks.quality.methods import OURS, all_methods
-from benchmarks.report import Result, Say, Table
-from benchmarks.ways import DIRECT, STREAM, Cost, Way, local_ways, measure, stream_and_zarr
+from benchmarks.report import Result, Rounds, Say, Steps, Table, facts_table, make_table
 from dtsinn.data.store import Store
 from dtsinn.training.config import load_run_config
 from dtsinn.training.loop import train
 from dtsinn.training.state import TrainingState
 from tests.support.s3 import s3_server
 
-NAME = "reading"
+Cost = dict[str, Any]
 THROUGHPUT_TARGET = 0.85
 """Samples of the stream over those of whole blocks read with zarr alone, at least."""
 WAIT_TARGET = 0.02
@@ -32,19 +41,7 @@ BUCKET_ROUNDS = 3
 """Passes over the bucket, at most: they are slow."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shares:
-    """What data take of a training step of the default separator."""
-
-    step_milliseconds: float
-    """CPU time a step, reading included, validations left out."""
-    waiting: float
-    """Wall time in which the step waits for its sample, over the step's wall time."""
-    reading: float
-    """CPU time of reading a sample over that of a step."""
-
-
-def run(store: Store, *, rounds: int, steps: int, say: Say) -> Result:
+def run(store: Store, *, rounds: Rounds = 5, steps: Steps = 300, say: Say) -> Result:
     """Measure reading and report.
 
     Args:
@@ -58,19 +55,19 @@ def run(store: Store, *, rounds: int, steps: int, say: Say) -> Result:
         folder = Path(name)
         say("writing the samples in other formats")
         half = as_float16(store, folder / "half.zarr")
-        ways = [*local_ways(store, folder), *_renamed(stream_and_zarr(half)[:2], "float16")]
-        say(f"reading all train samples in {len(ways)} ways")
-        costs = measure(ways, rounds)
+        smaller = [replace(one, name=f"{one.name}, float16") for one in store_loaders(half)[:2]]
+        loaders = [*local_loaders(store, folder), *smaller]
+        say(f"reading all train samples in {len(loaders)} ways")
+        costs = measure(loaders, rounds)
         sizes = {"float32": stored_mib(store), "float16": stored_mib(half)}
         errors = rounding(store, half)
         say("reading them from an S3 server")
         remote = _from_bucket(store, folder, min(rounds, BUCKET_ROUNDS))
     say("training the default separator")
-    shares = measure_shares(store, steps, costs[0].cpu)
+    shares = measure_shares(store, steps, costs[0]["cpu"])
     return Result(
-        name=NAME,
+        name="reading",
         title="Reading samples for training",
-        machine=describe_machine(),
         notes=_notes(store, rounds, steps, busy),
         tables=[
             _targets(costs, shares),
@@ -79,9 +76,9 @@ def run(store: Store, *, rounds: int, steps: int, say: Say) -> Result:
             _half_table(sizes, errors),
         ],
         data={
-            "local": [asdict(cost) for cost in costs],
-            "bucket": [asdict(cost) for cost in remote],
-            "shares": asdict(shares),
+            "local": costs,
+            "bucket": remote,
+            "shares": shares,
             "stored_MiB_a_sample": sizes,
             "float16_error": errors,
             "load_average_before": busy,
@@ -94,90 +91,80 @@ def run(store: Store, *, rounds: int, steps: int, say: Say) -> Result:
     )
 
 
-def measure_shares(store: Store, steps: int, reading_milliseconds: float) -> Shares:
-    """Train the default separator and look at where a step's time goes."""
+def measure_shares(store: Store, steps: int, reading_milliseconds: float) -> dict[str, float]:
+    """Train the default separator and look at where a step's time goes.
+
+    Returns:
+        ``step_milliseconds``, CPU time a step, reading included, validations left out;
+        ``waiting``, wall time in which the step waits for its sample, over the step's wall time;
+        ``reading``, CPU time of reading a sample over that of a step.
+    """
     config = load_run_config("default", [f"steps={steps}", f"validate_every={steps}"])
-    state = TrainingState(config, store.header.protocol.frames)
-    (report,) = train(store, state)
+    (report,) = train(store, TrainingState(config, store.header.protocol.frames))
     ours = all_methods()[OURS]
     (speed,) = calibrate(store, [lambda: ours.rounds(store, ours.settings({}))])
     step = 1e3 * speed.step
-    return Shares(
-        step_milliseconds=step,
-        waiting=report.metrics["waiting_for_data"],
-        reading=reading_milliseconds / step,
-    )
+    return {
+        "step_milliseconds": step,
+        "waiting": report.metrics["waiting_for_data"],
+        "reading": reading_milliseconds / step,
+    }
 
 
 def _from_bucket(store: Store, folder: Path, rounds: int) -> list[Cost]:
     with s3_server(folder) as server, mock.patch.dict(os.environ, server.environment):
-        return measure(stream_and_zarr(in_bucket(store, server)), rounds)
+        return measure(store_loaders(in_bucket(store, server)), rounds)
 
 
-def _renamed(ways: Sequence[Way], what: str) -> list[Way]:
-    return [replace(way, name=f"{way.name}, {what}") for way in ways]
-
-
-def _targets(costs: Sequence[Cost], shares: Shares) -> Table:
-    of = {cost.way: cost for cost in costs}
+def _targets(costs: Sequence[Cost], shares: Mapping[str, float]) -> Table:
+    of = {cost["way"]: cost for cost in costs}
     stream, direct = of[STREAM], of[DIRECT]
-    target = f"at least {_percent(THROUGHPUT_TARGET)}"
-    return Table(
-        title=f"Targets; a training step of the default separator takes "
-        f"{shares.step_milliseconds:.1f} CPU ms",
-        columns=["share", "measured", "target"],
-        rows=[
-            [
-                "throughput of the stream over zarr's whole blocks, per CPU second",
-                _percent(direct.cpu / stream.cpu),
-                target,
-            ],
-            ["the same, per second", _percent(direct.wall / stream.wall), target],
-            [
-                "waiting for data, of a step's time",
-                _percent(shares.waiting),
-                f"at most {_percent(WAIT_TARGET)}",
-            ],
-            [
-                "reading, of a step's CPU time",
-                _percent(shares.reading),
-                f"at most {_percent(READ_TARGET)}",
-            ],
-        ],
+    least = f"at least {THROUGHPUT_TARGET:.1%}"
+    shown = {
+        "throughput of the stream over zarr's whole blocks, per CPU second": (
+            direct["cpu"] / stream["cpu"],
+            least,
+        ),
+        "the same, per second": (direct["wall"] / stream["wall"], least),
+        "waiting for data, of a step's time": (shares["waiting"], f"at most {WAIT_TARGET:.1%}"),
+        "reading, of a step's CPU time": (shares["reading"], f"at most {READ_TARGET:.1%}"),
+    }
+    return make_table(
+        shown.items(),
+        {
+            "share": lambda one: one[0],
+            "measured": lambda one: f"{one[1][0]:.1%}",
+            "target": lambda one: one[1][1],
+        },
+        "Targets; a training step of the default separator takes "
+        f"{shares['step_milliseconds']:.1f} CPU ms",
     )
 
 
 def _costs(title: str, costs: Sequence[Cost]) -> Table:
-    stream = costs[0]
-    return Table(
-        title=title,
-        columns=["way", "order", "CPU ms [range]", "ms [range]", "CPU over stream"],
-        rows=[
-            [
-                cost.way,
-                cost.order,
-                f"{cost.cpu:.2f} [{cost.cpu_low:.2f}, {cost.cpu_high:.2f}]",
-                f"{cost.wall:.2f} [{cost.wall_low:.2f}, {cost.wall_high:.2f}]",
-                f"{cost.cpu / stream.cpu:.2f}x",
-            ]
-            for cost in costs
-        ],
+    return make_table(
+        costs,
+        {
+            "way": lambda one: one["way"],
+            "order": lambda one: one["order"],
+            "CPU ms [range]": "{cpu:.2f} [{cpu_low:.2f}, {cpu_high:.2f}]".format_map,
+            "ms [range]": "{wall:.2f} [{wall_low:.2f}, {wall_high:.2f}]".format_map,
+            "CPU over stream": lambda one: f"{one['cpu'] / costs[0]['cpu']:.2f}x",
+        },
+        title,
     )
 
 
 def _half_table(sizes: dict[str, float], errors: dict[str, float]) -> Table:
     gain = sizes["float32"] / sizes["float16"]
-    return Table(
-        title="What float16 stores gain and lose",
-        columns=["", "measured"],
-        rows=[
-            ["MiB a sample on disk, float32", f"{sizes['float32']:.3f}"],
-            ["MiB a sample on disk, float16", f"{sizes['float16']:.3f} ({gain:.2f}x less)"],
-            ["error of the mixture, relative", f"{errors['mixture']:.1e}"],
-            ["error of the tracers, relative", f"{errors['tracers']:.1e}"],
-            ["error of the mixture over its noise", f"{errors['noise']:.1e}"],
-        ],
-    )
+    facts = {
+        "MiB a sample on disk, float32": f"{sizes['float32']:.3f}",
+        "MiB a sample on disk, float16": f"{sizes['float16']:.3f} ({gain:.2f}x less)",
+        "error of the mixture, relative": f"{errors['mixture']:.1e}",
+        "error of the tracers, relative": f"{errors['tracers']:.1e}",
+        "error of the mixture over its noise": f"{errors['noise']:.1e}",
+    }
+    return facts_table(facts, "What float16 stores gain and lose", "measured")
 
 
 def _notes(store: Store, rounds: int, steps: int, busy: float) -> list[str]:
@@ -199,7 +186,3 @@ def _notes(store: Store, rounds: int, steps: int, busy: float) -> list[str]:
         f"Load average when it began, with what simulated the data: {busy:.1f} on "
         f"{os.cpu_count()} cores.",
     ]
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

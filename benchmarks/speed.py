@@ -12,29 +12,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from benchmarks import published
-from benchmarks.machine import describe_machine
-from benchmarks.memory import DENSE, FRAMES
-from benchmarks.report import Result, Say, Table
-from dtsinn.networks.build import build_network
+from benchmarks.memory import DENSE, FRAMES, make_separator
+from benchmarks.report import Result, Rounds, Say, describe_machine, make_table
 from dtsinn.networks.coupling import Precision
-from dtsinn.networks.invertible import InvertibleConfig, InvertibleSeparator
+from dtsinn.networks.invertible import InvertibleConfig
 from dtsinn.networks.memory import Memory
 from dtsinn.training.terms import backward_loss, forward_loss
 
-NAME = "speed"
 SIZE = 128
 """Pixels on each side."""
 LEARNING_RATE = 1e-4
 TAIL_SD = 0.02
 """Of the last convolutions where rounding is measured: at the start they are zero, and hide it."""
 PUBLISHED = "published step"
+PRECISIONS: tuple[Precision, ...] = ("float32", "bf16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,26 +48,6 @@ class Make:
     memory: Memory = "plain"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What a step took, in seconds of process CPU time."""
-
-    name: str
-    median: float
-    low: float
-    high: float
-    gain: float
-    """The published step's seconds over this one's, median of the rounds."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rounding:
-    """What bf16 subnets change, relative to float32 (norm over norm)."""
-
-    output: float
-    gradient: float
-
-
 MAKES = (
     Make(name="forward"),
     Make(name="forward, bf16", precision="bf16"),
@@ -81,7 +60,7 @@ MAKES = (
 )
 
 
-def run(*, rounds: int, say: Say, makes: Sequence[Make] = MAKES, size: int = SIZE) -> Result:
+def run(*, rounds: Rounds = 5, say: Say, makes: Sequence[Make] = MAKES, size: int = SIZE) -> Result:
     """Time all steps, interleaved, and report.
 
     Args:
@@ -92,10 +71,11 @@ def run(*, rounds: int, say: Say, makes: Sequence[Make] = MAKES, size: int = SIZ
     """
     costs = measure(makes, rounds, size, say)
     found = rounding(makes[0].model, size)
+    arithmetic = "native" if native_bf16() else "emulated"
     return Result(
-        name=NAME,
+        name="speed",
         title=f"A training step of {size} x {size} pixels and {FRAMES} frames",
-        machine=describe_machine() | {"bf16 arithmetic": "native" if native_bf16() else "emulated"},
+        machine=describe_machine(**{"bf16 arithmetic": arithmetic}),
         notes=[
             f"Batch 1, Adam, process CPU seconds, {rounds} rounds after a warm one, the steps "
             "interleaved; the gain is the median over rounds of published over ours.",
@@ -105,33 +85,36 @@ def run(*, rounds: int, say: Say, makes: Sequence[Make] = MAKES, size: int = SIZ
             "alone, `both directions` adds the true tracers run backwards, in a second pass.",
             "checkpoint and reversible save memory (see `memory`) and pay with time.",
             f"bf16 against float32, last convolutions of SD {TAIL_SD}: the output differs by "
-            f"{found.output:.1e} and the gradient by {found.gradient:.1e} of its norm. Only "
+            f"{found['output']:.1e} and the gradient by {found['gradient']:.1e} of its norm. Only "
             "training uses it.",
         ],
         tables=[
-            Table(
-                title="",
-                columns=["step", "CPU s, median", "low", "high", "times faster"],
-                rows=[
-                    [
-                        cost.name,
-                        *(f"{value:.3f}" for value in (cost.median, cost.low, cost.high)),
-                        f"{cost.gain:.2f}",
-                    ]
-                    for cost in costs
-                ],
+            make_table(
+                costs,
+                {
+                    "step": lambda one: one["name"],
+                    "CPU s, median": lambda one: f"{one['median']:.3f}",
+                    "low": lambda one: f"{one['low']:.3f}",
+                    "high": lambda one: f"{one['high']:.3f}",
+                    "times faster": lambda one: f"{one['gain']:.2f}",
+                },
             )
         ],
         data={
-            "steps": [asdict(cost) for cost in costs],
+            "steps": costs,
             "native_bf16": native_bf16(),
-            "bf16_rounding": asdict(found),
+            "bf16_rounding": found,
         },
     )
 
 
-def measure(makes: Sequence[Make], rounds: int, size: int, say: Say) -> list[Cost]:
-    """Seconds of the published step and of each of ours."""
+def measure(makes: Sequence[Make], rounds: int, size: int, say: Say) -> list[dict[str, Any]]:
+    """Process CPU seconds of the published step and of each of ours.
+
+    Returns:
+        ``name``, ``median``, ``low`` and ``high``; ``gain``, the published step's seconds over this
+        one's, median of the rounds.
+    """
     steps = [(PUBLISHED, published_step(size, makes[0].model))]
     steps += [(make.name, own_step(make, size)) for make in makes]
     taken = []
@@ -141,13 +124,13 @@ def measure(makes: Sequence[Make], rounds: int, size: int, say: Say) -> list[Cos
     seconds = np.array(taken)[1:]
     gains = np.median(seconds[:, :1] / seconds, axis=0)
     return [
-        Cost(
-            name=name,
-            median=float(np.median(column)),
-            low=float(column.min()),
-            high=float(column.max()),
-            gain=float(gain),
-        )
+        {
+            "name": name,
+            "median": float(np.median(column)),
+            "low": float(column.min()),
+            "high": float(column.max()),
+            "gain": float(gain),
+        }
         for (name, _), column, gain in zip(steps, seconds.T, gains, strict=True)
     ]
 
@@ -168,7 +151,7 @@ def published_step(size: int, model: InvertibleConfig) -> Callable[[], None]:
 
 def own_step(make: Make, size: int) -> Callable[[], None]:
     """Forward and its gradient, backward and its gradient where it is asked for, Adam."""
-    network = separator(make.model)
+    network = make_separator(make.model)
     network.memory, network.precision = make.memory, make.precision
     optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
     mixture_BTYX, tracers_BKTYX = images(size)
@@ -184,36 +167,30 @@ def own_step(make: Make, size: int) -> Callable[[], None]:
     return step
 
 
-def rounding(model: InvertibleConfig, size: int) -> Rounding:
-    """Output and gradient with bf16 subnets against float32, away from the start."""
-    network = separator(model)
+def rounding(model: InvertibleConfig, size: int) -> dict[str, float]:
+    """``output`` and ``gradient`` with bf16 subnets against float32, norm over norm.
+
+    The network is away from its start, which would hide the difference.
+    """
+    network = make_separator(model)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if ".tail." in name:
                 parameter.normal_(0, TAIL_SD, generator=generator)
     mixture_BTYX, tracers_BKTYX = images(size)
-    found: dict[Precision, tuple[Tensor, Tensor]] = {}
-    precisions: tuple[Precision, ...] = ("float32", "bf16")
-    for precision in precisions:
+    found = []
+    for precision in PRECISIONS:
         network.precision = precision
         network.zero_grad()
         predicted_BKTYX = network(mixture_BTYX)
         forward_loss(predicted_BKTYX, tracers_BKTYX).backward()  # type: ignore[no-untyped-call]
         gradients = [p.grad.flatten() for p in network.parameters() if p.grad is not None]
-        found[precision] = predicted_BKTYX.detach(), torch.cat(gradients)
+        found.append((predicted_BKTYX.detach(), torch.cat(gradients)))
     output, gradient = (
-        float((bf16 - exact).norm() / exact.norm())
-        for exact, bf16 in zip(found["float32"], found["bf16"], strict=True)
+        float((bf16 - exact).norm() / exact.norm()) for exact, bf16 in zip(*found, strict=True)
     )
-    return Rounding(output=output, gradient=gradient)
-
-
-def separator(model: InvertibleConfig) -> InvertibleSeparator:
-    """A fresh network, channels last, as training makes it."""
-    network = build_network(replace(model, start="tame"), FRAMES)
-    moved: InvertibleSeparator = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return moved
+    return {"output": output, "gradient": gradient}
 
 
 def images(size: int) -> tuple[Tensor, Tensor]:

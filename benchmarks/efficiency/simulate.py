@@ -20,7 +20,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
-from benchmarks.efficiency.problem import STEPS_OF_REPORT, Point
+from benchmarks.efficiency.curves import STEPS_OF_REPORT, Point
 from benchmarks.efficiency.table import CurveTable
 from dtsinn.search.space.space import Parameter
 

@@ -15,10 +15,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.efficiency.curve import LOST, Job
-from benchmarks.efficiency.problem import PROBLEMS, REPORTS, STEPS_OF_REPORT, Point, Problem
-from benchmarks.efficiency.tables import MORE_SEEDS, job_of, jobs_of
-from benchmarks.quality.book import Book
+from benchmarks.efficiency.curves import (
+    LOST,
+    MORE_SEEDS,
+    PROBLEMS,
+    REPORTS,
+    STEPS_OF_REPORT,
+    Job,
+    Point,
+    Problem,
+    job_of,
+    jobs_of,
+    make,
+)
+from benchmarks.report import Say, Work, Workers
+from benchmarks.stores import WORK
+from benchmarks.workers import Book
 from dtsinn.core.errors import RunError
 
 Floats = npt.NDArray[np.float64]
@@ -109,12 +121,20 @@ def load(name: str, folder: Path) -> CurveTable:
     grid = {key: list(values) for key, values in problem.grid.items()}
     if content["grid"] != grid or content["steps"] != REPORTS * STEPS_OF_REPORT:
         raise RunError(
-            f"{path.name} holds another grid", hint="python -m benchmarks.efficiency tables"
+            f"{path.name} holds another grid", hint="python -m benchmarks efficiency-tables"
         )
     first, *more = (_filled(curves) for curves in content["curves"])
     return CurveTable(
         problem=problem, curves=first, repeated=tuple(content["repeated"]), more=tuple(more)
     )
+
+
+def run(*, workers: Workers = 2, work: Work = WORK, out: Path, say: Say) -> None:
+    """Train every configuration of both grids and keep the curves; under an hour on two cores."""
+    book = make(work, workers=workers, say=say)
+    for problem in PROBLEMS.values():
+        path = save(collect(problem, book), out)
+        say(f"{path}: {path.stat().st_size / 1024:.0f} KiB")
 
 
 def _path(folder: Path, name: str) -> Path:
@@ -127,7 +147,7 @@ def _curves(jobs: Sequence[Job], book: Book) -> Curves:
         raise RunError(
             f"{len(missing)} of {len(jobs)} curves are missing",
             got=missing[0],
-            hint="python -m benchmarks.efficiency tables",
+            hint="python -m benchmarks efficiency-tables",
         )
     results = [book.results[job.key] for job in jobs]
     return _filled({name: [result[name] for result in results] for name in KEPT})

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from playwright.sync_api import expect, sync_playwright
 
-from benchmarks.machine import describe_machine
-from benchmarks.report import Result, Say, Table
+from benchmarks.report import Result, Say, Trials, make_table
 from dtsinn.core.clock import now_ms
 from dtsinn.core.errors import RunError
 from dtsinn.core.tracker import Point, RunStart
@@ -21,8 +20,7 @@ from dtsinn.registry.server.ui import start_ui
 from dtsinn.registry.tracking.tracker import MlflowTracker, connect
 from dtsinn.registry.tracking.view import front_page
 
-NAME = "page"
-TRIALS, REPORTS, METRICS, PARAMETERS = 1000, 10, 20, 40
+REPORTS, METRICS, PARAMETERS = 10, 20, 40
 """Of the search; metrics of each report, and settings of each trial, as many as real ones have."""
 OPENED = 9
 """Times that the page is opened, each time by a browser that knows nothing."""
@@ -30,7 +28,7 @@ TARGET_s = 2.0
 """Most that it may take (a target)."""
 
 
-def run(folder: Path, *, trials: int, say: Say) -> Result:
+def run(folder: Path, *, trials: Trials = 1000, say: Say) -> Result:
     """Record a search of so many trials, and open its page.
 
     Args:
@@ -57,9 +55,8 @@ def run(folder: Path, *, trials: int, say: Say) -> Result:
         say(f"{count} trials: " + ", ".join(f"{one:.2f} s" for one in taken))
     whole = statistics.median(seconds[trials])
     return Result(
-        name=NAME,
+        name="page",
         title="How soon the page shows a large search",
-        machine=describe_machine(),
         notes=[
             f"A search of {trials} trials with {PARAMETERS} settings and {REPORTS} reports of "
             f"{METRICS} metrics each, embedded SQLite; Chromium without a screen, from the "
@@ -69,18 +66,14 @@ def run(folder: Path, *, trials: int, say: Say) -> Result:
             f"Wanted: at most {TARGET_s:g} s.",
         ],
         tables=[
-            Table(
-                title="",
-                columns=["trials", "first time, s", f"median of {OPENED}, s", "ratio"],
-                rows=[
-                    [
-                        str(count),
-                        f"{taken[0]:.2f}",
-                        f"{statistics.median(taken):.2f}",
-                        f"{statistics.median(taken) / whole:.2f}",
-                    ]
-                    for count, taken in seconds.items()
-                ],
+            make_table(
+                seconds.items(),
+                {
+                    "trials": lambda one: one[0],
+                    "first time, s": lambda one: f"{one[1][0]:.2f}",
+                    f"median of {OPENED}, s": lambda one: f"{statistics.median(one[1]):.2f}",
+                    "ratio": lambda one: f"{statistics.median(one[1]) / whole:.2f}",
+                },
             )
         ],
         data={"seconds": {str(count): taken for count, taken in seconds.items()}},

@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 
-from benchmarks.machine import describe_machine
-from benchmarks.promoting.setting import separator_of, trained_state
-from benchmarks.report import Result, Say, Table
+from benchmarks.promoting.setting import separator_of
+from benchmarks.report import Result, Say, Steps, Table, make_table
+from benchmarks.stores import prepare_store
+from benchmarks.trainings import train_state
 from dtsinn.core.progress import no_progress
 from dtsinn.core.seeds import generator
 from dtsinn.core.workspace import Workspace
-from dtsinn.data.store import open_store
 from dtsinn.deploy.info import SeparatorInfo
 from dtsinn.evaluation.score import SubjectScore, score_subjects
 from dtsinn.evaluation.suite import SPLIT, cell_store, cells_of, load_suite
@@ -32,9 +34,7 @@ from dtsinn.registry.gate.config import GateConfig, load_gate
 from dtsinn.registry.gate.decide import compare
 from dtsinn.registry.gate.report import GateReport
 from dtsinn.simulation.request import StudyRequest
-from dtsinn.simulation.study import simulate_study
 
-NAME = "power"
 STORE = StudyRequest(subjects=60, slices=8, size=64, noise="mid", seed=0)
 """Trained on: as the demo's."""
 POOL_SEED = 55
@@ -52,25 +52,18 @@ NETWORKS = {
 """Changes to the default run."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class PairFound:
-    """Simulated gates between two networks."""
-
-    candidate: str
-    opponent: str
-    subjects: int
-    """That decide in each gate."""
-    scatter: float
-    """SD over subjects of the paired difference, mean of the cells, dB."""
-    measured: float
-    """Mean of the difference before it was taken out, dB."""
-    promoted: dict[str, float]
-    """True difference in dB -> part of the gates that promote."""
-    interval: dict[str, float]
-    """The same where only the interval is asked."""
+PairFound = dict[str, Any]
+"""Simulated gates between two networks; see :func:`gates_between`."""
 
 
-def run(folder: Path, *, steps: int, pool: int, gates: int, say: Say) -> Result:
+def run(
+    folder: Path,
+    *,
+    steps: Steps = 400,
+    pool: Annotated[int, typer.Option(help="Subjects that are scored.")] = 192,
+    gates: Annotated[int, typer.Option(help="Gates of each pair and difference.")] = 400,
+    say: Say,
+) -> Result:
     """Train, score, and simulate gates.
 
     Args:
@@ -81,11 +74,10 @@ def run(folder: Path, *, steps: int, pool: int, gates: int, say: Say) -> Result:
         say: Told what is being done.
     """
     say(f"simulating {STORE.subjects} subjects to train on")
-    simulate_study(STORE, str(folder / "train.zarr"))
-    store = open_store(str(folder / "train.zarr"), need_truth=True)
+    store = prepare_store("train", STORE, folder)
     separators = {}
     for name, changes in NETWORKS.items():
-        separators[name] = separator_of(trained_state(store, changes, steps), store)
+        separators[name] = separator_of(train_state(store, changes, steps, validations=4), store)
         say(f"trained {name}")
     config = load_gate()
     say(f"simulating {pool} subjects of the gate's suite")
@@ -104,9 +96,8 @@ def run(folder: Path, *, steps: int, pool: int, gates: int, say: Say) -> Result:
         ]
         say(f"{pair[0][0]} against {pair[1][0]}: {_told(found[-2])}")
     return Result(
-        name=NAME,
+        name="power",
         title="What the gate lets through",
-        machine=describe_machine(),
         notes=[
             f"{len(NETWORKS)} networks, {steps} steps each on {STORE.subjects} subjects, scored "
             f"on {pool} other subjects at {len(cells)} noise levels (the gate's suite with another "
@@ -119,8 +110,8 @@ def run(folder: Path, *, steps: int, pool: int, gates: int, say: Say) -> Result:
             f"{LEAST_TRUE:.0%} with +{TRUE_dB[1]:g} dB, on {deciding} subjects. A store of "
             f"measured scans may decide with {config.min_subjects}.",
         ],
-        tables=[_table(found), _pairs([one for one in found if one.subjects == deciding])],
-        data={"steps": steps, "pool": pool, "gates": gates, "pairs": [asdict(f) for f in found]},
+        tables=[_table(found), _pairs([one for one in found if one["subjects"] == deciding])],
+        data={"steps": steps, "pool": pool, "gates": gates, "pairs": found},
     )
 
 
@@ -143,7 +134,14 @@ def gates_between(
     subjects: int,
     gates: int,
 ) -> PairFound:
-    """Simulate gates between two networks."""
+    """Simulate gates between two networks.
+
+    Returns:
+        ``candidate`` and ``opponent``; ``subjects`` that decide in each gate; ``scatter``, SD over
+        subjects of the paired difference, mean of the cells, dB; ``measured``, mean of the
+        difference before it was taken out, dB; ``promoted``, true difference in dB -> part of the
+        gates that promote; ``interval``, the same where only the interval is asked.
+    """
     (name, ours), (other, theirs) = candidate, opponent
     level = {key: level_with(ours[key], theirs[key]) for key in ours}
     pool = len(next(iter(ours.values())))
@@ -164,15 +162,15 @@ def gates_between(
         fmean(ours[key][n].mean_psnr - theirs[key][n].mean_psnr for key in ours)
         for n in range(pool)
     ]
-    return PairFound(
-        candidate=name,
-        opponent=other,
-        subjects=subjects,
-        scatter=stdev(difference_S),
-        measured=fmean(difference_S),
-        promoted={f"{true:g}": count / gates for true, count in promoted.items()},
-        interval={f"{true:g}": count / gates for true, count in above.items()},
-    )
+    return {
+        "candidate": name,
+        "opponent": other,
+        "subjects": subjects,
+        "scatter": stdev(difference_S),
+        "measured": fmean(difference_S),
+        "promoted": {f"{true:g}": count / gates for true, count in promoted.items()},
+        "interval": {f"{true:g}": count / gates for true, count in above.items()},
+    }
 
 
 def level_with(ours: Sequence[SubjectScore], theirs: Sequence[SubjectScore]) -> list[SubjectScore]:
@@ -214,40 +212,38 @@ def _lifted(score: SubjectScore, by_dB: float) -> SubjectScore:
 
 
 def _told(found: PairFound) -> str:
-    parts = (f"{part:.1%} at {true} dB" for true, part in found.promoted.items())
-    return f"scatter {found.scatter:.2f} dB; promoted {', '.join(parts)}"
+    parts = (f"{part:.1%} at {true} dB" for true, part in found["promoted"].items())
+    return f"scatter {found['scatter']:.2f} dB; promoted {', '.join(parts)}"
 
 
 def _table(found: Sequence[PairFound]) -> Table:
-    rows = []
-    for subjects in sorted({one.subjects for one in found}, reverse=True):
-        for true in TRUE_dB:
-            of = [one for one in found if one.subjects == subjects]
-            parts = [one.promoted[f"{true:g}"] for one in of]
-            alone = fmean(one.interval[f"{true:g}"] for one in of)
-            rows.append(
-                [
-                    f"{subjects} subjects, true difference {true:+g} dB",
-                    f"{fmean(parts):.1%}",
-                    f"{min(parts):.1%} to {max(parts):.1%}",
-                    f"{alone:.1%}",
-                ]
-            )
-    return Table(
-        title="Promotions, over all pairs of networks",
-        columns=["gates", "promoted", "lowest and highest pair", "interval alone"],
-        rows=rows,
+    def of(row: tuple[int, float], what: str) -> list[float]:
+        return [one[what][f"{row[1]:g}"] for one in found if one["subjects"] == row[0]]
+
+    return make_table(
+        itertools.product(sorted({one["subjects"] for one in found}, reverse=True), TRUE_dB),
+        {
+            "gates": lambda row: f"{row[0]} subjects, true difference {row[1]:+g} dB",
+            "promoted": lambda row: f"{fmean(of(row, 'promoted')):.1%}",
+            "lowest and highest pair": lambda row: (
+                f"{min(of(row, 'promoted')):.1%} to {max(of(row, 'promoted')):.1%}"
+            ),
+            "interval alone": lambda row: f"{fmean(of(row, 'interval')):.1%}",
+        },
+        "Promotions, over all pairs of networks",
     )
 
 
 def _pairs(found: Sequence[PairFound]) -> Table:
-    return Table(
-        title="Pair by pair",
-        columns=["candidate, opponent", "scatter, dB", "measured, dB",
-                 *(f"promoted at {true:+g} dB" for true in TRUE_dB)],
-        rows=[
-            [f"{one.candidate}, {one.opponent}", f"{one.scatter:.2f}", f"{one.measured:+.2f}",
-             *(f"{one.promoted[f'{true:g}']:.1%}" for true in TRUE_dB)]
-            for one in found
-        ],
-    )  # fmt: skip
+    no, half = TRUE_dB
+    return make_table(
+        found,
+        {
+            "candidate, opponent": lambda one: f"{one['candidate']}, {one['opponent']}",
+            "scatter, dB": lambda one: f"{one['scatter']:.2f}",
+            "measured, dB": lambda one: f"{one['measured']:+.2f}",
+            f"promoted at {no:+g} dB": lambda one: f"{one['promoted'][f'{no:g}']:.1%}",
+            f"promoted at {half:+g} dB": lambda one: f"{one['promoted'][f'{half:g}']:.1%}",
+        },
+        "Pair by pair",
+    )

@@ -4,99 +4,82 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
+from typing import Annotated, Any
 
-from benchmarks.machine import describe_machine
-from benchmarks.promoting.setting import begun_run, trained_state
-from benchmarks.report import Result, Say, Table
+import typer
+
+from benchmarks.clock import timed_calls
+from benchmarks.promoting.setting import begun_run
+from benchmarks.report import Result, Say, Steps, Table
+from benchmarks.stores import prepare_store
+from benchmarks.trainings import train_state
 from dtsinn.core.workspace import Workspace
-from dtsinn.data.store import open_store
-from dtsinn.evaluation.score import score_subjects
 from dtsinn.registry.gate import comparison
-from dtsinn.registry.gate.cells import gate_cells
 from dtsinn.registry.gate.config import load_gate
 from dtsinn.registry.promotion import promotion
 from dtsinn.registry.registration import register
 from dtsinn.registry.tracking.tracker import connect
 from dtsinn.simulation.request import StudyRequest
-from dtsinn.simulation.study import simulate_study
 from dtsinn.training.package import package_run
 
-NAME = "seconds"
 STORE = StudyRequest(subjects=20, slices=4, size=64, noise="mid", seed=0)
 TARGET_s = 3.0
 """Most that the three may take together (a target)."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Taken:
-    """Seconds of one version's way."""
-
-    register: float
-    promote: float
-    """Without scoring, with the proof of the ONNX graphs."""
-    scoring: float
-    verdict: str
-
-    @property
-    def together(self) -> float:
-        """That count."""
-        return self.register + self.promote
-
-
-def run(folder: Path, *, versions: int, steps: int, say: Say) -> Result:
+def run(
+    folder: Path,
+    *,
+    versions: Annotated[int, typer.Option(help="Models that are registered.")] = 4,
+    steps: Steps = 20,
+    say: Say,
+) -> Result:
     """Register and promote versions of the default network, one after the other.
 
     Args:
         folder: Where everything goes.
         versions: How many; each is trained longer than the one before.
-        steps: Of the first.
+        steps: Of the first; ``promote`` is without scoring, with the proof of the ONNX graphs.
         say: Told what is being done.
     """
-    simulate_study(STORE, str(folder / "store.zarr"))
-    store = open_store(str(folder / "store.zarr"), need_truth=True)
+    store = prepare_store("store", STORE, folder)
     workspace, config = Workspace(folder / "workspace"), load_gate()
-    tracker, taken = connect(workspace), list[Taken]()
+    tracker = connect(workspace)
+    taken, together, rows = list[dict[str, Any]](), list[float](), list[list[str]]()
     for number in range(versions):
         key = f"version-{number}"
         package = folder / key
-        package_run(trained_state(store, [], steps * 2**number), store.header, package, key)
+        state = train_state(store, [], steps * 2**number, validations=4)
+        package_run(state, store.header, package, key)
         begun_run(tracker, store, key)
         begun = time.perf_counter()
         version = register(tracker, package, run_key=key)
         registering = time.perf_counter() - begun
-        with scoring() as seconds:
+        with (
+            timed_calls(comparison, "score_subjects") as scored,
+            timed_calls(promotion, "gate_cells") as prepared,  # simulates what is scored
+        ):
             begun = time.perf_counter()
             report = promotion.promote(tracker, workspace, version, store, config)
             promoting = time.perf_counter() - begun
-        taken.append(
-            Taken(
-                register=registering,
-                promote=promoting - sum(seconds),
-                scoring=sum(seconds),
-                verdict=report.verdict,
-            )
+        scoring = sum(scored) + sum(prepared)
+        cost = {"register": registering, "promote": promoting - scoring, "scoring": scoring}
+        together.append(cost["register"] + cost["promote"])
+        say(f"{version.ref} {report.verdict}: {together[-1]:.2f} s")
+        taken.append(cost | {"verdict": report.verdict})
+        rows.append(
+            [f"{number + 1}, {report.verdict}"]
+            + [f"{s:.2f}" for s in (registering, cost["promote"], together[-1], cost["scoring"])]
         )
-        say(f"{version.ref} {report.verdict}: {taken[-1].together:.2f} s")
-    rows = [
-        [f"{n + 1}, {one.verdict}", *(f"{s:.2f}" for s in (one.register, one.promote, one.together,
-                                                         one.scoring))]
-        for n, one in enumerate(taken)
-    ]  # fmt: skip
     return Result(
-        name=NAME,
+        name="seconds",
         title="From a package to a champion",
-        machine=describe_machine(),
         notes=[
             "The default network, embedded SQLite, one process; scoring is simulating the gate's "
             "suite, which the first version waits for, and separating and scoring its subjects.",
             f"Wanted: at most {TARGET_s:g} s together; median "
-            f"{statistics.median(one.together for one in taken):.2f} s.",
+            f"{statistics.median(together):.2f} s.",
         ],
         tables=[
             Table(
@@ -106,27 +89,5 @@ def run(folder: Path, *, versions: int, steps: int, say: Say) -> Result:
                 rows=rows,
             )
         ],
-        data={"versions": [asdict(one) for one in taken]},
+        data={"versions": taken},
     )  # fmt: skip
-
-
-@contextmanager
-def scoring() -> Iterator[list[float]]:
-    """Seconds of all scoring, and of what it scores, within."""
-    seconds: list[float] = []
-
-    def watched(what: Callable[..., Any]) -> Callable[..., Any]:
-        def watch(*given: Any, **named: Any) -> Any:
-            begun = time.perf_counter()
-            try:
-                return what(*given, **named)
-            finally:
-                seconds.append(time.perf_counter() - begun)
-
-        return watch
-
-    with (
-        patch.object(comparison, "score_subjects", watched(score_subjects)),
-        patch.object(promotion, "gate_cells", watched(gate_cells)),
-    ):
-        yield seconds

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from dtsinn.core.clock import now_ms
@@ -12,20 +11,9 @@ from dtsinn.deploy.separator import Separator
 from dtsinn.registry.registration import register
 from dtsinn.registry.tracking.tracker import MlflowTracker
 from dtsinn.registry.versions import ModelVersion
-from dtsinn.training.config import load_run_config
-from dtsinn.training.loop import train
 from dtsinn.training.package import package_run, separator_info
 from dtsinn.training.run import experiment_of, lineage_tags
 from dtsinn.training.state import TrainingState
-
-
-def trained_state(store: Store, changes: Sequence[str], steps: int) -> TrainingState:
-    """The default run with changes, trained."""
-    own = [f"steps={steps}", f"validate_every={-(-steps // 4)}", *changes]
-    state = TrainingState(load_run_config("default", own), store.header.protocol.frames)
-    for _ in train((store,), state):
-        pass
-    return state
 
 
 def separator_of(state: TrainingState, store: Store) -> Separator:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dtsinn.plots.style import FAINT, INK, SERIES, grid_lines, png, tidy
+from dtsinn.plots.style import INK, SERIES, grid_lines, heading, png, tidy
 
 LINK = "#c9d2dc"
 BAND = "#eef4fb"
@@ -44,7 +44,24 @@ def dot_chart(rows: Sequence[Dots], tracers: tuple[str, str], title: str) -> byt
     tidy(axes)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0, labelsize=10, labelcolor=INK)
-    _title(figure, height, tracers, title)
+    heading(
+        figure, title, "dots: mean of the seeds; ticks: single seeds; right: mean of both tracers"
+    )
+    handles = [
+        axes.plot([], [], "o", ms=8, color=colour, label=tracer.upper())[0]
+        for tracer, colour in zip(tracers, SERIES, strict=False)
+    ]
+    figure.legend(
+        handles=handles,
+        loc="upper right",
+        bbox_to_anchor=(0.99, 1 - 0.3 / height),
+        ncols=2,
+        frameon=False,
+        fontsize=9.5,
+        labelcolor=INK,
+        handletextpad=0.1,
+        columnspacing=1.2,
+    )
     return png(figure, dpi=150)
 
 
@@ -63,39 +80,4 @@ def _row(axes: Axes, place: int, row: Dots) -> None:
         va="center",
         fontsize=10,
         color=INK,
-    )
-
-
-def _title(figure: Figure, height: float, tracers: tuple[str, str], title: str) -> None:
-    left = 0.02
-    figure.text(
-        left,
-        1 - 0.3 / height,
-        title,
-        fontsize=12,
-        fontweight="bold",
-        color=INK,
-    )
-    figure.text(
-        left,
-        1 - 0.58 / height,
-        "dots: mean of the seeds; ticks: single seeds; right: mean of both tracers",
-        fontsize=9,
-        color=FAINT,
-    )
-    axes = figure.axes[0]
-    handles = [
-        axes.plot([], [], "o", ms=8, color=colour, label=tracer.upper())[0]
-        for tracer, colour in zip(tracers, SERIES, strict=False)
-    ]
-    figure.legend(
-        handles=handles,
-        loc="upper right",
-        bbox_to_anchor=(0.99, 1 - 0.3 / height),
-        ncols=2,
-        frameon=False,
-        fontsize=9.5,
-        labelcolor=INK,
-        handletextpad=0.1,
-        columnspacing=1.2,
     )

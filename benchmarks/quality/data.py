@@ -1,21 +1,17 @@
-"""The sets of data: what is simulated, where it is kept, and views that hide a part of it."""
+"""The sets of data: what is simulated, and views that hide a part of it."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from dtsinn.core.config import to_mapping
-from dtsinn.core.progress import Progress
-from dtsinn.data.store import Store, open_store
+from benchmarks.stores import prepare_store
+from dtsinn.data.store import Store
 from dtsinn.simulation.request import StudyRequest
-from dtsinn.simulation.study import simulate_study
 
 REQUEST = StudyRequest(subjects=120, slices=4, size=64, noise="mid", seed=77)
 SPLITS = {"train": 80 / 120, "val": 12 / 120, "test": 28 / 120}
@@ -36,6 +32,10 @@ class DataSet:
     request: StudyRequest
     splits: Mapping[str, float]
 
+    def prepare(self, work: Path) -> Store:
+        """Its store in the folder ``work``."""
+        return prepare_store(self.name, self.request, work, self.splits)
+
     def unseen(self, level: str) -> DataSet:
         """Test subjects of their own at another level of noise."""
         request = replace(
@@ -45,12 +45,8 @@ class DataSet:
             seed=self.request.seed + 1,
             purpose="unseen",
         )
-        return DataSet(
-            name=f"{self.name}-{level}",
-            title=f"{self.title}, noise {level}",
-            request=request,
-            splits={"test": 1.0},
-        )
+        name, title = f"{self.name}-{level}", f"{self.title}, noise {level}"
+        return DataSet(name=name, title=title, request=request, splits={"test": 1.0})
 
 
 def data_sets(
@@ -65,16 +61,6 @@ def data_sets(
         name: DataSet(name=name, title=title, request=made, splits=splits)
         for name, (title, made) in named.items()
     }
-
-
-def prepared(data: DataSet, work: Path, progress: Progress) -> Store:
-    """The set's store in the folder ``work``; it is simulated where it is not there yet."""
-    said = json.dumps([to_mapping(data.request), dict(data.splits)], sort_keys=True)
-    path = work / f"{data.name}-{hashlib.sha256(said.encode()).hexdigest()[:8]}.zarr"
-    if not path.exists():
-        work.mkdir(parents=True, exist_ok=True)
-        simulate_study(data.request, str(path), splits=data.splits, progress=progress)
-    return open_store(str(path), need_truth=True)
 
 
 def without_test(store: Store) -> Store:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks.quality.book import Book
 from benchmarks.quality.budget import Speed, calibrate
 from benchmarks.quality.code import code_digest
-from benchmarks.quality.contest import Budget, Contest, places_of
-from benchmarks.quality.data import UNSEEN_LEVELS, DataSet, prepared
-from benchmarks.quality.lanes import run_lanes
+from benchmarks.quality.comparison import Budget, Entry, key_of, perform, places_of
+from benchmarks.quality.data import UNSEEN_LEVELS, DataSet
 from benchmarks.quality.method import Method
 from benchmarks.quality.methods import OURS, TWIN
 from benchmarks.report import Say
-from dtsinn.core.progress import no_progress
+from benchmarks.workers import Book, run_rows
 from dtsinn.data.store import Store
 
 BOOK = "quality.jsonl"
@@ -27,24 +23,24 @@ FEW_SUBJECTS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class SetResults:
     """All methods on one set."""
 
     data: DataSet
     store: Store
-    contests: dict[str, Contest]
+    entries: dict[str, Entry]
     """By method, in the order of the tables."""
 
     @property
-    def best_rival(self) -> Contest | None:
+    def best_rival(self) -> Entry | None:
         """The rival with the highest PSNR on the ``val`` subjects; None where there is none."""
-        rivals = [one for one in self.contests.values() if one.method.role == "rival"]
+        rivals = [one for one in self.entries.values() if one.method.role == "rival"]
         return max(rivals, key=lambda one: one.val_psnr, default=None)
 
     @property
-    def finalists(self) -> list[Contest]:
+    def finalists(self) -> list[Entry]:
         """Ours, the best rival and the twin."""
-        three = [self.contests.get(OURS), self.best_rival, self.contests.get(TWIN)]
+        three = [self.entries.get(OURS), self.best_rival, self.entries.get(TWIN)]
         return [one for one in three if one is not None]
 
 
@@ -56,7 +52,7 @@ def measure(
     work: Path,
     workers: int,
     say: Say,
-) -> list[Standing]:
+) -> list[SetResults]:
     """Do everything that the book in ``work`` does not know yet.
 
     Args:
@@ -70,15 +66,15 @@ def measure(
     stores = {}
     for data in sets:
         say(f"data: {data.title}")
-        stores[data.name] = prepared(data, work, no_progress)
+        stores[data.name] = data.prepare(work)
     book = Book(work / BOOK)
     speeds = _speeds(methods, stores[sets[0].name], book, say)
-    standings = [
-        Standing(
+    results = [
+        SetResults(
             data=data,
             store=stores[data.name],
-            contests={
-                name: Contest(
+            entries={
+                name: Entry(
                     method=method,
                     data=data,
                     store=stores[data.name],
@@ -91,18 +87,20 @@ def measure(
         )
         for data in sets
     ]
-    contests = [one for standing in standings for one in standing.contests.values()]
-    run = partial(run_lanes, book=book, workers=workers, say=say)
-    run([(one.lane(), one.jobs) for one in contests])
+    run = partial(run_rows, book=book, perform=perform, workers=workers, say=say)
+    entries = [one for found in results for one in found.entries.values()]
+    run([one.search for one in entries], jobs=sum(one.jobs for one in entries))
     say("ours, the best rival and the twin: few subjects, unseen noise")
-    finalists = [(standing, one) for standing in standings for one in standing.finalists]
-    lanes = [(one.few_lane(FEW_SUBJECTS), budget.seeds) for _, one in finalists]
-    for standing in standings:
+    rows = []
+    for found in results:
+        rows += [partial(one.train_on_few, subjects=FEW_SUBJECTS) for one in found.finalists]
         for level in UNSEEN_LEVELS:
-            unseen = prepared(standing.data.unseen(level), work, no_progress)
-            lanes += [(one.unseen_lane(level, unseen), budget.seeds) for one in standing.finalists]
-    run(lanes)
-    return standings
+            unseen = found.data.unseen(level).prepare(work)
+            rows += [
+                partial(one.score_unseen, level=level, store=unseen) for one in found.finalists
+            ]
+    run(rows, jobs=len(rows) * budget.seeds)
+    return results
 
 
 def _speeds(
@@ -113,9 +111,8 @@ def _speeds(
     wanted, keys = {}, {}
     for name, method in methods.items():
         for place, settings in places_of(method).items():
-            said = ["speed", name, settings, code_digest(method.modules), shape]
-            text = json.dumps(said, sort_keys=True).encode()
-            keys[name, place] = hashlib.sha256(text).hexdigest()[:20]
+            decisive = ["speed", name, settings, code_digest(method.modules), shape]
+            keys[name, place] = key_of(decisive)
             if keys[name, place] not in book.results:
                 wanted[name, place] = settings
     if wanted:

@@ -1,21 +1,117 @@
-"""What the benchmark asks of every method, whatever it is made of."""
+"""The search that every method gets: Optuna's TPE over learning rate and width.
+
+A suggestion depends on the number of the trial and on the results before it alone, so that a
+search that was interrupted goes on as if it had not been.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import Tensor
+import optuna
+import torch
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import TPESampler
+from optuna.trial import create_trial
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.quality.budget import Plan, Round
-from benchmarks.quality.cost import Cost
-from benchmarks.quality.search import Parameters, Space
 from dtsinn.core.errors import InputError
 from dtsinn.data.store import Store
 from dtsinn.networks.method import SeparateSubject
+from tests.support.memory import MiB, peak_growth
+
+SEED = 12
+"""Of the sampler; the same for every method, so that all begin with the same points."""
+STARTUP = 4
+"""Trials that are drawn without a look at the results before."""
+LOST = -100.0
+"""What a trial counts that gave no finite answer, dB."""
+FACTORS = (0.5, 0.75, 1.0, 1.5)
+"""Widths to choose from, relative to the method's own default."""
+MULTIPLE = 4
+"""Widths are rounded to multiples of it."""
+LEARNING_RATE = FloatDistribution(5e-4, 1.6e-2, log=True)
+WIDTH = IntDistribution(0, len(FACTORS) - 1)
+"""Place in :data:`FACTORS`."""
+
+Space = Mapping[str, BaseDistribution]
+Parameters = Mapping[str, float]
+
+
+def width_of(default: int, place: float) -> int:
+    """The width at a place of :data:`FACTORS`."""
+    return max(MULTIPLE, MULTIPLE * round(default * FACTORS[int(place)] / MULTIPLE))
+
+
+def suggest(
+    space: Space, past: Sequence[tuple[Parameters, float | None]], number: int
+) -> dict[str, float]:
+    """Parameters of trial ``number``.
+
+    Args:
+        space: Distributions by name.
+        past: Parameters and validation PSNR in dB of the trials before, in their order; None
+            where there was no finite answer.
+        number: Of the trial, from 0.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sampler = TPESampler(seed=SEED + number, n_startup_trials=STARTUP)
+    study = optuna.create_study(sampler=sampler, direction="maximize")
+    for parameters, value in past:
+        trial = create_trial(
+            params=dict(parameters),
+            distributions=dict(space),
+            value=LOST if value is None else value,
+        )
+        study.add_trial(trial)
+    return dict(study.ask(dict(space)).params)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Size of a network and the work of one slice."""
+
+    parameters: int
+    forward_flop: int
+    """Floating-point operations of separating a slice: those of convolutions and matrices."""
+    step_flop: int
+    """Of a training step on one slice, likewise."""
+    peak_mib: float
+    """Most memory that a training step on one slice takes beside weights and gradients, MiB."""
+
+
+def cost_of(network: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], store: Store) -> Cost:
+    """Count one forward pass and one training step on the first ``val`` slice's shape.
+
+    Args:
+        network: [B, T, Y, X] -> [B, K, T, Y, X].
+        loss: Mixtures and tracers -> what is minimised.
+        store: Says the shapes.
+    """
+    frames, size = store.header.protocol.frames, store.header.size
+    generator = torch.Generator().manual_seed(0)
+    tracers_BKTYX = torch.rand(1, 2, frames, *size, generator=generator)
+    mixture_BTYX = tracers_BKTYX.sum(dim=1)
+    with torch.no_grad(), FlopCounterMode(display=False) as forward:
+        network(mixture_BTYX)
+
+    def step() -> None:
+        loss(mixture_BTYX, tracers_BKTYX).backward()  # type: ignore[no-untyped-call]
+
+    with FlopCounterMode(display=False) as both:
+        step()  # leaves the gradients, so that they do not count below
+    return Cost(
+        parameters=sum(p.numel() for p in network.parameters() if p.requires_grad),
+        forward_flop=forward.get_total_flops(),
+        step_flop=both.get_total_flops(),
+        peak_mib=peak_growth(step) / MiB,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,18 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmarks.quality.budget import STEPS_OF_ROUND, Plan, Round
-from benchmarks.quality.cost import Cost, cost_of
 from benchmarks.quality.data import with_few
-from benchmarks.quality.method import Fitted, Method
-from benchmarks.quality.search import LEARNING_RATE, WIDTH, Parameters, Space, width_of
+from benchmarks.quality.method import (
+    LEARNING_RATE,
+    WIDTH,
+    Cost,
+    Fitted,
+    Method,
+    Parameters,
+    Space,
+    cost_of,
+    width_of,
+)
 from dtsinn.core.config import from_mapping, to_mapping
 from dtsinn.core.errors import DivergedError
 from dtsinn.data.store import Store

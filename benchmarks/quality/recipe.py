@@ -17,9 +17,7 @@ from torch import Tensor
 
 from benchmarks import published
 from benchmarks.quality.budget import STEPS_OF_ROUND, Plan, Round
-from benchmarks.quality.cost import Cost, cost_of
-from benchmarks.quality.method import Fitted, Method
-from benchmarks.quality.search import Parameters
+from benchmarks.quality.method import Cost, Fitted, Method, Parameters, cost_of
 from dtsinn.core.config import from_mapping
 from dtsinn.data.augmentation import augment
 from dtsinn.data.loader import Reading, batches

@@ -1,51 +1,53 @@
 """Scores of one method on the subjects of a store, and how much of the other tracer leaks in.
 
-Shape letters: N sample (slice), K tracer (2), T frame, Y X pixel, P scored voxel.
+Shape letters: N sample (slice), K tracer (2), T frame, Y X pixel, P scored voxel,
+R run (seed), S subject.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dtsinn.core.config import STRICT
 from dtsinn.core.protocol import Protocol
 from dtsinn.data.body import body_mask, truth_of
 from dtsinn.data.store import Samples, Store
+from dtsinn.evaluation.metrics import Interval, bootstrap_interval, paired_difference
 from dtsinn.evaluation.score import score_subject
 from dtsinn.networks.method import SeparateSubject
 
 Floats = npt.NDArray[np.floating[Any]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scores:
-    """What is kept of one subject; pairs are in the order of the tracers."""
+def score(separate: SeparateSubject, store: Store, split: str) -> list[dict[str, Any]]:
+    """What is kept of each subject of a split; pairs are in the order of the tracers.
 
-    __pydantic_config__ = STRICT
-
-    subject: str
-    psnr: tuple[float, float]
-    """dB"""
-    ssim: tuple[float, float]
-    nrmse: tuple[float, float]
-    """RMS error over RMS truth, percent."""
-    crosstalk: tuple[float, float]
-    """See :func:`crosstalk`, percent."""
-    sum_residual: float
-    """RMS of the answers' sum less the mixture, over RMS of the mixture, percent."""
-
-
-def score(separate: SeparateSubject, store: Store, split: str) -> list[Scores]:
-    """Scores of every subject of a split.
+    Returns:
+        ``subject``; ``psnr`` in dB; ``ssim``; ``nrmse``, RMS error over RMS truth, percent;
+        ``crosstalk``, see :func:`crosstalk`, percent; ``sum_residual``, RMS of the answers' sum
+        less the mixture over RMS of the mixture, percent.
 
     Raises:
         RunError: An answer is not finite.
     """
-    return [_scores(samples, separate(samples), store) for samples in store.subjects(split)]
+    found = []
+    for samples in store.subjects(split):
+        answer = separate(samples)
+        one = score_subject(samples, answer, store.header)
+        found.append(
+            {
+                "subject": one.subject,
+                "psnr": one.psnr,
+                "ssim": one.ssim,
+                "nrmse": (100 * one.nrmse[0], 100 * one.nrmse[1]),
+                "crosstalk": crosstalk(samples, answer, store.header.protocol),
+                "sum_residual": 100 * one.sum_residual,
+            }
+        )
+    return found
 
 
 def crosstalk(samples: Samples, predicted_NKTYX: Floats, protocol: Protocol) -> tuple[float, float]:
@@ -89,13 +91,53 @@ def _slope(
     return float(100 * np.linalg.lstsq(gram, right, rcond=None)[0][0])
 
 
-def _scores(samples: Samples, predicted_NKTYX: Floats, store: Store) -> Scores:
-    one = score_subject(samples, predicted_NKTYX, store.header)
-    return Scores(
-        subject=one.subject,
-        psnr=one.psnr,
-        ssim=one.ssim,
-        nrmse=(100 * one.nrmse[0], 100 * one.nrmse[1]),
-        crosstalk=crosstalk(samples, predicted_NKTYX, store.header.protocol),
-        sum_residual=100 * one.sum_residual,
-    )
+Runs = Sequence[tuple[Any, Mapping[str, Any]]]
+"""Jobs of one method with what they gave."""
+
+
+def scored(runs: Runs) -> list[list[dict[str, Any]]]:
+    """Scores by run and subject, of the runs that gave finite answers."""
+    return [result["test"] for _, result in runs if result["test"]]
+
+
+def values(runs: Runs, metric: str) -> npt.NDArray[np.float64]:
+    """A metric [R, S], or [R, S, K] where it is one of each tracer."""
+    return np.array([[one[metric] for one in run] for run in scored(runs)], dtype=np.float64)
+
+
+def psnr_by_subject(runs: Runs) -> list[float]:
+    """PSNR by subject, mean over seeds and tracers, dB."""
+    return [float(value) for value in values(runs, "psnr").mean(axis=(0, 2))]
+
+
+def interval(runs: Runs, metric: str, tracer: int | None = None) -> Interval | None:
+    """Mean over seeds and subjects, and its interval over subjects; None without a finite run.
+
+    Args:
+        runs: Of one method.
+        metric: A field of the scores.
+        tracer: Which one; None is the mean of both, or a metric that is not by tracer.
+    """
+    if not scored(runs):
+        return None
+    value_RS = values(runs, metric)
+    if value_RS.ndim == 3:
+        value_RS = value_RS.mean(axis=2) if tracer is None else value_RS[:, :, tracer]
+    return bootstrap_interval([float(value) for value in value_RS.mean(axis=0)])
+
+
+def difference(first: Runs, second: Runs) -> Interval | None:
+    """PSNR of first - second, paired by subject, dB; None where one gave nothing finite."""
+    if not scored(first) or not scored(second):
+        return None
+    return paired_difference(psnr_by_subject(first), psnr_by_subject(second))
+
+
+def shown(found: Interval | None, digits: int = 2, *, sign: bool = False) -> str:
+    """An interval as text."""
+    if found is None:
+        return "not finite"
+    form = f"{'+' if sign else ''}.{digits}f"
+    if found.low is None or found.high is None:
+        return f"{found.mean:{form}}, {found.range_text(digits)}"
+    return f"{found.mean:{form}} [{found.low:{form}}, {found.high:{form}}]"

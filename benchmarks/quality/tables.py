@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 
-from benchmarks.machine import describe_machine
 from benchmarks.quality.budget import ROUNDS
 from benchmarks.quality.chart import Dots, dot_chart
-from benchmarks.quality.contest import Budget, Done
-from benchmarks.quality.cost import Cost
-from benchmarks.quality.data import UNSEEN_LEVELS
-from benchmarks.quality.measure import FEW_SUBJECTS, Standing
-from benchmarks.quality.methods import HALVING, OURS, RECIPE, TWIN
-from benchmarks.quality.search import FACTORS, LEARNING_RATE, STARTUP
-from benchmarks.quality.summary import difference, interval, scored, shown, values
-from benchmarks.report import Result, Table
+from benchmarks.quality.comparison import Budget, Done, Entry
+from benchmarks.quality.data import UNSEEN_LEVELS, data_sets
+from benchmarks.quality.measure import FEW_SUBJECTS, SetResults, measure
+from benchmarks.quality.method import FACTORS, LEARNING_RATE, STARTUP, Cost
+from benchmarks.quality.methods import HALVING, OURS, RECIPE, TWIN, all_methods
+from benchmarks.quality.scores import difference, interval, scored, shown, values
+from benchmarks.report import Result, Say, Seeds, T, Table, Trials, Work, Workers, make_table
+from benchmarks.stores import WORK
+from dtsinn.core.errors import InputError
 
 NAME = "quality"
 OVER_RIVAL = 0.5
@@ -26,15 +27,45 @@ OVER_RIVAL = 0.5
 OVER_PUBLISHED = 12.0
 """dB by which ours is to lead the published recipe on the first set."""
 NONE = "none"
-Row = list[str]
+Column = Callable[[Entry], str]
 
 
-def report(standings: Sequence[Standing], budget: Budget) -> Result:
+def run(
+    *,
+    seconds: Annotated[float, typer.Option(help="CPU seconds of a training.")] = 30,
+    trials: Trials = 8,
+    seeds: Seeds = 3,
+    workers: Workers = 2,
+    methods: Annotated[str, typer.Option(help="Names, with commas; all by default.")] = "",
+    sets: Annotated[str, typer.Option(help="Names of data, with commas; all by default.")] = "",
+    work: Work = WORK,
+    say: Say,
+) -> Result:
+    """Give every method the same search and the same seeds; under an hour on two cores.
+
+    Example: python -m benchmarks quality --seconds 3 --trials 2 --seeds 1 --methods unet,dtsinn
+    """
+    chosen, data = choose(methods, all_methods(), "method"), choose(sets, data_sets(), "set")
+    budget = Budget(seconds=seconds, trials=trials, seeds=seeds)
+    results = measure(chosen, list(data.values()), budget, work=work, workers=workers, say=say)
+    return report(results, budget)
+
+
+def choose(given: str, known: dict[str, T], what: str) -> dict[str, T]:
+    """Those that are named, in the order in which they are known; all where none is named."""
+    names = given.split(",") if given else list(known)
+    for name in names:
+        if name not in known:
+            raise InputError(f"no {what} {name!r}", wanted=", ".join(known))
+    return {name: one for name, one in known.items() if name in names}
+
+
+def report(standings: Sequence[SetResults], budget: Budget) -> Result:
     """Everything of all sets."""
     costs = {
         (standing.data.name, one.method.name): one.method.cost(standing.store, one.best_settings)
         for standing in standings
-        for one in standing.contests.values()
+        for one in standing.entries.values()
     }
     tables = [_aims(standings)]
     for standing in standings:
@@ -47,7 +78,6 @@ def report(standings: Sequence[Standing], budget: Budget) -> Result:
     return Result(
         name=NAME,
         title=f"Quality after {budget.seconds:g} CPU seconds of training",
-        machine=describe_machine(),
         notes=_notes(standings, budget),
         tables=[table for table in tables if table.rows],
         data={
@@ -61,26 +91,21 @@ def report(standings: Sequence[Standing], budget: Budget) -> Result:
     )
 
 
-def _aims(standings: Sequence[Standing]) -> Table:
+def _aims(standings: Sequence[SetResults]) -> Table:
     rows = []
     for place, standing in enumerate(standings):
-        ours = standing.contests.get(OURS)
-        recipe, twin = standing.contests.get(RECIPE), standing.contests.get(TWIN)
+        ours, recipe, twin = (standing.entries.get(name) for name in (OURS, RECIPE, TWIN))
         others = ((standing.best_rival, OVER_RIVAL), (twin, OVER_RIVAL), (recipe, OVER_PUBLISHED))
         for other, least in others:
             if ours is None or other is None:
                 continue
             found = difference(ours.finals, other.finals)
-            counts = other is not recipe or place == 0
             met = found is not None and found.mean >= least and found.lies_above(0)
-            aim = f"at least {least:+g}: {'met' if met else 'missed'}" if counts else ""
-            rows.append(
-                [
-                    f"{standing.data.title}: over {other.method.title}",
-                    shown(found, sign=True),
-                    aim,
-                ]
-            )
+            aim = f"at least {least:+g}: {'met' if met else 'missed'}"
+            if other is recipe and place > 0:
+                aim = ""
+            what = f"{standing.data.title}: over {other.method.title}"
+            rows.append([what, shown(found, sign=True), aim])
     return Table(
         title="dtsinn's lead, paired by test subject; the rival is the one that is best on val",
         columns=["", "dB", "aim"],
@@ -88,101 +113,80 @@ def _aims(standings: Sequence[Standing]) -> Table:
     )
 
 
-def _scores(standing: Standing) -> Table:
-    tracers = standing.store.header.tracers
-    floor = standing.contests.get(HALVING)
-    rows = []
-    for one in standing.contests.values():
-        row = [one.method.title]
-        row += [shown(interval(one.finals, "psnr", k)) for k in (0, 1)]
-        row.append(shown(interval(one.finals, "psnr")))
-        if floor is not None:
-            row.append(shown(difference(one.finals, floor.finals), sign=True))
-        row += [shown(interval(one.finals, "ssim", k), 3) for k in (0, 1)]
-        row += [shown(interval(one.finals, "nrmse", k), 1) for k in (0, 1)]
-        rows.append(row)
-    return Table(
-        title=f"{standing.data.title}: {standing.store.subject_count('test')} test subjects",
-        columns=[
-            "method",
-            *(f"{tracer.upper()} PSNR dB" for tracer in tracers),
-            "mean PSNR dB",
-            *(["over halving dB"] if floor is not None else []),
-            *(f"{tracer.upper()} SSIM" for tracer in tracers),
-            *(f"{tracer.upper()} NRMSE %" for tracer in tracers),
-        ],
-        rows=rows,
-    )
+def _metric(
+    metric: str, digits: int = 2, *, tracer: int | None = None, sign: bool = False
+) -> Column:
+    """A column of one metric, with its interval."""
+    return lambda one: shown(interval(one.finals, metric, tracer), digits, sign=sign)
 
 
-def _leaks(standing: Standing) -> Table:
+def _scores(standing: SetResults) -> Table:
     first, second = (tracer.upper() for tracer in standing.store.header.tracers)
-    rows = []
-    for one in standing.contests.values():
-        row = [one.method.title]
-        row += [shown(interval(one.finals, "crosstalk", k), 1, sign=True) for k in (0, 1)]
-        row.append(shown(interval(one.finals, "sum_residual"), 1))
-        row.append(_spread(one.finals))
-        rows.append(row)
-    return Table(
-        title=f"{standing.data.title}: cross-talk, consistency and seeds",
-        columns=[
-            "method",
-            f"{second} in {first} %",
-            f"{first} in {second} %",
-            "sum off the mixture %",
-            "PSNR of the seeds dB",
-        ],
-        rows=rows,
+    floor = standing.entries.get(HALVING)
+    over: dict[str, Column] = {}
+    if floor is not None:
+        over["over halving dB"] = lambda one: shown(difference(one.finals, floor.finals), sign=True)
+    return make_table(
+        standing.entries.values(),
+        {
+            "method": lambda one: one.method.title,
+            f"{first} PSNR dB": _metric("psnr", tracer=0),
+            f"{second} PSNR dB": _metric("psnr", tracer=1),
+            "mean PSNR dB": _metric("psnr"),
+            **over,
+            f"{first} SSIM": _metric("ssim", 3, tracer=0),
+            f"{second} SSIM": _metric("ssim", 3, tracer=1),
+            f"{first} NRMSE %": _metric("nrmse", 1, tracer=0),
+            f"{second} NRMSE %": _metric("nrmse", 1, tracer=1),
+        },
+        f"{standing.data.title}: {standing.store.subject_count('test')} test subjects",
     )
 
 
-def _costs(standing: Standing, costs: dict[tuple[str, str], Cost | None]) -> Table:
-    rows = []
-    for one in standing.contests.values():
-        cost, speed = costs[standing.data.name, one.method.name], one.best_speed
-        if cost is None or speed is None:
-            continue
-        settings, errors = one.best_settings, _round_trips(one.finals)
-        cpu = [result["cpu_seconds"] for _, result in [*one.trials, *one.finals]]
-        rows.append(
-            [
-                one.method.title,
-                f"{_learning_rate(settings):.2g}",
-                str(settings.get("model", settings.get("architecture", {}))["width"]),
-                f"{cost.parameters:,}",
-                f"{cost.forward_flop / 1e9:.2f}",
-                f"{cost.step_flop / 1e9:.2f}",
-                f"{cost.peak_mib:.0f}",
-                f"{1e3 * speed.step:.1f}",
-                str(one.best_plan.steps),
-                f"{min(cpu):.1f} to {max(cpu):.1f}",
-                f"{max(errors):.1e}" if errors else NONE,
-            ]
-        )
-    return Table(
-        title=f"{standing.data.title}: settings that were best on val, cost, inverse (worst seed)",
-        columns=[
-            "method",
-            "learning rate",
-            "width",
-            "parameters",
-            "GFLOP a slice",
-            "GFLOP a step",
-            "peak MiB",
-            "ms a step",
-            "steps",
-            "CPU s, measured",
-            "round-trip error",
-        ],
-        rows=rows,
+def _leaks(standing: SetResults) -> Table:
+    first, second = (tracer.upper() for tracer in standing.store.header.tracers)
+    return make_table(
+        standing.entries.values(),
+        {
+            "method": lambda one: one.method.title,
+            f"{second} in {first} %": _metric("crosstalk", 1, tracer=0, sign=True),
+            f"{first} in {second} %": _metric("crosstalk", 1, tracer=1, sign=True),
+            "sum off the mixture %": _metric("sum_residual", 1),
+            "PSNR of the seeds dB": lambda one: _spread(one.finals),
+        },
+        f"{standing.data.title}: cross-talk, consistency and seeds",
     )
 
 
-def _inverse(standing: Standing) -> Table:
+def _costs(standing: SetResults, costs: dict[tuple[str, str], Cost | None]) -> Table:
+    known = [
+        (one, cost, one.best_speed)
+        for one in standing.entries.values()
+        if (cost := costs[standing.data.name, one.method.name]) and one.best_speed
+    ]
+    return make_table(
+        known,
+        {
+            "method": lambda row: row[0].method.title,
+            "learning rate": lambda row: f"{_learning_rate(row[0].best_settings):.2g}",
+            "width": lambda row: _width(row[0].best_settings),
+            "parameters": lambda row: f"{row[1].parameters:,}",
+            "GFLOP a slice": lambda row: f"{row[1].forward_flop / 1e9:.2f}",
+            "GFLOP a step": lambda row: f"{row[1].step_flop / 1e9:.2f}",
+            "peak MiB": lambda row: f"{row[1].peak_mib:.0f}",
+            "ms a step": lambda row: f"{1e3 * row[2].step:.1f}",
+            "steps": lambda row: row[0].best_plan.steps,
+            "CPU s, measured": lambda row: _cpu_seconds(row[0]),
+            "round-trip error": lambda row: _worst(row[0].finals, NONE),
+        },
+        f"{standing.data.title}: settings that were best on val, cost, inverse (worst seed)",
+    )
+
+
+def _inverse(standing: SetResults) -> Table:
     three = standing.finalists
     if not three or three[0].method.name != OURS:
-        return Table(title="", columns=[], rows=[])
+        return Table(columns=[], rows=[])
     compared = [
         ("all training subjects, trained noise, dB", [one.finals for one in three]),
         (f"{FEW_SUBJECTS} training subjects, dB", [one.few for one in three]),
@@ -201,13 +205,12 @@ def _inverse(standing: Standing) -> Table:
         if all(runs)
     ]
     blank = [""] * (len(three) - 1)
-    residuals = [shown(interval(one.finals, "sum_residual"), 1) for one in three]
-    errors = [_round_trips(one.finals) for one in three]
+    residuals = [_metric("sum_residual", 1)(one) for one in three]
     rows.append(["sum of the answers off the mixture, %", *residuals, *blank])
     rows.append(
         [
             "mixture from the answers by the network's own inverse, relative error",
-            *(f"{max(found):.1e}" if found else "no inverse" for found in errors),
+            *(_worst(one.finals, "no inverse") for one in three),
             *blank,
         ]
     )
@@ -219,11 +222,11 @@ def _inverse(standing: Standing) -> Table:
     )
 
 
-def _notes(standings: Sequence[Standing], budget: Budget) -> list[str]:
+def _notes(standings: Sequence[SetResults], budget: Budget) -> list[str]:
     header, counts = standings[0].store.header, standings[0].store.split_counts()
     low, high = LEARNING_RATE.low, LEARNING_RATE.high
     factors = ", ".join(f"{factor:g}" for factor in FACTORS)
-    lost = sum(not result["test"] for s in standings for c in s.contests.values()
+    lost = sum(not result["test"] for s in standings for c in s.entries.values()
                for _, result in c.finals)  # fmt: skip
     notes = [
         f"Data: {' then '.join(header.tracers)}, protocol {header.protocol.name}, phantom "
@@ -264,24 +267,24 @@ def _notes(standings: Sequence[Standing], budget: Budget) -> list[str]:
     return notes
 
 
-def _chart(standing: Standing, seconds: float) -> bytes:
+def _chart(standing: SetResults, seconds: float) -> bytes:
     rows = [
         Dots(
             name=one.method.title,
             ours=one.method.name == OURS,
             seeds=[tuple(float(v) for v in run) for run in values(one.finals, "psnr").mean(axis=1)],
         )
-        for one in standing.contests.values()
+        for one in standing.entries.values()
         if scored(one.finals)
     ]
     title = f"{standing.data.title}: two tracers after {seconds:g} CPU seconds of training"
     return dot_chart(rows, standing.store.header.tracers, title)
 
 
-def _plain(standing: Standing, costs: dict[tuple[str, str], Cost | None]) -> dict[str, Any]:
+def _plain(standing: SetResults, costs: dict[tuple[str, str], Cost | None]) -> dict[str, Any]:
     rival = standing.best_rival
     methods = {}
-    for name, one in standing.contests.items():
+    for name, one in standing.entries.items():
         cost, speed = costs[standing.data.name, name], one.best_speed
         methods[name] = {
             "settings": one.best_settings,
@@ -311,9 +314,16 @@ def _run(done: Done) -> dict[str, Any]:
     return {"key": job.key, "seed": job.seed, "parameters": job.parameters} | plain | means
 
 
-def _round_trips(runs: Sequence[Done]) -> list[float]:
+def _worst(runs: Sequence[Done], none: str) -> str:
+    """The largest error of the round trip; ``none`` where there is no inverse."""
     found = [result["round_trip_error"] for _, result in runs]
-    return [error for error in found if error is not None]
+    errors = [error for error in found if error is not None]
+    return f"{max(errors):.1e}" if errors else none
+
+
+def _cpu_seconds(entry: Entry) -> str:
+    seconds = [result["cpu_seconds"] for _, result in (*entry.trials, *entry.finals)]
+    return f"{min(seconds):.1f} to {max(seconds):.1f}"
 
 
 def _spread(runs: Sequence[Done]) -> str:
@@ -324,5 +334,8 @@ def _spread(runs: Sequence[Done]) -> str:
 
 
 def _learning_rate(settings: dict[str, Any]) -> float:
-    optimizer = settings.get("optimizer", settings)
-    return float(optimizer["learning_rate"])
+    return float(settings.get("optimizer", settings)["learning_rate"])
+
+
+def _width(settings: dict[str, Any]) -> int:
+    return int(settings.get("model", settings.get("architecture", {}))["width"])

@@ -7,34 +7,40 @@ record and keep.
 
 from __future__ import annotations
 
-import os
 import statistics
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray import tune
 
-from benchmarks.machine import describe_machine
-from benchmarks.report import Result, Say, Table
-from benchmarks.searching.ours import timed_trial
-from benchmarks.searching.setting import NEUTRAL, open_seat, sit, small_store, space_file
-from benchmarks.searching.stock import run_stock
+from benchmarks.report import (
+    Result,
+    Rounds,
+    Say,
+    Trials,
+    describe_machine,
+    load_average,
+    make_table,
+    verdicts,
+)
+from benchmarks.searching.dtsinn_trial import timed_trial
+from benchmarks.searching.setting import NEUTRAL, OpenSession, small_store, space_file
+from benchmarks.searching.stock_ray import run_stock
 from benchmarks.searching.stopwatch import Times, read_times
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.tracking.embedded import embedded_uri
 from dtsinn.registry.tracking.tracker import connect
+from dtsinn.search.engine import tuner
 from dtsinn.search.engine.cluster import ray_session, trials_that_fit
 from dtsinn.search.engine.driver import Driver
 from dtsinn.search.engine.trial import TrialPlan
-from dtsinn.search.engine.tuner import TRIALS, run_trials
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.space.reader import load_space
 
-NAME = "overhead"
 REPORTS = 6
 STEPS = 60
 """Of a trial."""
@@ -45,31 +51,11 @@ REPORT_ms = 5.0
 VARIANTS = ("dtsinn", "stock", "stock, workers reused")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """Of one search."""
-
-    variant: str
-    round: int
-    wall_s: float
-    """Until the last trial had ended."""
-    recorded_s: float
-    """Until all of it was in MLflow, too."""
-    overhead_s: float
-    """Worker's time per trial that was not training."""
-    idle: float
-    """Share of all workers' time in which no trial's function ran."""
-    report_ms: float
-    """Median of ``tune.report``."""
-    quick_report_ms: float
-    """Of the quickest tenth of them the longest: what it takes while nothing else runs."""
-    save_ms: float
-    """Median of writing a checkpoint."""
-    training_s: float
-    """Mean of a trial."""
+Cost = dict[str, Any]
+"""What one search cost; see :func:`_cost`."""
 
 
-def run(*, trials: int, rounds: int, say: Say) -> Result:
+def run(*, trials: Trials = 12, rounds: Rounds = 3, say: Say) -> Result:
     """Search in turn with all variants, in one Ray, each search in a folder of its own."""
     costs = []
     with tempfile.TemporaryDirectory() as name:
@@ -100,23 +86,21 @@ def _measure(variant: str, number: int, plan: SearchPlan, folder: Path, concurre
     workspace, times = Workspace(folder / "workspace"), folder / "times"
     connect(workspace)  # which makes the database, once, in seconds
     begun = time.monotonic()
-    wall = 0.0
+
+    def train(driver: Driver) -> float:
+        trial_plan = TrialPlan(
+            store=plan.store,
+            base=plan.space.base,
+            trials=(driver.tools.folder / tuner.TRIALS).resolve(),
+            threads=1,
+            device="cpu",
+        )
+        trainable = tune.with_parameters(timed_trial, plan=trial_plan, times=times)
+        tuner.run_trials(driver, trainable, {"cpu": 1})
+        return time.monotonic() - begun
+
     if variant == VARIANTS[0]:
-
-        def train(driver: Driver) -> None:
-            nonlocal wall
-            trial_plan = TrialPlan(
-                store=plan.store,
-                base=plan.space.base,
-                trials=(driver.tools.folder / TRIALS).resolve(),
-                threads=1,
-                device="cpu",
-            )
-            trainable = tune.with_parameters(timed_trial, plan=trial_plan, times=times)
-            run_trials(driver, trainable, {"cpu": 1})
-            wall = time.monotonic() - begun
-
-        undelivered = sit(open_seat(plan, workspace, concurrent), train, PATIENCE_s)
+        wall, undelivered = OpenSession(plan, workspace, concurrent).run(train, PATIENCE_s)
         if undelivered:
             raise RuntimeError(f"{undelivered} events did not reach MLflow")
     else:
@@ -127,71 +111,54 @@ def _measure(variant: str, number: int, plan: SearchPlan, folder: Path, concurre
     found = read_times(times)
     if len(found) != plan.trials or {len(one.reports) for one in found} != {REPORTS}:
         raise RuntimeError(f"{variant}: not every trial reported {REPORTS} times")
-    return _cost(variant, number, found, wall, recorded, concurrent)
+    cost = _cost(found, wall, concurrent)
+    return cost | {"variant": variant, "round": number, "wall_s": wall, "recorded_s": recorded}
 
 
-def _cost(
-    variant: str,
-    number: int,
-    found: Sequence[Times],
-    wall: float,
-    recorded: float,
-    concurrent: int,
-) -> Cost:
+def _cost(found: Sequence[Times], wall: float, concurrent: int) -> Cost:
+    """What a search cost beside training.
+
+    Returns:
+        ``overhead_s``, workers' time per trial that was not training; ``idle``, share of all
+        workers' time in which no trial's function ran; ``report_ms``, median of ``tune.report``;
+        ``quick_report_ms``, of the quickest tenth of them the longest, what it takes while nothing
+        else runs; ``save_ms``, median of writing a checkpoint; ``training_s``, mean of a trial.
+    """
     workers, reports = wall * concurrent, [s for one in found for s in one.reports]
-    return Cost(
-        variant=variant,
-        round=number,
-        wall_s=wall,
-        recorded_s=recorded,
-        overhead_s=(workers - sum(one.training for one in found)) / len(found),
-        idle=1 - sum(one.total for one in found) / workers,
-        report_ms=1e3 * statistics.median(reports),
-        quick_report_ms=1e3 * statistics.quantiles(reports, n=10)[0],
-        save_ms=1e3 * statistics.median(s for one in found for s in one.saves),
-        training_s=statistics.mean(one.training for one in found),
-    )
+    return {
+        "overhead_s": (workers - sum(one.training for one in found)) / len(found),
+        "idle": 1 - sum(one.total for one in found) / workers,
+        "report_ms": 1e3 * statistics.median(reports),
+        "quick_report_ms": 1e3 * statistics.quantiles(reports, n=10)[0],
+        "save_ms": 1e3 * statistics.median(s for one in found for s in one.saves),
+        "training_s": statistics.mean(one.training for one in found),
+    }
 
 
 def _result(costs: Sequence[Cost], trials: int, concurrent: int) -> Result:
     def median(variant: str, what: str) -> float:
-        return float(statistics.median(getattr(c, what) for c in costs if c.variant == variant))
+        return float(statistics.median(c[what] for c in costs if c["variant"] == variant))
 
     ours, *others = VARIANTS
     paired = {
         other: statistics.median(
-            a.overhead_s / b.overhead_s
+            a["overhead_s"] / b["overhead_s"]
             for a in costs
             for b in costs
-            if a.round == b.round and (a.variant, b.variant) == (ours, other)
+            if a["round"] == b["round"] and (a["variant"], b["variant"]) == (ours, other)
         )
         for other in others
     }
-    rows = [
-        [
-            variant,
-            f"{median(variant, 'overhead_s'):.2f}",
-            f"{1 / paired[variant]:.2f}" if variant in paired else "1.00",
-            f"{100 * median(variant, 'idle'):.0f}",
-            f"{median(variant, 'report_ms'):.1f}",
-            f"{median(variant, 'quick_report_ms'):.1f}",
-            f"{median(variant, 'save_ms'):.1f}",
-            f"{median(variant, 'training_s'):.2f}",
-            f"{median(variant, 'wall_s'):.1f}",
-            f"{median(variant, 'recorded_s'):.1f}",
-        ]
-        for variant in VARIANTS
-    ]
     held = {
         "not slower than stock": paired[others[0]] <= 1,
         "not slower than stock with workers reused": paired[others[1]] <= 1,
         f"a report in {REPORT_ms:.0f} ms": median(ours, "report_ms") <= REPORT_ms,
     }
-    rounds = len({cost.round for cost in costs})
+    rounds = len({cost["round"] for cost in costs})
     return Result(
-        name=NAME,
+        name="overhead",
         title="What a search costs beside training",
-        machine=describe_machine() | {"ray": ray.__version__},
+        machine=describe_machine(ray=ray.__version__),
         notes=[
             f"{trials} trials of {STEPS} steps and {REPORTS} reports, {concurrent} at a time; "
             f"medians over {rounds} rounds, variants in turn within a round, after a short one.",
@@ -204,30 +171,25 @@ def _result(costs: Sequence[Cost], trials: int, concurrent: int) -> Result:
             "not told to resume after the driver dies, nor are ours stopped: all do equal work.",
             "Recorded: until MLflow has everything; stock's callback makes the search wait for "
             "MLflow, our outbox runs behind it.",
-            f"Targets: {'; '.join(f'{w}: {_yes(ok)}' for w, ok in held.items())}.",
-            f"The machine was shared; five-minute load average: {os.getloadavg()[1]:.1f}.",
+            f"Targets: {verdicts(held)}.",
+            f"The machine was shared; five-minute load average: {load_average()}.",
         ],
         tables=[
-            Table(
-                title="",
-                columns=[
-                    "search",
-                    "overhead per trial, s",
-                    "times ours",
-                    "idle, %",
-                    "report, ms",
-                    "quickest tenth",
-                    "checkpoint, ms",
-                    "training, s",
-                    "wall, s",
-                    "recorded, s",
-                ],
-                rows=rows,
+            make_table(
+                VARIANTS,
+                {
+                    "search": str,
+                    "overhead per trial, s": lambda one: f"{median(one, 'overhead_s'):.2f}",
+                    "times ours": lambda one: f"{1 / paired.get(one, 1):.2f}",
+                    "idle, %": lambda one: f"{100 * median(one, 'idle'):.0f}",
+                    "report, ms": lambda one: f"{median(one, 'report_ms'):.1f}",
+                    "quickest tenth": lambda one: f"{median(one, 'quick_report_ms'):.1f}",
+                    "checkpoint, ms": lambda one: f"{median(one, 'save_ms'):.1f}",
+                    "training, s": lambda one: f"{median(one, 'training_s'):.2f}",
+                    "wall, s": lambda one: f"{median(one, 'wall_s'):.1f}",
+                    "recorded, s": lambda one: f"{median(one, 'recorded_s'):.1f}",
+                },
             )
         ],
-        data={"costs": [asdict(cost) for cost in costs], "over_stock": paired, "held": held},
+        data={"costs": costs, "over_stock": paired, "held": held},
     )
-
-
-def _yes(held: bool) -> str:
-    return "held" if held else "missed"

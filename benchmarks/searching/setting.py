@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from benchmarks.report import T
+from benchmarks.stores import prepare_store
 from dtsinn.core.workspace import Workspace
 from dtsinn.core.yaml_text import format_yaml
 from dtsinn.data.store import open_store
@@ -19,7 +20,6 @@ from dtsinn.search.engine.driver import Driver
 from dtsinn.search.engine.session import open_session
 from dtsinn.search.plan import SearchPlan
 from dtsinn.simulation.request import StudyRequest
-from dtsinn.simulation.study import simulate_study
 
 QUIET = Console(quiet=True)
 SMALL = StudyRequest(subjects=12, slices=2, size=32, noise="mid", seed=0)
@@ -28,10 +28,7 @@ SMALL = StudyRequest(subjects=12, slices=2, size=32, noise="mid", seed=0)
 
 def small_store(folder: Path) -> str:
     """Path of a small store in ``folder``, simulated where it is missing."""
-    path = folder / "small.zarr"
-    if not path.exists():
-        simulate_study(SMALL, str(path))
-    return str(path)
+    return prepare_store("small", SMALL, folder).header.path
 
 
 RATE = {"optimizer.learning_rate": {"log": [2e-3, 1.2e-2]}}
@@ -59,44 +56,45 @@ def space_file(
     return str(path)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Seat:
-    """A session that has been opened, and where it lies."""
+class OpenSession:
+    """A session opened as by ``dtsinn search``, with a real event log, study and outbox.
 
-    driver: Driver
-    outbox: Outbox
-    workspace: Workspace
+    Args:
+        plan: What is searched.
+        workspace: Where.
+        concurrent: Trials at a time.
+    """
 
-    @property
-    def event_log(self) -> Path:
-        """The search's event log."""
-        return self.outbox.event_log.path
+    def __init__(self, plan: SearchPlan, workspace: Workspace, concurrent: int) -> None:
+        folder = workspace.searches / plan.name
+        self.workspace = workspace
+        self.outbox = Outbox(EventLog(folder / LOG_FILE), lambda: connect(workspace))
+        self.driver = open_session(
+            plan,
+            folder,
+            open_store(plan.store, need_truth=True),
+            self.outbox,
+            QUIET,
+            events=list(self.outbox.event_log),
+            points=(),
+            warm=(),
+            concurrent=concurrent,
+            share=None,
+        )
 
+    def run(self, train: Callable[[Driver], T], patience_s: float) -> tuple[T, int]:
+        """Train all trials and close.
 
-def open_seat(plan: SearchPlan, workspace: Workspace, concurrent: int) -> Seat:
-    """Open a session as ``dtsinn search`` does, with a real event log, study and outbox."""
-    folder = workspace.searches / plan.name
-    outbox = Outbox(EventLog(folder / LOG_FILE), lambda: connect(workspace))
-    driver = open_session(
-        plan,
-        folder,
-        open_store(plan.store, need_truth=True),
-        outbox,
-        QUIET,
-        events=list(outbox.event_log),
-        points=(),
-        warm=(),
-        concurrent=concurrent,
-        share=None,
-    )
-    return Seat(driver=driver, outbox=outbox, workspace=workspace)
+        Args:
+            train: Trains the trials of a driver.
+            patience_s: Longest wait for MLflow after the last trial.
 
-
-def sit(seat: Seat, train: Callable[[Driver], None], patience_s: float) -> int:
-    """Train a session's trials and close it; returns the events that were never delivered."""
-    seat.outbox.start()
-    with seat.driver.tools.table:
-        train(seat.driver)
-    seat.driver.close()
-    seat.driver.end("finished")
-    return seat.outbox.close(patience_s)
+        Returns:
+            What training gave, and the events that were never delivered.
+        """
+        self.outbox.start()
+        with self.driver.tools.table:
+            found = train(self.driver)
+        self.driver.close()
+        self.driver.end("finished")
+        return found, self.outbox.close(patience_s)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
 
 from ray import tune
 
+from benchmarks.clock import timed_calls
 from dtsinn.training.state import TrainingState
 
 
@@ -42,27 +41,12 @@ def timed(folder: Path, name: str, save: str) -> Iterator[None]:
         name: Of the trial.
         save: Method of :class:`TrainingState` that writes its checkpoints.
     """
-    times, begun = Times(), time.monotonic()
-
-    def watched(call: Callable[..., Any], into: list[float]) -> Callable[..., Any]:
-        def inner(*given: Any, **named: Any) -> Any:
-            started = time.monotonic()
-            try:
-                return call(*given, **named)
-            finally:
-                into.append(time.monotonic() - started)
-
-        return inner
-
-    write = getattr(TrainingState, save)
-    with (
-        patch.object(tune, "report", watched(tune.report, times.reports)),
-        patch.object(TrainingState, save, watched(write, times.saves)),
-    ):
+    begun = time.monotonic()
+    with timed_calls(tune, "report") as reports, timed_calls(TrainingState, save) as saves:
         try:
             yield
         finally:
-            times.total = time.monotonic() - begun
+            times = Times(reports=reports, saves=saves, total=time.monotonic() - begun)
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{name}.json").write_text(json.dumps(asdict(times)), encoding="utf-8")
 

@@ -7,10 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.efficiency.judge import judge, steps_to, target_of
-from benchmarks.efficiency.lineup import JUDGED, METHODS, RANDOM
-from benchmarks.efficiency.methods import TRAINING
-from benchmarks.efficiency.problem import FIRST, PROBLEMS, REPORTS, STEPS_OF_REPORT
+from benchmarks.efficiency.comparison import (
+    JUDGED,
+    METHODS,
+    RANDOM,
+    TRAINING,
+    judge,
+    steps_to,
+    target_of,
+)
+from benchmarks.efficiency.curves import FIRST, PROBLEMS, REPORTS, STEPS_OF_REPORT
 from benchmarks.efficiency.simulate import WORKERS, Trace, parameters_of, search
 from benchmarks.efficiency.table import CurveTable, load, save
 from dtsinn.search.sampling.halving import Halving

@@ -14,18 +14,18 @@ import torch
 
 from benchmarks import published
 from benchmarks.quality import budget, code
-from benchmarks.quality.book import Book
 from benchmarks.quality.budget import Plan, Speed, plan
 from benchmarks.quality.code import code_digest
-from benchmarks.quality.contest import Budget
+from benchmarks.quality.comparison import Budget
 from benchmarks.quality.data import REQUEST, SPLITS, data_sets, with_few, without_test
-from benchmarks.quality.measure import BOOK, Standing, measure
+from benchmarks.quality.measure import BOOK, SetResults, measure
+from benchmarks.quality.method import FACTORS, LEARNING_RATE, WIDTH, suggest, width_of
 from benchmarks.quality.methods import OURS, RECIPE, RIVALS, all_methods
 from benchmarks.quality.recipe import RecipeMethod
 from benchmarks.quality.scores import crosstalk
-from benchmarks.quality.search import FACTORS, LEARNING_RATE, WIDTH, suggest, width_of
 from benchmarks.quality.tables import NAME, report
 from benchmarks.report import write
+from benchmarks.workers import Book
 from dtsinn.core.errors import RunError
 from dtsinn.data.body import truth_of
 from dtsinn.data.splits import assign_splits
@@ -44,7 +44,7 @@ class Measured:
     """A finished measurement."""
 
     work: Path
-    standings: list[Standing]
+    standings: list[SetResults]
     said: list[str]
 
     @property
@@ -102,9 +102,9 @@ def test_test_subjects_are_scored_only_for_results_that_are_kept(finished: Measu
 
 
 def test_the_best_trial_on_val_is_what_is_trained_again(finished: Measured) -> None:
-    for contest in finished.standings[0].contests.values():
-        best = max(contest.trials, key=lambda done: done[1]["val_psnr"])[0]
-        (final, _), *_ = contest.finals
+    for entry in finished.standings[0].entries.values():
+        best = max(entry.trials, key=lambda done: done[1]["val_psnr"])[0]
+        (final, _), *_ = entry.finals
         assert final.settings == best.settings
         assert final.seed != best.seed
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from benchmarks.searching.invariants import Seen, curves_of, violations
+from benchmarks.searching.scale import Mark, TimedDriver, block
 from benchmarks.searching.stopwatch import Times
-from benchmarks.searching.watch import Mark, Watch, block
 from dtsinn.search.events.state import replay
 
 RATES = {"t0": {"rate": 0.1}, "t1": {"rate": 0.2}}
@@ -88,7 +88,7 @@ def test_a_point_that_is_missing_doubled_or_another_is_found() -> None:
         assert [text.split(":")[0] for text in broken(runs=runs)] == ["s/t0"]
 
 
-def test_a_step_that_stands_twice_in_the_ledger_is_found() -> None:
+def test_a_step_that_stands_twice_in_the_event_log_is_found() -> None:
     events = event_log()
     events.insert(-3, report("s/t0", 20, 21.0))
     assert "s/t0: the event log has a step of val_psnr twice" in broken(events)
@@ -131,12 +131,12 @@ def test_a_block_leaves_suggestions_out() -> None:
             pass
 
     driver: Any = Silent()
-    watch = Watch(driver)
+    timed = TimedDriver(driver)
     for _ in range(2):
-        watch.suggest("a")
-        watch.handle_end("a", {}, False)
-    assert len(watch.marks) == 3
-    watch.marks = [Mark(wall=n, cpu=n / 10, memory_MB=1.0) for n in range(3)]
-    watch.asked = [(0.4, 0.05), (0.2, 0.05)]
-    found = block(watch, 0, 2)
+        timed.suggest("a")
+        timed.handle_end("a", {}, False)
+    assert len(timed.marks) == 3
+    timed.marks = [Mark(wall=n, cpu=n / 10) for n in range(3)]
+    timed.asked = [Mark(wall=0.4, cpu=0.05), Mark(wall=0.2, cpu=0.05)]
+    found = block(timed, 0, 2)
     assert (found.wall, found.cpu, found.suggest) == pytest.approx((700, 50, 300))

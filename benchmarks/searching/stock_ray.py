@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import optuna
 import torch
@@ -30,20 +28,11 @@ OURS = ("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "TUNE_GLOBAL_CHECKPOINT_S")
 """What :mod:`dtsinn.search.engine.cluster` sets, and stock Ray does without."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class StockPlan:
-    """What all trials share."""
-
-    store: str
-    base: dict[str, Any]
-    times: Path
-
-
-def train_stock(config: dict[str, Any], plan: StockPlan) -> None:
+def train_stock(config: dict[str, Any], plan: SearchPlan, times: Path) -> None:
     """Train as :func:`dtsinn.search.engine.trial.run_trial`, with Ray's own checkpoints."""
     torch.set_num_threads(1)
-    with timed(plan.times, tune.get_context().get_trial_id(), "write"):
-        settings = from_mapping(RunConfig, apply_changes(plan.base, config), "suggestion")
+    with timed(times, tune.get_context().get_trial_id(), "write"):
+        settings = from_mapping(RunConfig, apply_changes(plan.space.base, config), "suggestion")
         store = open_store(plan.store, need_truth=True)
         state = TrainingState(settings, store.header.protocol.frames, "cpu")
         for report in train((store,), state):
@@ -66,11 +55,12 @@ def run_stock(plan: SearchPlan, uri: str, folder: Path, concurrent: int, *, reus
         reuse: Whether a worker goes on to the next trial; Ray's default is that it does not.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    shared = StockPlan(store=plan.store, base=plan.space.base, times=folder / "times")
     space = {parameter.key: parameter.distribution for parameter in plan.space.parameters}
     search = OptunaSearch(_space(space), metric="best_psnr", mode="max", seed=plan.seed)
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(train_stock, plan=shared), {"cpu": 1}),
+        tune.with_resources(
+            tune.with_parameters(train_stock, plan=plan, times=folder / "times"), {"cpu": 1}
+        ),
         tune_config=tune.TuneConfig(
             search_alg=ConcurrencyLimiter(search, concurrent),
             # It is asked at each report, and never stops: all trials do the same work.
@@ -92,7 +82,9 @@ def run_stock(plan: SearchPlan, uri: str, folder: Path, concurrent: int, *, reus
             verbose=0,
         ),
     )
-    with _stock_environment():
+    # Without our settings of Ray, and without what stock leaves behind, as MLflow's URI.
+    stock = {name: value for name, value in os.environ.items() if name not in OURS}
+    with mock.patch.dict(os.environ, stock, clear=True):
         results = tuner.fit()
     if results.errors:
         raise RuntimeError(f"a stock trial failed: {results.errors[0]}")
@@ -106,16 +98,3 @@ def _space(known: dict[str, Any]) -> dict[str, Any]:
         else tune.loguniform(of.low, of.high)
         for key, of in known.items()
     }
-
-
-@contextmanager
-def _stock_environment() -> Iterator[None]:
-    """Without our settings of Ray, and without what stock leaves behind, as MLflow's URI."""
-    before = dict(os.environ)
-    for name in OURS:
-        os.environ.pop(name, None)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)

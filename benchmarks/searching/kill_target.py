@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -24,17 +23,15 @@ WORKER_s = 60.0
 
 
 @dataclass(kw_only=True)
-class Victim:
-    """A search and its driver's process."""
+class KillTarget:
+    """A search under way, and its driver's process."""
 
     name: str
     store: str
     space: str
     trials: int
     workspace: Workspace
-    uri: str
-    """Of the tracking server."""
-    process: subprocess.Popen[bytes] | None = None
+    driver: subprocess.Popen[bytes] = field(init=False)
     family: list[psutil.Process] = field(default_factory=list)
     """Processes that drivers which were killed had started."""
 
@@ -43,16 +40,9 @@ class Victim:
         """Of the search."""
         return self.workspace.searches / self.name
 
-    @property
-    def driver(self) -> subprocess.Popen[bytes]:
-        """Its process.
-
-        Raises:
-            RuntimeError: It was never started.
-        """
-        if self.process is None:
-            raise RuntimeError("not started")
-        return self.process
+    def __post_init__(self) -> None:
+        self.workspace.root.mkdir(parents=True, exist_ok=True)
+        self.start()
 
     def start(self) -> None:
         """Begin, or resume what was begun."""
@@ -60,45 +50,29 @@ class Victim:
         words = [sys.executable, "-c", "from dtsinn.cli import main; main()", "search", self.store]
         words += ["--name", self.name, "--workspace", str(self.workspace.root)]
         words += ["--resume"] if begun else ["--space", self.space, "--trials", str(self.trials)]
-        self.workspace.root.mkdir(parents=True, exist_ok=True)
         with (self.workspace.root / f"{self.name}.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                words,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                env=dict(os.environ) | {"MLFLOW_TRACKING_URI": self.uri},
-            )
+            self.driver = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
 
-    def events(self) -> list[dict[str, Any]]:
-        """Of its event log so far."""
-        return list(EventLog(self.folder / LOG_FILE, readonly=True))
-
-    def search(self) -> SearchState:
-        """What they tell."""
-        return replay(self.name, self.events())
+    def history(self) -> SearchState:
+        """What its event log tells so far."""
+        return replay(self.name, EventLog(self.folder / LOG_FILE, readonly=True))
 
     def wait_for(self, more: int, deadline_s: float) -> bool:
         """Until so many more events are in the event log; False if it ended, or took too long."""
-        path, deadline = self.folder / LOG_FILE, time.monotonic() + deadline_s
-        wanted = len(self.events()) + more
-        while time.monotonic() < deadline and self.driver.poll() is None:
-            if path.exists() and path.read_bytes().count(b"\n") >= wanted:
-                return True
-            time.sleep(POLL_s)
-        return False
+        wanted = self._count_events() + more
+        return self._poll(lambda: self._count_events() >= wanted, deadline_s)
 
     def kill_worker(self, draw: random.Random) -> bool:
         """Kill a process that trains a trial; False if none was found."""
-        deadline = time.monotonic() + WORKER_s
-        while time.monotonic() < deadline and self.driver.poll() is None:
+
+        def kill_one() -> bool:
             found = [one for one in self._children() if _trains(one)]
-            if found:
-                with suppress(psutil.NoSuchProcess):
-                    draw.choice(found).kill()
-                    return True
-            time.sleep(POLL_s)
-        return False
+            with suppress(psutil.NoSuchProcess, IndexError):
+                draw.choice(found).kill()
+                return True
+            return False
+
+        return self._poll(kill_one, WORKER_s)
 
     def kill_driver(self) -> float:
         """Kill the driver; returns the work of its trials that no report tells of, in seconds."""
@@ -111,22 +85,35 @@ class Victim:
                 0.0,
                 now - max(trial.begun_ms or 0, *(p.time_ms for p in trial.points[-1:]), 0) / 1e3,
             )
-            for trial in self.search().trials.values()
+            for trial in self.history().trials.values()
             if trial.state == "running"
         )
 
-    def bury(self) -> int:
+    def kill_all(self) -> int:
         """Kill what is left of all drivers' processes; returns how many there were."""
-        if self.process is not None and self.process.poll() is None:
+        if self.driver.poll() is None:
             self.family += self._children()
-            self.process.kill()
-            self.process.wait()
+            self.driver.kill()
+            self.driver.wait()
         alive = [one for one in self.family if one.is_running()]
         for one in alive:
             with suppress(psutil.NoSuchProcess):
                 one.kill()
         self.family.clear()
         return len(alive)
+
+    def _count_events(self) -> int:
+        path = self.folder / LOG_FILE
+        return path.read_bytes().count(b"\n") if path.exists() else 0
+
+    def _poll(self, happens: Callable[[], bool], deadline_s: float) -> bool:
+        """Wait until it happens; False if the driver ended first, or it took too long."""
+        deadline = time.monotonic() + deadline_s
+        while time.monotonic() < deadline and self.driver.poll() is None:
+            if happens():
+                return True
+            time.sleep(POLL_s)
+        return False
 
     def _children(self) -> list[psutil.Process]:
         try:

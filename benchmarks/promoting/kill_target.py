@@ -1,4 +1,4 @@
-"""``python -m benchmarks.promoting.victim WORKSPACE STORE REF``: promote, go back, and so on.
+"""``python -m benchmarks.promoting.kill_target WORKSPACE STORE REF``: promote, go back, and so on.
 
 It says ``moved`` after each, until it is killed.
 """
@@ -20,7 +20,7 @@ CONFIG = GateConfig(suite=None)
 """The store's own ``gate`` subjects decide: a few, so that most of the time aliases move."""
 
 
-def torment(workspace: Workspace, store: str, ref: str) -> None:
+def alternate(workspace: Workspace, store: str, ref: str) -> None:
     """Promote a version against the one that it beats, take it back, and again."""
     tracker, opened = connect(workspace), open_store(store)
     version = find_version(ref, tracker)
@@ -33,4 +33,4 @@ def torment(workspace: Workspace, store: str, ref: str) -> None:
 
 if __name__ == "__main__":
     environment.apply()
-    torment(Workspace(Path(sys.argv[1])), *sys.argv[2:])
+    alternate(Workspace(Path(sys.argv[1])), *sys.argv[2:])
