@@ -107,7 +107,8 @@ def _say_pruned(report: PruneReport, status: str) -> None:
         console.say_table([one.search, one.objective, "MB", ""], rows)
         if one.undelivered:
             console.note(
-                f"{one.search}: {one.undelivered} events are not delivered to MLflow yet; try {status}"
+                f"{one.search}: {one.undelivered} events are not delivered to MLflow yet; "
+                f"try {status}"
             )
     if report.packages:
         size = _mb(sum(package.bytes for package in report.packages))
