@@ -112,7 +112,7 @@ def run_search(
         )
         with driving(folder):
             event_log = EventLog(folder / LOG_FILE)
-            if event_log.read(read)[0]:
+            if event_log.size != read:
                 hint = "the same command again"
                 raise InputError(f"search {plan.name} was driven while this began", hint=hint)
             if not begun:  # what a driver left that died before its session

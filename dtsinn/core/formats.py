@@ -71,6 +71,18 @@ class Format:
         return upgraded | self.mark
 
 
+def _name_outcomes(report: Content) -> Content:
+    """Version 2 of a search's report says how trials end, and sessions, in other words."""
+    words = {"stopped": "pruned", "spoiled": "infeasible"}
+    renamed = {"fates": "outcomes", "sittings": "sessions", "stopped_share": "pruned_share"} | words
+
+    def rename(part: Any) -> Any:
+        return {renamed.get(k, k): v for k, v in part.items()} if isinstance(part, dict) else part
+
+    budget = {key: rename(value) for key, value in rename(report.get("budget", {})).items()}
+    return rename(report | {"fates": rename(report.get("fates", {})), "budget": budget})
+
+
 STORE = Format(name="dtsinn-store")
 """Attributes of a store (:mod:`dtsinn.data.layout`)."""
 SEPARATOR = Format(name="dtsinn-separator", version=5, oldest=4, upgrades={4: dict})
@@ -80,10 +92,12 @@ MANIFEST = Format(name="dtsinn-manifest")
 CHECKPOINT = Format(name="dtsinn-checkpoint", marked=False)
 """``state.json`` of a checkpoint (:mod:`dtsinn.training.state`)."""
 EVENT_LOG = Format(name="dtsinn-event-log", marked=False)
-"""Each line of a search's ``ledger.jsonl`` (:mod:`dtsinn.eventlog.log`)."""
+"""Each line of a ``ledger.jsonl``, also of trainings (:mod:`dtsinn.eventlog.log`)."""
 SEARCH_PLAN = Format(name="dtsinn-search-plan", marked=False)
 """The plan in a search's event log (:mod:`dtsinn.search.plan`)."""
-SEARCH_REPORT = Format(name="dtsinn-search-report", marked=False)
+SEARCH_REPORT = Format(
+    name="dtsinn-search-report", version=2, marked=False, upgrades={1: _name_outcomes}
+)
 """``report.json`` of a search (:mod:`dtsinn.search.explain.record`)."""
 IDENTITY_MAP = Format(name="dtsinn-identity-map")
 """The map of pseudonyms (:mod:`dtsinn.importers.pseudonym`)."""

@@ -126,7 +126,7 @@ class Workspace:
     def is_begun(self) -> bool:
         """Whether anything was written here: a folder of the user's is no workspace yet."""
         parts = self.database, self.runs, self.searches, self.suites, self.stores, self.packages
-        return any(part.exists() for part in (*parts, self.evaluations, self.logs))
+        return any(part.exists() for part in (*parts, self.evaluations, self.events, self.logs))
 
 
 def open_workspace(root: Workspace | str | Path | None) -> Workspace:

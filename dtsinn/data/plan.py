@@ -28,7 +28,7 @@ class StorePlan:
     slice_position: tuple[float, ...]
     """[N] mm"""
     split: tuple[str, ...]
-    """[N] one of :data:`SPLITS`, the same for all samples of a subject."""
+    """[N] one of :data:`.layout.SPLITS`, the same for all samples of a subject."""
     region_names: tuple[str, ...] = ()
     """Label -> name, "outside" first; empty without ``regions``."""
     has_truth: bool = True

@@ -58,6 +58,11 @@ class EventLog:
             path.parent.mkdir(parents=True, exist_ok=True)
             _cut_torn_line(path)
 
+    @property
+    def size(self) -> int:
+        """Bytes that it holds now; a torn last line counts."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
     def append(self, event: dict[str, Any]) -> None:
         """Write one event whole, and sync it unless it is a report: those come by the hundred.
 

@@ -61,7 +61,7 @@ class Outbox:
         if not event_log.begins_line(self._offset):  # another log, or a memory that is damaged
             self._offset = 0
         self._wake, self._closing, self._given_up = threading.Event(), False, False
-        self._thread = threading.Thread(target=self._work, name="dtsinn-spool", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="dtsinn-outbox", daemon=True)
 
     def start(self) -> None:
         """Begin to deliver."""

@@ -26,7 +26,7 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Where the voxels of a file lie, in the store's orientation; fields as in :class:`Scan`."""
+    """Where the voxels of a file lie, in the store's orientation; as in :class:`.scan.Scan`."""
 
     orientation: npt.NDArray[Any]
     """[3, 2] as nibabel's: axis of RAS, and direction, for each axis of the file."""

@@ -64,7 +64,8 @@ def fresh_state(
         InputError: ``folder`` exists, or the stores or the parent do not fit.
     """
     stores = as_stores(stores)
-    if folder.exists() and {path.name for path in folder.iterdir()} - BEFORE_CHECKPOINT:
+    left = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if {name for name in left if not name.endswith(".partial")} - BEFORE_CHECKPOINT:
         raise InputError(f"run {folder.name} exists already", hint=f"--resume {folder.name}")
     check_stores_fit(stores)
     state = TrainingState(config, stores[0].header.protocol.frames, device)
@@ -131,7 +132,7 @@ def run_training(
             fresh = latest_checkpoint(folder) is None
             package = _train_recorded(stores, state, folder, recorder, on_report, trainer)
     except InputError:
-        if fresh and state.progress.step == 0:
+        if fresh and state.progress.step == 0 and not recorder.undelivered:
             shutil.rmtree(folder)  # what was asked for was wrong, and nothing has begun
         raise
     return FinishedRun(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dtsinn.core.errors import DtsinnError
+from dtsinn.core.causes import in_our_words
 from dtsinn.core.workspace import Workspace
 from dtsinn.eventlog.lock import is_driven
 from dtsinn.eventlog.log import LOG_FILE
@@ -41,8 +41,8 @@ def deliver_runs(workspace: Workspace) -> list[RunDelivery]:
                 done.repaired, done.undelivered = recover(folder, lambda: connect(workspace), kind)
                 if (folder / REPORT).exists() and not done.undelivered:
                     link_evaluation(folder, workspace)
-            except DtsinnError as error:  # the others are none the worse for it
-                done.repaired.append(str(error))
+            except Exception as error:  # the others are none the worse for it
+                done.repaired.append(str(in_our_words(error)))
             if done.repaired:
                 found.append(done)
     return found

@@ -91,13 +91,15 @@ def link_evaluation(folder: Path, workspace: Workspace) -> None:
 
     The copy of the report, which MLflow has now, goes.
     """
-    event_log = EventLog(folder / LOG_FILE, readonly=True)
+    events = list(EventLog(folder / LOG_FILE, readonly=True))
+    if not any(event.get("status") == "finished" for event in events):
+        return  # it died; the next one that scores the same records it again
     tracker = connect(workspace)
-    for run in [event["run"] for event in event_log if event["event"] == "begin"][-1:]:
+    for run in [event["run"] for event in events if event["event"] == "begin"][-1:]:
         digests = run["tags"][EVALUATED].split(",")
         versions = [version for version in list_models(tracker) if version.digest in digests]
         note_evaluation(versions, run["key"], tracker)
-    shutil.rmtree(folder / REPORT)
+    shutil.rmtree(folder / REPORT, ignore_errors=True)  # another process may do the same now
 
 
 def _describe(evaluation: Evaluation, names: Sequence[str], store: Store | None) -> str:

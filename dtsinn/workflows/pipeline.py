@@ -324,7 +324,7 @@ class _Candidate:
 
 
 def evaluate(
-    models: Separator | str | Sequence[Separator | str],
+    models: Separator | str | Path | Sequence[Separator | str | Path],
     store: Store | str | Path | None = None,
     *,
     suite: str | None = None,
@@ -358,7 +358,7 @@ def evaluate(
     """
     at = open_workspace(workspace)
     grid = None if suite is None else load_suite(suite)
-    several = [models] if isinstance(models, Separator | str) else models
+    several = [models] if isinstance(models, Separator | str | Path) else models
     candidates = [_load_candidate(model, at) for model in several]
     first = candidates[0].version
     scored: Store | None = None
@@ -389,11 +389,11 @@ def evaluate(
     return evaluation, folder
 
 
-def _load_candidate(model: Separator | str, workspace: Workspace) -> _Candidate:
+def _load_candidate(model: Separator | str | Path, workspace: Workspace) -> _Candidate:
     if isinstance(model, Separator):
         name = model.info.lineage.run or "separator"
         return _Candidate(label=name.replace("/", "-"), separator=model)
-    found = resolve(model, workspace)
+    found = resolve(str(model), workspace)
     separator = Separator.load(found.path)
     if found.version is None:
         return _Candidate(label=found.name, separator=separator)

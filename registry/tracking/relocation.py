@@ -1,10 +1,10 @@
 """Moved workspaces: MLflow's tables hold absolute places of files, and files move.
 
 MLflow resolves a location when an experiment, run or model is made, and knows no relative ones.
-So where a workspace was renamed, mounted elsewhere or copied, its tables are copied in line
+So where a workspace was renamed, mounted elsewhere or copied, its tables are brought in line
 when it is opened: the truth is where the database lies. Everything under a former place is
 rewritten in one transaction; what was written to the former place meanwhile (by dtsinn 0.1.0) is
-copied along first. Paths of stores that 0.1.0 sent to MLflow become names.
+brought along first. Paths of stores that 0.1.0 sent to MLflow become names.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ class Budget:
 
     Args:
         plan: Of the search.
-        history: Of the search; it has taken each event before :meth:`apply` does.
+        search: Its state; it has taken each event before :meth:`apply` does.
 
     Attributes:
         best: Best value of the first objective so far; NaN without one.

@@ -21,7 +21,7 @@ DIED = "its driver died"
 INFEASIBLE = "spoiled"
 """Tag of the end of a trial that its own configuration ended, beside those that were stopped."""
 BEFORE = ("warm", "point")
-"""What is written before the first driver sits down."""
+"""What is written before the first session."""
 ENDED = ("finished", "pruned", "failed")
 """States after which nothing follows; a trial that was ``killed`` goes on when it is resumed."""
 

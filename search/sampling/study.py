@@ -56,7 +56,7 @@ class SearchStudy:
     """Asks a sampler for suggestions and tells it the results, as Optuna calls it.
 
     Args:
-        history: What is known already.
+        search: What is known already.
         space: What is searched.
         objectives: One or several.
         sampler: Whom to ask; none where nothing is asked.

@@ -120,7 +120,7 @@ def test_closing_waits_no_longer_than_it_may_and_ends_the_thread(
     outbox.start()
     outbox.record(begin("a"))
     assert outbox.close(0.2) == 1
-    wait_for(lambda: all(thread.name != "dtsinn-spool" for thread in threading.enumerate()))
+    wait_for(lambda: all(thread.name != "dtsinn-outbox" for thread in threading.enumerate()))
     recording.down = False
     assert Outbox(event_log, lambda: recording).deliver() == 1
 

@@ -91,7 +91,7 @@ def files(workspace: Workspace) -> dict[str, str]:
     return {
         str(path.relative_to(workspace.root)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in workspace.root.rglob("*")
-        if path.is_file() and not path.name.endswith(".lock")
+        if path.is_file() and not path.name.endswith(".lock") and path.parent != workspace.logs
     }
 
 
