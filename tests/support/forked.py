@@ -152,7 +152,10 @@ class Forks:
         return self._begin(code, ["-c", *map(str, arguments)], {})
 
     def _begin(self, code: str, argv: list[str], more: Mapping[str, str]) -> Forked:
-        environment = {**os.environ, **more}
+        # Ray reads it when it is imported, which the server has done; where a Ray of this process
+        # has set it since, a fork would ask for tokens without sending its own.
+        inherited = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
+        environment = {**inherited, **more}
         request = {
             "code": code,
             "argv": argv,
