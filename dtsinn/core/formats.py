@@ -76,11 +76,16 @@ def _name_outcomes(report: Content) -> Content:
     words = {"stopped": "pruned", "spoiled": "infeasible"}
     renamed = {"fates": "outcomes", "sittings": "sessions", "stopped_share": "pruned_share"} | words
 
-    def rename(part: Any) -> Any:
-        return {renamed.get(k, k): v for k, v in part.items()} if isinstance(part, dict) else part
+    def rename(part: Content) -> Content:
+        return {
+            renamed.get(key, key): rename(value) if isinstance(value, dict) else value
+            for key, value in part.items()
+        }
 
-    budget = {key: rename(value) for key, value in rename(report.get("budget", {})).items()}
-    return rename(report | {"fates": rename(report.get("fates", {})), "budget": budget})
+    return {
+        renamed.get(key, key): rename(value) if key in ("fates", "budget") else value
+        for key, value in report.items()
+    }
 
 
 STORE = Format(name="dtsinn-store")
