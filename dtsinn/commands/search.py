@@ -132,7 +132,7 @@ def search(
         str,
         typer.Option(
             metavar="{dtsinn.search.sampling.halving:SCHEDULERS}",
-            help="Which trials are stopped early.",
+            help="Which trials are pruned early.",
             rich_help_panel=WHAT,
         ),
     ] = "asha",

@@ -1,1 +1,1 @@
-"""Sampling: what is tried next, and what is stopped early."""
+"""Sampling: what is tried next, and what is pruned."""
