@@ -15,7 +15,6 @@ import typer
 from rich.console import Console
 
 from benchmarks.report import Result, show, write
-from benchmarks.stores import WORK, prepare_store
 from dtsinn.data.store import Store, open_store
 from dtsinn.registry.tracking import environment
 
@@ -28,8 +27,8 @@ BENCHMARKS = {
     "conditioning": ("conditioning", "Train one network for several protocols."),
     "memory": ("memory", "Measure what a training step allocates."),
     "speed": ("speed", "Time training steps against the published one."),
-    "efficiency": ("efficiency.results", "Search on kept curves: how soon does it get there?"),
-    "efficiency-tables": ("efficiency.table", "Train every configuration and keep the curves."),
+    "efficiency": ("efficiency.comparison", "Search on kept curves: how soon does it get there?"),
+    "efficiency-tables": ("efficiency.curves", "Train every configuration and keep the curves."),
     "overhead": ("searching.overhead", "Measure what searching costs, against Ray Tune alone."),
     "scale": ("searching.scale", "Search with thousands of trials: does it slow down?"),
     "postgres": ("searching.postgres", "Let many searches report to a team's server at once."),
@@ -95,7 +94,9 @@ def make_command(run: Run) -> Callable[..., None]:
 
 def open_data(path: str) -> Store:
     """The store at ``path``; without one the demo's, simulated where it is missing."""
-    from dtsinn.workflows.demo import REQUEST  # not in each worker, which imports this module
+    # Not in each worker, which imports this module.
+    from benchmarks.prepare import WORK, prepare_store
+    from dtsinn.workflows.demo import REQUEST
 
     return open_store(path, need_truth=True) if path else prepare_store("demo", REQUEST, WORK)
 

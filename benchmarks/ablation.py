@@ -16,12 +16,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from benchmarks.chart import X_LABEL, draw_dots, frame_rows
+from benchmarks.prepare import train_state
 from benchmarks.report import Result, Say, Seeds, Steps, Table, make_table, span
-from benchmarks.trainings import train_state
 from dtsinn.core.errors import RunError
 from dtsinn.data.body import truth_of
 from dtsinn.data.loader import Reading, batches
@@ -29,7 +29,7 @@ from dtsinn.data.store import Samples, Store
 from dtsinn.evaluation.metrics import psnr, sum_residual
 from dtsinn.networks.invertible import InvertibleSeparator
 from dtsinn.networks.normalisation import per_sample, sample_scale
-from dtsinn.plots.style import INK, SERIES, grid_lines, heading, png, tidy
+from dtsinn.plots.style import SERIES, heading, png
 from dtsinn.training.loss_term import loss_timing
 from dtsinn.training.losses import LossConfig, loss_passes
 
@@ -263,30 +263,17 @@ def _chart(groups: dict[str, list[Trial]], steps: int) -> bytes:
     figure.subplots_adjust(
         left=0.27, right=0.98, top=1 - 0.72 / height, bottom=0.62 / height, wspace=0.08
     )
-    left, right = figure.subplots(1, 2)
-    mixing = [[100 * error for error in _all(group, "mixing_error")] for group in groups.values()]
-    _dots(left, [_test_psnr(group) for group in groups.values()], SERIES[0])
-    _dots(right, mixing, SERIES[1])
-    left.set_yticks(range(len(groups)), list(groups))
-    right.set_yticks([])
-    right.set_xlim(0, 1.08 * max(map(max, mixing)))
-    left.set_xlabel("PSNR on unseen subjects, dB", fontsize=9.5, color=INK)
-    right.set_xlabel("error of mixing the true tracers, %", fontsize=9.5, color=INK)
+    left, right = figure.subplots(1, 2, sharey=True)
+    for place, group in enumerate(groups.values()):
+        draw_dots(left, place, _test_psnr(group), SERIES[0])
+        draw_dots(right, place, [100 * one for one in _all(group, "mixing_error")], SERIES[1])
+    frame_rows(left, list(groups), X_LABEL)
+    frame_rows(right, list(groups), "error of mixing the true tracers, %")
+    right.tick_params(axis="y", labelleft=False)
+    right.set_xlim(left=0)
     heading(
         figure,
         "What the backward loss teaches",
         f"{steps} steps each; dots: mean of the seeds, ticks: single seeds",
     )
     return png(figure, dpi=150)
-
-
-def _dots(axes: Axes, values: Sequence[Sequence[float]], colour: str) -> None:
-    for place, seeds in enumerate(values):
-        axes.plot(list(seeds), [place] * len(seeds), "|", ms=12, mew=1.2, color=colour)
-        axes.plot(float(np.mean(seeds)), place, "o", ms=8, mec="white", mew=1, color=colour)
-    axes.set_ylim(len(values) - 0.45, -0.55)
-    axes.margins(x=0.08)
-    grid_lines(axes, "x")
-    tidy(axes)
-    axes.spines["left"].set_visible(False)
-    axes.tick_params(axis="y", length=0, labelsize=9.5, labelcolor=INK)

@@ -13,14 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.prepare import prepare_store, separator_of, train_state
 from benchmarks.report import Result, Say, Seeds, Steps, Table, span
-from benchmarks.stores import prepare_store
-from benchmarks.trainings import train_state
 from dtsinn.data.store import Store
-from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation.score import Separate, halve, psnr_of_subjects
 from dtsinn.simulation.request import StudyRequest
-from dtsinn.training.package import separator_info
 
 TRAINED = ("p1", "p3")
 """Protocols of the trainings: 18 frames each, the second injection after 20 and after 10 min."""
@@ -103,8 +100,7 @@ def measure(stores: Mapping[str, Store], variant: Variant, seed: int, steps: int
     used = [stores[name] for name in variant.protocols]
     conditioning = "protocol" if variant.told else "none"
     state = train_state(used, [f"seed={seed}", f"model.conditioning={conditioning}"], steps)
-    info = separator_info(state, used[0].header, variant.name)
-    separator = Separator(state.best_network(), info)
+    separator = separator_of(state, used[0])
     psnr = {
         name: _mean(separator.for_protocol(store.header).separate, store)
         for name, store in stores.items()

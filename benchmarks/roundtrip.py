@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.prepare import train_state
 from benchmarks.report import Result, Say, Steps, make_table
-from benchmarks.trainings import train_state
 from dtsinn.data.store import Store
 from dtsinn.deploy.export import PARITY_LIMIT, check_parity
 from dtsinn.deploy.separator import Separator

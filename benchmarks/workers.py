@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -80,29 +80,6 @@ class Book:
         self.results[key] = result
 
 
-class _Desk:
-    """Hands jobs that the book does not know to the workers, and says what came back."""
-
-    def __init__(
-        self, book: Book, perform: Callable[[Any], Result], pool: Executor, jobs: int, say: Say
-    ) -> None:
-        self.book, self.perform, self.pool, self.say = book, perform, pool, say
-        self.jobs, self.finished, self.begun = jobs, 0, time.monotonic()
-
-    async def do(self, job: AnyJob) -> Result:
-        """The result of a job, from the book or from a worker."""
-        if job.key in self.book.results:
-            self.jobs -= 1
-            return self.book.results[job.key]
-        result = await asyncio.get_running_loop().run_in_executor(self.pool, self.perform, job)
-        self.book.record(job.key, job.described, result)
-        self.finished += 1
-        left = (time.monotonic() - self.begun) / self.finished * (self.jobs - self.finished)
-        told = job.describe_result(result)
-        self.say(f"[{self.finished}/{self.jobs}] {told}; about {left / 60:.0f} min left")
-        return result
-
-
 def run_rows(
     rows: Sequence[Callable[[Do[J]], Awaitable[object]]],
     book: Book,
@@ -124,10 +101,23 @@ def run_rows(
         say: Told of each finished job, with the time that is left.
     """
     pool = make_pool(workers) if workers > 1 else ThreadPoolExecutor(1)
-    desk = _Desk(book, perform, pool, jobs, say)
+    finished, begun = 0, time.monotonic()
+
+    async def do(job: J) -> Result:
+        nonlocal jobs, finished
+        if job.key in book.results:
+            jobs -= 1
+            return book.results[job.key]
+        result = await asyncio.get_running_loop().run_in_executor(pool, perform, job)
+        book.record(job.key, job.described, result)
+        finished += 1
+        left = (time.monotonic() - begun) / finished * (jobs - finished)
+        told = job.describe_result(result)
+        say(f"[{finished}/{jobs}] {told}; about {left / 60:.0f} min left")
+        return result
 
     async def run() -> None:
-        await asyncio.gather(*(row(desk.do) for row in rows))
+        await asyncio.gather(*(row(do) for row in rows))
 
     try:
         asyncio.run(run())

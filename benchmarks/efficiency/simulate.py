@@ -20,8 +20,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
-from benchmarks.efficiency.curves import STEPS_OF_REPORT, Point
-from benchmarks.efficiency.table import CurveTable
+from benchmarks.efficiency.curves import STEPS_OF_REPORT, CurveTable, Point
 from dtsinn.search.space.space import Parameter
 
 WORKERS = 4
@@ -104,7 +103,20 @@ def search(
         direction="maximize", sampler=sampler, study_name=name, pruner=pruner
     )
     run = _Run(table, study, decide(study) if decide else None)
-    return run.trace(budget, target, least)
+    for _ in range(WORKERS):
+        run.begin(0.0)
+    while run.spent + STEPS_OF_REPORT <= budget:
+        if run.test >= target and run.spent >= least:
+            break
+        run.advance()
+    steps, val, test = zip(*run.entries, strict=True)
+    return Trace(
+        steps=np.array(steps, dtype=np.int64),
+        val=np.array(val),
+        test=np.array(test),
+        trials=run.trials,
+        finished=run.finished,
+    )
 
 
 @dataclass(kw_only=True)
@@ -130,32 +142,21 @@ class _Run:
         self.val = self.test = -math.inf
         self.entries: list[tuple[int, float, float]] = []
 
-    def trace(self, budget: int, target: float, least: int) -> Trace:
-        for _ in range(WORKERS):
-            self._begin(0.0)
-        while self.spent + STEPS_OF_REPORT <= budget:
-            if self.test >= target and self.spent >= least:
-                break
-            time, _, trial = heapq.heappop(self.coming)
-            self.spent += STEPS_OF_REPORT
-            if self._reported(trial):
-                self._queue(trial, time)
-            else:
-                self._begin(time)
-        steps, val, test = zip(*self.entries, strict=True)
-        return Trace(
-            steps=np.array(steps, dtype=np.int64),
-            val=np.array(val),
-            test=np.array(test),
-            trials=self.trials,
-            finished=self.finished,
-        )
-
-    def _begin(self, time: float) -> None:
+    def begin(self, time: float) -> None:
+        """Let a worker begin a trial."""
         trial = self.study.ask(self.distributions)
         self.trials += 1
         point: Point = tuple(trial.params[key] for key in self.distributions)
         self._queue(_Trial(trial=trial, row=self.table.index(point)), time)
+
+    def advance(self) -> None:
+        """Let the next report come; its trial goes on, or its worker begins another."""
+        time, _, trial = heapq.heappop(self.coming)
+        self.spent += STEPS_OF_REPORT
+        if self._reported(trial):
+            self._queue(trial, time)
+        else:
+            self.begin(time)
 
     def _queue(self, trial: _Trial, time: float) -> None:
         """Let a trial go on to its next report; one that diverges before needs as long."""
@@ -163,37 +164,30 @@ class _Run:
         before = seconds_R[trial.report - 1] if trial.report else 0.0
         taken = seconds_R[trial.report] - before
         if not math.isfinite(taken):
-            taken = before / trial.report if trial.report else self._typical
-        heapq.heappush(self.coming, (time + taken, trial.trial.number, trial))
-
-    @property
-    def _typical(self) -> float:
-        """Median seconds of a first report."""
-        return float(np.nanmedian(self.table.curves.seconds_PR[:, 0]))
+            first = np.nanmedian(self.table.curves.seconds_PR[:, 0])
+            taken = before / trial.report if trial.report else first
+        heapq.heappush(self.coming, (time + float(taken), trial.trial.number, trial))
 
     def _reported(self, trial: _Trial) -> bool:
         """Take note of a report, tell the sampler, and whether the trial goes on."""
         curves = self.table.curves
         val = float(curves.val_PR[trial.row, trial.report])
         diverged = not math.isfinite(val)
+        if val > self.val:
+            self.val = val
+            self.test = float(curves.test_PR[trial.row, trial.report])
+        self.entries.append((self.spent, self.val, self.test))
         if not diverged:
-            if val > self.val:
-                self.val = val
-                self.test = float(curves.test_PR[trial.row, trial.report])
             trial.report += 1
             trial.best = max(trial.best, val)
-        self.entries.append((self.spent, self.val, self.test))
-        if diverged:
-            self.study.tell(trial.trial, state=TrialState.PRUNED)
-            return False
-        step = trial.report * STEPS_OF_REPORT
-        trial.trial.report(trial.best, step)
-        goes_on = self.decide is None or self.decide(trial.trial, step, trial.best)
-        if step == self.table.steps:
-            self.finished += 1
-            self.study.tell(trial.trial, trial.best)
-            return False
-        if goes_on:
-            return True
+            step = trial.report * STEPS_OF_REPORT
+            trial.trial.report(trial.best, step)
+            goes_on = self.decide is None or self.decide(trial.trial, step, trial.best)
+            if step == self.table.steps:
+                self.finished += 1
+                self.study.tell(trial.trial, trial.best)
+                return False
+            if goes_on:
+                return True
         self.study.tell(trial.trial, state=TrialState.PRUNED)
         return False

@@ -9,18 +9,39 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks.kills import KillLoop
-from benchmarks.promoting.kill_target import CONFIG
-from benchmarks.promoting.setting import registered
+from benchmarks.prepare import prepare_store, registered, train_state
 from benchmarks.report import Kills, KillSeed, Result, Say, facts_table
-from benchmarks.stores import prepare_store
-from benchmarks.trainings import train_state
 from dtsinn.core.errors import RunError
 from dtsinn.core.workspace import Workspace
+from dtsinn.data.store import open_store
+from dtsinn.registry.gate.config import GateConfig
 from dtsinn.registry.promotion.alias_transaction import MOVING, history, recover_abandoned
-from dtsinn.registry.promotion.promotion import promote
+from dtsinn.registry.promotion.promotion import promote, roll_back
+from dtsinn.registry.references import find_version
+from dtsinn.registry.tracking import environment
 from dtsinn.registry.tracking.tracker import MlflowTracker, connect
 from dtsinn.simulation.request import StudyRequest
 from tests.support.aliases import violations
+
+CONFIG = GateConfig(suite=None)
+"""The store's own ``gate`` subjects decide: a few, so that most of the time aliases move."""
+
+
+def alternate(workspace: Workspace, store: str, ref: str) -> None:
+    """Promote a version against the one that it beats, take it back, and again."""
+    tracker, opened = connect(workspace), open_store(store)
+    version = find_version(ref, tracker)
+    while True:
+        promote(tracker, workspace, version, opened, CONFIG)
+        print("moved", flush=True)
+        roll_back(tracker, workspace, version.name)
+        print("moved", flush=True)
+
+
+if __name__ == "__main__":
+    environment.apply()
+    alternate(Workspace(Path(sys.argv[1])), *sys.argv[2:])
+
 
 STORE = StudyRequest(subjects=26, slices=1, size=32, noise="mid", seed=0)
 SPLITS = {"train": 0.42, "val": 0.08, "gate": 0.5}
@@ -58,7 +79,7 @@ def run(folder: Path, *, rounds: Kills = 30, seed: KillSeed = 0, say: Say) -> Re
         if not report.passed:
             raise RunError("the targets have nothing to promote", got=report.lines()[-1])
     command = [
-        sys.executable, "-m", "benchmarks.promoting.kill_target", str(workspace.root), path,
+        sys.executable, "-m", "benchmarks.promoting.kills", str(workspace.root), path,
         version.ref,
     ]  # fmt: skip
     loop, left, wrong = KillLoop(rounds=rounds, seed=seed, say=say), Counter[str](), list[str]()

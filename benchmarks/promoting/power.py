@@ -18,10 +18,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from benchmarks.promoting.setting import separator_of
+from benchmarks.prepare import prepare_store, separator_of, train_state
 from benchmarks.report import Result, Say, Steps, Table, make_table
-from benchmarks.stores import prepare_store
-from benchmarks.trainings import train_state
 from dtsinn.core.progress import no_progress
 from dtsinn.core.seeds import generator
 from dtsinn.core.workspace import Workspace

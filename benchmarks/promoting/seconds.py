@@ -10,10 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.clock import timed_calls
-from benchmarks.promoting.setting import begun_run
+from benchmarks.prepare import begun_run, prepare_store, train_state
 from benchmarks.report import Result, Say, Steps, Table
-from benchmarks.stores import prepare_store
-from benchmarks.trainings import train_state
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.gate import comparison
 from dtsinn.registry.gate.config import load_gate

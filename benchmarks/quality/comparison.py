@@ -2,26 +2,99 @@
 
 from __future__ import annotations
 
+import ast
+import functools
 import hashlib
+import importlib.util
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from benchmarks.quality.budget import Plan, Speed, plan
-from benchmarks.quality.code import code_digest
-from benchmarks.quality.data import DataSet, with_few, without_test
-from benchmarks.quality.method import FACTORS, Fitted, Method, suggest
-from benchmarks.quality.methods import all_methods
-from benchmarks.quality.networks import save_weights
+from benchmarks.quality.data import UNSEEN_LEVELS, DataSet, with_few, without_test
+from benchmarks.quality.method import FACTORS, Fitted, Method, Plan, Speed, calibrate, plan, suggest
+from benchmarks.quality.methods import OURS, TWIN, all_methods, save_weights
 from benchmarks.quality.scores import score
-from benchmarks.workers import Do, Result
+from benchmarks.report import Say
+from benchmarks.workers import Book, Do, Result, run_rows
 from dtsinn.core.errors import RunError
 from dtsinn.data.store import Store, open_store
+
+FOLLOWED = ("dtsinn.networks", "dtsinn.training")
+"""Packages inside which imports are followed; not from one into the other, since the training
+loop knows some networks by name and every network would then depend on them."""
+PASSED_OVER = (
+    "dtsinn.networks.build",
+    "dtsinn.networks.method",
+    "dtsinn.training.config",
+    "dtsinn.training.package",
+)
+"""They name every network, or only carry settings: a job holds its own settings."""
+ALWAYS = (
+    "dtsinn.data.augmentation",
+    "dtsinn.data.body",
+    "dtsinn.data.loader",
+    "dtsinn.data.order",
+    "dtsinn.evaluation.metrics",
+    "dtsinn.evaluation.score",
+    "dtsinn.networks.normalisation",
+    "benchmarks.quality.scores",
+)
+"""What every method uses."""
+
+
+@functools.cache
+def code_digest(modules: tuple[str, ...]) -> str:
+    """SHA-256 over the source of ``modules``, of what they import, and of :data:`ALWAYS`."""
+    found: dict[str, bytes] = {}
+    pending = [*modules, *ALWAYS]
+    while pending:
+        name = pending.pop()
+        if name in found:
+            continue
+        found[name] = _source(name)
+        inside = tuple(package for package in FOLLOWED if name.startswith(package))
+        pending += [
+            other
+            for other in _imports(found[name])
+            if other.startswith(inside) and other not in PASSED_OVER
+        ]
+    digest = hashlib.sha256()
+    for name in sorted(found):
+        digest.update(name.encode() + b"\0" + found[name] + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _source(name: str) -> bytes:
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(name)
+    return Path(spec.origin).read_bytes()
+
+
+def _imports(source: bytes) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            yield node.module
+            for alias in node.names:  # a module, or a name inside one
+                whole = f"{node.module}.{alias.name}"
+                if whole.startswith(FOLLOWED) and _is_module(whole):
+                    yield whole
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # its parent is a module, not a package
+        return False
+
 
 TRIAL_SEED = 1000
 """Seed of all trials, which no counted run shares."""
@@ -286,3 +359,115 @@ def places_of(method: Method) -> dict[int, dict[str, Any]]:
 def _val_psnr(result: Result) -> float:
     psnr = result["val_psnr"]
     return -float("inf") if psnr is None else float(psnr)
+
+
+BOOK = "quality.jsonl"
+FEW_SUBJECTS = 8
+"""Training subjects of the runs with few of them (uncited)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetResults:
+    """All methods on one set."""
+
+    data: DataSet
+    store: Store
+    entries: dict[str, Entry]
+    """By method, in the order of the tables."""
+
+    @property
+    def best_rival(self) -> Entry | None:
+        """The rival with the highest PSNR on the ``val`` subjects; None where there is none."""
+        rivals = [one for one in self.entries.values() if one.method.role == "rival"]
+        return max(rivals, key=lambda one: one.val_psnr, default=None)
+
+    @property
+    def finalists(self) -> list[Entry]:
+        """Ours, the best rival and the twin."""
+        three = [self.entries.get(OURS), self.best_rival, self.entries.get(TWIN)]
+        return [one for one in three if one is not None]
+
+
+def measure(
+    methods: Mapping[str, Method],
+    sets: Sequence[DataSet],
+    budget: Budget,
+    *,
+    work: Path,
+    workers: int,
+    say: Say,
+) -> list[SetResults]:
+    """Do everything that the book in ``work`` does not know yet.
+
+    Args:
+        methods: Rows, by name.
+        sets: Data; stores that ``work`` has are used again.
+        budget: Of each method on each set.
+        work: Folder of stores, book and weights.
+        workers: Processes, each on one thread; 1 stays in this one.
+        say: Told of what is being done.
+    """
+    stores = {}
+    for data in sets:
+        say(f"data: {data.title}")
+        stores[data.name] = data.prepare(work)
+    book = Book(work / BOOK)
+    speeds = _speeds(methods, stores[sets[0].name], book, say)
+    results = [
+        SetResults(
+            data=data,
+            store=stores[data.name],
+            entries={
+                name: Entry(
+                    method=method,
+                    data=data,
+                    store=stores[data.name],
+                    budget=budget,
+                    speeds=speeds[name],
+                    work=work,
+                )
+                for name, method in methods.items()
+            },
+        )
+        for data in sets
+    ]
+    run = partial(run_rows, book=book, perform=perform, workers=workers, say=say)
+    entries = [one for found in results for one in found.entries.values()]
+    run([one.search for one in entries], jobs=sum(one.jobs for one in entries))
+    say("ours, the best rival and the twin: few subjects, unseen noise")
+    rows = []
+    for found in results:
+        rows += [partial(one.train_on_few, subjects=FEW_SUBJECTS) for one in found.finalists]
+        for level in UNSEEN_LEVELS:
+            unseen = found.data.unseen(level).prepare(work)
+            rows += [
+                partial(one.score_unseen, level=level, store=unseen) for one in found.finalists
+            ]
+    run(rows, jobs=len(rows) * budget.seeds)
+    return results
+
+
+def _speeds(
+    methods: Mapping[str, Method], store: Store, book: Book, say: Say
+) -> dict[str, dict[int, Speed]]:
+    """Speeds of each method by place of its width; those that the book knows are not measured."""
+    shape = [store.header.protocol.frames, *store.header.size, store.subject_count("val")]
+    wanted, keys = {}, {}
+    for name, method in methods.items():
+        for place, settings in places_of(method).items():
+            decisive = ["speed", name, settings, code_digest(method.modules), shape]
+            keys[name, place] = key_of(decisive)
+            if keys[name, place] not in book.results:
+                wanted[name, place] = settings
+    if wanted:
+        say(f"measuring the speed of {len(wanted)} settings")
+        clocks = [
+            partial(methods[name].rounds, store, settings) for (name, _), settings in wanted.items()
+        ]
+        for which, speed in zip(wanted, calibrate(store, clocks), strict=True):
+            job = {"task": "speed", "method": which[0], "settings": wanted[which]}
+            book.record(keys[which], job, asdict(speed))
+    found: dict[str, dict[int, Speed]] = {name: {} for name in methods}
+    for (name, number), key in keys.items():
+        found[name][number] = Speed(**book.results[key])
+    return found

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.stores import prepare_store
+from benchmarks.prepare import prepare_store
 from dtsinn.data.store import Store
 from dtsinn.simulation.request import StudyRequest
 

@@ -16,8 +16,16 @@ import torch
 from torch import Tensor
 
 from benchmarks import published
-from benchmarks.quality.budget import STEPS_OF_ROUND, Plan, Round
-from benchmarks.quality.method import Cost, Fitted, Method, Parameters, cost_of
+from benchmarks.quality.method import (
+    STEPS_OF_ROUND,
+    Cost,
+    Fitted,
+    Method,
+    Parameters,
+    Plan,
+    Round,
+    cost_of,
+)
 from dtsinn.core.config import from_mapping
 from dtsinn.data.augmentation import augment
 from dtsinn.data.loader import Reading, batches
@@ -34,11 +42,6 @@ Floats = npt.NDArray[np.float32]
 @dataclass(frozen=True, kw_only=True)
 class RecipeMethod(Method):
     """Adam, its learning rate halved at the published epochs, no clipping, no warm-up."""
-
-    @property
-    def modules(self) -> tuple[str, ...]:
-        """The code that decides the result."""
-        return ("benchmarks.published", "dtsinn.networks.coupling", __name__)
 
     def settings(self, parameters: Parameters) -> dict[str, Any]:
         """Everything but budget and seed."""

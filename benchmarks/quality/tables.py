@@ -8,18 +8,18 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from matplotlib.figure import Figure
 
-from benchmarks.quality.budget import ROUNDS
-from benchmarks.quality.chart import Dots, dot_chart
-from benchmarks.quality.comparison import Budget, Done, Entry
+from benchmarks.chart import X_LABEL, draw_dots, frame_rows
+from benchmarks.prepare import WORK
+from benchmarks.quality.comparison import FEW_SUBJECTS, Budget, Done, Entry, SetResults, measure
 from benchmarks.quality.data import UNSEEN_LEVELS, data_sets
-from benchmarks.quality.measure import FEW_SUBJECTS, SetResults, measure
-from benchmarks.quality.method import FACTORS, LEARNING_RATE, STARTUP, Cost
+from benchmarks.quality.method import FACTORS, LEARNING_RATE, ROUNDS, STARTUP, Cost
 from benchmarks.quality.methods import HALVING, OURS, RECIPE, TWIN, all_methods
 from benchmarks.quality.scores import difference, interval, scored, shown, values
 from benchmarks.report import Result, Say, Seeds, T, Table, Trials, Work, Workers, make_table
-from benchmarks.stores import WORK
 from dtsinn.core.errors import InputError
+from dtsinn.plots.style import INK, SERIES, heading, png
 
 NAME = "quality"
 OVER_RIVAL = 0.5
@@ -27,6 +27,8 @@ OVER_RIVAL = 0.5
 OVER_PUBLISHED = 12.0
 """dB by which ours is to lead the published recipe on the first set."""
 NONE = "none"
+LINK, BAND = "#c9d2dc", "#eef4fb"
+"""Colours of what joins the tracers of a method, and of what lies behind ours."""
 Column = Callable[[Entry], str]
 
 
@@ -268,17 +270,50 @@ def _notes(standings: Sequence[SetResults], budget: Budget) -> list[str]:
 
 
 def _chart(standing: SetResults, seconds: float) -> bytes:
-    rows = [
-        Dots(
-            name=one.method.title,
-            ours=one.method.name == OURS,
-            seeds=[tuple(float(v) for v in run) for run in values(one.finals, "psnr").mean(axis=1)],
+    """A dot chart as PNG: one row a method, a colour a tracer, the mean written beside it."""
+    entries = [one for one in standing.entries.values() if scored(one.finals)]
+    height = 0.46 * len(entries) + 1.5
+    figure = Figure(figsize=(9.2, height))
+    figure.subplots_adjust(left=0.28, right=0.9, top=1 - 0.88 / height, bottom=0.6 / height)
+    axes = figure.add_subplot()
+    for place, entry in enumerate(entries):
+        psnr_KR = values(entry.finals, "psnr").mean(axis=1).T
+        means = psnr_KR.mean(axis=1)
+        if entry.method.name == OURS:
+            axes.axhspan(place - 0.42, place + 0.42, color=BAND, zorder=0, lw=0)
+        axes.plot([means.min(), means.max()], [place, place], color=LINK, lw=3, zorder=1)
+        for seeds, colour in zip(psnr_KR.tolist(), SERIES, strict=False):
+            draw_dots(axes, place, seeds, colour)
+        axes.annotate(
+            f"{means.mean():.1f} dB".replace("-", "−"),
+            (1.015, place),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=10,
+            color=INK,
         )
-        for one in standing.entries.values()
-        if scored(one.finals)
+    frame_rows(axes, [entry.method.title for entry in entries], X_LABEL)
+    heading(
+        figure,
+        f"{standing.data.title}: two tracers after {seconds:g} CPU seconds of training",
+        "dots: mean of the seeds; ticks: single seeds; right: mean of both tracers",
+    )
+    handles = [
+        axes.plot([], [], "o", ms=8, color=colour, label=tracer.upper())[0]
+        for tracer, colour in zip(standing.store.header.tracers, SERIES, strict=False)
     ]
-    title = f"{standing.data.title}: two tracers after {seconds:g} CPU seconds of training"
-    return dot_chart(rows, standing.store.header.tracers, title)
+    figure.legend(
+        handles=handles,
+        loc="upper right",
+        bbox_to_anchor=(0.99, 1 - 0.3 / height),
+        ncols=2,
+        frameon=False,
+        fontsize=9.5,
+        labelcolor=INK,
+        handletextpad=0.1,
+        columnspacing=1.2,
+    )
+    return png(figure, dpi=150)
 
 
 def _plain(standing: SetResults, costs: dict[tuple[str, str], Cost | None]) -> dict[str, Any]:

@@ -27,10 +27,8 @@ from benchmarks.report import (
     make_table,
     verdicts,
 )
-from benchmarks.searching.dtsinn_trial import timed_trial
 from benchmarks.searching.setting import NEUTRAL, OpenSession, small_store, space_file
-from benchmarks.searching.stock_ray import run_stock
-from benchmarks.searching.stopwatch import Times, read_times
+from benchmarks.searching.trainables import Times, read_times, run_stock, timed_trial
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.tracking.embedded import embedded_uri
 from dtsinn.registry.tracking.tracker import connect

@@ -6,12 +6,9 @@ Ray, the driver, a synced event log, Optuna's study with TPE, the outbox and MLf
 
 from __future__ import annotations
 
-import json
 import math
-import statistics
 import tempfile
 import time
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -33,7 +30,6 @@ from benchmarks.report import (
 )
 from benchmarks.searching.setting import MIXED, OpenSession, small_store, space_file
 from dtsinn.core.workspace import Workspace
-from dtsinn.registry.server.ui import start_ui
 from dtsinn.registry.tracking.tracker import connect
 from dtsinn.search.engine.cluster import ray_session, trials_that_fit
 from dtsinn.search.engine.driver import Driver
@@ -45,8 +41,6 @@ REPORTS = 20
 """Of each trial, with two metrics each."""
 PATIENCE_s = 3600.0
 """Longest wait for MLflow after the last trial."""
-ASKED = 5
-"""Times that the page is asked."""
 GROWTH = 1.5
 """Most that a trial of the last block may cost, over one of the first (a target)."""
 LATENCY_ms = 300.0
@@ -137,7 +131,7 @@ def trivial(config: dict[str, Any]) -> None:
 
 
 def run(*, trials: Trials = 5000, say: Say) -> Result:
-    """Search, deliver, and ask the page; a search of its own in a temporary folder."""
+    """Search and deliver; a search of its own in a temporary folder."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         space = space_file(folder, MIXED, steps=REPORTS, validate_every=1)
@@ -154,8 +148,6 @@ def run(*, trials: Trials = 5000, say: Say) -> Result:
             concurrent = trials_that_fit(1, 0)
             session = OpenSession(plan, workspace, concurrent)
             data, blocks = _search(session, say)
-        say("asking the page")
-        data |= _ask_page(workspace)
         data |= {"asked_for": trials, "reports": REPORTS, "concurrent": concurrent}
     return _result(data, blocks)
 
@@ -198,36 +190,6 @@ def _search(session: OpenSession, say: Say) -> tuple[dict[str, Any], list[Block]
     }, blocks
 
 
-def _ask_page(workspace: Workspace) -> dict[str, Any]:
-    """Times of the first page of runs, as MLflow's own page asks for it."""
-    experiments = [e.experiment_id for e in connect(workspace).client.search_experiments()]
-    asked = {
-        "experiment_ids": experiments,
-        "max_results": 100,
-        "run_view_type": "ACTIVE_ONLY",
-        "order_by": ["attributes.start_time DESC"],
-    }
-    server, seconds = start_ui(workspace), []
-    request = urllib.request.Request(  # noqa: S310
-        f"{server.url}/ajax-api/2.0/mlflow/runs/search",
-        data=json.dumps(asked).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    try:
-        for _ in range(ASKED):
-            begun = time.monotonic()
-            with urllib.request.urlopen(request, timeout=120) as answer:  # noqa: S310
-                runs = len(json.load(answer)["runs"])
-            seconds.append(time.monotonic() - begun)
-    finally:
-        server.stop()
-    return {
-        "page_s": statistics.median(seconds),
-        "page_first_s": seconds[0],
-        "page_runs": runs,
-    }
-
-
 def _result(data: dict[str, Any], blocks: Sequence[Block]) -> Result:
     last = blocks[-1]
     facts = {
@@ -242,7 +204,6 @@ def _result(data: dict[str, Any], blocks: Sequence[Block]) -> Result:
         "MLflow's database, MB": f"{data['database_MB']:.0f}",
         "driver's memory at the start, MB": f"{data['memory_start_MB']:.0f}",
         "driver's memory at the end, MB": f"{data['memory_end_MB']:.0f}",
-        "first page of runs, s, median": f"{data['page_s']:.2f}",
         "a trial at the end over one at the start, wall": f"{data['growth']:.2f}",
         "the same, CPU of the driver's thread": f"{data['growth_cpu']:.2f}",
     }

@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmarks.prepare import prepare_store
 from benchmarks.report import T
-from benchmarks.stores import prepare_store
 from dtsinn.core.workspace import Workspace
 from dtsinn.core.yaml_text import format_yaml
 from dtsinn.data.store import open_store

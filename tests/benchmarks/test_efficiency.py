@@ -16,9 +16,16 @@ from benchmarks.efficiency.comparison import (
     steps_to,
     target_of,
 )
-from benchmarks.efficiency.curves import FIRST, PROBLEMS, REPORTS, STEPS_OF_REPORT
+from benchmarks.efficiency.curves import (
+    FIRST,
+    PROBLEMS,
+    REPORTS,
+    STEPS_OF_REPORT,
+    CurveTable,
+    load,
+    save,
+)
 from benchmarks.efficiency.simulate import WORKERS, Trace, parameters_of, search
-from benchmarks.efficiency.table import CurveTable, load, save
 from dtsinn.search.sampling.halving import Halving
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"

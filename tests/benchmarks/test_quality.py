@@ -13,13 +13,19 @@ import pytest
 import torch
 
 from benchmarks import published
-from benchmarks.quality import budget, code
-from benchmarks.quality.budget import Plan, Speed, plan
-from benchmarks.quality.code import code_digest
-from benchmarks.quality.comparison import Budget
+from benchmarks.quality import comparison, method
+from benchmarks.quality.comparison import BOOK, Budget, SetResults, code_digest, measure
 from benchmarks.quality.data import REQUEST, SPLITS, data_sets, with_few, without_test
-from benchmarks.quality.measure import BOOK, SetResults, measure
-from benchmarks.quality.method import FACTORS, LEARNING_RATE, WIDTH, suggest, width_of
+from benchmarks.quality.method import (
+    FACTORS,
+    LEARNING_RATE,
+    WIDTH,
+    Plan,
+    Speed,
+    plan,
+    suggest,
+    width_of,
+)
 from benchmarks.quality.methods import OURS, RECIPE, RIVALS, all_methods
 from benchmarks.quality.recipe import RecipeMethod
 from benchmarks.quality.scores import crosstalk
@@ -59,7 +65,7 @@ class Measured:
 def run(work: Path) -> Measured:
     said: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(budget, "ROUNDS", 1)
+        patch.setattr(method, "ROUNDS", 1)
         standings = measure(
             {name: all_methods()[name] for name in METHODS},
             [data_sets(TINY, SHARES)["image"]],
@@ -235,12 +241,12 @@ def test_spectral_analysis_and_halving_need_no_training(small_store: Store) -> N
 def test_other_code_makes_other_jobs_only_where_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     methods = all_methods()
     before = {name: code_digest.__wrapped__(method.modules) for name, method in methods.items()}
-    read = code._source
+    read = comparison._source
 
     def edited(name: str) -> bytes:
         return read(name) + (b"# edited" if name == "dtsinn.networks.mixing" else b"")
 
-    monkeypatch.setattr(code, "_source", edited)
+    monkeypatch.setattr(comparison, "_source", edited)
     after = {name: code_digest.__wrapped__(method.modules) for name, method in methods.items()}
     changed = {name for name in methods if after[name] != before[name]}
     assert changed == {OURS, RECIPE, "published-exact"}

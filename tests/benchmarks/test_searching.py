@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.searching.invariants import Seen, curves_of, violations
 from benchmarks.searching.scale import Mark, TimedDriver, block
-from benchmarks.searching.stopwatch import Times
+from benchmarks.searching.trainables import Times
 from dtsinn.search.events.state import replay
 
 RATES = {"t0": {"rate": 0.1}, "t1": {"rate": 0.2}}

@@ -1,9 +1,18 @@
-"""Ray Tune as it comes: OptunaSearch, ASHAScheduler and MLflowLoggerCallback around a training."""
+"""What workers train and time: our trial, and Ray Tune as it comes.
+
+Stock has OptunaSearch, ASHAScheduler and MLflowLoggerCallback around a training. Workers keep what
+reporting and saving take; it is read afterwards.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -16,13 +25,62 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import ConcurrencyLimiter
 from ray.tune.search.optuna import OptunaSearch
 
-from benchmarks.searching.stopwatch import timed
+from benchmarks.clock import timed_calls
 from dtsinn.core.config import from_mapping
 from dtsinn.data.store import open_store
+from dtsinn.search.engine.trial import TrialPlan, run_trial
 from dtsinn.search.plan import SearchPlan
 from dtsinn.training.config import RunConfig, apply_changes
 from dtsinn.training.loop import train
 from dtsinn.training.state import TrainingState
+
+
+@dataclass(kw_only=True)
+class Times:
+    """Of one trial, in seconds."""
+
+    reports: list[float] = field(default_factory=list)
+    """Of each ``tune.report``: it returns when the driver has answered."""
+    saves: list[float] = field(default_factory=list)
+    """Of writing each checkpoint."""
+    total: float = 0.0
+    """From the trainable's first line to its last."""
+
+    @property
+    def training(self) -> float:
+        """What is left of it."""
+        return self.total - sum(self.reports) - sum(self.saves)
+
+
+@contextmanager
+def timed(folder: Path, name: str, save: str) -> Iterator[None]:
+    """Time a trial inside its worker and write the times to ``folder``.
+
+    Args:
+        folder: Of all trials' times.
+        name: Of the trial.
+        save: Method of :class:`TrainingState` that writes its checkpoints.
+    """
+    begun = time.monotonic()
+    with timed_calls(tune, "report") as reports, timed_calls(TrainingState, save) as saves:
+        try:
+            yield
+        finally:
+            times = Times(reports=reports, saves=saves, total=time.monotonic() - begun)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{name}.json").write_text(json.dumps(asdict(times)), encoding="utf-8")
+
+
+def read_times(folder: Path) -> list[Times]:
+    """Of all trials."""
+    return [Times(**json.loads(path.read_text())) for path in sorted(folder.glob("*.json"))]
+
+
+def timed_trial(config: dict[str, Any], plan: TrialPlan, times: Path) -> None:
+    """Ours, as it is."""
+    with timed(times, config["trial"], "save"):
+        run_trial(config, plan)
+
 
 OURS = ("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "TUNE_GLOBAL_CHECKPOINT_S")
 """What :mod:`dtsinn.search.engine.cluster` sets, and stock Ray does without."""
