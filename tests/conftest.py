@@ -18,7 +18,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from dtsinn.core.errors import RunError
 from dtsinn.core.protocol import protocol_of_frames
-from dtsinn.core.tracker import NullTracker, Point, RunStart
+from dtsinn.core.tracker import Point, RunStart
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.plan import StorePlan
 from dtsinn.data.store import Store, open_store
@@ -28,6 +28,7 @@ from dtsinn.simulation.request import StudyRequest
 from dtsinn.simulation.study import simulate_study
 from tests.support.exports import export_once
 from tests.support.forked import Forks, fork_server
+from tests.support.null_tracker import NullTracker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

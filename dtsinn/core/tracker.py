@@ -54,7 +54,7 @@ class Point:
 
 
 class Tracker(Protocol):
-    """Records runs. Implementations: ``dtsinn.registry.tracking.tracker``, :class:`NullTracker`."""
+    """Records runs, as ``dtsinn.registry.tracking.tracker`` does."""
 
     @property
     def place(self) -> str:
@@ -83,34 +83,3 @@ class Tracker(Protocol):
 
     def running(self, parent_key: str) -> list[str]:
         """Keys of the children of a run that are recorded as running."""
-
-
-class NullTracker:
-    """Records nothing."""
-
-    place = "nowhere"
-
-    def begin(self, run: RunStart) -> None:
-        """Forget it."""
-
-    def report(self, key: str, points: Sequence[Point]) -> None:
-        """Forget it."""
-
-    def artifact(self, key: str, path: Path, folder: str = "") -> None:
-        """Forget it."""
-
-    def end(
-        self,
-        key: str,
-        status: RunStatus,
-        time_ms: int,
-        tags: Mapping[str, str] | None = None,
-    ) -> None:
-        """Forget it."""
-
-    def tag(self, key: str, tags: Mapping[str, str]) -> None:
-        """Forget it."""
-
-    def running(self, parent_key: str) -> list[str]:
-        """None."""
-        return []

@@ -22,7 +22,6 @@ from dtsinn.cli import app
 from dtsinn.core import formats
 from dtsinn.core.errors import InputError
 from dtsinn.core.formats import GATE_REPORT, KNOWN_STORE, Format
-from dtsinn.core.tracker import NullTracker
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.check import check_store
 from dtsinn.data.store import Store, open_store
@@ -44,6 +43,7 @@ from dtsinn.training.finetune import read_parent
 from dtsinn.training.loop import train_here
 from dtsinn.training.run import resumed_state
 from dtsinn.training.state import TrainingState, latest_checkpoint
+from tests.support.null_tracker import NullTracker
 
 HERE = Path(__file__).parent
 GOLDEN = HERE / "0.1.0"

@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 
 from dtsinn.cli import app
 from dtsinn.core.errors import DivergedError, InputError
-from dtsinn.core.tracker import NullTracker
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
 from dtsinn.search.engine.cluster import Workers
@@ -26,6 +25,7 @@ from dtsinn.search.space.reader import load_space
 from dtsinn.training.config import RunConfig, load_run_config
 from dtsinn.training.loop import train
 from dtsinn.training.state import TrainingState
+from tests.support.null_tracker import NullTracker
 
 # Ray Train looks at settings of Ray Data that Ray itself has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")

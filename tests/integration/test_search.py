@@ -14,13 +14,13 @@ from rich.console import Console
 
 from dtsinn.core.config import flatten, to_mapping
 from dtsinn.core.errors import InputError, RunError
-from dtsinn.core.tracker import NullTracker
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
 from dtsinn.eventlog.log import EventLog
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import run_search
 from dtsinn.training.config import load_run_config
+from tests.support.null_tracker import NullTracker
 
 QUIET = Console(quiet=True)
 

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from dtsinn.core.clock import now_ms
-from dtsinn.core.tracker import NullTracker, Tracker
+from dtsinn.core.tracker import Tracker
 from dtsinn.data.store import Store
 from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.eventlog.outbox import Outbox
@@ -19,6 +19,7 @@ from dtsinn.search.engine.driver import Driver
 from dtsinn.search.engine.session import open_session
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.space.reader import load_space
+from tests.support.null_tracker import NullTracker
 
 SPACE = """
 fixed: {steps: 90, validate_every: 10, model.width: 4}

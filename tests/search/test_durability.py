@@ -12,7 +12,6 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from dtsinn.core.tracker import NullTracker
 from dtsinn.eventlog.log import EventLog
 from dtsinn.eventlog.outbox import Outbox
 from dtsinn.search.events.state import SearchState
@@ -20,6 +19,7 @@ from dtsinn.search.objective import PSNR
 from dtsinn.search.sampling.samplers import make_sampler
 from dtsinn.search.sampling.study import SearchStudy
 from dtsinn.search.space.reader import load_space
+from tests.support.null_tracker import NullTracker
 
 
 @pytest.fixture

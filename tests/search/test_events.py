@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from dtsinn.core.errors import InputError
-from dtsinn.core.tracker import NullTracker
 from dtsinn.core.workspace import Workspace
 from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.eventlog.outbox import deliver
@@ -24,6 +23,7 @@ from dtsinn.search.plan import read_plan
 from dtsinn.search.status import reconcile
 from dtsinn.workflows.prune import Policy, plan_pruning
 from dtsinn.workflows.warm_start import read_warm_start
+from tests.support.null_tracker import NullTracker
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "0.1.0" / "searches" / "done"
 LINES = (GOLDEN / LOG_FILE).read_text().splitlines(keepends=True)

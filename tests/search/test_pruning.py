@@ -10,7 +10,7 @@ import pytest
 
 from dtsinn.core.clock import now_ms
 from dtsinn.core.errors import InputError, RunError
-from dtsinn.core.tracker import NullTracker, Tracker
+from dtsinn.core.tracker import Tracker
 from dtsinn.eventlog.lock import driving
 from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.search.events.state import read_state
@@ -18,6 +18,7 @@ from dtsinn.search.objective import read_objectives
 from dtsinn.search.status import reconcile
 from dtsinn.workflows.prune import PRUNED, Policy, SearchPruning, plan_pruning, prune_search
 from tests.support.forked import Forks
+from tests.support.null_tracker import NullTracker
 
 FILES = 20
 """Of a checkpoint here, 100 bytes each."""
@@ -215,7 +216,7 @@ def test_a_resumed_search_goes_on_without_what_was_pruned(
 PRUNER = """
 import os, signal, sys
 from pathlib import Path
-from dtsinn.core.tracker import NullTracker
+from tests.support.null_tracker import NullTracker
 from dtsinn.workflows.prune import Policy, prune_search
 
 folder, *numbers = sys.argv[1:]

@@ -19,7 +19,6 @@ from typer.testing import CliRunner
 
 from dtsinn.cli import app
 from dtsinn.core.errors import InputError, RunError
-from dtsinn.core.tracker import NullTracker
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
 from dtsinn.eventlog.log import LOG_FILE, EventLog
@@ -33,6 +32,7 @@ from dtsinn.search.status import reconcile
 from dtsinn.training.package import picture_run
 from dtsinn.training.state import TrainingState
 from tests.search.conftest import SPACE
+from tests.support.null_tracker import NullTracker
 
 PSNR = {"trial-000": 25.0, "trial-001": 30.0, "trial-002": 28.0}
 BEST, SECOND = "trial-001", "trial-002"

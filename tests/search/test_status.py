@@ -222,7 +222,7 @@ DRIVE = """
 import sys
 from pathlib import Path
 from rich.console import Console
-from dtsinn.core.tracker import NullTracker
+from tests.support.null_tracker import NullTracker
 from dtsinn.data.store import open_store
 from dtsinn.core.clock import now_ms
 from dtsinn.eventlog.log import EventLog
