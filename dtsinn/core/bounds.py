@@ -46,8 +46,7 @@ def open_file(path: Path) -> BinaryIO:
     Raises:
         OSError: It cannot be opened. :class:`UnfitFileError`: It is no regular file.
     """
-    flags = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)  # Windows has neither
-    descriptor = os.open(path, os.O_RDONLY | flags)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
         return os.fdopen(descriptor, "rb")

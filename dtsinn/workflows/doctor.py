@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource
 import shutil
 import socket
 import sqlite3
@@ -47,6 +48,7 @@ SHARED_bytes = 2**28
 """Shared memory that Ray and the loaders want at least (uncited); containers have 64 MiB."""
 FILES = 1024
 """Open files that Ray wants on one machine (it warns below)."""
+CURE_OF_SPACE = "df -h, then dtsinn registry prune, or another folder"
 KNOCK_s = 5
 """Longest wait for a database's port to answer, s (uncited)."""
 CGROUP = Path("/sys/fs/cgroup")
@@ -64,6 +66,12 @@ class Finding:
     found: str
     cure: str = ""
     """What to do about a problem or a note, in one line."""
+
+
+def _judge(what: str, found: str, cure: str = "", *, fails: bool = False) -> Finding:
+    """A finding: ``ok`` where it needs no cure, else a ``problem`` where a command fails."""
+    state: State = "problem" if fails else "note" if cure else "ok"
+    return Finding(what=what, state=state, found=found, cure=cure)
 
 
 def examine(workspace: Workspace) -> list[Finding]:
@@ -87,14 +95,14 @@ def _as_problem(what: str, error: Exception) -> Finding:
     wanted = f"; wanted {ours.wanted}" if ours.wanted else ""
     got = f": {ours.got}" if ours.got else ""
     cure = ours.hint or ours.wanted or "the command that needs it, with --debug"
-    return Finding(what=what, state="problem", found=f"{ours.what}{got}{wanted}", cure=cure)
+    return _judge(what, f"{ours.what}{got}{wanted}", cure, fails=True)
 
 
 def _check_versions(workspace: Workspace) -> Iterator[Finding]:
     for name, version in collect_versions().items():
-        state: State = "problem" if (lacks := version == "missing") else "ok"
+        lacks = version == "missing"
         cure = "pip install dtsinn, into the Python of this command" if lacks else ""
-        yield Finding(what=name, state=state, found=version, cure=cure)
+        yield _judge(name, version, cure, fails=lacks)
 
 
 def _check_packages(workspace: Workspace) -> Iterator[Finding]:
@@ -104,24 +112,24 @@ def _check_packages(workspace: Workspace) -> Iterator[Finding]:
     try:
         required = [Requirement(text) for text in metadata.requires("dtsinn") or ()]
     except metadata.PackageNotFoundError:
-        cure = "pip install --editable ."
-        yield Finding(what="packages", state="note", found="dtsinn is not installed", cure=cure)
+        yield _judge("packages", "dtsinn is not installed", "pip install --editable .")
         return
-    wrong = 0
-    for one in required:
-        version = find_version(one.name)
-        fits = version is not None and one.specifier.contains(version, prereleases=True)
-        if fits or (one.marker and not one.marker.evaluate({"extra": ""})):
-            continue
-        wrong += 1
-        yield Finding(
-            what="packages",
-            state="problem",
-            found=f"{one.name} {version or 'is missing'}; wanted {one.specifier}",
-            cure=f"pip install '{one.name}{one.specifier}'",
-        )
+    needed = {
+        one: find_version(one.name)
+        for one in required
+        if one.marker is None or one.marker.evaluate({"extra": ""})
+    }
+    wrong = {
+        one: version
+        for one, version in needed.items()
+        if version is None or not one.specifier.contains(version, prereleases=True)
+    }
+    for one, version in wrong.items():
+        found = f"{one.name} {version or 'is missing'}; wanted {one.specifier}"
+        cure = f"pip install '{one.name}{one.specifier}'"
+        yield _judge("packages", found, cure, fails=True)
     if not wrong:
-        yield Finding(what="packages", state="ok", found="all that dtsinn requires")
+        yield _judge("packages", "all that dtsinn requires")
 
 
 def _check_cpus(workspace: Workspace) -> Iterator[Finding]:
@@ -129,20 +137,16 @@ def _check_cpus(workspace: Workspace) -> Iterator[Finding]:
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
     allowed = min(here, read_cpu_limit() or here)
     if allowed >= cores:
-        yield Finding(what="CPUs", state="ok", found=f"{cores} cores")
-        return
-    yield Finding(
-        what="CPUs",
-        state="note",
-        found=f"{cores} cores, of which {allowed:g} may be used",
-        cure=f"--workers or --concurrent {max(int(allowed), 1)}: the default is one per core",
-    )
+        yield _judge("CPUs", f"{cores} cores")
+    else:
+        cure = f"--workers or --concurrent {max(int(allowed), 1)}: the default is one per core"
+        yield _judge("CPUs", f"{cores} cores, of which {allowed:g} may be used", cure)
 
 
 def _check_gpus(workspace: Workspace) -> Iterator[Finding]:
     tool = shutil.which("nvidia-smi")
     if tool is None:
-        yield Finding(what="GPUs", state="ok", found="none of NVIDIA; the CPU does all")
+        yield _judge("GPUs", "none of NVIDIA; the CPU does all")
         return
     asked = [tool, "--query-gpu=name,memory.total", "--format=csv,noheader"]
     done = subprocess.run(asked, capture_output=True, text=True, timeout=10)  # noqa: S603
@@ -150,12 +154,12 @@ def _check_gpus(workspace: Workspace) -> Iterator[Finding]:
     if done.returncode or not found:
         said = " ".join((done.stdout + done.stderr).split())[:100]
         cure = "the driver that fits the kernel; the CPU does until then"
-        yield Finding(what="GPUs", state="note", found=f"nvidia-smi: {said}", cure=cure)
+        yield _judge("GPUs", f"nvidia-smi: {said}", cure)
     elif "+cpu" in (find_version("torch") or ""):
         cure = "pip install of a torch that is built for CUDA"
-        yield Finding(what="GPUs", state="note", found=f"{found}; torch uses none", cure=cure)
+        yield _judge("GPUs", f"{found}; torch uses none", cure)
     else:
-        yield Finding(what="GPUs", state="ok", found=found)
+        yield _judge("GPUs", found)
 
 
 def _check_memory(workspace: Workspace) -> Iterator[Finding]:
@@ -164,12 +168,12 @@ def _check_memory(workspace: Workspace) -> Iterator[Finding]:
     memory = psutil.virtual_memory()
     most = min(memory.total, read_memory_limit() or memory.total)
     limited = f", of which {_format_size(most)} may be used" if most < memory.total else ""
-    few = most < LITTLE_MEMORY_bytes
-    yield Finding(
-        what="memory",
-        state="problem" if most < NO_MEMORY_bytes else "note" if few else "ok",
-        found=f"{_format_size(memory.total)}{limited}; {_format_size(memory.available)} available",
-        cure="a larger machine or limit, or --concurrent 1 and a small batch" if few else "",
+    cure = "a larger machine or limit, or --concurrent 1 and a small batch"
+    yield _judge(
+        "memory",
+        f"{_format_size(memory.total)}{limited}; {_format_size(memory.available)} available",
+        cure if most < LITTLE_MEMORY_bytes else "",
+        fails=most < NO_MEMORY_bytes,
     )
 
 
@@ -179,29 +183,25 @@ def _check_space(workspace: Workspace) -> Iterator[Finding]:
         ("space for temporary files", Path(tempfile.gettempdir())),
     ):
         free = shutil.disk_usage(folder).free
-        scarce = free < SCARCE_bytes
-        yield Finding(
-            what=what,
-            state="problem" if free < FULL_bytes else "note" if scarce else "ok",
-            found=f"{_format_size(free)} free in {folder}",
-            cure="df -h, then dtsinn registry prune, or another folder" if scarce else "",
+        yield _judge(
+            what,
+            f"{_format_size(free)} free in {folder}",
+            CURE_OF_SPACE if free < SCARCE_bytes else "",
+            fails=free < FULL_bytes,
         )
 
 
 def _check_shared_memory(workspace: Workspace) -> Iterator[Finding]:
-    if not SHARED.is_dir():
-        if sys.platform == "linux":
-            cure = "mount -t tmpfs tmpfs /dev/shm"
-            yield Finding(what=str(SHARED), state="note", found="there is none", cure=cure)
-        return
-    total = shutil.disk_usage(SHARED).total
-    small = total < SHARED_bytes
-    yield Finding(
-        what=str(SHARED),
-        state="note" if small else "ok",
-        found=f"{_format_size(total)}{'; Ray is slow with so little' if small else ''}",
-        cure="docker run --shm-size=2g, or a mount of that size" if small else "",
-    )
+    if SHARED.is_dir():
+        total = shutil.disk_usage(SHARED).total
+        small = total < SHARED_bytes
+        yield _judge(
+            str(SHARED),
+            f"{_format_size(total)}{'; Ray is slow with so little' if small else ''}",
+            "docker run --shm-size=2g, or a mount of that size" if small else "",
+        )
+    elif sys.platform == "linux":
+        yield _judge(str(SHARED), "there is none", "mount -t tmpfs tmpfs /dev/shm")
 
 
 def _check_temporary(workspace: Workspace) -> Iterator[Finding]:
@@ -209,36 +209,23 @@ def _check_temporary(workspace: Workspace) -> Iterator[Finding]:
     asked, used = os.environ.get("TMPDIR"), tempfile.gettempdir()
     _write_in(Path(used))
     passed_over = asked and Path(asked).absolute() != Path(used).absolute()
-    yield Finding(
-        what="TMPDIR",
-        state="note" if passed_over else "ok",
-        found=f"{asked} cannot be written; {used} is used" if passed_over else used,
-        cure="TMPDIR=/tmp, or a folder that can be written" if passed_over else "",
+    yield _judge(
+        "TMPDIR",
+        f"{asked} cannot be written; {used} is used" if passed_over else used,
+        "TMPDIR=/tmp, or a folder that can be written" if passed_over else "",
     )
 
 
 def _check_links(workspace: Workspace) -> Iterator[Finding]:
-    """Whether the checkout's links are links: a system without any makes files of text."""
+    """Whether the checkout's links are links: git makes files of text where it knows none."""
     package = Path(dtsinn.__file__).parent
     broken = [name for name in LINKS if not _is_whole(package / name)]
     if broken:
-        yield Finding(
-            what="links",
-            state="problem",
-            found=f"{', '.join(broken)} in {package}: no links, but texts",
-            cure="git config core.symlinks true, then git checkout -- dtsinn; on Windows the wheel",
-        )
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            Path(folder, "link").symlink_to("nothing")
-        except OSError:
-            cure = "on Windows developer mode; no command of the wheel needs them"
-            yield Finding(what="links", state="note", found="cannot be made here", cure=cure)
-        else:
-            yield Finding(
-                what="links", state="ok", found="can be made, and the package's are whole"
-            )
+        found = f"{', '.join(broken)} in {package}: no links, but texts"
+        cure = "git config core.symlinks true, then git checkout -- dtsinn; on Windows the wheel"
+        yield _judge("links", found, cure, fails=True)
+    else:
+        yield _judge("links", "the package's are whole")
 
 
 def _is_whole(path: Path) -> bool:
@@ -251,15 +238,14 @@ def _check_workspace(workspace: Workspace) -> Iterator[Finding]:
     root = workspace.root
     if not root.exists():
         _write_in(_find_existing_parent(root))
-        found = f"none yet at {root}; the first training or search makes it"
-        yield Finding(what="workspace", state="ok", found=found)
+        yield _judge("workspace", f"none yet at {root}; the first training or search makes it")
         return
     next(root.iterdir(), None)  # may it be read?
     _write_in(root)
-    if not workspace.database.exists():
-        yield Finding(what="workspace", state="ok", found=f"{root}, without a database of its own")
-        return
-    yield _check_schema("workspace", workspace.database, str(root))
+    if workspace.database.exists():
+        yield _check_schema("workspace", workspace.database, str(root))
+    else:
+        yield _judge("workspace", f"{root}, without a database of its own")
 
 
 def _check_schema(what: str, database: Path, place: str) -> Finding:
@@ -273,12 +259,12 @@ def _check_schema(what: str, database: Path, place: str) -> Finding:
     known = set(re.findall(r'^revision = "(\w+)"', steps, re.MULTILINE))
     behind = set(re.findall(r'^down_revision = "(\w+)"', steps, re.MULTILINE))
     if found in known - behind:
-        return Finding(what=what, state="ok", found=f"{place}, tables {found} as this MLflow's")
-    return Finding(
-        what=what,
-        state="problem",
-        found=f"{place}: tables {found} of an {'older' if found in known else 'unknown'} MLflow",
-        cure="the dtsinn and MLflow that made it, or `mlflow db upgrade` after a backup",
+        return _judge(what, f"{place}, tables {found} as this MLflow's")
+    return _judge(
+        what,
+        f"{place}: tables {found} of an {'older' if found in known else 'unknown'} MLflow",
+        "the dtsinn and MLflow that made it, or `mlflow db upgrade` after a backup",
+        fails=True,
     )
 
 
@@ -292,7 +278,7 @@ def _check_tracking(workspace: Workspace) -> Iterator[Finding]:
         from dtsinn.registry.tracking.remote import ask  # which imports MLflow, for seconds
 
         ask(uri)
-        yield Finding(what="tracking server", state="ok", found=f"{shown} answers")
+        yield _judge("tracking server", f"{shown} answers")
     elif uri.startswith("sqlite:"):
         file = Path(uri.partition(":///")[2].partition("?")[0]).expanduser()
         if not file.is_file():
@@ -303,9 +289,9 @@ def _check_tracking(workspace: Workspace) -> Iterator[Finding]:
         port = place.port or {"mysql": 3306}.get(place.scheme.partition("+")[0], 5432)
         socket.create_connection((place.hostname or "localhost", port), timeout=KNOCK_s).close()
         found = f"{shown}: something listens; whether it takes the user, each command says"
-        yield Finding(what="tracking database", state="ok", found=found)
+        yield _judge("tracking database", found)
     else:
-        yield Finding(what="tracking", state="ok", found="in the workspace's own database")
+        yield _judge("tracking", "in the workspace's own database")
 
 
 def _check_ray(workspace: Workspace) -> Iterator[Finding]:
@@ -314,41 +300,27 @@ def _check_ray(workspace: Workspace) -> Iterator[Finding]:
 
     if address := os.environ.get("RAY_ADDRESS", ""):
         check_cluster(address.removeprefix("ray://"))
-        yield Finding(what="Ray's cluster", state="ok", found=f"{address} answers; --cluster auto")
+        yield _judge("Ray's cluster", f"{address} answers; --cluster auto")
     folder, usual = short_folder(), tempfile.gettempdir()
-    with tempfile.TemporaryDirectory(dir=folder) as inside:
-        if hasattr(socket, "AF_UNIX"):
-            name = "s" * (INSIDE_bytes - 1 - len(Path(inside).name) - 1)
-            with socket.socket(socket.AF_UNIX) as local:
-                local.bind(f"{inside}/{name}")
+    with tempfile.TemporaryDirectory(dir=folder) as inside, socket.socket(socket.AF_UNIX) as local:
+        local.bind(f"{inside}/{'s' * (INSIDE_bytes - 1 - len(Path(inside).name) - 1)}")
     with socket.socket() as here:
         here.bind(("127.0.0.1", 0))
-    long = not os.environ.get("RAY_TMPDIR") and Path(folder) != Path(usual)
-    yield Finding(
-        what="Ray",
-        state="note" if long else "ok",
-        found=f"sockets in {folder}"
-        + f"; TMPDIR is too long for them, with {len(os.fsencode(usual))} bytes" * long,
-        cure="a shorter TMPDIR, or RAY_TMPDIR, where it is not to be used" if long else "",
-    )
-    with contextlib.suppress(ImportError):  # of Windows
-        import resource
-
-        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        if 0 <= files < FILES:
-            yield Finding(
-                what="open files", state="note", found=f"at most {files}", cure="ulimit -n 8192"
-            )
+    found, long = f"sockets in {folder}", Path(folder) != Path(usual)
+    if long and not os.environ.get("RAY_TMPDIR"):
+        found += f"; TMPDIR is too long for them, with {len(os.fsencode(usual))} bytes"
+        yield _judge("Ray", found, "a shorter TMPDIR, or RAY_TMPDIR, where it is not to be used")
+    else:
+        yield _judge("Ray", found)
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if 0 <= files < FILES:
+        yield _judge("open files", f"at most {files}", "ulimit -n 8192")
 
 
 def _check_browser(workspace: Workspace) -> Iterator[Finding]:
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-    yield Finding(
-        what="browser",
-        state="ok" if found else "note",
-        found=found or "no Chromium: tests of MLflow's page are passed over, no command needs it",
-        cure="" if found else "make browser",
-    )
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    none = "no Chromium: tests of MLflow's page are passed over, no command needs it"
+    yield _judge("browser", found or none, "" if found else "make browser")
 
 
 CHECKS: dict[str, Callable[[Workspace], Iterator[Finding]]] = {
