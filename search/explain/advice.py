@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 from optuna.distributions import CategoricalDistribution
 
@@ -55,11 +57,8 @@ def _of_its_state(facts: Facts) -> Iterator[str]:
         yield "The search has not ended: all of this may change."
     elif history.state in {"failed", "killed"}:
         reason = f": {history.reason}" if history.reason else ""
-        yield f"The search {_ended(history.state)} before its end{reason}."
-
-
-def _ended(state: str) -> str:
-    return "was ended" if state == "killed" else "failed"
+        how = "was ended" if history.state == "killed" else "failed"
+        yield f"The search {how} before its end{reason}."
 
 
 def _of_its_size(facts: Facts) -> Iterator[str]:
@@ -131,47 +130,31 @@ def shared_by(facts: Facts) -> Shared | None:
         return None
     chosen: tuple[float, Shared] | None = None
     for parameter in facts.space.parameters:
-        for condition in _conditions(parameter, infeasible):
-            text = condition.text
-            within = sum(condition.holds(trial.suggestion) for trial in infeasible)
-            beyond = sum(condition.holds(trial.suggestion) for trial in others)
+        for text, meets in _conditions(parameter, infeasible):
+            within, beyond = (
+                sum(parameter.key in one.suggestion and meets(one.suggestion[parameter.key])
+                    for one in trials)
+                for trials in (infeasible, others)
+            )  # fmt: skip
             index = within / len(infeasible) - beyond / len(others)
             if index >= ALIKE and (chosen is None or index > chosen[0]):
                 chosen = index, Shared(text=text, infeasible=within, others=beyond)
     return chosen[1] if chosen else None
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Condition:
-    """On the value of one parameter."""
+def _conditions(
+    parameter: Parameter, infeasible: Sequence[TrialRecord]
+) -> Iterator[tuple[str, Callable[[Any], bool]]]:
+    """Conditions that may tell infeasible trials apart: in words, and whether a value meets it.
 
-    key: str
-    relation: Literal["is", "or more", "or less"]
-    bound: Any
-
-    @property
-    def text(self) -> str:
-        if self.relation == "is":
-            return f"{self.key} {value_text(self.bound)}"
-        return f"{self.key} of {value_text(self.bound)} {self.relation}"
-
-    def holds(self, suggestion: Mapping[str, Any]) -> bool:
-        if self.key not in suggestion:
-            return False
-        own = suggestion[self.key]
-        if self.relation == "is":
-            return bool(own == self.bound)
-        return bool(own >= self.bound if self.relation == "or more" else own <= self.bound)
-
-
-def _conditions(parameter: Parameter, infeasible: Sequence[TrialRecord]) -> Iterator[_Condition]:
-    """Conditions that may tell infeasible trials apart: a value, or a bound, of one of them."""
+    They are on a value, or a bound, of one of them.
+    """
     key = parameter.key
     values = {trial.suggestion[key] for trial in infeasible if key in trial.suggestion}
     if isinstance(parameter.distribution, CategoricalDistribution):
         for value in sorted(values, key=str):
-            yield _Condition(key=key, relation="is", bound=value)
+            yield f"{key} {value_text(value)}", partial(operator.eq, value)
         return
     for bound in sorted(values):
-        yield _Condition(key=key, relation="or more", bound=bound)
-        yield _Condition(key=key, relation="or less", bound=bound)
+        yield f"{key} of {value_text(bound)} or more", partial(operator.le, bound)
+        yield f"{key} of {value_text(bound)} or less", partial(operator.ge, bound)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,15 +21,117 @@ from dtsinn.core.formats import SEARCH_REPORT
 from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.version import code_version
 from dtsinn.plots.page import Card, render_page
-from dtsinn.search.events.state import SearchState, read_state
+from dtsinn.search.events.state import SearchState, TrialRecord, read_state
 from dtsinn.search.explain.facts import OUTCOMES, Facts
 from dtsinn.search.explain.importance import Importances, importances
 from dtsinn.search.explain.pictures import PICTURES, Picture, pictures_of
-from dtsinn.search.explain.record import as_record, trials_table
 from dtsinn.search.explain.words import Conclusion, conclude
 from dtsinn.search.objective import Objective
 from dtsinn.search.plan import read_plan
 from dtsinn.search.space.space import SearchSpace, describe
+
+TOLD_OF_A_PARAMETER = ("key", "share", "chance", "matters", "trials", "condition", "good")
+
+
+def as_record(facts: Facts, found: Importances, said: Conclusion) -> dict[str, Any]:
+    """Everything that a report says: plain data, finite numbers, None where nothing is known."""
+    history, budget = facts.history, facts.budget
+    return SEARCH_REPORT.mark | {
+        "name": history.name,
+        "state": history.state,
+        "reason": history.reason,
+        "space": facts.space.name,
+        "objectives": [str(objective) for objective in facts.objectives],
+        "trials": len(facts.trials),
+        "states": history.states(),
+        "outcomes": dict(facts.outcomes),
+        "refused": len(history.refused),
+        "sessions": len(history.sessions),
+        "seconds": history.seconds,
+        "best": None if facts.best is None else _trial(facts, facts.best),
+        "gain": facts.gain and asdict(facts.gain),
+        "front": [_trial(facts, history.trials[name]) for name in _front(facts)],
+        "importances": {
+            "step": found.step,
+            "trials": found.trials,
+            "note": found.note,
+            "parameters": [
+                {name: getattr(row, name) for name in TOLD_OF_A_PARAMETER} for row in found.rows
+            ],
+        },
+        "budget": {
+            "steps": {outcome: steps for outcome, steps in budget.steps.items() if steps},
+            "seconds": {outcome: took for outcome, took in budget.seconds.items() if took},
+            "lost_seconds": budget.lost_seconds,
+            "pruned_share": budget.share(["pruned"]),
+        },
+        "against_published": _departures(said),
+        "conclusion": said.lines,
+        "warnings": list(said.warnings),
+    }
+
+
+def _front(facts: Facts) -> list[str]:
+    return facts.front if len(facts.objectives) > 1 else []
+
+
+def _trial(facts: Facts, trial: TrialRecord) -> dict[str, Any]:
+    return {
+        "trial": trial.name,
+        "state": trial.state,
+        "step": trial.step,
+        "values": {
+            objective.metric: _finite(objective.value(trial.metrics))
+            for objective in facts.objectives
+        },
+        "suggestion": dict(trial.suggestion),
+    }
+
+
+def _departures(said: Conclusion) -> dict[str, dict[str, str]]:
+    if said.comparison is None:
+        return {}
+    return {
+        one.key: {"published": one.published, "best": one.best}
+        for one in said.comparison.departures
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def trials_table(facts: Facts) -> str:
+    """The content of ``trials.csv``: a row per trial, empty where something is not known."""
+    keys = [parameter.key for parameter in facts.space.parameters]
+    others = {key for trial in facts.trials for key in trial.suggestion} - set(keys)
+    keys += sorted(others)
+    values = [objective.key for objective in facts.objectives]
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["trial", "source", "state", "reason", "steps", "seconds", "restarts", "lost_seconds"]
+        + [f"objective.{name}" for name in values]
+        + keys
+    )
+    for trial in facts.trials:
+        row: list[Any] = [trial.name, trial.source, trial.state, _plain(trial.reason), trial.step]
+        row += [f"{facts.seconds_of(trial):.1f}", trial.restarts, f"{trial.lost_seconds:.1f}"]
+        for objective in facts.objectives:
+            own = _finite(objective.value(trial.metrics))
+            row.append("" if own is None else own)
+        row += [_plain(trial.suggestion.get(key, "")) for key in keys]
+        writer.writerow(row)
+    return text.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula."""
+    if isinstance(value, str):
+        line = " ".join(value.split())
+        return f"'{line}" if line.startswith(("=", "+", "-", "@")) else line
+    return value
+
 
 PAGE, TABLE, RECORD = "report.html", "trials.csv", "report.json"
 """Files of a report; the last one marks a folder as such."""

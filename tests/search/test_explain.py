@@ -27,7 +27,7 @@ from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importance
 from dtsinn.search.explain.page import Explanation, explain, write_explanation, write_report
 from dtsinn.search.explain.pictures import PICTURES
-from dtsinn.search.explain.recipe import PUBLISHED
+from dtsinn.search.explain.words import PUBLISHED
 from dtsinn.search.objective import PSNR, Objective
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.sampling.halving import Halving
