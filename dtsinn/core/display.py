@@ -63,3 +63,12 @@ def subject_text(subject: str) -> str:
     """
     found = SIMULATED.fullmatch(subject)
     return f"subject {int(found[1]) + 1}" if found else f"subject {subject}"
+
+
+def printable(text: str) -> str:
+    """A text on one line, without what steers a terminal: escapes, controls, reversed reading.
+
+    Args:
+        text: Anything; what cannot be shown becomes U+FFFD, white space a single space.
+    """
+    return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))

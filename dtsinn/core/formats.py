@@ -103,7 +103,7 @@ SEARCH_PLAN = Format(name="dtsinn-search-plan", marked=False)
 SEARCH_REPORT = Format(
     name="dtsinn-search-report", version=2, marked=False, upgrades={1: _name_outcomes}
 )
-"""``report.json`` of a search (:mod:`dtsinn.search.explain.record`)."""
+"""``report.json`` of a search (:mod:`dtsinn.search.explain.page`)."""
 IDENTITY_MAP = Format(name="dtsinn-identity-map")
 """The map of pseudonyms (:mod:`dtsinn.importers.pseudonym`)."""
 EVALUATION = Format(name="dtsinn-evaluation", version=2, upgrades={1: dict})

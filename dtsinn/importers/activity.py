@@ -11,8 +11,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from dtsinn.core.decay import decay_correction
 from dtsinn.core.errors import InputError
+from dtsinn.core.isotopes import decay_correction
 from dtsinn.core.plausibility import (
     ask,
     check_decay,

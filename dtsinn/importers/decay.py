@@ -7,9 +7,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from dtsinn.core.decay import decay_correction
 from dtsinn.core.errors import InputError
-from dtsinn.core.isotopes import is_same_nuclide
+from dtsinn.core.isotopes import decay_correction, is_same_nuclide
 from dtsinn.importers.frames import Frames
 
 FACTOR_SHARE = 0.01

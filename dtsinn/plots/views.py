@@ -17,8 +17,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dtsinn.core.decay import decay_correction
 from dtsinn.core.display import minutes_text, subject_text
+from dtsinn.core.isotopes import decay_correction
 from dtsinn.core.protocol import Protocol
 from dtsinn.core.tracer import NOT_READ, load_tracer, tracer_names
 from dtsinn.data.body import body_mask

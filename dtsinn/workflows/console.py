@@ -18,10 +18,9 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from dtsinn.core.display import duration, minutes, value_text
+from dtsinn.core.display import duration, minutes, printable, value_text
 from dtsinn.core.errors import InputError
 from dtsinn.core.progress import Progress, no_progress
-from dtsinn.core.text import printable
 
 if TYPE_CHECKING:
     from dtsinn.core.protocol import Protocol

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,15 +12,39 @@ from filelock import FileLock, Timeout
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.workspace import Workspace
+from dtsinn.registry.copying import models, runs, versions
 from dtsinn.registry.copying.conflicts import check_conflicts
 from dtsinn.registry.copying.destination import open_destination
 from dtsinn.registry.copying.inventory import Compared, Inventory, compared
-from dtsinn.registry.copying.kinds import KINDS
 from dtsinn.registry.copying.models import adopt_strays
 from dtsinn.registry.copying.place import Place
 from dtsinn.registry.copying.versions import is_placeholder
 from dtsinn.registry.promotion.alias_transaction import MOVING, recover_abandoned
 from dtsinn.registry.tracking.tracker import MlflowTracker
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of things."""
+
+    name: str
+    things: Callable[[Place], Sequence[Any]]
+    """Names of all that a place has."""
+    read: Callable[[Place, Any, Place], Inventory]
+    """What a place holds of one thing; nothing where it has none. Of tags that people and servers
+    may add, only those that the source (the last argument) has are looked at."""
+    send: Callable[[Any, Place, Place], None]
+    """Make a thing of the source (the first place) in the other one, or complete it there."""
+
+
+KINDS = (
+    Kind("experiments", runs.experiments, runs.read_experiment, runs.send_experiment),
+    Kind("runs", runs.parents_first, runs.read_run, runs.send_run),
+    Kind("logged models", models.logged, models.read_model, models.send_model),
+    Kind("models", versions.models, versions.read_entry, versions.send_entry),
+    Kind("versions", versions.by_age, versions.read_version, versions.send_version),
+    Kind("aliases", versions.models, versions.read_aliases, versions.send_aliases),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import TypeAdapter
 
 from dtsinn.core.bounds import parse_json
+from dtsinn.core.display import printable
 from dtsinn.core.errors import InputError
-from dtsinn.core.text import printable
 from dtsinn.registry.tracking.names import check_key
 
 LATEST_ms = 4_102_444_800_000

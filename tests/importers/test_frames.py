@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dtsinn.core.decay import decay_correction
 from dtsinn.core.errors import InputError
-from dtsinn.core.isotopes import isotope_half_life
+from dtsinn.core.isotopes import decay_correction, isotope_half_life
 from dtsinn.core.seeds import generator
 from dtsinn.importers.frames import (
     Frames,

@@ -713,7 +713,7 @@ def test_what_the_extra_brings_is_named_when_it_is_missing(tmp_path):
     code = """
 from dtsinn.core.errors import InputError
 from dtsinn.registry.server.access import basic_auth
-from dtsinn.registry.server.artifacts import check_destination
+from dtsinn.registry.server.server import check_destination
 from dtsinn.registry.tracking.postgres import hold_database, parse_backend
 for ask in (
     lambda: parse_backend("postgresql://u@h/d"),

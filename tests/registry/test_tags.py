@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from dtsinn.cli import app
 from dtsinn.commands.registry import _row
+from dtsinn.core.display import printable
 from dtsinn.core.errors import DtsinnError
-from dtsinn.core.text import printable
 from dtsinn.registry.copying.copy import copy_registry
 from dtsinn.registry.gate.config import GateConfig
 from dtsinn.registry.lineage import show_model

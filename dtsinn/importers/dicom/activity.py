@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dtsinn.core.decay import decay_correction
 from dtsinn.core.errors import InputError
+from dtsinn.core.isotopes import decay_correction
 from dtsinn.core.plausibility import check_decay, check_dose
 from dtsinn.importers.decay import FACTOR_SHARE
 from dtsinn.importers.dicom.clock import Clock
