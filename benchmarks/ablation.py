@@ -94,7 +94,10 @@ def run(
                 f"seed {seed}, {number} of {len(variants)}: {variant.name}: "
                 f"{np.mean(found['test_psnr']):.2f} dB, mixing error {found['mixing_error']:.1e}"
             )
-    noise = float(np.mean([_noise(samples, store) for samples in store.subjects("test")]))
+    protocol = store.header.protocol
+    noise = float(  # the sum residual of a perfect answer
+        np.mean([sum_residual(one, truth_of(one), protocol) for one in store.subjects("test")])
+    )
     groups = {v.name: [t for t in trials if t["variant"] == v.name] for v in variants}
     return Result(
         name="ablation",
@@ -185,11 +188,6 @@ def _score(network: InvertibleSeparator, samples: Samples, store: Store) -> tupl
         _relative(decoded_BTYX, scaled_BTYX),
         _relative(network.variables.encode(decoded_BTYX), back_BCYX),
     )
-
-
-def _noise(samples: Samples, store: Store) -> float:
-    """The sum residual of a perfect answer: the noise of the mixture."""
-    return sum_residual(samples, truth_of(samples), store.header.protocol)
 
 
 def _relative(found: Tensor, wanted: Tensor) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from dtsinn.core.clock import now_ms
@@ -50,6 +51,21 @@ def prepare_store(
         folder.mkdir(parents=True, exist_ok=True)
         simulate_study(request, str(path), splits=splits)
     return open_store(str(path), need_truth=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """Data of a benchmark, and their name."""
+
+    name: str
+    title: str
+    request: StudyRequest
+    splits: Mapping[str, float]
+    """Part of the subjects in each split."""
+
+    def prepare(self, work: Path) -> Store:
+        """Its store in the folder ``work``."""
+        return prepare_store(self.name, self.request, work, self.splits)
 
 
 def train_state(

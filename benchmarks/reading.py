@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -265,28 +264,27 @@ BUCKET_ROUNDS = 3
 """Passes over the bucket, at most: they are slow."""
 
 
-def run(store: Store, *, rounds: Rounds = 5, steps: Steps = 300, say: Say) -> Result:
+def run(store: Store, folder: Path, *, rounds: Rounds = 5, steps: Steps = 300, say: Say) -> Result:
     """Measure reading and report.
 
     Args:
         store: Local data with ``train`` and ``val`` subjects.
+        folder: Where copies in other formats go.
         rounds: Passes over the ``train`` samples with every way, interleaved.
         steps: Training steps over which the shares are taken.
         say: Told what is being done.
     """
     busy = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        say("writing the samples in other formats")
-        half = as_float16(store, folder / "half.zarr")
-        smaller = [replace(one, name=f"{one.name}, float16") for one in store_loaders(half)[:2]]
-        loaders = [*local_loaders(store, folder), *smaller]
-        say(f"reading all train samples in {len(loaders)} ways")
-        costs = measure(loaders, rounds)
-        sizes = {"float32": stored_mib(store), "float16": stored_mib(half)}
-        errors = rounding(store, half)
-        say("reading them from an S3 server")
-        remote = _from_bucket(store, folder, min(rounds, BUCKET_ROUNDS))
+    say("writing the samples in other formats")
+    half = as_float16(store, folder / "half.zarr")
+    smaller = [replace(one, name=f"{one.name}, float16") for one in store_loaders(half)[:2]]
+    loaders = [*local_loaders(store, folder), *smaller]
+    say(f"reading all train samples in {len(loaders)} ways")
+    costs = measure(loaders, rounds)
+    sizes = {"float32": stored_mib(store), "float16": stored_mib(half)}
+    errors = rounding(store, half)
+    say("reading them from an S3 server")
+    remote = _from_bucket(store, folder, min(rounds, BUCKET_ROUNDS))
     say("training the default separator")
     shares = measure_shares(store, steps, costs[0]["cpu"])
     return Result(

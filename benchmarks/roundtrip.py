@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,19 @@ UNLIMITED = 1e30
 """Round-trip limit of the trainings: a lost inverse is to be measured here, not refused."""
 
 
-def run(store: Store, *, steps: Steps = 300, say: Say, blocks: Sequence[int] = BLOCKS) -> Result:
+def run(
+    store: Store,
+    folder: Path,
+    *,
+    steps: Steps = 300,
+    say: Say,
+    blocks: Sequence[int] = BLOCKS,
+) -> Result:
     """Train a separator of each depth for ``steps`` steps, measure it, and report."""
     found = []
     for number in blocks:
         say(f"{number} blocks, {steps} steps")
-        found.append(measure(store, number, steps))
+        found.append(measure(store, folder, number, steps))
     table = make_table(
         found,
         {
@@ -56,7 +62,7 @@ def run(store: Store, *, steps: Steps = 300, say: Say, blocks: Sequence[int] = B
     )
 
 
-def measure(store: Store, blocks: int, steps: int) -> dict[str, Any]:
+def measure(store: Store, folder: Path, blocks: int, steps: int) -> dict[str, Any]:
     """Train, package and measure one separator.
 
     Returns:
@@ -67,11 +73,10 @@ def measure(store: Store, blocks: int, steps: int) -> dict[str, Any]:
     """
     changes = [f"model.blocks={blocks}", f"round_trip_limit={UNLIMITED}"]
     state = train_state(store, changes, steps, validations=1)
-    with tempfile.TemporaryDirectory() as folder:
-        package = Path(folder) / "separator"
-        package_run(state, store.header, package, f"{blocks}-blocks")
-        separator = Separator.load(package)
-        parity = check_parity(package)
+    package = folder / f"{blocks}-blocks"
+    package_run(state, store.header, package, f"{blocks}-blocks")
+    separator = Separator.load(package)
+    parity = check_parity(package)
     errors = [
         separator.round_trip_error(samples.mixture_NTYX) for samples in store.subjects("test")
     ]

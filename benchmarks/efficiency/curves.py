@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from benchmarks.prepare import WORK, prepare_store
+from benchmarks.prepare import WORK, Study
 from benchmarks.report import Say, Work, Workers
 from benchmarks.workers import Book, Result, run_rows
 from dtsinn.core.errors import DivergedError, RunError
@@ -48,20 +48,13 @@ LEARNING_RATES = (2e-4, 5.4e-4, 1.5e-3, 4e-3, 1.1e-2, 3e-2)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Problem:
+class Problem(Study):
     """What a table tabulates."""
 
-    name: str
-    title: str
-    request: StudyRequest
     grid: Mapping[str, Sequence[Value]]
     """Values by configuration key; every combination is trained."""
     repeated: int = 0
     """Points, drawn at random, that are trained with two more seeds."""
-
-    def prepare(self, work: Path) -> Store:
-        """Its store in the folder ``work``."""
-        return prepare_store(self.name, self.request, work, SPLITS)
 
     @property
     def points(self) -> list[Point]:
@@ -77,6 +70,7 @@ FIRST = Problem(
     name="table-1",
     title="FMZ then FDG, noise mid",
     request=StudyRequest(subjects=112, slices=1, size=32, noise="mid", seed=31),
+    splits=SPLITS,
     grid={
         "optimizer.learning_rate": LEARNING_RATES,
         "model.blocks": (1, 2, 3),
@@ -93,6 +87,7 @@ SECOND = Problem(
     request=StudyRequest(
         tracers=("raclopride", "fdg"), subjects=112, slices=1, size=32, noise="high", seed=32
     ),
+    splits=SPLITS,
     grid={**FIRST.grid, "model.width": (8,)},
 )
 """The chosen settings are judged on this one."""

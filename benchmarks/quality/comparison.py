@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-import importlib.util
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from benchmarks.workers import Book, Do, Result, run_rows
 from dtsinn.core.errors import RunError
 from dtsinn.data.store import Store, open_store
 
+ROOT = Path(__file__).parents[2]
 FOLLOWED = ("dtsinn.networks", "dtsinn.training")
 """Packages inside which imports are followed; not from one into the other, since the training
 loop knows some networks by name and every network would then depend on them."""
@@ -70,11 +70,14 @@ def code_digest(modules: tuple[str, ...]) -> str:
     return digest.hexdigest()[:16]
 
 
+def _file(name: str) -> Path:
+    """Where a module of this checkout lies, if it is one."""
+    place = ROOT / name.replace(".", "/")
+    return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+
+
 def _source(name: str) -> bytes:
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(name)
-    return Path(spec.origin).read_bytes()
+    return _file(name).read_bytes()
 
 
 def _imports(source: bytes) -> Iterator[str]:
@@ -83,17 +86,10 @@ def _imports(source: bytes) -> Iterator[str]:
             yield node.module
             for alias in node.names:  # a module, or a name inside one
                 whole = f"{node.module}.{alias.name}"
-                if whole.startswith(FOLLOWED) and _is_module(whole):
+                if whole.startswith(FOLLOWED) and _file(whole).is_file():
                     yield whole
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-
-
-def _is_module(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:  # its parent is a module, not a package
-        return False
 
 
 TRIAL_SEED = 1000
@@ -240,14 +236,9 @@ class Entry:
     """By level of noise."""
 
     @property
-    def searched(self) -> bool:
-        """Whether it has anything to search."""
-        return bool(self.method.space)
-
-    @property
     def jobs(self) -> int:
         """Trials and final jobs, all together."""
-        return self.budget.trials * self.searched + self._seeds
+        return self._trials + self._seeds
 
     @property
     def parameters(self) -> dict[str, float]:
@@ -279,7 +270,7 @@ class Entry:
 
     async def search(self, do: Do[Job]) -> None:
         """The search, then the seeds of its best."""
-        for number in range(self.budget.trials if self.searched else 0):
+        for number in range(self._trials):
             past = [(job.parameters, result["val_psnr"]) for job, result in self.trials]
             job = self._job("trial", number, suggest(self.method.space, past, number))
             self.trials.append((job, await do(job)))
@@ -312,6 +303,10 @@ class Entry:
                 of=final.key,
             )
             self.unseen.setdefault(level, []).append((job, await do(job)))
+
+    @property
+    def _trials(self) -> int:
+        return self.budget.trials if self.method.space else 0
 
     @property
     def _seeds(self) -> int:

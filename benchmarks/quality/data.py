@@ -5,11 +5,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.prepare import prepare_store
+from benchmarks.prepare import Study
 from dtsinn.data.store import Store
 from dtsinn.simulation.request import StudyRequest
 
@@ -24,17 +23,8 @@ HIDDEN = "hidden"
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSet:
+class DataSet(Study):
     """One set: a study, and the studies of other noise that its networks are tried on."""
-
-    name: str
-    title: str
-    request: StudyRequest
-    splits: Mapping[str, float]
-
-    def prepare(self, work: Path) -> Store:
-        """Its store in the folder ``work``."""
-        return prepare_store(self.name, self.request, work, self.splits)
 
     def unseen(self, level: str) -> DataSet:
         """Test subjects of their own at another level of noise."""

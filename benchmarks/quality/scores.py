@@ -133,11 +133,6 @@ def difference(first: Runs, second: Runs) -> Interval | None:
     return paired_difference(psnr_by_subject(first), psnr_by_subject(second))
 
 
-def shown(found: Interval | None, digits: int = 2, *, sign: bool = False) -> str:
-    """An interval as text."""
-    if found is None:
-        return "not finite"
-    form = f"{'+' if sign else ''}.{digits}f"
-    if found.low is None or found.high is None:
-        return f"{found.mean:{form}}, {found.range_text(digits)}"
-    return f"{found.mean:{form}} [{found.low:{form}}, {found.high:{form}}]"
+def shown(found: Interval | None, digits: int = 2, sign: str = "") -> str:
+    """An interval as text; ``sign`` is ``+`` or empty."""
+    return "not finite" if found is None else found.text(digits, sign)

@@ -107,7 +107,7 @@ def _aims(standings: Sequence[SetResults]) -> Table:
             if other is recipe and place > 0:
                 aim = ""
             what = f"{standing.data.title}: over {other.method.title}"
-            rows.append([what, shown(found, sign=True), aim])
+            rows.append([what, shown(found, sign="+"), aim])
     return Table(
         title="dtsinn's lead, paired by test subject; the rival is the one that is best on val",
         columns=["", "dB", "aim"],
@@ -115,11 +115,9 @@ def _aims(standings: Sequence[SetResults]) -> Table:
     )
 
 
-def _metric(
-    metric: str, digits: int = 2, *, tracer: int | None = None, sign: bool = False
-) -> Column:
+def _metric(metric: str, digits: int = 2, *, tracer: int | None = None, sign: str = "") -> Column:
     """A column of one metric, with its interval."""
-    return lambda one: shown(interval(one.finals, metric, tracer), digits, sign=sign)
+    return lambda one: shown(interval(one.finals, metric, tracer), digits, sign)
 
 
 def _scores(standing: SetResults) -> Table:
@@ -127,7 +125,7 @@ def _scores(standing: SetResults) -> Table:
     floor = standing.entries.get(HALVING)
     over: dict[str, Column] = {}
     if floor is not None:
-        over["over halving dB"] = lambda one: shown(difference(one.finals, floor.finals), sign=True)
+        over["over halving dB"] = lambda one: shown(difference(one.finals, floor.finals), sign="+")
     return make_table(
         standing.entries.values(),
         {
@@ -151,8 +149,8 @@ def _leaks(standing: SetResults) -> Table:
         standing.entries.values(),
         {
             "method": lambda one: one.method.title,
-            f"{second} in {first} %": _metric("crosstalk", 1, tracer=0, sign=True),
-            f"{first} in {second} %": _metric("crosstalk", 1, tracer=1, sign=True),
+            f"{second} in {first} %": _metric("crosstalk", 1, tracer=0, sign="+"),
+            f"{first} in {second} %": _metric("crosstalk", 1, tracer=1, sign="+"),
             "sum off the mixture %": _metric("sum_residual", 1),
             "PSNR of the seeds dB": lambda one: _spread(one.finals),
         },
@@ -201,7 +199,7 @@ def _inverse(standing: SetResults) -> Table:
         [
             what,
             *(shown(interval(one, "psnr")) for one in runs),
-            *(shown(difference(runs[0], other), sign=True) for other in runs[1:]),
+            *(shown(difference(runs[0], other), sign="+") for other in runs[1:]),
         ]
         for what, runs in compared
         if all(runs)
@@ -253,7 +251,7 @@ def _notes(standings: Sequence[SetResults], budget: Budget) -> list[str]:
         "the machine moves the measured seconds, not the scores.",
         "All networks but the published recipe are trained by the product's own loop and default "
         "run: loader, augmentation, loss, optimiser, schedule.",
-        "Brackets: 95 % bootstrap intervals over the test subjects, seeds averaged first.",
+        "In brackets: 95 % bootstrap intervals over the test subjects, seeds averaged first.",
         "PSNR, SSIM and NRMSE by subject: body pixels, frames from each tracer's injection on.",
         "Cross-talk: slope of a tracer's error on the other true tracer over the same voxels, with "
         "the tracer itself and a constant regressed too; halving leaks 50 %. Negative: too much "

@@ -12,7 +12,6 @@ import random
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -171,6 +170,7 @@ ATTEMPTS = 5
 
 
 def run(
+    folder: Path,
     *,
     rounds: Kills = 30,
     minutes: Annotated[float, typer.Option(help="Longest time for them.")] = 120,
@@ -180,25 +180,23 @@ def run(
     """Kill ``rounds`` times, or for so many minutes, over as many searches as that takes."""
     loop = KillLoop(rounds=rounds, seed=seed, say=say, minutes=minutes)
     searches: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as name:
-        root = Path(name)
-        store = small_store(root)
-        space = space_file(root, MIXED, steps=STEPS, validate_every=VALIDATE_EVERY)
-        server = TrackingServer(root / "server")
-        try:
-            server.wait()
-            with mock.patch.dict(os.environ, {"MLFLOW_TRACKING_URI": server.uri}):
-                while not loop.enough:
-                    target = KillTarget(
-                        name=f"search-{len(searches)}",
-                        store=store,
-                        space=space,
-                        trials=TRIALS,
-                        workspace=Workspace(root / "workspace"),
-                    )
-                    searches.append(_kill_and_check(target, server, loop))
-        finally:
-            server.kill()
+    store = small_store(folder)
+    space = space_file(folder, MIXED, steps=STEPS, validate_every=VALIDATE_EVERY)
+    server = TrackingServer(folder / "server")
+    try:
+        server.wait()
+        with mock.patch.dict(os.environ, {"MLFLOW_TRACKING_URI": server.uri}):
+            while not loop.enough:
+                target = KillTarget(
+                    name=f"search-{len(searches)}",
+                    store=store,
+                    space=space,
+                    trials=TRIALS,
+                    workspace=Workspace(folder / "workspace"),
+                )
+                searches.append(_kill_and_check(target, server, loop))
+    finally:
+        server.kill()
     about = (
         f"Searches of {TRIALS} trials of {STEPS} steps, validated every {VALIDATE_EVERY}, "
         "TPE and asha; SIGKILL to a worker, the driver or the tracking server with all its "

@@ -8,7 +8,6 @@ record and keep.
 from __future__ import annotations
 
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,30 +52,28 @@ Cost = dict[str, Any]
 """What one search cost; see :func:`_cost`."""
 
 
-def run(*, trials: Trials = 12, rounds: Rounds = 3, say: Say) -> Result:
+def run(folder: Path, *, trials: Trials = 12, rounds: Rounds = 3, say: Say) -> Result:
     """Search in turn with all variants, in one Ray, each search in a folder of its own."""
     costs = []
-    with tempfile.TemporaryDirectory() as name:
-        root = Path(name)
-        store = small_store(root)
-        space = space_file(root, NEUTRAL, steps=STEPS, validate_every=STEPS // REPORTS)
-        with ray_session(None):
-            concurrent = trials_that_fit(1, 0)
-            for number in range(-1, rounds):  # the first one warms
-                for variant in VARIANTS:
-                    folder = root / f"{number}-{variant.replace(', ', '-').replace(' ', '-')}"
-                    plan = SearchPlan(
-                        name="overhead",
-                        store=store,
-                        space=load_space(space),
-                        trials=trials if number >= 0 else concurrent,
-                        scheduler="none",
-                        seed=max(0, number),
-                    )
-                    say(f"round {number + 1} of {rounds}: {variant}")
-                    cost = _measure(variant, number, plan, folder, concurrent)
-                    if number >= 0:
-                        costs.append(cost)
+    store = small_store(folder)
+    space = space_file(folder, NEUTRAL, steps=STEPS, validate_every=STEPS // REPORTS)
+    with ray_session(None):
+        concurrent = trials_that_fit(1, 0)
+        for number in range(-1, rounds):  # the first one warms
+            for variant in VARIANTS:
+                own = folder / f"{number}-{variant.replace(', ', '-').replace(' ', '-')}"
+                plan = SearchPlan(
+                    name="overhead",
+                    store=store,
+                    space=load_space(space),
+                    trials=trials if number >= 0 else concurrent,
+                    scheduler="none",
+                    seed=max(0, number),
+                )
+                say(f"round {number + 1} of {rounds}: {variant}")
+                cost = _measure(variant, number, plan, own, concurrent)
+                if number >= 0:
+                    costs.append(cost)
     return _result(costs, trials, concurrent)
 
 

@@ -6,7 +6,6 @@ The server is ``dtsinn server`` on a real PostgreSQL; what is counted is what th
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +22,7 @@ PASSWORD = "of-the-benchmark"  # noqa: S105 (of a server that lives as long as i
 
 
 def run(
+    folder: Path,
     *,
     writers: Annotated[int, typer.Option(help="Searches.")] = Load.writers,
     processes: Annotated[int, typer.Option(help="That they are spread over.")] = Load.processes,
@@ -31,18 +31,18 @@ def run(
 ) -> Result:
     """Let many searches report at once to the server of a team, and count what arrives."""
     load = Load(writers=writers, processes=processes, reports=reports)
-    with tempfile.TemporaryDirectory() as name, postgres_server(Path(name)) as postgres:
+    with postgres_server(folder) as postgres:
         database = postgres.database()
         order = TeamServer(
-            backend=database, artifacts=f"{name}/artifacts", port=0, admin_password=PASSWORD
+            backend=database, artifacts=f"{folder}/artifacts", port=0, admin_password=PASSWORD
         )
         say("starting the server")
-        with start_team_server(order, say, Path(name) / "log") as served:
+        with start_team_server(order, say, folder / "log") as served:
             os.environ["MLFLOW_TRACKING_URI"] = served.url
             os.environ["MLFLOW_TRACKING_USERNAME"] = ADMIN
             os.environ["MLFLOW_TRACKING_PASSWORD"] = PASSWORD
             say(f"{load.writers} writers in {load.processes} processes")
-            outcome = flood(load, Path(name) / "logs", database)
+            outcome = flood(load, folder / "logs", database)
     told = load.writers * load.reports
     facts = {
         "writers": f"{load.writers}",

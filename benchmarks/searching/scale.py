@@ -7,7 +7,6 @@ Ray, the driver, a synced event log, Optuna's study with TPE, the outbox and MLf
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -130,25 +129,23 @@ def trivial(config: dict[str, Any]) -> None:
         )
 
 
-def run(*, trials: Trials = 5000, say: Say) -> Result:
+def run(folder: Path, *, trials: Trials = 5000, say: Say) -> Result:
     """Search and deliver; a search of its own in a temporary folder."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        space = space_file(folder, MIXED, steps=REPORTS, validate_every=1)
-        plan = SearchPlan(
-            name="scale",
-            store=small_store(folder),
-            space=load_space(space),
-            trials=trials,
-            scheduler="none",
-        )
-        workspace = Workspace(folder / "workspace")
-        connect(workspace)  # which makes the database, once, in seconds
-        with ray_session(None):
-            concurrent = trials_that_fit(1, 0)
-            session = OpenSession(plan, workspace, concurrent)
-            data, blocks = _search(session, say)
-        data |= {"asked_for": trials, "reports": REPORTS, "concurrent": concurrent}
+    space = space_file(folder, MIXED, steps=REPORTS, validate_every=1)
+    plan = SearchPlan(
+        name="scale",
+        store=small_store(folder),
+        space=load_space(space),
+        trials=trials,
+        scheduler="none",
+    )
+    workspace = Workspace(folder / "workspace")
+    connect(workspace)  # which makes the database, once, in seconds
+    with ray_session(None):
+        concurrent = trials_that_fit(1, 0)
+        session = OpenSession(plan, workspace, concurrent)
+        data, blocks = _search(session, say)
+    data |= {"asked_for": trials, "reports": REPORTS, "concurrent": concurrent}
     return _result(data, blocks)
 
 

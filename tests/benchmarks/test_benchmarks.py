@@ -34,11 +34,11 @@ def check_written(result: report.Result, folder: Path) -> None:
 
 
 def test_reading(small_store: Store, tmp_path: Path) -> None:
-    check_written(reading.run(small_store, rounds=1, steps=5, say=silent), tmp_path)
+    check_written(reading.run(small_store, tmp_path, rounds=1, steps=5, say=silent), tmp_path)
 
 
 def test_roundtrip(small_store: Store, tmp_path: Path) -> None:
-    result = roundtrip.run(small_store, steps=5, say=silent, blocks=(1,))
+    result = roundtrip.run(small_store, tmp_path, steps=5, say=silent, blocks=(1,))
     check_written(result, tmp_path)
     (found,) = result.data["separators"]
     assert found["round_trip"] < 1e-5
