@@ -356,8 +356,7 @@ def change_plan(plan: SearchPlan, given: Mapping[str, Any]) -> SearchPlan:
             wanted=getattr(was, "name", was),
             hint="another --name",
         )
-    known = {field.name: getattr(plan, field.name) for field in fields(plan)}
-    return SearchPlan(**(known | dict(given)))
+    return replace(plan, **given)
 
 
 def _plain(value: Any) -> Any:

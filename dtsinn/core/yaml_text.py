@@ -113,11 +113,6 @@ def _events(text: str, where: str) -> Iterator[yaml.Event]:
         raise _unreadable(where, "characters that are not allowed") from None
 
 
-def _line_of(event: yaml.Event) -> int:
-    """The line at which a part of a YAML text begins, from 1."""
-    return event.start_mark.line + 1 if event.start_mark else 0
-
-
 def _unreadable(where: str, got: str, hint: str = "") -> InputError:
     return InputError(f"{where} cannot be read as YAML", got=got, hint=hint)
 
@@ -149,7 +144,7 @@ class _Reader:
 
     def take(self, event: yaml.Event) -> None:
         """Add one event to the document."""
-        line = f"at line {_line_of(event)}"
+        line = f"at line {event.start_mark.line + 1 if event.start_mark else 0}"
         if isinstance(event, yaml.DocumentStartEvent):
             self._documents += 1
             if self._documents > 1:

@@ -39,7 +39,8 @@ class BlockWriter:
         """
         try:
             group = open_for_writing(self.path)
-            targets = {name: group[name] for name in _arrays_by_block(group)}
+            by_block = (*IMAGES, *filter(is_per_subject, KINETICS))
+            targets = {name: group[name] for name in by_block if name in group}
         except Exception as error:  # storage backends raise many kinds
             raise cannot_write(self.out, error) from error
         for name, target in targets.items():
@@ -70,14 +71,6 @@ class BlockWriter:
                     hint="a float32 store",
                 )
         return values.astype(dtype, copy=False)
-
-
-def _arrays_by_block(group: zarr.Group) -> list[str]:
-    return [name for name in (*IMAGES, *KINETICS) if _is_blocked(name) and name in group]
-
-
-def _is_blocked(name: str) -> bool:
-    return name in IMAGES or is_per_subject(name)
 
 
 def _rows(array: zarr.Array, block: int) -> slice:

@@ -65,13 +65,9 @@ def front_page(client: MlflowClient) -> str:
     newest = ["last_update_time DESC"]
     for experiment in client.search_experiments(max_results=LOOK_AT, order_by=newest):
         if VIEW_TAG in experiment.tags:
-            return runs_page(experiment.experiment_id)
+            number = experiment.experiment_id
+            return f"/#/experiments/{number}/runs?{TRAININGS}&viewStateShareKey={NAME}"
     return HOME
-
-
-def runs_page(experiment: str) -> str:
-    """Path of an experiment's table of runs, in that view."""
-    return f"/#/experiments/{experiment}/runs?{TRAININGS}&viewStateShareKey={NAME}"
 
 
 def run_page(experiment: str, run: str) -> str:

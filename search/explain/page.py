@@ -50,7 +50,9 @@ def as_record(facts: Facts, found: Importances, said: Conclusion) -> dict[str, A
         "seconds": history.seconds,
         "best": None if facts.best is None else _trial(facts, facts.best),
         "gain": facts.gain and asdict(facts.gain),
-        "front": [_trial(facts, history.trials[name]) for name in _front(facts)],
+        "front": [_trial(facts, history.trials[name]) for name in facts.front]
+        if len(facts.objectives) > 1
+        else [],
         "importances": {
             "step": found.step,
             "trials": found.trials,
@@ -69,10 +71,6 @@ def as_record(facts: Facts, found: Importances, said: Conclusion) -> dict[str, A
         "conclusion": said.lines,
         "warnings": list(said.warnings),
     }
-
-
-def _front(facts: Facts) -> list[str]:
-    return facts.front if len(facts.objectives) > 1 else []
 
 
 def _trial(facts: Facts, trial: TrialRecord) -> dict[str, Any]:

@@ -84,7 +84,8 @@ def against_published(space: SearchSpace, suggestion: Mapping[str, Any]) -> Comp
     own = space.settings(suggestion)
     departures, same = [], []
     for key, published in PUBLISHED.items():
-        if key not in own or _idle(key, own):
+        idle = NEEDS.get(key)
+        if key not in own or (idle and own.get(idle[0]) == idle[1]):
             continue
         if own.get("model.kind") != "invertible" and key.startswith("model.") and key[6:] != "kind":
             continue  # a setting of the same name means another thing in another network
@@ -100,11 +101,6 @@ def against_published(space: SearchSpace, suggestion: Mapping[str, Any]) -> Comp
             )
         )
     return Comparison(departures=tuple(departures), same=tuple(same))
-
-
-def _idle(key: str, own: Mapping[str, Any]) -> bool:
-    other, value = NEEDS.get(key, ("", None))
-    return bool(other) and own.get(other) == value
 
 
 SHOWN = 5

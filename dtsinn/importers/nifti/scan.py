@@ -65,7 +65,9 @@ def open_nifti(
     path = folder / home_path(plan.image)
     image = _open(path, f"{where}.image")
     grid = _grid(image, path, f"{where}.image")
-    beside = _beside(path) if plan.sidecar is None else folder / home_path(plan.sidecar)
+    beside = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    if plan.sidecar is not None:
+        beside = folder / home_path(plan.sidecar)
     known = merge(plan, read_sidecar(beside, f"{where}.sidecar"), where)
     if len(known.frames.start) != grid.frames:
         raise InputError(
@@ -161,10 +163,6 @@ def _check_header(file: BinaryIO, where: str) -> None:
                 "voxels",
             )
         position += length
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
 
 
 def _grid(image: Any, path: Path, where: str) -> Grid:
