@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
-from dtsinn.core.errors import StoreError
+from dtsinn.data.body import truth_of
 from dtsinn.data.store import Samples, StoreHeader
 from dtsinn.plots.style import (
     DPI,
@@ -61,12 +61,8 @@ def sum_check(samples: Samples, header: StoreHeader) -> Figure:
     Raises:
         StoreError: The store holds no truth.
     """
-    if samples.tracers_NKTYX is None:
-        raise StoreError(
-            "this store has no true tracers", wanted="a store with the array 'tracers'"
-        )
+    sum_NTYX = truth_of(samples).sum(axis=1)
     view = view_of(samples, header)
-    sum_NTYX = samples.tracers_NKTYX.sum(axis=1)
     frames = shown_frames(header.protocol.frames, FRAMES)
     tile = min(9.05 / len(frames), 2.6)
     below = 0.95 + tile * view.aspect + 0.6

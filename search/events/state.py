@@ -5,6 +5,7 @@ Every question about a search is asked of it: its trials, its sessions, its end.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -188,10 +189,7 @@ class SearchState:
 
     def states(self) -> dict[str, int]:
         """Number of trials by state."""
-        counts: dict[str, int] = {}
-        for trial in self.trials.values():
-            counts[trial.state] = counts.get(trial.state, 0) + 1
-        return counts
+        return dict(Counter(trial.state for trial in self.trials.values()))
 
 
 def search_folder(workspace: Workspace, name: str) -> Path:
@@ -292,12 +290,9 @@ def _apply(search: SearchState, event: Mapping[str, Any]) -> None:
             Session(host=event["host"], pid=event["pid"], begun_ms=now, last_ms=now)
         )
         search.plan = event["plan"]
-    elif kind == "warm":
-        search.warm.append(dict(event))
-    elif kind == "point":
-        search.points.append(dict(event))
-    elif kind == "refuse":
-        search.refused.append(dict(event))
+    elif kind in {"warm", "point", "refuse"}:
+        kept = {"warm": search.warm, "point": search.points, "refuse": search.refused}
+        kept[kind].append(dict(event))
     elif kind == "suggest":
         if event["trial"] in search.trials or event["number"] != len(search.trials):
             got = f"{event['trial']}, number {event['number']}, after {len(search.trials)} trials"
