@@ -28,7 +28,10 @@ CONFIG = GateConfig(suite=None)
 
 
 def alternate(workspace: Workspace, store: str, ref: str) -> None:
-    """Promote a version against the one that it beats, take it back, and again."""
+    """Promote a version against the one that it beats, take it back, and again.
+
+    It says ``moved`` after each, until it is killed: this module is also the target's.
+    """
     tracker, opened = connect(workspace), open_store(store)
     version = find_version(ref, tracker)
     while True:
@@ -36,11 +39,6 @@ def alternate(workspace: Workspace, store: str, ref: str) -> None:
         print("moved", flush=True)
         roll_back(tracker, workspace, version.name)
         print("moved", flush=True)
-
-
-if __name__ == "__main__":
-    environment.apply()
-    alternate(Workspace(Path(sys.argv[1])), *sys.argv[2:])
 
 
 STORE = StudyRequest(subjects=26, slices=1, size=32, noise="mid", seed=0)
@@ -141,3 +139,8 @@ def _kill(tracker: MlflowTracker, name: str, command: list[str], draw: random.Ra
 
 def _is_moving(tracker: MlflowTracker, name: str) -> bool:
     return MOVING in tracker.client.get_registered_model(name).tags
+
+
+if __name__ == "__main__":
+    environment.apply()
+    alternate(Workspace(Path(sys.argv[1])), *sys.argv[2:])
