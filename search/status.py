@@ -33,6 +33,7 @@ class SearchStatus:
     """The status of one search."""
 
     name: str
+    kind: str = "search"
     state: str
     """``running``, ``finished``, ``failed`` or ``killed``; ``not begun`` where its first driver
     died at once, ``damaged`` where its event log cannot be read."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,6 +30,8 @@ from dtsinn.workflows import console
 if TYPE_CHECKING:
     from dtsinn.search.plan import SearchPlan
     from dtsinn.search.run import SearchResult
+    from dtsinn.search.status import SearchStatus
+    from dtsinn.workflows.delivery import RunDelivery
 
 app = Commands()
 
@@ -229,32 +232,42 @@ def status(
 ) -> None:
     """Show where searches stand; mend what killed ones left, deliver what MLflow has not got."""
     from dtsinn.core.causes import in_our_words
-    from dtsinn.registry.tracking.tracker import connect
+    from dtsinn.registry.tracking.tracker import connect_once
     from dtsinn.search.events.state import search_folder, search_names
     from dtsinn.search.status import SearchStatus, reconcile
     from dtsinn.workflows.delivery import deliver_runs
 
     at = Workspace(workspace)
     folders = [search_folder(at, one) for one in ([name] if name else search_names(at))]
-    told, damaged = [], False
+    connect, told = connect_once(at), []
     for folder in folders:
         try:
-            told.append(reconcile(folder, lambda: connect(at)))
+            told.append(reconcile(folder, connect))
         except Exception as error:  # the others are none the worse for it
             if name:
                 raise
             told.append(
                 SearchStatus(name=folder.name, state="damaged", reason=str(in_our_words(error)))
             )
-            damaged = True
-    runs = [] if name else deliver_runs(at)
+    runs = [] if name else list(deliver_runs(at, connect))
+    found: list[Any] = [*told, *runs]
     if as_json:
-        found: list[Any] = [*told, *runs]
         console.say_json([dataclasses.asdict(one) for one in found])
-        raise typer.Exit(InputError.exit_code if damaged else 0)
+    else:
+        _say_deliveries(runs)
+        _say_searches(told)
+    if any(one.state == "damaged" for one in found):
+        raise typer.Exit(InputError.exit_code)
+
+
+def _say_deliveries(runs: Sequence[RunDelivery]) -> None:
     for run in runs:
-        for line in run.repaired:
-            console.say(f"{run.kind} {run.name}: {line}")
+        for line in (*run.repaired, run.reason):
+            if line:
+                console.say(f"{run.kind} {run.name}: {line}")
+
+
+def _say_searches(told: Sequence[SearchStatus]) -> None:
     if not told:
         console.say("no searches yet")
         return
@@ -279,8 +292,6 @@ def status(
                 console.say(f"{one.name}: {line}")
         if one.resume:
             console.say(f"{one.name}: try {one.resume}")
-    if damaged:
-        raise typer.Exit(InputError.exit_code)
 
 
 @app.command(epilog="Example: dtsinn stop first")

@@ -38,22 +38,21 @@ def copy(
     Repeat it at any time, after a kill too: nothing is doubled, and what is there is not sent
     again. The source stays as it is.
     """
-    from dtsinn.eventlog.lock import is_driven
     from dtsinn.registry.copying.copy import copy_registry
     from dtsinn.registry.tracking.tracker import connect_existing
-    from dtsinn.search.events.state import search_names
+    from dtsinn.workflows.delivery import find_unsent
 
     at = Workspace(workspace)
     tracker = connect_existing(at)
-    driven = [name for name in search_names(at) if is_driven(at.searches / name)]
+    unsent = list(find_unsent(at, tracker.place))
     with console.progress(quiet or as_json) as progress:
         report = copy_registry(tracker, at, to, progress=progress)
     if as_json:
         console.say_json(report.to_json())
     else:
         _say_copied(report)
-    for name in driven:
-        console.note(f"{name} still runs: copy again when it has ended")
+    for line in unsent:
+        console.note(line)
     if not report.equal:
         raise typer.Exit(1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import shutil
 import uuid
@@ -76,13 +77,15 @@ def replace_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty folder that takes the place of ``folder`` when all went well.
 
     Of several that are written there at the same time the last one stays, whole. When the body
-    raises, nothing has changed; a kill leaves a hidden neighbour that ends in ``.partial``.
+    raises, nothing has changed; a kill leaves a hidden neighbour that ends in ``.partial``. One
+    that came between the two renamings leaves no ``folder``: it is brought back by the next call.
 
     Raises:
         OSError: It cannot be made or put in place.
     """
     place = folder.absolute()  # ``.`` has a name and a parent only then
     place.parent.mkdir(parents=True, exist_ok=True)
+    _bring_back(place)
     with TemporaryDirectory(".partial", f".{place.name}.", place.parent) as own:
         partial = Path(own) / "new"
         partial.mkdir()
@@ -97,6 +100,16 @@ def replace_folder(folder: Path) -> Iterator[Path]:
                     raise
             else:
                 return
+
+
+def _bring_back(place: Path) -> None:
+    """Give a folder its name again that a kill left aside; of one that is there, do nothing."""
+    asides = place.parent.glob(f".{glob.escape(place.name)}.*.partial/old-*")
+    for aside in sorted(asides, key=lambda path: path.stat().st_mtime, reverse=True):
+        if os.path.lexists(place):
+            return
+        with suppress(OSError):  # another process does the same
+            aside.rename(place)
 
 
 def _sync(path: Path) -> None:

@@ -26,7 +26,7 @@ from dtsinn.core.errors import InputError
 from dtsinn.core.tracker import OWN_PLACE, Point, RunStart, Tracker
 from dtsinn.core.workspace import Workspace
 from dtsinn.eventlog.events import DELIVERED
-from dtsinn.eventlog.log import EventLog
+from dtsinn.eventlog.log import LOG_FILE, EventLog
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ class Outbox:
         if not event_log.begins_line(self._offset):  # another log, or a memory that is damaged
             self._offset = 0
         self._wake, self._closing, self._given_up = threading.Event(), False, False
+        self._remembering = threading.Lock()
         self._thread = threading.Thread(target=self._work, name="dtsinn-outbox", daemon=True)
 
     def start(self) -> None:
@@ -83,12 +84,13 @@ class Outbox:
         self._closing = True
         self._wake.set()
         self._thread.join(timeout=patience_s / 10 if self.error else patience_s)
-        self._given_up = True  # it must not write its memory beside whoever comes next
+        with self._remembering:  # it must not write its memory beside whoever comes next
+            self._given_up = True
         return self.waiting()
 
     def waiting(self) -> int:
         """Number of events of the log that are not delivered yet."""
-        return sum(event["event"] in DELIVERED for event in self.event_log.read(self._offset)[0])
+        return _count_for_tracker(self.event_log, self._offset)
 
     def deliver(self) -> int:
         """Deliver all there is, here and now; returns how many events it were.
@@ -97,15 +99,14 @@ class Outbox:
             Exception: Whatever the tracker fails with.
         """
         delivered = 0
-        while True:
-            if not self.event_log.read(self._offset, 1)[0]:
-                return delivered
+        while not self._given_up and self.event_log.read(self._offset, 1)[0]:
             self.event_log.sync()  # whether the tracker answers or not
             tracker = self._connect_tracker()  # it may need everything from the beginning
             events, offset = self.event_log.read(self._offset, ROUND)
             self.event_log.sync()  # no tracker knows what the event log might lose
             delivered += deliver(tracker, events, self.event_log.path.parent)
             self._remember(offset)
+        return delivered
 
     def try_to_deliver(self) -> str:
         """Deliver what waits; returns in words what came of it, or nothing where nothing waits."""
@@ -124,8 +125,10 @@ class Outbox:
         return self._tracker
 
     def _remember(self, offset: int) -> None:
-        replace_file(self._memory, json.dumps({"offset": offset, "place": self._place}))
-        self._offset = offset
+        with self._remembering:
+            if not self._given_up:
+                replace_file(self._memory, json.dumps({"offset": offset, "place": self._place}))
+                self._offset = offset
 
     def _work(self) -> None:
         wait = REST_s
@@ -212,6 +215,23 @@ def _here(path: str, folder: Path) -> Path:
     if not file.resolve().is_relative_to(folder.resolve()):
         raise InputError(f"{path} is no file of {folder.name}", wanted=f"one in {folder}")
     return file
+
+
+def count_undelivered(folder: Path, place: str) -> int:
+    """Count the events of the log in ``folder`` that the tracker at ``place`` has not got.
+
+    Raises:
+        InputError: The log is damaged.
+    """
+    event_log = EventLog(folder / LOG_FILE, readonly=True)
+    known, offset = _recall(folder / MEMORY)
+    is_known = known == place and event_log.begins_line(offset)
+    return _count_for_tracker(event_log, offset if is_known else 0)
+
+
+def _count_for_tracker(event_log: EventLog, offset: int) -> int:
+    """Count the events from a byte of the log on that a tracker gets."""
+    return sum(event["event"] in DELIVERED for event in event_log.read(offset)[0])
 
 
 def delivered_place(folder: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from dtsinn.core.clock import now_ms
 from dtsinn.core.errors import naming
 from dtsinn.core.tracker import Point, RunStart, RunStatus, Tracker
 from dtsinn.eventlog.events import check_run_event
-from dtsinn.eventlog.lock import driving
+from dtsinn.eventlog.lock import driving, is_driven
 from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.eventlog.outbox import Outbox, PATIENCE_s
 
@@ -94,31 +94,50 @@ def record(folder: Path, connect: Callable[[], Tracker], what: str = "run") -> I
             recorder.undelivered = recorder.outbox.close(PATIENCE_s)
 
 
-def recover(
-    folder: Path, connect: Callable[[], Tracker], what: str = "run"
-) -> tuple[list[str], int]:
+@dataclass(frozen=True, kw_only=True)
+class Recovery:
+    """The state of a log's last run, and what was done about the log."""
+
+    state: str
+    """``running``, ``not begun``, or how it ended."""
+    done: list[str] = field(default_factory=list)
+    """What was mended and delivered, in words."""
+    undelivered: int = 0
+    """Events that wait still."""
+
+
+def recover(folder: Path, connect: Callable[[], Tracker], what: str = "run") -> Recovery:
     """End in the log of ``folder`` what died, and deliver what waits.
 
-    Returns:
-        What was done, in words, and the number of events that wait still.
+    A log that a process writes is left alone, and one with nothing to do is only read.
 
     Raises:
-        InputError: Another process writes the log, or it is damaged.
+        InputError: It is damaged.
     """
+    event_log = EventLog(folder / LOG_FILE, readonly=True)
+    state, ends = _find_ends(event_log)
+    undelivered = Outbox(event_log, connect).waiting()
+    if not ends and not undelivered:
+        return Recovery(state=state)
+    if is_driven(folder):
+        return Recovery(state="running", undelivered=undelivered)
     with driving(folder, what):
         event_log = EventLog(folder / LOG_FILE)
-        ends = _ends_of_died(event_log)
+        state, ends = _find_ends(event_log)
         for end in ends:
             event_log.append(end)
         outbox = Outbox(event_log, connect)
         delivery = outbox.try_to_deliver()
         done = [f"{end['key']}: {DIED}" for end in ends] + [delivery] * bool(delivery)
-        return done, outbox.waiting()
+        return Recovery(state=state, done=done, undelivered=outbox.waiting())
 
 
-def _ends_of_died(event_log: EventLog) -> list[dict[str, Any]]:
-    """The events that end the runs that have none, at the last time that the log knows."""
-    last, under_way = 0, {}
+def _find_ends(event_log: EventLog) -> tuple[str, list[dict[str, Any]]]:
+    """How the last run ended, and the events that end those that have no end.
+
+    They end at the last time that the log knows.
+    """
+    last, state, under_way = 0, "not begun", {}
     for number, event in enumerate(event_log, 1):
         with naming(f"{event_log.path}, line {number}"):
             check_run_event(event)
@@ -127,5 +146,6 @@ def _ends_of_died(event_log: EventLog) -> list[dict[str, Any]]:
             under_way[event["run"]["key"]] = True
         elif event["event"] == "end":
             under_way.pop(event["key"], None)
+            state = event["status"]
     ended = {"event": "end", "time_ms": last, "status": "killed", "tags": {"reason": DIED}}
-    return [ended | {"key": key} for key in under_way]
+    return "killed" if under_way else state, [ended | {"key": key} for key in under_way]

@@ -15,8 +15,6 @@ from dtsinn.core.tracker import Point, RunStart, RunStatus, Tracker
 from dtsinn.core.version import code_version
 from dtsinn.data.store import Store
 from dtsinn.eventlog.lock import HOLDER, LOCK
-from dtsinn.eventlog.log import LOG_FILE
-from dtsinn.eventlog.outbox import MEMORY
 from dtsinn.eventlog.recorder import Recorder, record
 from dtsinn.training.config import RunConfig
 from dtsinn.training.finetune import Parent, start_from
@@ -27,8 +25,9 @@ from dtsinn.training.state import TrainingState, latest_checkpoint
 
 DRAWN = (0.25, 0.5)
 """Parts of a training after which the first ``val`` subject is drawn, beside its end."""
-BEFORE_CHECKPOINT = {LOCK, HOLDER, LOG_FILE, MEMORY}
-"""Files that a run leaves which was killed before its first checkpoint: its name is free."""
+BEFORE_CHECKPOINT = {LOCK, HOLDER}
+"""Files that a run leaves which was killed before its first checkpoint: its name is free, as
+nothing of it was recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +120,7 @@ def run_training(
     protocol.
 
     Raises:
-        InputError: Another process trains the run.
+        InputError: Another process trains the run, or did so since ``state`` was made.
         DivergedError: The training left the numbers that make sense.
         StoreError: A chunk of a store is missing or damaged.
     """
@@ -129,7 +128,11 @@ def run_training(
     key, fresh = folder.name, False
     try:
         with record(folder, connect) as recorder:
-            fresh = latest_checkpoint(folder) is None
+            checkpoint = latest_checkpoint(folder)
+            if checkpoint != state.checkpoint:
+                what = "went on" if state.checkpoint else "was begun"
+                raise InputError(f"run {key} {what} in another process", hint=f"--resume {key}")
+            fresh = checkpoint is None
             package = _train_recorded(stores, state, folder, recorder, on_report, trainer)
     except InputError:
         if fresh and state.progress.step == 0 and not recorder.undelivered:
@@ -154,6 +157,8 @@ def _train_recorded(
 ) -> Path:
     """Train, draw and package, and record it all, also how it ends; returns the package."""
     store, key, package = stores[0], folder.name, folder / "separator"
+    if state.checkpoint is None:
+        state.save(folder)  # the name is taken before it is recorded, and the run can be resumed
     recorder.begin(
         RunStart(
             key=key,
@@ -167,8 +172,6 @@ def _train_recorded(
         )
     )
     try:
-        if latest_checkpoint(folder) is None:
-            state.save(folder)  # from now on the run's name is taken, and it can be resumed
         before = state.progress.step
         for report in trainer(stores, state, folder):
             recorder.report(

@@ -84,6 +84,7 @@ class TrainingState:
     """Network, optimiser, best weights and progress of one run.
 
     Attributes:
+        checkpoint: Where it was written or read last, if it was.
         average: The network with the running average of the weights, where one is kept.
     """
 
@@ -106,6 +107,7 @@ class TrainingState:
         )
         self.best: dict[str, Tensor] = _copy(self.network)
         self.progress = Progress()
+        self.checkpoint: Path | None = None
 
     @property
     def validated_network(self) -> SeparatorNetwork:
@@ -161,6 +163,7 @@ class TrainingState:
         for old in folder.glob(f"{PREFIX}*"):
             if old != final:
                 shutil.rmtree(old)
+        self.checkpoint = final
         return final
 
     def write(self, folder: Path) -> None:
@@ -212,7 +215,7 @@ class TrainingState:
                 got=brief(error),
                 hint="a new run; an older dtsinn may have written it",
             ) from None
-        self.progress = progress
+        self.progress, self.checkpoint = progress, checkpoint
 
 
 def latest_checkpoint(folder: Path) -> Path | None:

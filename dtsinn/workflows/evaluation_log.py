@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dtsinn.core.clock import now_ms
@@ -22,7 +22,7 @@ from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.eventlog.outbox import MEMORY
 from dtsinn.eventlog.recorder import record
 from dtsinn.registry.lineage import EVALUATED, note_evaluation
-from dtsinn.registry.tracking.tracker import connect
+from dtsinn.registry.tracking.tracker import MlflowTracker, connect
 from dtsinn.registry.versions import list_models
 from dtsinn.training.run import experiment_of, lineage_tags
 
@@ -83,10 +83,10 @@ def log_evaluation(
         hint = workspace.command("status")
         log.warning("%d events are not delivered to MLflow yet: %s", recorder.undelivered, hint)
     else:
-        link_evaluation(folder, workspace)
+        link_evaluation(folder, lambda: connect(workspace))
 
 
-def link_evaluation(folder: Path, workspace: Workspace) -> None:
+def link_evaluation(folder: Path, connect: Callable[[], MlflowTracker]) -> None:
     """Link the run of an evaluation that was delivered with the versions that it evaluated.
 
     The copy of the report, which MLflow has now, goes.
@@ -94,7 +94,7 @@ def link_evaluation(folder: Path, workspace: Workspace) -> None:
     events = list(EventLog(folder / LOG_FILE, readonly=True))
     if not any(event.get("status") == "finished" for event in events):
         return  # it died; the next one that scores the same records it again
-    tracker = connect(workspace)
+    tracker = connect()
     for run in [event["run"] for event in events if event["event"] == "begin"][-1:]:
         digests = run["tags"][EVALUATED].split(",")
         versions = [version for version in list_models(tracker) if version.digest in digests]

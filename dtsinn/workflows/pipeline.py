@@ -2,6 +2,7 @@
 
 What comes before it, a store, is made by :func:`dtsinn.simulation.study.simulate` or
 :func:`dtsinn.importers.run.import_study`. Commands and ``import dtsinn`` call the same functions.
+The registry is imported by the functions that use it: MLflow takes longer than torch.
 """
 
 from __future__ import annotations
@@ -28,17 +29,6 @@ from dtsinn.evaluation.results import Evaluation
 from dtsinn.evaluation.suite import load_suite
 from dtsinn.networks.build import METHODS
 from dtsinn.networks.build import baselines as untrained_methods
-from dtsinn.registry.gate.config import GateConfig, load_gate
-from dtsinn.registry.gate.report import GateReport
-from dtsinn.registry.lineage import note_best_model, note_export
-from dtsinn.registry.promotion.promotion import promote
-from dtsinn.registry.references import ResolvedModel, find_version, resolve
-from dtsinn.registry.registration import register
-from dtsinn.registry.tracking import tags as tagged
-from dtsinn.registry.tracking.embedded import tracking_uri
-from dtsinn.registry.tracking.names import model_name
-from dtsinn.registry.tracking.tracker import MlflowTracker, connect, connect_existing
-from dtsinn.registry.versions import ModelVersion, get_version
 from dtsinn.training.config import load_run_config, stated_settings
 from dtsinn.training.finetune import config_of_child, read_parent
 from dtsinn.training.loop import OnStep, Report, Trainer, ignore_step, train_here
@@ -51,9 +41,13 @@ from dtsinn.training.run import (
 )
 from dtsinn.training.state import TrainingState
 from dtsinn.training.team import Team
-from dtsinn.workflows.evaluation_log import log_evaluation
 
-if TYPE_CHECKING:  # Ray and Optuna, which only searches wait for
+if TYPE_CHECKING:
+    from dtsinn.registry.gate.config import GateConfig
+    from dtsinn.registry.gate.report import GateReport
+    from dtsinn.registry.references import ResolvedModel
+    from dtsinn.registry.tracking.tracker import MlflowTracker
+    from dtsinn.registry.versions import ModelVersion
     from dtsinn.search.plan import SearchOptions, SearchPlan
     from dtsinn.search.run import SearchResult
 
@@ -152,6 +146,13 @@ def search_and_promote(
         InputError: The search cannot begin so; nothing was started.
         RunError: No trial gave a result.
     """
+    from dtsinn.registry.gate.config import load_gate
+    from dtsinn.registry.lineage import note_best_model
+    from dtsinn.registry.promotion.promotion import promote
+    from dtsinn.registry.registration import register
+    from dtsinn.registry.tracking.embedded import tracking_uri
+    from dtsinn.registry.tracking.names import model_name
+    from dtsinn.registry.tracking.tracker import connect
     from dtsinn.search.engine.cluster import check_cluster
     from dtsinn.search.run import run_search as search
     from dtsinn.workflows.warm_start import read_warm_start
@@ -239,6 +240,12 @@ def train(
         InputError: The stores, the settings or the separator to start from do not fit.
         DivergedError: The training left the numbers that make sense.
     """
+    from dtsinn.registry.references import resolve
+    from dtsinn.registry.registration import register
+    from dtsinn.registry.tracking.embedded import tracking_uri
+    from dtsinn.registry.tracking.names import model_name
+    from dtsinn.registry.tracking.tracker import connect
+
     asked = (
         [f"{key}={json.dumps(value)}" for key, value in settings.items()]
         if isinstance(settings, Mapping)
@@ -306,6 +313,10 @@ def promote_model(
     Raises:
         InputError: The REF names no registered version, or the store does not open.
     """
+    from dtsinn.registry.promotion.promotion import promote
+    from dtsinn.registry.references import find_version
+    from dtsinn.registry.tracking.tracker import connect_existing
+
     tracker = connect_existing(workspace)
     version = find_version(ref, tracker)
     store = open_store(data, need_truth=True) if data else _own_store(version, tracker, workspace)
@@ -367,6 +378,8 @@ def evaluate(
         for candidate in candidates:
             candidate.separator.check_fits(scored.header)
     elif first is not None:
+        from dtsinn.registry.tracking.tracker import connect_existing
+
         scored = _own_store(first, connect_existing(at), at)
     if scored is None and grid is None:
         raise InputError(
@@ -385,6 +398,8 @@ def evaluate(
         progress=progress,
     )
     if first is not None:
+        from dtsinn.workflows.evaluation_log import log_evaluation
+
         log_evaluation(evaluation, scored, folder, at)
     return evaluation, folder
 
@@ -393,6 +408,10 @@ def _load_candidate(model: Separator | str | Path, workspace: Workspace) -> _Can
     if isinstance(model, Separator):
         name = model.info.lineage.run or "separator"
         return _Candidate(label=name.replace("/", "-"), separator=model)
+    from dtsinn.registry.references import resolve
+    from dtsinn.registry.tracking.tracker import connect_existing
+    from dtsinn.registry.versions import get_version
+
     found = resolve(str(model), workspace)
     separator = Separator.load(found.path)
     if found.version is None:
@@ -404,6 +423,8 @@ def _load_candidate(model: Separator | str | Path, workspace: Workspace) -> _Can
 
 def _own_store(version: ModelVersion, tracker: MlflowTracker, workspace: Workspace) -> Store | None:
     """The store that a version was trained on, if it is still what it was."""
+    from dtsinn.registry.tracking import tags as tagged
+
     run = tracker.find_run(version.run_id) if version.run_id else None
     tags = run.data.tags if run else {}  # of dtsinn 0.1.0 its path: the version's own have a name
     path = tagged.store_path(tags, "store.path")
@@ -415,6 +436,11 @@ def export_model(
     ref: str, out: Path, workspace: Workspace, progress: Progress = no_progress
 ) -> tuple[ResolvedModel, ParityReport]:
     """Copy a model's package to ``out`` after proving its ONNX graphs."""
+    from dtsinn.registry.lineage import note_export
+    from dtsinn.registry.references import resolve
+    from dtsinn.registry.tracking.tracker import connect_existing
+    from dtsinn.registry.versions import get_version
+
     if out.exists():
         raise InputError(f"{out} exists already", hint="another --out")
     model = resolve(ref, workspace)

@@ -7,7 +7,8 @@ that are sent again after a crash meet the same run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,28 @@ def connect_existing(workspace: Workspace) -> MlflowTracker:
     """
     require_workspace(workspace)
     return connect(workspace)
+
+
+def connect_once(workspace: Workspace) -> Callable[[], MlflowTracker]:
+    """Give a :func:`connect` that connects at most once, for many that ask one after the other.
+
+    What it fails with, all of them get: a server that does not answer is not asked again.
+    """
+
+    @functools.cache
+    def attempt() -> MlflowTracker | Exception:
+        try:
+            return connect(workspace)
+        except Exception as error:  # whatever a tracking server fails with
+            return error
+
+    def connect_or_fail() -> MlflowTracker:
+        found = attempt()
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    return connect_or_fail
 
 
 class MlflowTracker:

@@ -58,6 +58,35 @@ def test_a_folder_stays_when_its_replacement_fails(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["folder", "whole"]
 
 
+def test_a_folder_that_a_kill_left_without_its_name_gets_it_back(tmp_path: Path) -> None:
+    folder = tmp_path / "a[b]"
+    with replace_folder(folder) as partial:
+        (partial / "whole").write_text("a")
+    child = os.fork()
+    if child == 0:  # dies between the two renamings
+        rename = Path.rename
+
+        def die_at_the_second(self: Path, target: Path) -> Path:
+            if target == folder:
+                os._exit(0)
+            return rename(self, target)
+
+        Path.rename = die_at_the_second  # type: ignore[method-assign,assignment]
+        with replace_folder(folder) as partial:
+            (partial / "new").write_text("b")
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert not folder.exists()
+
+    def fail() -> None:
+        with replace_folder(folder):
+            raise OSError("no space left on the disk")
+
+    with pytest.raises(OSError, match="disk"):
+        fail()
+    assert [path.name for path in folder.iterdir()] == ["whole"]
+
+
 def test_of_two_that_replace_a_folder_at_once_the_last_stays_whole(tmp_path: Path) -> None:
     with replace_folder(tmp_path / "folder") as last:
         (last / "last").write_text("a")

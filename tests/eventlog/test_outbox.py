@@ -16,7 +16,7 @@ from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.tracker import OWN_PLACE, Tracker
 from dtsinn.eventlog import outbox as module
 from dtsinn.eventlog.log import EventLog
-from dtsinn.eventlog.outbox import MEMORY, Outbox, deliver
+from dtsinn.eventlog.outbox import MEMORY, Outbox, count_undelivered, deliver
 
 
 def begin(key: str, time_ms: int = 0, parent: str | None = None) -> dict[str, Any]:
@@ -261,3 +261,28 @@ def test_events_told_twice_reach_the_same_runs(event_log, recording) -> None:
     deliver(recording, events)
     assert {call[1] for call in recording.calls} == {"a"}
     assert recording.open == set()
+
+
+def test_who_has_given_up_writes_no_memory_beside_the_next_one(
+    event_log, recording, tmp_path: Path
+) -> None:
+    asked, answers = threading.Event(), threading.Event()
+
+    def connect() -> Tracker:
+        asked.set()
+        assert answers.wait(20)
+        return recording
+
+    outbox = Outbox(event_log, connect)
+    outbox.record(begin("a"))
+    outbox.start()
+    assert asked.wait(20)
+    assert outbox.close(0.01) == 1
+    answers.set()
+    outbox._thread.join(20)
+    assert not outbox._thread.is_alive()
+    assert not (tmp_path / MEMORY).exists()
+    assert count_undelivered(tmp_path, recording.place) == 1
+    assert Outbox(event_log, lambda: recording).deliver() == 1
+    assert count_undelivered(tmp_path, recording.place) == 0
+    assert count_undelivered(tmp_path, "elsewhere") == 1

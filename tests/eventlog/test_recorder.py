@@ -10,10 +10,10 @@ import pytest
 from dtsinn.core.errors import InputError
 from dtsinn.core.tracker import Point, RunStart
 from dtsinn.eventlog import recorder as recorder_module
-from dtsinn.eventlog.lock import driving
+from dtsinn.eventlog.lock import LOCK, driving
 from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.eventlog.outbox import Outbox
-from dtsinn.eventlog.recorder import Recorder, record, recover
+from dtsinn.eventlog.recorder import Recorder, Recovery, record, recover
 
 START = RunStart(key="r", name="r", kind="training", experiment="e", time_ms=5)
 
@@ -48,13 +48,17 @@ def test_an_outage_keeps_everything_for_later(
         recorder.report("r", [point(10, x=1.0)])
         recorder.end("r", "finished", 30)
     assert recorder.undelivered == 3
-    assert recover(tmp_path, lambda: recording) == (["not delivered: no answer"], 3)
+    kept = Recovery(state="finished", done=["not delivered: no answer"], undelivered=3)
+    assert recover(tmp_path, lambda: recording) == kept
     recording.down = False
-    assert recover(tmp_path, lambda: recording) == (["3 events delivered"], 0)
+    delivered = Recovery(state="finished", done=["3 events delivered"])
+    assert recover(tmp_path, lambda: recording) == delivered
     assert recording.calls == [
         ("begin", "r", "r"), ("report", "r", [10]), ("end", "r", "finished"),
     ]  # fmt: skip
-    assert recover(tmp_path, lambda: recording) == ([], 0)
+    (tmp_path / LOCK).unlink()
+    assert recover(tmp_path, lambda: recording) == Recovery(state="finished")
+    assert not (tmp_path / LOCK).exists(), "what is only read is not locked"
 
 
 def test_what_died_is_ended_at_the_last_that_is_known_of_it(tmp_path: Path, recording) -> None:
@@ -62,7 +66,7 @@ def test_what_died_is_ended_at_the_last_that_is_known_of_it(tmp_path: Path, reco
     recorder.begin(START)
     recorder.report("r", [point(70, x=1.0)])
     found = recover(tmp_path, lambda: recording)
-    assert found == (["r: its process died", "3 events delivered"], 0)
+    assert found == Recovery(state="killed", done=["r: its process died", "3 events delivered"])
     (end,) = [e for e in EventLog(tmp_path / LOG_FILE) if e["event"] == "end"]
     assert (end["status"], end["time_ms"]) == ("killed", 70)
 
@@ -82,5 +86,8 @@ def test_a_damaged_log_is_named(tmp_path: Path, recording, line: str, message: s
 
 
 def test_a_run_under_way_is_left_to_its_process(tmp_path: Path, recording) -> None:
-    with driving(tmp_path), pytest.raises(InputError, match=r"training .* is being driven already"):
-        recover(tmp_path, lambda: recording, "training")
+    with driving(tmp_path):
+        Recorder(Outbox(EventLog(tmp_path / LOG_FILE), lambda: recording)).begin(START)
+        found = recover(tmp_path, lambda: recording, "training")
+    assert found == Recovery(state="running", undelivered=1)
+    assert recording.calls == []

@@ -29,6 +29,7 @@ from dtsinn.core.workspace import Workspace
 from dtsinn.deploy.package import package_digest
 from dtsinn.deploy.separator import Separator
 from dtsinn.eventlog.lock import driving
+from dtsinn.eventlog.log import LOG_FILE
 from dtsinn.registry.copying.copy import CopyReport, copy_registry
 from dtsinn.registry.copying.destination import open_destination
 from dtsinn.registry.lineage import note_best_model, note_evaluation, show_model
@@ -589,14 +590,24 @@ def test_the_command_says_what_it_sent_and_what_is_there(filled, sqlite) -> None
     folder.mkdir(parents=True)
     (folder / "ledger.jsonl").touch()
     to = ["copy", "--to", sqlite, "--workspace", workspace.root]
-    with driving(folder):
+    training, evaluation = workspace.runs / "mine", workspace.events / "0123"
+    for one in (training, evaluation):
+        one.mkdir(parents=True)
+        tag = {"event": "tag", "key": "x", "tags": {}, "time_ms": 1}
+        (one / LOG_FILE).write_text(json.dumps(tag) + "\n")
+    with driving(folder), driving(training):
         code, out, err = registry(*to)
+    shutil.rmtree(training)
+    shutil.rmtree(evaluation)
     assert code == 0
     assert "sent 4 experiments, 10 runs, 5 logged models, 2 models, 4 versions" in out
     assert "metric points 145 145 yes" in " ".join(out.split())
     assert "all is there" in out
     assert "runs" in err
-    assert "first still runs: copy again when it has ended" in err
+    assert "search first still runs: copy again when it has ended" in err
+    assert "training mine still runs: copy again when it has ended" in err
+    waiting = "evaluation 0123: 1 events are not delivered to MLflow yet; try dtsinn status"
+    assert waiting in " ".join(err.split())
     code, out, err = registry(*to, "--json")
     plain = json.loads(out)
     assert (code, err, plain["equal"], set(plain["sent"].values())) == (0, "", True, {0})

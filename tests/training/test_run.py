@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,6 @@ from dtsinn.data.store import Store, open_store
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation.score import halve, psnr_of_subjects
 from dtsinn.eventlog.lock import driving
-from dtsinn.eventlog.log import LOG_FILE
 from dtsinn.networks.build import build_network
 from dtsinn.training.config import RunConfig, load_run_config
 from dtsinn.training.loop import train, train_here
@@ -308,10 +308,47 @@ def test_a_run_that_another_process_trains_is_refused_and_left_alone(
 ) -> None:
     folder = tmp_path / "mine"
     state = fresh_state(small_store, config, folder, "cpu")
-    with driving(folder, "run"):
-        (folder / LOG_FILE).touch()  # that one began, and has no checkpoint yet
+    with driving(folder, "run"):  # that one began, and has no checkpoint yet
         again = fresh_state(small_store, config, folder, "cpu")
         state.save(folder)
         with pytest.raises(InputError, match="run mine is being driven already; got by process"):
             run_training(small_store, again, folder, Notebook)
     assert latest_checkpoint(folder) is not None
+
+
+def test_a_name_that_a_kill_left_free_is_of_one_run_alone(
+    small_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(self: TrainingState, folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    notebook, folder = Notebook(), tmp_path / "mine"
+    first = load_run_config("default", [*QUICK, "steps=1", "model.width=4"])
+    with monkeypatch.context() as killed:
+        killed.setattr(TrainingState, "write", die)
+        with pytest.raises(KeyboardInterrupt):
+            start_run(small_store, first, folder, notebook)
+    second = load_run_config("default", [*QUICK, "steps=1"])
+    start_run(small_store, second, folder, notebook)
+    (begun,) = notebook.begun
+    assert begun.parameters["model.width"] == 8
+
+
+def test_of_two_that_begin_or_resume_a_run_at_once_one_is_refused(
+    small_store: Store, tmp_path: Path
+) -> None:
+    notebook, folder = Notebook(), tmp_path / "mine"
+    config = load_run_config("default", [*QUICK, "steps=1"])
+    first, second = (fresh_state(small_store, config, folder, "cpu") for _ in range(2))
+    run = run_training(small_store, first, folder, lambda: notebook)
+    with pytest.raises(InputError, match="run mine was begun in another process; try --resume"):
+        run_training(small_store, second, folder, lambda: notebook)
+    first.config = dataclasses.replace(config, steps=2)
+    first.save(folder)
+    shutil.rmtree(run.package)
+    third, fourth = (resumed_state(small_store, folder, "cpu") for _ in range(2))
+    run_training(small_store, third, folder, lambda: notebook)
+    with pytest.raises(InputError, match="run mine went on in another process; try --resume"):
+        run_training(small_store, fourth, folder, lambda: notebook)
+    assert [step for step, _ in notebook.reports] == [1, 1, 2]
+    assert latest_checkpoint(folder) == third.checkpoint
