@@ -99,16 +99,18 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _export_once(shared_folder: Path) -> Iterator[None]:
+def exported(shared_folder: Path) -> Iterator[Path]:
+    """Where what torch exports is kept."""
+    folder = shared_folder / "exported"
     with pytest.MonkeyPatch.context() as patch:
-        export_once(patch, shared_folder / "exported")
-        yield
+        export_once(patch, folder)
+        yield folder
 
 
 @pytest.fixture(scope="session")
-def forks() -> Iterator[Forks]:
+def forks(exported: Path) -> Iterator[Forks]:
     """Starts processes that have imported everything already."""
-    with fork_server() as server:
+    with fork_server(exported) as server:
         yield server
 
 
