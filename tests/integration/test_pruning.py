@@ -29,7 +29,7 @@ from tests.support.forked import Forks
 
 SPACE = """
 base: default
-fixed: {steps: 12, validate_every: 6, model.width: 4, model.blocks: 1}
+fixed: {steps: 12, validate_every: 6, model.width: 8, model.blocks: 1}
 parameters:
   optimizer.learning_rate: {log: [1e-3, 8e-3]}
 """
@@ -69,7 +69,13 @@ def workspace(
     workspace = begin_workspace(tmp_path / "workspace")
     space = space_of(tmp_path, SPACE)
     plan = SearchPlan(
-        name="first", store=str(small_path), space=space, trials=8, scheduler="none", seed=1
+        name="first",
+        store=str(small_path),
+        space=space,
+        trials=8,
+        scheduler="none",
+        seed=1,
+        concurrent=1,  # a worker's imports take longer than its eight trials
     )
     result = run_search(
         plan, open_store(plan.store, need_truth=True), workspace, lambda: connect(workspace), QUIET
