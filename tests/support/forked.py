@@ -148,9 +148,9 @@ class Forks:
         """The console script, with these variables more in its environment."""
         return self._begin("", [str(_script()), *map(str, arguments)], environment)
 
-    def python(self, code: str, *arguments: object) -> Forked:
-        """As ``python -c``."""
-        return self._begin(code, ["-c", *map(str, arguments)], {})
+    def python(self, code: str, *arguments: object, **environment: str) -> Forked:
+        """As ``python -c``, with these variables more in its environment."""
+        return self._begin(code, ["-c", *map(str, arguments)], environment)
 
     def _begin(self, code: str, argv: list[str], more: Mapping[str, str]) -> Forked:
         # Ray reads it when it is imported, which the server has done; where a Ray of this process
@@ -220,8 +220,6 @@ def main(server_fd: int) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
-    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)  # as Python reads it when it starts
-    sys.path[:0] = [path for path in paths if path not in sys.path]
     if request["exports"]:
         _keep_exports(Path(request["exports"]))
     signal.signal(signal.SIGINT, signal.default_int_handler)
