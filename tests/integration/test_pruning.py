@@ -20,6 +20,7 @@ from dtsinn.eventlog.outbox import Outbox
 from dtsinn.registry.references import resolve
 from dtsinn.registry.registration import register
 from dtsinn.registry.tracking.tracker import connect
+from dtsinn.search import run as module
 from dtsinn.search.events.state import read_state
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import run_search
@@ -63,9 +64,13 @@ def run(*arguments: object) -> str:
 
 @pytest.fixture
 def workspace(
-    small_path: Path, tmp_path: Path, begin_workspace: Callable[[Path], Workspace]
+    small_path: Path,
+    tmp_path: Path,
+    begin_workspace: Callable[[Path], Workspace],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Workspace:
     """After a search of eight trials whose best one and worst one are registered."""
+    monkeypatch.setattr(module, "PICTURED", 2)  # drawing takes longer than training here
     workspace = begin_workspace(tmp_path / "workspace")
     space = space_of(tmp_path, SPACE)
     plan = SearchPlan(
