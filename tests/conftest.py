@@ -24,6 +24,7 @@ from dtsinn.data.plan import StorePlan
 from dtsinn.data.store import Store, open_store
 from dtsinn.data.writer import StoreWriter
 from dtsinn.registry.tracking.tracker import connect
+from dtsinn.search.explain import importance
 from dtsinn.simulation.request import StudyRequest
 from dtsinn.simulation.study import simulate_study
 from tests.support.exports import export_once
@@ -56,6 +57,7 @@ SHARING = {
     "tests/registry/test_promotion_lock.py": "servers",
 }
 """Files that one worker runs, as their fixtures cost much, by what they share."""
+FEW_TREES = 4
 SMALL = StudyRequest(subjects=24, slices=2, size=32, seed=5)
 GATE_SUITE = """
 name: small-gate
@@ -100,16 +102,26 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _export_once(shared_folder: Path) -> Iterator[None]:
+def exported(shared_folder: Path) -> Iterator[Path]:
+    """Where what torch exports is kept."""
+    folder = shared_folder / "exported"
     with pytest.MonkeyPatch.context() as patch:
-        export_once(patch, shared_folder / "exported")
+        export_once(patch, folder)
+        yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _small_forests() -> Iterator[None]:
+    """Forests of few trees say what mattered in reports, where nothing is made of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importance, "TREES", FEW_TREES)
         yield
 
 
 @pytest.fixture(scope="session")
-def forks() -> Iterator[Forks]:
+def forks(exported: Path) -> Iterator[Forks]:
     """Starts processes that have imported everything already."""
-    with fork_server() as server:
+    with fork_server(exported) as server:
         yield server
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -9,10 +10,13 @@ import shlex
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from tests.support.forked import Forked, Forks, fork_server
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "extending.md"
@@ -48,27 +52,44 @@ class Project:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(site)
         paths = [str(folder), str(site), str(ROOT)]
-        self.environment = os.environ | {
+        self.environment = {
             "PYTHONPATH": os.pathsep.join(paths),
             "DTSINN_WORKSPACE": str(folder / "workspace"),
             "COLUMNS": "200",
         }
 
-    def run(self, *arguments: str) -> str:
+    def run_code(self, code: str) -> str:
+        """What it prints in a Python that begins anew and takes warnings for errors."""
         done = subprocess.run(
-            [sys.executable, *arguments],
+            [sys.executable, "-W", "error", "-c", code],
             cwd=self.folder,
-            env=self.environment,
+            env=os.environ | self.environment,
             capture_output=True,
             text=True,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def run_forked(self, start: Callable[..., Forked], *arguments: str) -> str:
+        """What it prints in a process that has imported dtsinn beside the package."""
+        with contextlib.chdir(self.folder), start(*arguments, **self.environment) as job:
+            out, err = job.communicate()
+        assert job.returncode == 0, err
+        return out
+
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return Project(tmp_path_factory.mktemp("extras"))
+
+
+@pytest.fixture(scope="module")
+def beside(project: Project, exported: Path) -> Iterator[Forks]:
+    """Starts processes that imported dtsinn where the package was installed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", project.environment["PYTHONPATH"])
+        with fork_server(exported) as server:
+            yield server
 
 
 def test_the_page_has_a_block_of_each_kind() -> None:
@@ -81,11 +102,11 @@ def test_the_page_has_a_block_of_each_kind() -> None:
     "code", [block.text for block in blocks() if block.language == "python" and not block.name]
 )
 def test_its_code_runs(code: str, project: Project) -> None:
-    project.run("-W", "error", "-c", code)
+    project.run_code(code)
 
 
 @pytest.fixture(scope="module")
-def commands(project: Project) -> list[str]:
+def commands(project: Project, beside: Forks) -> list[str]:
     """What the commands of the page say, in their order."""
     lines = [
         shlex.split(line)
@@ -94,7 +115,7 @@ def commands(project: Project) -> list[str]:
         for line in block.text.splitlines()
     ]
     assert {line[0] for line in lines} == {"dtsinn"}
-    return [project.run("-m", "dtsinn.cli", *line[1:]) for line in lines]
+    return [project.run_forked(beside.dtsinn, *line[1:]) for line in lines]
 
 
 def test_its_commands_run(commands: list[str], project: Project) -> None:
@@ -105,7 +126,9 @@ def test_its_commands_run(commands: list[str], project: Project) -> None:
     assert model == {"kind": "patch", "width": 16}
 
 
-def test_settings_of_another_package_are_checked_and_written_as_all_are(project: Project) -> None:
+def test_settings_of_another_package_are_checked_and_written_as_all_are(
+    project: Project, beside: Forks
+) -> None:
     code = """
 from dtsinn.core.config import to_mapping
 from dtsinn.core.errors import InputError
@@ -130,10 +153,12 @@ for settings, message in (
 assert "edges" not in to_mapping(load_run_config("default"))["loss"]
 assert to_mapping(load_run_config("default", ["loss.edges=0.5"]))["loss"]["edges"] == 0.5
 """
-    project.run("-c", code)
+    project.run_forked(beside.python, code)
 
 
-def test_a_package_that_cannot_be_imported_is_told_of_where_it_is_named(project: Project) -> None:
+def test_a_package_that_cannot_be_imported_is_told_of_where_it_is_named(
+    project: Project, beside: Forks
+) -> None:
     (project.folder / "site" / "broken-1.dist-info").mkdir()
     place = project.folder / "site" / "broken-1.dist-info"
     (place / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
@@ -153,7 +178,7 @@ for kind in ("lost", "odd"):
     except InputError as error:
         print(error)
 """
-    lost, odd = project.run("-c", code).splitlines()
+    lost, odd = project.run_forked(beside.python, code).splitlines()
     assert lost == (
         "--set: model.kind lost of the package broken cannot be loaded; "
         "got ModuleNotFoundError: No module named 'broken'"

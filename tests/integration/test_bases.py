@@ -30,7 +30,9 @@ def searched(small_path: Path, begin_workspace, tmp_path_factory: pytest.TempPat
     """Two trials over the shipped space, the defaults first."""
     workspace = begin_workspace(tmp_path_factory.mktemp("bases") / "workspace")
     space = load_space("spectral")
-    plan = SearchPlan(name="bases", store=str(small_path), space=space, trials=2, seed=1)
+    plan = SearchPlan(
+        name="bases", store=str(small_path), space=space, trials=2, seed=1, concurrent=1
+    )
     return search_and_promote(plan, workspace, Console(quiet=True)), workspace
 
 

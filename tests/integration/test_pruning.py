@@ -20,6 +20,7 @@ from dtsinn.eventlog.outbox import Outbox
 from dtsinn.registry.references import resolve
 from dtsinn.registry.registration import register
 from dtsinn.registry.tracking.tracker import connect
+from dtsinn.search import run as module
 from dtsinn.search.events.state import read_state
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import run_search
@@ -29,7 +30,7 @@ from tests.support.forked import Forks
 
 SPACE = """
 base: default
-fixed: {steps: 12, validate_every: 6, model.width: 4, model.blocks: 1}
+fixed: {steps: 12, validate_every: 6, model.width: 8, model.blocks: 1}
 parameters:
   optimizer.learning_rate: {log: [1e-3, 8e-3]}
 """
@@ -63,13 +64,23 @@ def run(*arguments: object) -> str:
 
 @pytest.fixture
 def workspace(
-    small_path: Path, tmp_path: Path, begin_workspace: Callable[[Path], Workspace]
+    small_path: Path,
+    tmp_path: Path,
+    begin_workspace: Callable[[Path], Workspace],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Workspace:
     """After a search of eight trials whose best one and worst one are registered."""
+    monkeypatch.setattr(module, "PICTURED", 2)  # drawing takes longer than training here
     workspace = begin_workspace(tmp_path / "workspace")
     space = space_of(tmp_path, SPACE)
     plan = SearchPlan(
-        name="first", store=str(small_path), space=space, trials=8, scheduler="none", seed=1
+        name="first",
+        store=str(small_path),
+        space=space,
+        trials=8,
+        scheduler="none",
+        seed=1,
+        concurrent=1,  # a worker's imports take longer than its eight trials
     )
     result = run_search(
         plan, open_store(plan.store, need_truth=True), workspace, lambda: connect(workspace), QUIET

@@ -34,10 +34,10 @@ PATIENCE_s = 240
 RAYS_OWN = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 """Watchers of Ray's that train nothing, and take a minute to see that their node is gone."""
 pytestmark = pytest.mark.timeout(600)
-STEPS, EVERY = 300, 10
+STEPS, EVERY = 150, 10
 SPACE = """
 base: default
-fixed: {{steps: {steps}, validate_every: 10, model.width: 4}}
+fixed: {{steps: {steps}, validate_every: 10, model.width: 8}}
 parameters:
   model.blocks: {{choice: [1, 2]}}
   optimizer.learning_rate: {{log: [1e-3, 8e-3]}}
@@ -178,7 +178,8 @@ def story(small_path: Path, make_workspace: Callable[[str], Workspace], begin: B
     killed = history(workspace)
     (standing,) = json.loads(told(workspace, "status", "s", "--json"))
     mended, states = statuses(workspace), study(workspace)
-    again = ["search", str(small_path), "--name", "s", "--resume", "--quiet"]
+    # One at a time, as each worker imports for seconds, and so does the one in its place.
+    again = ["search", str(small_path), "--name", "s", "--resume", "--concurrent", "1", "--quiet"]
     job = begin(again, workspace)
     wait_for_reports(job, workspace, 2)
     workers = [

@@ -162,6 +162,7 @@ def test_a_training_is_registered_resumed_and_compared(done, suite: Path, tmp_pa
     root = Path(shutil.copytree(done.workspace.root, tmp_path / "my workspace"))
     original = sorted(done.workspace.artifacts.rglob("*"))
     settings = ["--set", "steps=40", "--set", "validate_every=20", "--set", "model.width=8"]
+    settings += ["--set", "model.blocks=1"]
     text = run("train", done.plan.store, *settings, "--name", "mine", "--workspace", root)
     assert "registered as dtsinn-fmz-fdg-p1/2" in text
     assert f"try: dtsinn evaluate --model dtsinn-fmz-fdg-p1/2 --workspace '{root}'" in text

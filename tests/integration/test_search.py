@@ -185,7 +185,14 @@ def test_what_a_configuration_does_wrong_is_an_answer(
         " parameters: {model.blocks: {choice: [1, 2]}}}",
     )
     workspace = Workspace(tmp_path / "workspace")
-    plan = SearchPlan(name="wild", store=str(small_path), space=space, trials=2, scheduler="none")
+    plan = SearchPlan(
+        name="wild",
+        store=str(small_path),
+        space=space,
+        trials=2,
+        scheduler="none",
+        concurrent=1,
+    )
     with pytest.raises(RunError, match=r"no trial gave a result; got .*lost its inverse"):
         run_search(plan, open_store(plan.store, need_truth=True), workspace, NullTracker, QUIET)
     trials = study_trials(workspace, "wild")

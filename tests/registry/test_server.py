@@ -525,7 +525,7 @@ def test_a_database_that_is_gone_is_told_and_missed_no_longer_than_it_is(
     "load",
     [
         # More at a time than the 15 connections that MLflow would have by itself.
-        Load(name="few", writers=20, processes=2, reports=2, metrics=2, tellings=2),
+        Load(name="few", writers=16, processes=2, reports=2, metrics=2, tellings=2),
         pytest.param(Load(name="many", writers=200, tellings=2), marks=pytest.mark.slow),
     ],
     ids=lambda load: f"{load.writers} writers",

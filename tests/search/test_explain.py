@@ -22,6 +22,7 @@ from dtsinn.core.config import from_mapping, known_keys
 from dtsinn.core.errors import InputError
 from dtsinn.eventlog.log import EventLog
 from dtsinn.search.events.state import SearchState, replay
+from dtsinn.search.explain import importance
 from dtsinn.search.explain.advice import shared_by
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importance
@@ -49,6 +50,12 @@ parameters:
 """
 STEPS, EVERY, WORKERS, BEGAN_MS = 1200, 150, 3, 1_760_000_000_000
 TWO = (*PSNR, Objective(metric="step_seconds", maximise=False))
+
+
+@pytest.fixture
+def whole_forests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many trees as a user's report has, where what they find is looked at."""
+    monkeypatch.setattr(importance, "TREES", 32)
 
 
 @pytest.fixture
@@ -185,6 +192,7 @@ def the_row(explanation: Explanation, key: str) -> Importance:
 # ------------------------------------------------------------------ what is concluded
 
 
+@pytest.mark.usefixtures("whole_forests")
 def test_the_one_parameter_that_matters_is_found_with_its_good_values(space: SearchSpace) -> None:
     found = explained(searched(space, 40), space)
     assert found.importances.mattering[0].key == "optimizer.learning_rate"
@@ -197,6 +205,7 @@ def test_the_one_parameter_that_matters_is_found_with_its_good_values(space: Sea
     assert said[0].startswith("optimizer.learning_rate mattered")
 
 
+@pytest.mark.usefixtures("whole_forests")
 def test_nothing_matters_where_values_are_noise(space: SearchSpace) -> None:
     rng = np.random.default_rng(3)
     history = searched(
@@ -208,6 +217,7 @@ def test_nothing_matters_where_values_are_noise(space: SearchSpace) -> None:
     assert all(row.share < 0.6 for row in found.rows)
 
 
+@pytest.mark.usefixtures("whole_forests")
 def test_survivors_of_the_scheduler_do_not_hide_what_mattered(space: SearchSpace) -> None:
     """At the end of the budget all learning rates are good: judge before that."""
     found = explained(searched(space, 80), space)
@@ -216,6 +226,7 @@ def test_survivors_of_the_scheduler_do_not_hide_what_mattered(space: SearchSpace
     assert f"at step {found.importances.step}" in found.importances.note
 
 
+@pytest.mark.usefixtures("whole_forests")
 def test_a_conditional_parameter_is_judged_over_the_trials_that_have_it(
     space: SearchSpace,
 ) -> None:
@@ -446,6 +457,7 @@ def test_parameters_that_no_trial_with_a_value_moved_explain_nothing(
     assert rows["model.clamp"].share > 0
 
 
+@pytest.mark.usefixtures("whole_forests")
 def test_two_thousand_trials_are_drawn_within_reason(space: SearchSpace, tmp_path: Path) -> None:
     history = searched(space, 2000)
     begun = time.process_time()

@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from io import FileIO
 from pathlib import Path
 from typing import Any, Self
@@ -144,16 +145,16 @@ class Forked:
 class Forks:
     """Starts processes."""
 
-    def __init__(self, server: socket.socket) -> None:
-        self._server = server
+    def __init__(self, server: socket.socket, exports: Path | None) -> None:
+        self._server, self._exports = server, exports
 
     def dtsinn(self, *arguments: object, **environment: str) -> Forked:
         """The console script, with these variables more in its environment."""
         return self._begin("", [str(_script()), *map(str, arguments)], environment)
 
-    def python(self, code: str, *arguments: object) -> Forked:
-        """As ``python -c``."""
-        return self._begin(code, ["-c", *map(str, arguments)], {})
+    def python(self, code: str, *arguments: object, **environment: str) -> Forked:
+        """As ``python -c``, with these variables more in its environment."""
+        return self._begin(code, ["-c", *map(str, arguments)], environment)
 
     def _begin(self, code: str, argv: list[str], more: Mapping[str, str]) -> Forked:
         # Ray reads it when it is imported, which the server has done; where a Ray of this process
@@ -165,6 +166,7 @@ class Forks:
             "argv": argv,
             "environment": environment,
             "folder": str(Path.cwd()),
+            "exports": self._exports and str(self._exports),
         }
         return Forked(self._server, request)
 
@@ -183,8 +185,12 @@ def _script() -> Path:
 
 
 @contextmanager
-def fork_server() -> Iterator[Forks]:
-    """Run the server until the context ends."""
+def fork_server(exports: Path | None = None) -> Iterator[Forks]:
+    """Run the server until the context ends.
+
+    Args:
+        exports: Where forks keep what torch exports (:mod:`.exports`).
+    """
     ours, theirs = socket.socketpair()
     code = "import sys; from tests.support.forked import main; main(int(sys.argv[1]))"
     command = [sys.executable, "-c", code, str(theirs.fileno())]
@@ -203,7 +209,7 @@ def fork_server() -> Iterator[Forks]:
         theirs.close()
         try:
             with ours:
-                yield Forks(ours)
+                yield Forks(ours, exports)
         finally:
             told = job.communicate()[1].decode()
     assert job.returncode == 0, told
@@ -218,12 +224,30 @@ def main(server_fd: int) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
+    if request["exports"]:
+        _keep_exports(Path(request["exports"]))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = request["argv"]
     if request["code"]:
         exec(request["code"], {"__name__": "__main__"})
     else:
         runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+def _keep_exports(folder: Path) -> None:
+    """Keep there what torch exports; nothing is imported before it does."""
+    import torch
+
+    export = torch.onnx.export
+
+    def first(*arguments: Any, **settings: Any) -> Any:
+        torch.onnx.export = export
+        from tests.support.exports import export_kept
+
+        torch.onnx.export = partial(export_kept, folder)
+        return torch.onnx.export(*arguments, **settings)
+
+    torch.onnx.export = first
 
 
 def _serve(server: socket.socket) -> dict[str, Any] | None:
