@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from dtsinn.core.display import time_unit
 from dtsinn.plots.style import INK, SERIES, tidy
 from dtsinn.search.explain.facts import Facts
-from dtsinn.search.explain.marks import COLOURS, new_figure, outcome_legend
+from dtsinn.search.explain.marks import COLOURS, draw_outcome_legend, new_figure
 
 LOST = "lost"
 """Beside the outcomes: seconds of work that was done again. In the colour of the ink."""
@@ -21,7 +21,7 @@ LOST = "lost"
 
 def cost(facts: Facts) -> Figure:
     """Steps and seconds by outcome, and the trials on a time line."""
-    lanes = _lanes(facts)
+    lanes = _find_lanes(facts)
     below = float(np.clip(0.22 * len(lanes), 0.7, 4.0))
     figure = new_figure(2.65 + below)
     bars, line = figure.subplots(2, 1, height_ratios=(0.95, below))
@@ -49,18 +49,18 @@ def cost(facts: Facts) -> Figure:
     bars.set_xlim(0, 100)
     bars.set_xlabel("share, %", fontsize=9, color=INK)
     bars.tick_params(axis="y", length=0)
-    _time_line(line, facts, lanes)
+    _draw_time_line(line, facts, lanes)
     for axes in (bars, line):
         tidy(axes)
         axes.spines["left"].set_visible(False)
     extra: list[Artist] = []
     if budget.lost_seconds:
         extra += line.plot([], [], "s", color=INK, label="lost to restarts")
-    outcome_legend(figure, facts, facts.history.trials, extra)
+    draw_outcome_legend(figure, facts, facts.history.trials, extra)
     return figure
 
 
-def _time_line(
+def _draw_time_line(
     axes: Axes, facts: Facts, lanes: Sequence[Sequence[tuple[float, float, str]]]
 ) -> None:
     scale, unit = time_unit(facts.history.seconds)
@@ -85,7 +85,7 @@ def _time_line(
     axes.set_xlabel(f"time of the search, {unit}", fontsize=9, color=INK)
 
 
-def _lanes(facts: Facts) -> list[list[tuple[float, float, str]]]:
+def _find_lanes(facts: Facts) -> list[list[tuple[float, float, str]]]:
     """The trials' stretches of work in as few rows as hold them side by side."""
     work = sorted(
         (start, stop, facts.outcome(trial))

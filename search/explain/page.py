@@ -21,8 +21,8 @@ from dtsinn.plots.page import Card, render_page
 from dtsinn.search.events.state import SearchState, read_state
 from dtsinn.search.explain.facts import OUTCOMES, Facts
 from dtsinn.search.explain.importance import Importances, importances
-from dtsinn.search.explain.pictures import PICTURES, Picture, pictures_of
-from dtsinn.search.explain.record import as_record, trials_table
+from dtsinn.search.explain.pictures import PICTURES, Picture, draw_pictures
+from dtsinn.search.explain.record import as_record, write_trials_table
 from dtsinn.search.explain.words import Conclusion, conclude
 from dtsinn.search.objective import Objective
 from dtsinn.search.plan import read_plan
@@ -123,12 +123,12 @@ def write_explanation(
 
 def _write(explanation: Explanation, folder: Path, progress: Progress) -> None:
     pictures = []
-    for picture in pictures_of(explanation.facts, explanation.importances):
+    for picture in draw_pictures(explanation.facts, explanation.importances):
         (folder / f"{picture.name}.png").write_bytes(picture.png)
         pictures.append(picture)
         progress("pictures", len(pictures), len(PICTURES))
     progress("pictures", len(PICTURES), len(PICTURES))
-    (folder / TABLE).write_text(trials_table(explanation.facts), encoding="utf-8")
+    (folder / TABLE).write_text(write_trials_table(explanation.facts), encoding="utf-8")
     record = json.dumps(explanation.record, indent=1, ensure_ascii=False, allow_nan=False)
     (folder / RECORD).write_text(record + "\n", encoding="utf-8")
     (folder / PAGE).write_text(_render(explanation, pictures), encoding="utf-8")
@@ -157,7 +157,7 @@ def _render(explanation: Explanation, pictures: Sequence[Picture]) -> str:
         name=facts.history.name,
         lead=lead,
         said=said,
-        cards=list(_cards(facts)),
+        cards=list(_make_cards(facts)),
         pictures=pictures,
         mattered=mattered,
         note=explanation.importances.note,
@@ -172,7 +172,7 @@ def _render(explanation: Explanation, pictures: Sequence[Picture]) -> str:
     )
 
 
-def _cards(facts: Facts) -> Iterator[Card]:
+def _make_cards(facts: Facts) -> Iterator[Card]:
     if facts.best is not None:
         value = facts.objective.text(facts.final[facts.best.name])
         yield Card(f"Best {facts.objective.title}", value, facts.best.name)

@@ -18,8 +18,8 @@ from dtsinn.core.display import value_text
 from dtsinn.plots.style import FAINT, INK
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importances, rank_parameters
-from dtsinn.search.explain.marks import legend, new_figure, value_limits
-from dtsinn.search.explain.ranges import place_in, side_by_side
+from dtsinn.search.explain.marks import choose_value_limits, legend, new_figure
+from dtsinn.search.explain.ranges import find_place, place_side_by_side
 from dtsinn.search.space.space import Parameter
 
 AXES = 10
@@ -41,7 +41,7 @@ def parallel(facts: Facts, found: Importances) -> Figure:
     sign = 1 if facts.objective.maximise else -1
     order = sorted(facts.final, key=lambda name: (sign * facts.final[name], name == best))
     values = [facts.final[name] for name in order]
-    norm = Normalize(*value_limits(values, facts.objective.maximise), clip=True)
+    norm = Normalize(*choose_value_limits(values, facts.objective.maximise), clip=True)
     aside = np.random.default_rng(0).uniform(-ASIDE, ASIDE, (len(order), len(shown)))
     aside[-1] = 0.0
     lines = [
@@ -82,7 +82,7 @@ def parallel(facts: Facts, found: Importances) -> Figure:
 def _name_values(axes: Axes, place: int, parameter: Parameter) -> None:
     """The ends of a range, or all choices, beside their axis."""
     of = parameter.distribution
-    choices = side_by_side(parameter)
+    choices = place_side_by_side(parameter)
     if choices is None:
         marks = {value_text(of.low): 0.0, value_text(of.high): 1.0}  # type: ignore[union-attr]
     else:
@@ -98,8 +98,8 @@ def _height(parameter: Parameter, suggestion: Mapping[str, Any], aside: float) -
     """Where a trial passes a parameter's axis: 0 to 1, below where it does not have it."""
     if parameter.key not in suggestion:
         return ABSENT + aside
-    value, choices = suggestion[parameter.key], side_by_side(parameter)
+    value, choices = suggestion[parameter.key], place_side_by_side(parameter)
     if choices is not None:
         return choices.get(value_text(value), 0) / max(len(choices) - 1, 1) + aside
-    place = place_in(parameter, value)
+    place = find_place(parameter, value)
     return 0.5 if place is None else min(max(place, 0.0), 1.0)

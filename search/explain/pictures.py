@@ -29,48 +29,50 @@ class Picture:
     png: bytes
 
 
-def pictures_of(facts: Facts, found: Importances) -> Iterator[Picture]:
+def draw_pictures(facts: Facts, found: Importances) -> Iterator[Picture]:
     """Every chart for which there is something to draw."""
 
-    def picture(name: str, section: str, figure: Figure, caption: str) -> Picture:
+    def make_picture(name: str, section: str, figure: Figure, caption: str) -> Picture:
         return Picture(name=name, section=section, caption=caption, png=png(figure))
 
     title = facts.objective.title
     if facts.final:
-        yield picture(
-            "progress", "Progress", charts.progress(facts),
+        yield make_picture(
+            "progress", "Progress", charts.draw_progress(facts),
             f"Best {title} so far, and what each trial had reached at its last report, against "
             "the training steps of all trials and against time. Trials without a value are not "
             "shown; hollow marks at the edge lie outside.",
         )  # fmt: skip
-        yield picture(
-            "curves", "Progress", charts.learning_curves(facts),
+        yield make_picture(
+            "curves", "Progress", charts.draw_learning_curves(facts),
             "Every trial's values against its own steps; its mark is where it ended.",
         )  # fmt: skip
     if found.rows:
-        yield picture("importances", "What mattered", parameter_charts.explained(found), found.note)
+        yield make_picture(
+            "importances", "What mattered", parameter_charts.draw_importances(found), found.note
+        )
     if facts.final:
-        yield picture(
-            "slices", "What mattered", parameter_charts.slices(facts, found),
+        yield make_picture(
+            "slices", "What mattered", parameter_charts.draw_slices(facts, found),
             f"The {title} at the last report against each parameter over its whole range; the best "
             "trial is ringed. Stopped trials had fewer steps. Choices are spread a little "
             "sideways.",
         )  # fmt: skip
         most = AXES
         shown = f", those {most} that explain most," if len(facts.space.parameters) > most else ""
-        yield picture(
+        yield make_picture(
             "parallel", "What mattered", parallel(facts, found),
             f"Each line is a trial. It passes every parameter{shown} at the value that it had, "
             "below the axis where it did not have it, and ends at what it reached.",
         )  # fmt: skip
     if facts.values and len(facts.objectives) > 1:
-        yield picture(
-            "pareto", "Several objectives", parameter_charts.pareto(facts),
+        yield make_picture(
+            "pareto", "Several objectives", parameter_charts.draw_pareto(facts),
             "Finished trials that no other one beats in every objective are ringed; without a "
             "finished trial, those among all.",
         )  # fmt: skip
     if any(facts.stretches(trial) for trial in facts.trials):
-        yield picture(
+        yield make_picture(
             "cost", "What it took", cost(facts),
             "Training steps and seconds of trials by how they ended, and every trial over time. "
             "Rows are as many as ran side by side; a dashed line is where the search was taken "

@@ -78,7 +78,7 @@ class Comparison:
     """Keys with the published value."""
 
 
-def against_published(space: SearchSpace, suggestion: Mapping[str, Any]) -> Comparison:
+def compare_with_published(space: SearchSpace, suggestion: Mapping[str, Any]) -> Comparison:
     """What a trial does differently from the published recipe."""
     own = space.settings(suggestion)
     departures, same = [], []

@@ -32,9 +32,9 @@ def as_record(facts: Facts, found: Importances, said: Conclusion) -> dict[str, A
         "refused": len(history.refused),
         "sessions": len(history.sessions),
         "seconds": history.seconds,
-        "best": None if facts.best is None else _trial(facts, facts.best),
+        "best": None if facts.best is None else _record_trial(facts, facts.best),
         "gain": facts.gain and asdict(facts.gain),
-        "front": [_trial(facts, history.trials[name]) for name in _front(facts)],
+        "front": [_record_trial(facts, history.trials[name]) for name in _list_front(facts)],
         "importances": {
             "step": found.step,
             "trials": found.trials,
@@ -49,30 +49,30 @@ def as_record(facts: Facts, found: Importances, said: Conclusion) -> dict[str, A
             "lost_seconds": budget.lost_seconds,
             "pruned_share": budget.share(["pruned"]),
         },
-        "against_published": _departures(said),
+        "against_published": _record_departures(said),
         "conclusion": said.lines,
         "warnings": list(said.warnings),
     }
 
 
-def _front(facts: Facts) -> list[str]:
+def _list_front(facts: Facts) -> list[str]:
     return facts.front if len(facts.objectives) > 1 else []
 
 
-def _trial(facts: Facts, trial: TrialRecord) -> dict[str, Any]:
+def _record_trial(facts: Facts, trial: TrialRecord) -> dict[str, Any]:
     return {
         "trial": trial.name,
         "state": trial.state,
         "step": trial.step,
         "values": {
-            objective.metric: _finite(objective.value(trial.metrics))
+            objective.metric: _drop_infinite(objective.value(trial.metrics))
             for objective in facts.objectives
         },
         "suggestion": dict(trial.suggestion),
     }
 
 
-def _departures(said: Conclusion) -> dict[str, dict[str, str]]:
+def _record_departures(said: Conclusion) -> dict[str, dict[str, str]]:
     if said.comparison is None:
         return {}
     return {
@@ -81,11 +81,11 @@ def _departures(said: Conclusion) -> dict[str, dict[str, str]]:
     }
 
 
-def _finite(value: float) -> float | None:
+def _drop_infinite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def trials_table(facts: Facts) -> str:
+def write_trials_table(facts: Facts) -> str:
     """The content of ``trials.csv``: a row per trial, empty where something is not known."""
     keys = [parameter.key for parameter in facts.space.parameters]
     others = {key for trial in facts.trials for key in trial.suggestion} - set(keys)
@@ -99,17 +99,23 @@ def trials_table(facts: Facts) -> str:
         + keys
     )
     for trial in facts.trials:
-        row: list[Any] = [trial.name, trial.source, trial.state, _plain(trial.reason), trial.step]
+        row: list[Any] = [
+            trial.name,
+            trial.source,
+            trial.state,
+            _escape_formula(trial.reason),
+            trial.step,
+        ]
         row += [f"{facts.seconds_of(trial):.1f}", trial.restarts, f"{trial.lost_seconds:.1f}"]
         for objective in facts.objectives:
-            own = _finite(objective.value(trial.metrics))
+            own = _drop_infinite(objective.value(trial.metrics))
             row.append("" if own is None else own)
-        row += [_plain(trial.suggestion.get(key, "")) for key in keys]
+        row += [_escape_formula(trial.suggestion.get(key, "")) for key in keys]
         writer.writerow(row)
     return text.getvalue()
 
 
-def _plain(value: Any) -> Any:
+def _escape_formula(value: Any) -> Any:
     """A cell that no spreadsheet takes for a formula."""
     if isinstance(value, str):
         line = " ".join(value.split())
