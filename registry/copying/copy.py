@@ -14,7 +14,7 @@ from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.copying.conflicts import check_conflicts
 from dtsinn.registry.copying.destination import open_destination
-from dtsinn.registry.copying.inventory import Compared, Inventory, compared
+from dtsinn.registry.copying.inventory import Compared, Inventory, compare_inventories
 from dtsinn.registry.copying.kinds import KINDS
 from dtsinn.registry.copying.models import adopt_strays
 from dtsinn.registry.copying.place import Place
@@ -60,9 +60,9 @@ def copy_registry(
             the same names; nothing was copied.
         RunError: It does not answer, or stopped to.
     """
-    with _alone(workspace):
+    with _hold_copy_lock(workspace):
         there = open_destination(to, workspace)
-        source = _at_rest(tracker)
+        source = _read_at_rest(tracker)
         there.read()
         check_conflicts(source, there)
         ours, theirs, sent = Inventory(), Inventory(), {}
@@ -80,7 +80,7 @@ def copy_registry(
                 theirs.add(held)
             if things:
                 progress(kind.name, len(things), len(things))
-    rows = compared(ours, theirs)
+    rows = compare_inventories(ours, theirs)
     return CopyReport(
         source=source.shown,
         destination=there.shown,
@@ -91,7 +91,7 @@ def copy_registry(
 
 
 @contextmanager
-def _alone(workspace: Workspace) -> Iterator[None]:
+def _hold_copy_lock(workspace: Workspace) -> Iterator[None]:
     """One copy of a workspace at a time: two would send the same runs twice."""
     workspace.root.mkdir(parents=True, exist_ok=True)
     try:
@@ -101,7 +101,7 @@ def _alone(workspace: Workspace) -> Iterator[None]:
         raise InputError(f"{workspace.root} is being copied already") from None
 
 
-def _at_rest(tracker: MlflowTracker) -> Place:
+def _read_at_rest(tracker: MlflowTracker) -> Place:
     """The source, read while no alias is on the move; what a kill left half moved is finished.
 
     Raises:

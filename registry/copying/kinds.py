@@ -26,10 +26,10 @@ class Kind:
 
 
 KINDS = (
-    Kind("experiments", runs.experiments, runs.read_experiment, runs.send_experiment),
-    Kind("runs", runs.parents_first, runs.read_run, runs.send_run),
-    Kind("logged models", models.logged, models.read_model, models.send_model),
-    Kind("models", versions.models, versions.read_entry, versions.send_entry),
-    Kind("versions", versions.by_age, versions.read_version, versions.send_version),
-    Kind("aliases", versions.models, versions.read_aliases, versions.send_aliases),
+    Kind("experiments", runs.list_experiments, runs.read_experiment, runs.send_experiment),
+    Kind("runs", runs.list_parents_first, runs.read_run, runs.send_run),
+    Kind("logged models", models.list_logged, models.read_model, models.send_model),
+    Kind("models", versions.list_models, versions.read_entry, versions.send_entry),
+    Kind("versions", versions.list_by_age, versions.read_version, versions.send_version),
+    Kind("aliases", versions.list_models, versions.read_aliases, versions.send_aliases),
 )
