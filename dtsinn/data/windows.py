@@ -10,11 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 import torch
-import zarr
 from torch import Tensor
 
 from dtsinn.data.order import IndexArray
-from dtsinn.data.shards import is_plain, read_shard
 from dtsinn.data.store import Store
 
 ARRAYS = ("mixture", "tracers")
@@ -32,7 +30,9 @@ class Blocks:
     """
 
     def __init__(self, store: Store, chosen: IndexArray) -> None:
-        import dask  # here, as in `read`: only training reads so
+        import dask  # here, as in `read` and `_read`: what only names stores needs no zarr
+
+        from dtsinn.data.shards import is_plain
 
         self.store = store
         self.buffers = Buffers()
@@ -67,6 +67,8 @@ class Blocks:
 
     def _read(self, number: int) -> list[Tensor]:
         """A block as float32, in memory that is used again."""
+        from dtsinn.data.shards import read_shard
+
         images = []
         for name in ARRAYS:
             array, first = self.store.arrays[name], number * self.store.block
@@ -77,7 +79,9 @@ class Blocks:
             elif array.dtype == np.float32:
                 read_shard(array, number, buffer.numpy())
             else:
-                _read_and_widen(array, number, buffer)
+                stored = np.empty(buffer.shape, array.dtype)
+                read_shard(array, number, stored)
+                buffer.copy_(torch.from_numpy(stored))  # ten times as fast as numpy widens it
             images.append(buffer)
         return images
 
@@ -93,13 +97,6 @@ class Blocks:
             looked_at = values.reshape(len(values), -1)[:, :pixels].numpy()
             self.store.check_values(name, np.arange(first, first + len(values)), looked_at)
         self.seen.add(number)
-
-
-def _read_and_widen(array: zarr.Array, number: int, out: Tensor) -> None:
-    """A shard of float16; torch widens ten times as fast as numpy."""
-    stored = np.empty(out.shape, array.dtype)
-    read_shard(array, number, stored)
-    out.copy_(torch.from_numpy(stored))
 
 
 def ahead(windows: Iterator[IndexArray], blocks: Blocks) -> Iterator[tuple[IndexArray, Window]]:
