@@ -178,12 +178,12 @@ def test_what_only_some_runs_need_is_imported_where_it_is_used(module: str, own:
     code = f"import {module}, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
-    assert {"torch", "zarr"} <= loaded
+    assert "torch" in loaded
     assert loaded & {"ray", "optuna", "mlflow"} <= own
     assert not loaded & {
         *("matplotlib", "sklearn", "nibabel", "nilearn", "pydicom", "h5py", "dask", "xarray"),
         *("onnx", "onnxruntime", "onnxscript", "torchmetrics", "scipy", "pandas", "pyarrow"),
-        *("sqlalchemy", "alembic", "fastapi"),
+        *("sqlalchemy", "alembic", "fastapi", "zarr"),
     }
 
 

@@ -40,6 +40,14 @@ class UnfitFileError(OSError):
         self.strerror = why
 
 
+def is_outage(error: BaseException) -> bool:
+    """Whether the storage refused or could not be reached, rather than gave bad content."""
+    network = {"botocore", "aiobotocore", "aiohttp"}
+    if isinstance(error, UnfitFileError):
+        return False
+    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in network
+
+
 def open_file(path: Path) -> BinaryIO:
     """Open a regular file for reading; never waits for the other end of a pipe.
 

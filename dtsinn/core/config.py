@@ -82,7 +82,7 @@ class ByKind:
             tags = {"tag": kind, "expected_tags": ", ".join(map(repr, self.kinds))}
             raise PydanticKnownError("union_tag_invalid", {"discriminator": "'kind'"} | tags)
         try:
-            adapter = _adapter(self.configuration(kind))
+            adapter = _get_adapter(self.configuration(kind))
             return adapter.validate_json(json.dumps(given), strict=True)
         except ValidationError as error:
             raise ValidationError.from_exception_data(
@@ -159,11 +159,11 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
         raise InputError(f"{where} holds a value that no setting takes", got=str(error)) from None
     try:
         with naming(where):  # a check of the class knows no file
-            made: T = _adapter(cls).validate_json(text, strict=True)
+            made: T = _get_adapter(cls).validate_json(text, strict=True)
     except ValidationError as error:
-        meant = _as_meant(cls, json.loads(text), error)
+        meant = _normalise(cls, json.loads(text), error)
         if meant is None:
-            raise _located(cls, error, where) from None
+            raise _explain_problem(cls, error, where) from None
         return from_mapping(cls, meant, where)
     return made
 
@@ -180,14 +180,14 @@ def load_config(cls: type[T], kind: str, name_or_path: str) -> T:
 
 def to_mapping(config: Any) -> dict[str, Any]:
     """Plain data (JSON types only) of a dataclass: the inverse of :func:`from_mapping`."""
-    plain: dict[str, Any] = json.loads(_adapter(type(config)).dump_json(config))
+    plain: dict[str, Any] = json.loads(_get_adapter(type(config)).dump_json(config))
     return plain
 
 
 _adapters: dict[type[Any], TypeAdapter[Any]] = {}
 
 
-def _adapter(cls: type[Any]) -> TypeAdapter[Any]:
+def _get_adapter(cls: type[Any]) -> TypeAdapter[Any]:
     """Pydantic's reader and writer of a class, kept: it takes tens of milliseconds to make."""
     if cls not in _adapters:
         _adapters[cls] = TypeAdapter(cls)
@@ -243,7 +243,7 @@ def known_keys(cls: type[Any], prefix: str = "") -> list[str]:
     hints = get_type_hints(cls, include_extras=True)
     for field in dataclasses.fields(cls):
         inner = hints[field.name]
-        inside = _configs(inner)
+        inside = _find_configs(inner)
         if inside:
             names = [key for one in inside for key in known_keys(one, f"{prefix}{field.name}.")]
             keys += dict.fromkeys(names)
@@ -254,22 +254,22 @@ def known_keys(cls: type[Any], prefix: str = "") -> list[str]:
     return keys
 
 
-def _configs(hint: Any) -> list[type[Any]]:
+def _find_configs(hint: Any) -> list[type[Any]]:
     """The dataclasses that a field takes: none, one, or those of all kinds that can be loaded."""
-    choice = _choice(hint)
+    choice = _find_choice(hint)
     if choice is not None:
         return [kind.Config for kind in choice.kinds.loadable().values()]
-    part = _part(hint)
+    part = _find_part(hint)
     return [] if part is None else [part]
 
 
-def _choice(hint: Any) -> ByKind | None:
+def _find_choice(hint: Any) -> ByKind | None:
     """What chooses the class of a field by its ``kind``, if anything does."""
     marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
     return next((mark for mark in marks if isinstance(mark, ByKind)), None)
 
 
-def _part(hint: Any) -> type[Any] | None:
+def _find_part(hint: Any) -> type[Any] | None:
     """The dataclass that a field takes, alone or beside None."""
     parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     return next((p for p in parts if isinstance(p, type) and dataclasses.is_dataclass(p)), None)
@@ -278,7 +278,7 @@ def _part(hint: Any) -> type[Any] | None:
 def unknown_key(key: str, cls: type[Any], where: str) -> InputError:
     """The error for a key that ``cls`` does not have, with the nearest one that it has."""
     parts = key.split(".")
-    known = [_with_names(pattern, parts) for pattern in known_keys(cls)]
+    known = [_fill_names(pattern, parts) for pattern in known_keys(cls)]
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return InputError(
         f"{where}: unknown key",
@@ -288,7 +288,7 @@ def unknown_key(key: str, cls: type[Any], where: str) -> InputError:
     )
 
 
-def _with_names(pattern: str, parts: list[str]) -> str:
+def _fill_names(pattern: str, parts: list[str]) -> str:
     """A known key with each ``*`` filled in from the same place of the key that was given."""
     filled = zip(pattern.split("."), (*parts, *"*" * pattern.count(".")), strict=False)
     return ".".join(given if part == "*" else part for part, given in filled)
@@ -310,22 +310,22 @@ _TRUTHS = {"yes": True, "on": True, "no": False, "off": False}
 """Words of YAML 1.1, which are text in 1.2: meant as a truth only where a setting is one."""
 
 
-def _as_meant(cls: type[Any], plain: Any, error: ValidationError) -> Any:
+def _normalise(cls: type[Any], plain: Any, error: ValidationError) -> Any:
     """Plain data in which ``yes`` is true and a choice stands in other letters, as it is defined.
 
     None where this mends nothing.
     """
     mended = False
     for problem in error.errors():
-        place, _ = _place(cls, problem["loc"])
+        place, _ = _find_place(cls, problem["loc"])
         said, context = problem["input"], problem.get("ctx", {})
         known: dict[str, Any] = {}
         if problem["type"] == "bool_type":
             known = _TRUTHS
         elif problem["type"] == "literal_error":
-            known = {word.lower(): word for word in _quoted(context["expected"])}
+            known = {word.lower(): word for word in _find_quoted(context["expected"])}
         elif problem["type"] == "union_tag_invalid":
-            known = {word.lower(): word for word in _quoted(context["expected_tags"])}
+            known = {word.lower(): word for word in _find_quoted(context["expected_tags"])}
             said, place = context["tag"], [*place, "kind"]
         if isinstance(said, str) and said.lower() in known:
             inside = plain
@@ -336,16 +336,16 @@ def _as_meant(cls: type[Any], plain: Any, error: ValidationError) -> Any:
     return plain if mended else None
 
 
-def _quoted(text: str) -> list[str]:
+def _find_quoted(text: str) -> list[str]:
     """The words in single quotes of a message of pydantic."""
     return re.findall("'([^']*)'", text)
 
 
-def _located(cls: type[Any], error: ValidationError, where: str) -> InputError:
+def _explain_problem(cls: type[Any], error: ValidationError, where: str) -> InputError:
     """The first problem that pydantic found, as one line."""
     problems = error.errors()
     problem = next((p for p in problems if p["type"] == "unexpected_keyword_argument"), problems[0])
-    place, kind = _place(cls, problem["loc"])
+    place, kind = _find_place(cls, problem["loc"])
     key = ".".join(map(str, place))
     if problem["type"] == "unexpected_keyword_argument":
         if kind and key in known_keys(cls):
@@ -353,7 +353,7 @@ def _located(cls: type[Any], error: ValidationError, where: str) -> InputError:
         return unknown_key(key, cls, where)
     if problem["type"] == "union_tag_invalid":
         context = problem["ctx"]
-        known = _quoted(context["expected_tags"])
+        known = _find_quoted(context["expected_tags"])
         close = difflib.get_close_matches(context["tag"], known, n=1)
         return InputError(
             f"{where}: {key}.kind",
@@ -365,23 +365,23 @@ def _located(cls: type[Any], error: ValidationError, where: str) -> InputError:
         return InputError(f"{where}: {key}.kind is missing")
     if problem["type"] in {"missing_argument", "missing_keyword_only_argument", "missing"}:
         return InputError(f"{where}: {key} is missing")
-    same = [p for p in problems if _place(cls, p["loc"])[0] == place]  # of a choice of types
-    wanted = list(dict.fromkeys(map(_wanted, same)))
+    same = [p for p in problems if _find_place(cls, p["loc"])[0] == place]  # of a choice of types
+    wanted = list(dict.fromkeys(map(_describe_wanted, same)))
     return InputError(
         f"{where}: {key}" if key else where,
         got=textwrap.shorten(repr(problem["input"]), SHOWN, placeholder=" ..."),
         wanted=" or ".join(wanted),
-        hint=_hint(problem),
+        hint=_find_hint(problem),
     )
 
 
-def _wanted(problem: ErrorDetails) -> str:
+def _describe_wanted(problem: ErrorDetails) -> str:
     """What a setting takes, for a problem that pydantic found with it."""
     kind, context = problem["type"], problem.get("ctx", {})
     if kind == "json_invalid":
         return "fewer levels inside each other"
     if kind in {"literal_error", "enum"}:
-        return f"one of {', '.join(_choices(problem))}"
+        return f"one of {', '.join(_list_choices(problem))}"
     if kind in {"too_short", "too_long"}:
         few = kind == "too_short"
         number = context["min_length" if few else "max_length"]
@@ -405,23 +405,25 @@ _WANTED = {
 _NUMBERS = {"int_type", "int_from_float", "float_type"}
 
 
-def _hint(problem: ErrorDetails) -> str:
+def _find_hint(problem: ErrorDetails) -> str:
     if problem["type"] in {"literal_error", "enum"}:
-        close = difflib.get_close_matches(str(problem["input"]).lower(), _choices(problem), n=1)
+        close = difflib.get_close_matches(
+            str(problem["input"]).lower(), _list_choices(problem), n=1
+        )
         return close[0] if close else ""
     if problem["type"] in _NUMBERS:
-        return _number_hint(problem["input"])
+        return _find_number_hint(problem["input"])
     quotable = isinstance(problem["input"], int | float)
     return "quotes around it" if problem["type"] == "string_type" and quotable else ""
 
 
-def _choices(problem: ErrorDetails) -> list[str]:
+def _list_choices(problem: ErrorDetails) -> list[str]:
     """What a setting takes that takes one of a few words."""
     *most, last = problem["ctx"]["expected"].split(" or ")
     return [word.strip("'") for word in [*", ".join(most).split(", "), last] if word]
 
 
-def _number_hint(given: Any) -> str:
+def _find_number_hint(given: Any) -> str:
     """What to write in place of something that looks like a number to people."""
     if not isinstance(given, str):
         return ""
@@ -430,7 +432,7 @@ def _number_hint(given: Any) -> str:
     return "a plain number, such as 1200 or 0.5" if re.match(r"[-+.]?[0-9]", given) else ""
 
 
-def _place(cls: type[Any], location: Sequence[int | str]) -> tuple[list[int | str], str]:
+def _find_place(cls: type[Any], location: Sequence[int | str]) -> tuple[list[int | str], str]:
     """The keys of pydantic's ``location``, and the kind chosen on the way, if any.
 
     pydantic puts the tag of a choice between a field and the key inside it, and the name of a
@@ -448,7 +450,7 @@ def _place(cls: type[Any], location: Sequence[int | str]) -> tuple[list[int | st
             continue
         parts.append(part)
         hint = get_type_hints(inside, include_extras=True).get(str(part)) if inside else None
-        choice, inside = _choice(hint), _part(hint)
+        choice, inside = _find_choice(hint), _find_part(hint)
     return parts, kind
 
 

@@ -46,9 +46,9 @@ class Kinds(Mapping[str, type[T]], Generic[T]):
             KeyError: There is no such kind.
             InputError: Another package brings it, and its class cannot be loaded or used.
         """
-        return self.own[name] if name in self.own else self._loaded(self.outside[name])
+        return self.own[name] if name in self.own else self._load(self.outside[name])
 
-    def _loaded(self, entry: EntryPoint) -> type[T]:
+    def _load(self, entry: EntryPoint) -> type[T]:
         where = f"{self.what} {entry.name} of the package {entry.dist.name if entry.dist else '?'}"
         try:
             loaded: Any = entry.load()

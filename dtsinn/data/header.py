@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import zarr
 
 from dtsinn.core.bounds import refuse_more
 from dtsinn.core.causes import brief
 from dtsinn.core.errors import StoreError
 from dtsinn.core.formats import STORE
 from dtsinn.core.protocol import Protocol, protocol_of_frames
-from dtsinn.data.codecs import foreign_codec
 from dtsinn.data.layout import COORDINATES, DTYPES, IMAGES, KINETICS
+
+if TYPE_CHECKING:
+    import zarr
 
 StrArray = npt.NDArray[np.object_]
 AGAIN = "to make the store again"
@@ -179,6 +180,8 @@ def _check_arrays(path: str, members: Mapping[str, Any]) -> dict[str, int]:
     Raises:
         StoreError: An array is missing, has another type or other dimensions, or two disagree.
     """
+    import zarr
+
     sizes: dict[str, int] = {"tracer": 2}
     first_with = {"tracer": "a pair"}
     for name, spec in (IMAGES | COORDINATES | KINETICS).items():
@@ -227,6 +230,8 @@ def _check_type(path: str, name: str, wanted: Any, got: np.dtype[Any]) -> None:
 
 def _check_memory(path: str, name: str, array: zarr.Array) -> None:
     """Refuse what needs too much memory at once: a shard of images, or all of a small array."""
+    from dtsinn.data.codecs import foreign_codec
+
     foreign = foreign_codec(array.metadata.codecs)
     if foreign:
         raise StoreError(

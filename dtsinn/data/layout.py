@@ -8,11 +8,12 @@ labels with 255, and all-zero chunks are written, so that a missing chunk cannot
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
-from zarr.codecs import BloscCodec, Crc32cCodec
+
+if TYPE_CHECKING:
+    import zarr
 
 SPLITS = ("train", "val", "gate", "test")
 """``val`` steers training and search, ``gate`` promotions, ``test`` no decision."""
@@ -111,6 +112,8 @@ def create_images(
     group: zarr.Group, name: str, shape: tuple[int, ...], block: int, dtype: str, coordinates: str
 ) -> None:
     """Create one of :data:`IMAGES` with shards of ``block`` samples; ``dtype`` is for floats."""
+    from zarr.codecs import BloscCodec, Crc32cCodec
+
     spec = IMAGES[name]
     group.create_array(
         name,
@@ -145,6 +148,8 @@ def is_per_subject(name: str) -> bool:
 def _create(
     group: zarr.Group, name: str, shape: tuple[int, ...], chunks: tuple[int, ...]
 ) -> zarr.Array:
+    from zarr.codecs import Crc32cCodec
+
     spec = (COORDINATES | KINETICS)[name]
     return group.create_array(
         name,

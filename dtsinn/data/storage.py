@@ -155,14 +155,6 @@ def stored_keys(path: str) -> set[str]:
     return keys
 
 
-def is_outage(error: BaseException) -> bool:
-    """Whether the storage refused or could not be reached, rather than gave bad content."""
-    network = {"botocore", "aiobotocore", "aiohttp"}
-    if isinstance(error, UnfitFileError):
-        return False
-    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in network
-
-
 def cannot_write(path: str, error: Exception) -> DtsinnError:
     """The error for a write that storage refused; nothing is lost by it."""
     if isinstance(error, DtsinnError):

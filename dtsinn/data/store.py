@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import zarr
 
+from dtsinn.core.bounds import is_outage
 from dtsinn.core.causes import brief, cure_of
 from dtsinn.core.errors import DtsinnError, RunError, StoreError
 from dtsinn.core.paths import is_url, local_or_url
@@ -21,7 +21,9 @@ from dtsinn.core.workspace import command
 from dtsinn.data.header import AGAIN, StrArray, coordinate, read_attributes, read_header
 from dtsinn.data.header import StoreHeader as StoreHeader
 from dtsinn.data.layout import IMAGES, MISSING_LABEL, SPLITS
-from dtsinn.data.storage import is_outage, zarr_store
+
+if TYPE_CHECKING:
+    import zarr
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -195,6 +197,10 @@ def _open_group(path: str) -> zarr.Group:
         again = "the same command again, to finish it"
         hint = again if partial.exists() else command("simulate", path)
         raise StoreError(f"no store at {path}", hint=hint)
+    import zarr  # here, as in :mod:`.header` and :mod:`.layout`: what only names stores needs none
+
+    from dtsinn.data.storage import zarr_store
+
     storage = zarr_store(path, read_only=True)
     try:
         return zarr.open_group(storage, mode="r", zarr_format=3)

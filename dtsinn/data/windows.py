@@ -1,104 +1,19 @@
-"""Windows of blocks, read ahead of their use: dask graphs built once, computed in a thread.
-
-Whole shards of the store's own layout are read straight from their bytes: zarr 3.1 decodes every
-chunk as several tasks of an event loop and hands it to a thread, which is more work than
-decompressing it and its checksum. What is done here for that layout is what the specification says
-(https://zarr-specs.readthedocs.io, zarr v3, codec ``sharding_indexed``): the shard ends with an
-index of offset and length of each chunk, 64-bit little-endian, and with the index's CRC-32C; a
-chunk is blosc-compressed and ends with its own CRC-32C. The storage, the metadata and both codecs
-are zarr's and those of its packages; arrays of any other layout are read by zarr.
-"""
+"""Windows of blocks, read ahead of their use: dask graphs built once, computed in a thread."""
 
 from __future__ import annotations
 
-import sys
 import weakref
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
-import google_crc32c
-import numcodecs  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
 import torch
-import zarr
 from torch import Tensor
-from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec
-from zarr.core.sync import sync
 
-from dtsinn.data.codecs import BLOSC_LENGTH
 from dtsinn.data.order import IndexArray
 from dtsinn.data.store import Store
-
-CHECKSUM_BYTES = 4
-NOT_WRITTEN = 2**64 - 1
-"""Offset and length of a chunk that is not there (zarr specification)."""
-
-
-def is_plain(array: zarr.Array) -> bool:
-    """Whether the array has this store's layout: shards of single samples, coded as above."""
-    codecs = array.metadata.codecs
-    if len(codecs) != 1 or not isinstance(codecs[0], ShardingCodec):
-        return False
-    sharding = codecs[0]
-    inner, index = sharding.codecs, sharding.index_codecs
-    return (
-        sys.byteorder == "little"
-        and tuple(sharding.chunk_shape) == (1, *array.shape[1:])
-        and tuple(array.shards[1:]) == tuple(array.shape[1:])
-        and _match(inner, BytesCodec, BloscCodec, Crc32cCodec)
-        and _match(index, BytesCodec, Crc32cCodec)
-        and all(codec.endian.value == "little" for codec in (inner[0], index[0]))
-        and sharding.index_location.value == "end"
-    )
-
-
-def _match(codecs: Sequence[Any], *kinds: type) -> bool:
-    return len(codecs) == len(kinds) and all(map(isinstance, codecs, kinds))
-
-
-def read_shard(array: zarr.Array, shard: int, out_NX: npt.NDArray[Any]) -> None:
-    """Decode a shard of a plain array into ``out_NX``, of its type; NaN where nothing is stored.
-
-    Args:
-        array: A floating-point array for which :func:`is_plain` holds.
-        shard: Its number along the first axis.
-        out_NX: [N, ...] the samples of the shard, contiguous.
-
-    Raises:
-        ValueError: A checksum or a length is wrong.
-        Exception: What the storage raises.
-    """
-    key = array.metadata.encode_chunk_key((shard, *(0 for _ in array.shape[1:])))
-    stored = sync((array.store_path / key).get())
-    if stored is None:
-        out_NX[...] = np.nan
-        return
-    content = stored.as_numpy_array()
-    index_bytes = 16 * array.shards[0] + CHECKSUM_BYTES
-    if len(content) < index_bytes:
-        raise ValueError(f"a shard of {len(content)} bytes, without its index")
-    index = _verify_checksum(content[-index_bytes:]).view("<u8").reshape(-1, 2)
-    codec = numcodecs.Blosc()
-    for out, (offset, length) in zip(out_NX, index.tolist(), strict=False):
-        if offset == length == NOT_WRITTEN:
-            out[...] = np.nan
-            continue
-        chunk = _verify_checksum(content[offset : offset + length])
-        if int.from_bytes(chunk[BLOSC_LENGTH].tobytes(), "little") != out.nbytes:
-            raise ValueError("a chunk of another length than its sample")
-        codec.decode(chunk, out)
-
-
-def _verify_checksum(content: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The content without its checksum, which is right."""
-    inner, stored = content[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
-    if google_crc32c.value(inner) != int.from_bytes(stored.tobytes(), "little"):
-        raise ValueError("a wrong checksum")
-    return inner
-
 
 ARRAYS = ("mixture", "tracers")
 """What training reads."""
@@ -115,7 +30,9 @@ class Blocks:
     """
 
     def __init__(self, store: Store, chosen: IndexArray) -> None:
-        import dask  # here, as in `read`: only training reads so
+        import dask  # here, as in `read` and `_read`: what only names stores needs no zarr
+
+        from dtsinn.data.shards import is_plain
 
         self.store = store
         self.buffers = Buffers()
@@ -150,6 +67,8 @@ class Blocks:
 
     def _read(self, number: int) -> list[Tensor]:
         """A block as float32, in memory that is used again."""
+        from dtsinn.data.shards import read_shard
+
         images = []
         for name in ARRAYS:
             array, first = self.store.arrays[name], number * self.store.block
@@ -160,7 +79,9 @@ class Blocks:
             elif array.dtype == np.float32:
                 read_shard(array, number, buffer.numpy())
             else:
-                _read_and_widen(array, number, buffer)
+                stored = np.empty(buffer.shape, array.dtype)
+                read_shard(array, number, stored)
+                buffer.copy_(torch.from_numpy(stored))  # ten times as fast as numpy widens it
             images.append(buffer)
         return images
 
@@ -176,13 +97,6 @@ class Blocks:
             looked_at = values.reshape(len(values), -1)[:, :pixels].numpy()
             self.store.check_values(name, np.arange(first, first + len(values)), looked_at)
         self.seen.add(number)
-
-
-def _read_and_widen(array: zarr.Array, number: int, out: Tensor) -> None:
-    """A shard of float16; torch widens ten times as fast as numpy."""
-    stored = np.empty(out.shape, array.dtype)
-    read_shard(array, number, stored)
-    out.copy_(torch.from_numpy(stored))
 
 
 def ahead(windows: Iterator[IndexArray], blocks: Blocks) -> Iterator[tuple[IndexArray, Window]]:

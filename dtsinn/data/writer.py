@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from dtsinn.core.bounds import is_outage
 from dtsinn.core.causes import brief
 from dtsinn.core.config import flatten
 from dtsinn.core.errors import StoreError
@@ -29,7 +30,6 @@ from dtsinn.data.layout import COORDINATES, IMAGES, create_images, create_per_su
 from dtsinn.data.plan import StorePlan, subjects_per_block
 from dtsinn.data.storage import (
     cannot_write,
-    is_outage,
     open_for_writing,
     stored_keys,
     zarr_store,

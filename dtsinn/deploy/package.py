@@ -104,7 +104,7 @@ def write_package(folder: Path, network: SeparatorNetwork, info: SeparatorInfo) 
         for name, tensor in network.state_dict().items()
     }
     copied = _network_of(weights, info, str(folder))
-    copied.tell_protocol(features_of(info))
+    copied.condition_on(features_of(info))
     frozen = copied.frozen()
     card = card_text(info, separator_digest(weights, info), copied)
     with fresh_folder(folder) as partial:

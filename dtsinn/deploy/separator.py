@@ -48,7 +48,7 @@ class Separator:
         self.digest = digest or separator_digest(network.state_dict(), info)
         frozen = network.frozen().to("cpu", torch.float32)
         self.network: SeparatorNetwork = frozen.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network.tell_protocol(features_of(info))
+        self.network.condition_on(features_of(info))
         self._inference = InferenceGraph(self.network, torch.tensor(info.frame_duration))
 
     @classmethod
@@ -71,7 +71,7 @@ class Separator:
             return self
         fitted = copy.copy(self)
         fitted.network = copy.deepcopy(self.network)
-        fitted.network.tell_protocol(features_of(header))
+        fitted.network.condition_on(features_of(header))
         duration = torch.tensor(header.protocol.frame_duration)
         fitted._inference = InferenceGraph(fitted.network, duration)
         return fitted

@@ -192,7 +192,7 @@ class InvertibleSeparator(SeparatorNetwork):
         copied.last = copied.last.frozen()
         return copied
 
-    def tell_protocol(self, features_TF: Tensor) -> None:
+    def condition_on(self, features_TF: Tensor) -> None:
         """Tell the subnets of the protocol, where they are made to listen."""
         if self.config.conditioning == "protocol":
             self.protocol_TF = features_TF.to(next(self.parameters()))
@@ -204,7 +204,7 @@ class InvertibleSeparator(SeparatorNetwork):
         if self.config.conditioning == "protocol" and self.protocol_TF is None:
             raise InputError(
                 "the network is conditioned on a protocol and was told of none",
-                hint="tell_protocol",
+                hint="condition_on",
             )
 
 

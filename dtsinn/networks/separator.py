@@ -47,7 +47,7 @@ class SeparatorNetwork(Method, nn.Module):
     def forward(self, mixture_BTYX: Tensor) -> Tensor:
         """Separate mixtures [B, T, Y, X] into tracers [B, K, T, Y, X]."""
 
-    def tell_protocol(self, features_TF: Tensor) -> None:
+    def condition_on(self, features_TF: Tensor) -> None:
         """Tell a network with conditioning of the protocol; to all others it says nothing.
 
         Args:

@@ -103,7 +103,7 @@ def _make(
     with own_random():
         made = build(frames, config, seed).double()
     if made.conditioned:
-        made.tell_protocol(drawn(frames, FEATURES))
+        made.condition_on(drawn(frames, FEATURES))
     return made
 
 

@@ -82,7 +82,7 @@ def _step(state: TrainingState, frames: int, side: int) -> int:
         duration_T=torch.ones(frames), scored_KT=torch.ones(2, frames, dtype=torch.bool)
     )
     network = state.network
-    network.tell_protocol(torch.zeros(frames, FEATURES))
+    network.condition_on(torch.zeros(frames, FEATURES))
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
     mixture_BTYX = tracers_BKTYX.sum(dim=1).contiguous(memory_format=torch.channels_last)

@@ -62,7 +62,7 @@ def take_step(
         it was shortened; they are still on the device.
     """
     config, network, step = state.config, state.network, state.progress.step
-    network.tell_protocol(task.features_TF)
+    network.condition_on(task.features_TF)
     state.optimizer.zero_grad(set_to_none=True)
     terms: dict[str, Tensor] = {}
     for part in parts:

@@ -61,7 +61,7 @@ def validate(
             names the block that is to blame.
     """
     training = network.training
-    network.tell_protocol(features_of(store.header))
+    network.condition_on(features_of(store.header))
     graph = InferenceGraph(network, torch.tensor(store.header.protocol.frame_duration)).to(device)
     first: list[Tensor] = []
 

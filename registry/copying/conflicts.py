@@ -9,7 +9,7 @@ from mlflow.entities.model_registry import RegisteredModel
 
 from dtsinn.core.errors import InputError
 from dtsinn.registry.copying.place import Place
-from dtsinn.registry.copying.versions import mark_of
+from dtsinn.registry.copying.versions import make_mark
 from dtsinn.registry.promotion.alias_transaction import HISTORY, MOVING
 from dtsinn.registry.tracking import tags as tagged
 from dtsinn.registry.tracking.names import mlflow_errors_as
@@ -30,10 +30,10 @@ def check_conflicts(source: Place, there: Place) -> None:
     same = any(source.runs[one].info.run_id == there.runs[one].info.run_id for one in shared)
     if same or source.uri.rstrip("/") == there.uri.rstrip("/"):
         raise InputError("--to is what would be copied", got=there.shown, wanted="another MLflow")
-    found = [*_deleted(source, there), *_runs(source, there)]
+    found = [*_find_deleted(source, there), *_compare_runs(source, there)]
     for model in source.registered.values():
         if model.name in there.registered:
-            found += _model(model, source, there)
+            found += _compare_models(model, source, there)
     if found:
         more = f", and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise InputError(
@@ -43,7 +43,7 @@ def check_conflicts(source: Place, there: Place) -> None:
         )
 
 
-def _deleted(source: Place, there: Place) -> Iterator[str]:
+def _find_deleted(source: Place, there: Place) -> Iterator[str]:
     with mlflow_errors_as(f"reading what {there.shown} has deleted"):
         gone = MlflowTracker.all_pages(
             there.client.search_experiments, view_type=ViewType.DELETED_ONLY
@@ -52,7 +52,7 @@ def _deleted(source: Place, there: Place) -> Iterator[str]:
         yield f"experiment {name}, which was deleted there"
 
 
-def _runs(source: Place, there: Place) -> Iterator[str]:
+def _compare_runs(source: Place, there: Place) -> Iterator[str]:
     for origin in there.doubles:
         yield f"two copies of {origin}"
     for origin, run in source.runs.items():
@@ -62,7 +62,7 @@ def _runs(source: Place, there: Place) -> Iterator[str]:
             continue
         if not _begun_alike(run, other):
             yield f"another run {key}"
-        elif any(_time(other, tag) > _time(run, tag) for tag in (BEGUN, ENDED)):
+        elif any(_read_time(other, tag) > _read_time(run, tag) for tag in (BEGUN, ENDED)):
             yield f"run {key or origin}, which went on there"
 
 
@@ -74,16 +74,16 @@ def _begun_alike(run: Run, other: Run) -> bool:
     return begun and all(ours[key] == theirs[key] for key in shared)
 
 
-def _time(run: Run, tag: str) -> int:
+def _read_time(run: Run, tag: str) -> int:
     return tagged.moment(run.data.tags, tag)
 
 
-def _model(model: RegisteredModel, source: Place, there: Place) -> Iterator[str]:
+def _compare_models(model: RegisteredModel, source: Place, there: Place) -> Iterator[str]:
     name = model.name
     other = there.registered[name]
     ours, theirs = source.versions[name], there.versions[name]
     for number in sorted(ours.keys() & theirs.keys()):
-        if mark_of(source, ours[number]) != mark_of(there, theirs[number]):
+        if make_mark(source, ours[number]) != make_mark(there, theirs[number]):
             yield f"another {name}/{number}"
     last = max(theirs, default=0)
     for number in sorted(ours.keys() - theirs.keys()):

@@ -15,7 +15,7 @@ from dtsinn.core.workspace import Workspace
 from dtsinn.registry.copying import models, runs, versions
 from dtsinn.registry.copying.conflicts import check_conflicts
 from dtsinn.registry.copying.destination import open_destination
-from dtsinn.registry.copying.inventory import Compared, Inventory, compared
+from dtsinn.registry.copying.inventory import Compared, Inventory, compare_inventories
 from dtsinn.registry.copying.models import adopt_strays
 from dtsinn.registry.copying.place import Place
 from dtsinn.registry.copying.versions import is_placeholder
@@ -38,12 +38,12 @@ class Kind:
 
 
 KINDS = (
-    Kind("experiments", runs.experiments, runs.read_experiment, runs.send_experiment),
-    Kind("runs", runs.parents_first, runs.read_run, runs.send_run),
-    Kind("logged models", models.logged, models.read_model, models.send_model),
-    Kind("models", versions.models, versions.read_entry, versions.send_entry),
-    Kind("versions", versions.by_age, versions.read_version, versions.send_version),
-    Kind("aliases", versions.models, versions.read_aliases, versions.send_aliases),
+    Kind("experiments", runs.list_experiments, runs.read_experiment, runs.send_experiment),
+    Kind("runs", runs.list_parents_first, runs.read_run, runs.send_run),
+    Kind("logged models", models.list_logged, models.read_model, models.send_model),
+    Kind("models", versions.list_models, versions.read_entry, versions.send_entry),
+    Kind("versions", versions.list_by_age, versions.read_version, versions.send_version),
+    Kind("aliases", versions.list_models, versions.read_aliases, versions.send_aliases),
 )
 
 
@@ -84,9 +84,9 @@ def copy_registry(
             the same names; nothing was copied.
         RunError: It does not answer, or stopped to.
     """
-    with _alone(workspace):
+    with _hold_copy_lock(workspace):
         there = open_destination(to, workspace)
-        source = _at_rest(tracker)
+        source = _read_at_rest(tracker)
         there.read()
         check_conflicts(source, there)
         ours, theirs, sent = Inventory(), Inventory(), {}
@@ -104,7 +104,7 @@ def copy_registry(
                 theirs.add(held)
             if things:
                 progress(kind.name, len(things), len(things))
-    rows = compared(ours, theirs)
+    rows = compare_inventories(ours, theirs)
     return CopyReport(
         source=source.shown,
         destination=there.shown,
@@ -115,7 +115,7 @@ def copy_registry(
 
 
 @contextmanager
-def _alone(workspace: Workspace) -> Iterator[None]:
+def _hold_copy_lock(workspace: Workspace) -> Iterator[None]:
     """One copy of a workspace at a time: two would send the same runs twice."""
     workspace.root.mkdir(parents=True, exist_ok=True)
     try:
@@ -125,7 +125,7 @@ def _alone(workspace: Workspace) -> Iterator[None]:
         raise InputError(f"{workspace.root} is being copied already") from None
 
 
-def _at_rest(tracker: MlflowTracker) -> Place:
+def _read_at_rest(tracker: MlflowTracker) -> Place:
     """The source, read while no alias is on the move; what a kill left half moved is finished.
 
     Raises:

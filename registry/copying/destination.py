@@ -33,19 +33,19 @@ def open_destination(uri: str, workspace: Workspace) -> Place:
         InputError: The URI can never answer.
         RunError: It does not answer.
     """
-    uri = _checked(uri)
+    uri = _check_uri(uri)
     artifacts = None
     if is_server(uri):
         ask(uri)
     else:
-        artifacts = _prepared(uri, workspace)
+        artifacts = _prepare_database(uri, workspace)
     with mlflow_errors_as(f"opening {hide_secrets('uri', uri)}"):
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         client.search_experiments(max_results=1)
     return Place(client, uri, artifacts)
 
 
-def _checked(uri: str) -> str:
+def _check_uri(uri: str) -> str:
     """The URI, with a driver that is installed where it names none."""
     check_uri("--to", uri)
     uri = add_driver(expand_home_uri(uri))
@@ -63,7 +63,7 @@ def _checked(uri: str) -> str:
     return uri
 
 
-def _prepared(uri: str, workspace: Workspace) -> str:
+def _prepare_database(uri: str, workspace: Workspace) -> str:
     """Give a database its tables unless it has them; returns where its artifacts go."""
     url = sqlalchemy.make_url(uri)
     file = Path(url.database or "") if url.drivername.startswith("sqlite") else None

@@ -28,7 +28,7 @@ HERE = "<location>"
 
 
 @contextmanager
-def files_at(place: Place, location: str) -> Iterator[Path]:
+def open_files(place: Place, location: str) -> Iterator[Path]:
     """A folder with the files of a location: its own where it is on this machine, else a copy."""
     local = local_path(location)
     if local is not None:
@@ -59,11 +59,11 @@ def digests(folder: Path) -> dict[str, str]:
     return found
 
 
-def model_digests(folder: Path, location: str, ids: Ids) -> dict[str, str]:
+def digest_model(folder: Path, location: str, ids: Ids) -> dict[str, str]:
     """:func:`digests` of a logged model: that of its MLmodel is of what it says, not of the ids."""
     found = digests(folder)
     if MLMODEL in found:
-        said = _reworded(_read(folder / MLMODEL), location, HERE, ids.neutral)
+        said = _reword(_read_yaml(folder / MLMODEL), location, HERE, ids.neutralise)
         text = json.dumps(said, sort_keys=True, default=str)
         found[MLMODEL] = hashlib.sha256(text.encode()).hexdigest()
     return found
@@ -79,23 +79,23 @@ def move_mlmodel(folder: Path, source: tuple[str, Ids], there: tuple[str, Ids]) 
     """
     path = folder / MLMODEL
     if path.is_file():
-        neutral = _reworded(_read(path), source[0], HERE, source[1].neutral)
-        said = _reworded(neutral, HERE, there[0], there[1].spoken)
+        neutral = _reword(_read_yaml(path), source[0], HERE, source[1].neutralise)
+        said = _reword(neutral, HERE, there[0], there[1].localise)
         path.write_text(yaml.safe_dump(said, default_flow_style=False), encoding="utf-8")
 
 
-def _reworded(content: Any, was: str, now: str, reword: Any) -> Any:
+def _reword(content: Any, was: str, now: str, reword: Any) -> Any:
     """Plain data with a location replaced and every other text reworded."""
     if isinstance(content, dict):
-        return {key: _reworded(value, was, now, reword) for key, value in content.items()}
+        return {key: _reword(value, was, now, reword) for key, value in content.items()}
     if isinstance(content, list):
-        return [_reworded(value, was, now, reword) for value in content]
+        return [_reword(value, was, now, reword) for value in content]
     if not isinstance(content, str):
         return content
     return now.join(reword(part) for part in content.split(was))
 
 
-def _read(path: Path) -> Any:
+def _read_yaml(path: Path) -> Any:
     try:
         text = read_yaml_text(path)
         parse_yaml(text, str(path))  # whoever wrote it: no tags, and of a bounded size

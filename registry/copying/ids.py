@@ -38,23 +38,23 @@ class Ids:
         """The origin behind an id; an unknown one is its own."""
         return self._origins.get(own, own)
 
-    def neutral(self, text: str) -> str:
+    def neutralise(self, text: str) -> str:
         """A text with origins in place of the ids of this MLflow."""
         return _ID.sub(lambda match: self.origin(match[0]), text)
 
-    def spoken(self, text: str) -> str:
+    def localise(self, text: str) -> str:
         """A neutral text with the ids of this MLflow."""
         return _ID.sub(lambda match: self._own.get(match[0], match[0]), text)
 
 
-def translated(tags: Mapping[str, str], source: Ids, there: Ids) -> dict[str, str]:
+def translate_tags(tags: Mapping[str, str], source: Ids, there: Ids) -> dict[str, str]:
     """Tags in the words of another place, without those of the copying itself."""
-    return {k: there.spoken(source.neutral(v)) for k, v in tags.items() if not is_mark(k)}
+    return {k: there.localise(source.neutralise(v)) for k, v in tags.items() if not is_mark(k)}
 
 
-def neutral_tags(tags: Mapping[str, str], ids: Ids, only: Mapping[str, str]) -> dict[str, str]:
+def make_neutral(tags: Mapping[str, str], ids: Ids, only: Mapping[str, str]) -> dict[str, str]:
     """Tags in words of no place, to be compared: those that are also in ``only``."""
-    return {k: ids.neutral(v) for k, v in tags.items() if k in only and not is_mark(k)}
+    return {k: ids.neutralise(v) for k, v in tags.items() if k in only and not is_mark(k)}
 
 
 def is_mark(tag: str) -> bool:

@@ -42,7 +42,7 @@ class Compared:
     """Whether the destination has all of them, unchanged."""
 
 
-def compared(source: Inventory, there: Inventory) -> list[Compared]:
+def compare_inventories(source: Inventory, there: Inventory) -> list[Compared]:
     """What the source holds against what the destination has of it, kind by kind."""
     rows = []
     for kind in source.held | there.held:

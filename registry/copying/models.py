@@ -18,11 +18,11 @@ from mlflow.entities import (
     Metric,
 )
 
-from dtsinn.registry.copying.files import files_at, model_digests, move_mlmodel
-from dtsinn.registry.copying.ids import COPIED, neutral_tags, translated
+from dtsinn.registry.copying.files import digest_model, move_mlmodel, open_files
+from dtsinn.registry.copying.ids import COPIED, make_neutral, translate_tags
 from dtsinn.registry.copying.inventory import Inventory
 from dtsinn.registry.copying.place import Place
-from dtsinn.registry.copying.versions import location_of
+from dtsinn.registry.copying.versions import find_location
 from dtsinn.registry.tracking.names import mlflow_errors_as
 from dtsinn.registry.tracking.tracker import METRICS_PER_BATCH
 from dtsinn.registry.versions import DIGEST, PACKAGE_FOLDER
@@ -38,7 +38,7 @@ def adopt_strays(source: Place) -> None:
     """
     for versions in source.versions.values():
         for version in versions.values():
-            location = location_of(source, version)
+            location = find_location(source, version)
             if source.whose(location) is not None:
                 continue
             source.experiments[STRAYS] = Experiment(STRAYS, STRAYS, "", "active")
@@ -56,7 +56,7 @@ def adopt_strays(source: Place) -> None:
             )
 
 
-def logged(place: Place) -> Sequence[str]:
+def list_logged(place: Place) -> Sequence[str]:
     """Origins of all logged models that were finished; others a killed registration left."""
     return [origin for origin, model in place.models.items() if _is_whole(model)]
 
@@ -66,18 +66,18 @@ def read_model(place: Place, origin: str, source: Place) -> Inventory:
     held, model = Inventory(), place.models.get(origin)
     if model is None or not _is_whole(model):
         return held
-    with files_at(place, model.artifact_location) as folder:
-        files = model_digests(folder, model.artifact_location, place.ids)
+    with open_files(place, model.artifact_location) as folder:
+        files = digest_model(folder, model.artifact_location, place.ids)
     experiment = place.experiment_name(model.experiment_id)
-    tags = neutral_tags(model.tags, place.ids, source.models[origin].tags)
-    run = _run_of(model, place)
+    tags = make_neutral(model.tags, place.ids, source.models[origin].tags)
+    run = _find_run(model, place)
     told = [experiment, model.name, model.model_type or "", run, dict(model.params), tags]
     held.note("logged models", origin, [told])
     held.note("files of models", origin, files.items())
-    links = [link for link in _links(origin, place) if link[0] in source.runs]
+    links = [link for link in _find_links(origin, place) if link[0] in source.runs]
     held.note("links to models", origin, links)
     held.note(
-        "metrics of models", origin, [s for s in _scores(model, place) if s[0] in source.runs]
+        "metrics of models", origin, [s for s in _find_scores(model, place) if s[0] in source.runs]
     )
     return held
 
@@ -85,9 +85,9 @@ def read_model(place: Place, origin: str, source: Place) -> Inventory:
 def send_model(origin: str, source: Place, there: Place) -> None:
     """Make a logged model in another place, or complete it; its run and experiment go first."""
     client, model = there.client, source.models[origin]
-    tags = translated(model.tags, source.ids, there.ids) | {COPIED: origin}
+    tags = translate_tags(model.tags, source.ids, there.ids) | {COPIED: origin}
     with mlflow_errors_as(f"copying model {origin}"):
-        known, run = there.models.get(origin), _run_of(model, source)
+        known, run = there.models.get(origin), _find_run(model, source)
         if known is None:
             experiment = there.experiments[source.experiment_name(model.experiment_id)]
             known = client.create_logged_model(
@@ -105,13 +105,13 @@ def send_model(origin: str, source: Place, there: Place) -> None:
         client.set_logged_model_tags(known.model_id, tags)
         with TemporaryDirectory(prefix="dtsinn-") as folder:
             copied = Path(folder) / "model"
-            with files_at(source, model.artifact_location) as original:
+            with open_files(source, model.artifact_location) as original:
                 shutil.copytree(original, copied)
             home = model.artifact_location, source.ids
             move_mlmodel(copied, home, (known.artifact_location, there.ids))
             client.log_model_artifacts(known.model_id, str(copied))
         # MLflow would show again what is linked again.
-        for one, step in _links(origin, source) - _links(origin, there):
+        for one, step in _find_links(origin, source) - _find_links(origin, there):
             run_id = there.runs[one].info.run_id
             if step is None:
                 client.log_inputs(run_id, models=[LoggedModelInput(known.model_id)])
@@ -129,13 +129,13 @@ def _is_whole(model: LoggedModel) -> bool:
     return bool(model.status == LoggedModelStatus.READY) and model.tags.get(DIGEST) != ""
 
 
-def _run_of(model: LoggedModel, place: Place) -> str:
+def _find_run(model: LoggedModel, place: Place) -> str:
     """Origin of the run that made it; nothing where that is not copied."""
     origin = place.ids.origin(model.source_run_id or "")
     return origin if origin in place.runs else ""
 
 
-def _links(origin: str, place: Place) -> set[tuple[str, int | None]]:
+def _find_links(origin: str, place: Place) -> set[tuple[str, int | None]]:
     """Origins of the runs that show a model: with the step if they made it, None if they use it."""
     own = place.models[origin].model_id
     found: set[tuple[str, int | None]] = set()
@@ -150,7 +150,7 @@ def _links(origin: str, place: Place) -> set[tuple[str, int | None]]:
 _Score = tuple[str, str, int, int, float, str, str]
 
 
-def _scores(model: LoggedModel, place: Place) -> set[_Score]:
+def _find_scores(model: LoggedModel, place: Place) -> set[_Score]:
     """Metrics of a model: origin of their run, key, step, time, value, name and digest of data."""
     return {
         (
@@ -169,7 +169,7 @@ def _scores(model: LoggedModel, place: Place) -> set[_Score]:
 def _send_scores(model: LoggedModel, known: LoggedModel, source: Place, there: Place) -> None:
     """Metrics that a model lacks there; their run has them already, and takes them once."""
     by_run: dict[str, list[_Score]] = {}
-    for score in sorted(_scores(model, source) - _scores(known, there)):
+    for score in sorted(_find_scores(model, source) - _find_scores(known, there)):
         by_run.setdefault(score[0], []).append(score)
     for origin in (one for one in by_run if one in source.runs):
         history = source.history(source.runs[origin])

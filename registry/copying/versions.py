@@ -13,7 +13,7 @@ from typing import Any
 from mlflow.entities.model_registry import ModelVersion
 
 from dtsinn.core.errors import RunError
-from dtsinn.registry.copying.ids import COPIED, MOST, is_mark, neutral_tags, translated
+from dtsinn.registry.copying.ids import COPIED, MOST, is_mark, make_neutral, translate_tags
 from dtsinn.registry.copying.inventory import Inventory
 from dtsinn.registry.copying.place import Place
 from dtsinn.registry.promotion.alias_transaction import MOVING
@@ -27,7 +27,7 @@ GAP = "gap"
 registered model the last number that was given."""
 
 
-def models(place: Place) -> Sequence[str]:
+def list_models(place: Place) -> Sequence[str]:
     """Names of all registered models."""
     return list(place.registered)
 
@@ -37,7 +37,7 @@ def read_entry(place: Place, name: str, source: Place) -> Inventory:
     held = Inventory()
     if name in place.registered:
         model = place.registered[name]
-        tags = neutral_tags(model.tags, place.ids, _lasting(source.registered[name].tags))
+        tags = make_neutral(model.tags, place.ids, _drop_passing(source.registered[name].tags))
         held.note("models", name, [[name, model.description or "", tags]])
     return held
 
@@ -45,19 +45,19 @@ def read_entry(place: Place, name: str, source: Place) -> Inventory:
 def send_entry(name: str, source: Place, there: Place) -> None:
     """Make a registered model, or bring description and tags up to date."""
     model, client = source.registered[name], there.client
-    tags = translated(_lasting(model.tags), source.ids, there.ids)
+    tags = translate_tags(_drop_passing(model.tags), source.ids, there.ids)
     with mlflow_errors_as(f"copying {name}"):
         if name not in there.registered:
             client.create_registered_model(name, tags, model.description or None)
             there.versions[name] = {}
         else:
             client.update_registered_model(name, model.description or "")
-            for key, value in _changed(tags, there.registered[name].tags):
+            for key, value in _find_changes(tags, there.registered[name].tags):
                 client.set_registered_model_tag(name, key, value)
         there.registered[name] = client.get_registered_model(name)
 
 
-def by_age(place: Place) -> Sequence[tuple[str, int]]:
+def list_by_age(place: Place) -> Sequence[tuple[str, int]]:
     """All versions as (name, number), by age, as commands look for the newest of all models."""
     found = [version for numbered in place.versions.values() for version in numbered.values()]
     found.sort(key=lambda one: (int(one.creation_timestamp), int(one.version)))
@@ -70,12 +70,14 @@ def read_version(place: Place, which: tuple[str, int], source: Place) -> Invento
     version = place.versions.get(name, {}).get(number)
     if version is not None:
         told = [
-            neutral_tags(version.tags, place.ids, _lasting(source.versions[name][number].tags)),
+            make_neutral(
+                version.tags, place.ids, _drop_passing(source.versions[name][number].tags)
+            ),
             created_at(version),
             place.ids.origin(version.run_id or ""),
             version.run_link or "",
             version.description or "",
-            _files_of(place, version),
+            _find_files(place, version),
         ]
         held.note("versions", f"{name}/{number}", [told])
     return held
@@ -89,21 +91,21 @@ def send_version(which: tuple[str, int], source: Place, there: Place) -> None:
     """
     name, number = which
     version, client = source.versions[name][number], there.client
-    tags = translated(_lasting(version.tags), source.ids, there.ids) | {
-        COPIED: mark_of(source, version),
+    tags = translate_tags(_drop_passing(version.tags), source.ids, there.ids) | {
+        COPIED: make_mark(source, version),
         CREATED: str(created_at(version)),
     }
     with mlflow_errors_as(f"copying {name}/{number}"):
         if number in there.versions[name]:
             client.update_model_version(name, str(number), version.description or "")
-            for key, value in _changed(tags, there.versions[name][number].tags):
+            for key, value in _find_changes(tags, there.versions[name][number].tags):
                 client.set_model_version_tag(name, str(number), key, value)
         else:
             _use_up(there, name, number - 1)
-            origin, path = _files_of(source, version)
+            origin, path = _find_files(source, version)
             model = there.models.get(origin)
             root = model.artifact_location if model else there.runs[origin].info.artifact_uri
-            run_id = there.ids.spoken(source.ids.neutral(version.run_id or "")) or None
+            run_id = there.ids.localise(source.ids.neutralise(version.run_id or "")) or None
             _make(
                 there,
                 name,
@@ -160,21 +162,21 @@ def is_placeholder(version: ModelVersion) -> bool:
     return bool(version.tags.get(COPIED) == GAP)
 
 
-def location_of(place: Place, version: ModelVersion) -> str:
+def find_location(place: Place, version: ModelVersion) -> str:
     """Where a version's files are."""
     with mlflow_errors_as(f"reading {version.name}/{version.version}"):
         uri = place.client.get_model_version_download_uri(version.name, version.version)
     return str(uri).rstrip("/")
 
 
-def mark_of(place: Place, version: ModelVersion) -> str:
+def make_mark(place: Place, version: ModelVersion) -> str:
     """What says of a version, and of all its copies, which one it is: number and files."""
-    return str(version.tags.get(COPIED) or f"{version.version} {_files_of(place, version)[0]}")
+    return str(version.tags.get(COPIED) or f"{version.version} {_find_files(place, version)[0]}")
 
 
-def _files_of(place: Place, version: ModelVersion) -> tuple[str, str]:
+def _find_files(place: Place, version: ModelVersion) -> tuple[str, str]:
     """Origin of the model or run that holds a version's files, and the path in it."""
-    return place.whose(location_of(place, version)) or ("", "")
+    return place.whose(find_location(place, version)) or ("", "")
 
 
 def _use_up(there: Place, name: str, number: int) -> None:
@@ -195,11 +197,11 @@ def _make(there: Place, name: str, number: int, **what: Any) -> None:
     there.versions[name][number] = made
 
 
-def _changed(tags: Mapping[str, str], there: Mapping[str, str]) -> list[tuple[str, str]]:
+def _find_changes(tags: Mapping[str, str], there: Mapping[str, str]) -> list[tuple[str, str]]:
     """Tags that the destination lacks or has otherwise, in their order."""
     return [(key, value) for key, value in tags.items() if there.get(key) != value]
 
 
-def _lasting(tags: Mapping[str, str]) -> dict[str, str]:
+def _drop_passing(tags: Mapping[str, str]) -> dict[str, str]:
     """Tags but those that are signs of who is at work."""
     return {k: v for k, v in tags.items() if not (is_mark(k) or k == MOVING or k.startswith(LOCK))}

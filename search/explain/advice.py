@@ -16,7 +16,7 @@ from dtsinn.search.events.state import TrialRecord
 from dtsinn.search.explain.common_step import FEWEST
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importances
-from dtsinn.search.explain.ranges import end_of, goes_on
+from dtsinn.search.explain.ranges import find_end, goes_on
 from dtsinn.search.space.space import Parameter
 
 FEW = 2
@@ -46,12 +46,17 @@ class Shared:
     """Other trials that it holds for."""
 
 
-def warnings_of(facts: Facts, found: Importances) -> list[str]:
+def find_warnings(facts: Facts, found: Importances) -> list[str]:
     """All warnings, in words."""
-    return [*_of_its_state(facts), *_of_its_size(facts), *_of_edges(facts, found), *_of_ends(facts)]
+    return [
+        *_warn_of_state(facts),
+        *_warn_of_size(facts),
+        *_warn_of_edges(facts, found),
+        *_warn_of_ends(facts),
+    ]
 
 
-def _of_its_state(facts: Facts) -> Iterator[str]:
+def _warn_of_state(facts: Facts) -> Iterator[str]:
     history = facts.history
     if history.state == "running":
         yield "The search has not ended: all of this may change."
@@ -61,7 +66,7 @@ def _of_its_state(facts: Facts) -> Iterator[str]:
         yield f"The search {how} before its end{reason}."
 
 
-def _of_its_size(facts: Facts) -> Iterator[str]:
+def _warn_of_size(facts: Facts) -> Iterator[str]:
     if not facts.trials:
         return
     valued, moved = len(facts.reached), len(facts.space.parameters)
@@ -76,7 +81,7 @@ def _of_its_size(facts: Facts) -> Iterator[str]:
         yield "No trial with the base configuration has a value: what was gained is not known."
 
 
-def _of_edges(facts: Facts, found: Importances) -> Iterator[str]:
+def _warn_of_edges(facts: Facts, found: Importances) -> Iterator[str]:
     best = facts.best
     if best is None or len(facts.reached) < FEWEST:
         return
@@ -86,7 +91,7 @@ def _of_edges(facts: Facts, found: Importances) -> Iterator[str]:
         row = mattering.get(key)
         if key not in best.suggestion or row is None or row.share < LEAST_EXPLAINED:
             continue
-        end = end_of(parameter, best.suggestion[key])
+        end = find_end(parameter, best.suggestion[key])
         # One best value at an end may be chance; the best quarter must lean there too.
         leans = row.lean <= LEANING if end == "lower" else row.lean >= 1 - LEANING
         if end and leans and goes_on(parameter, end, facts.space, best.suggestion):
@@ -96,7 +101,7 @@ def _of_edges(facts: Facts, found: Importances) -> Iterator[str]:
             )
 
 
-def _of_ends(facts: Facts) -> Iterator[str]:
+def _warn_of_ends(facts: Facts) -> Iterator[str]:
     history, trials = facts.history, facts.trials
     refused = len(history.refused)
     if refused and refused >= MANY * (refused + len(trials)):
@@ -110,7 +115,7 @@ def _of_ends(facts: Facts) -> Iterator[str]:
         text = f"{len(infeasible)} of {len(trials)} trials were infeasible"
         reason, times = Counter(trial.reason for trial in infeasible).most_common(1)[0]
         text += f", {times} of them: {reason}." if reason else "."
-        alike = shared_by(facts)
+        alike = find_shared_condition(facts)
         if alike is not None:
             text += (
                 f" {alike.infeasible} of the {len(infeasible)} have {alike.text}, and "
@@ -122,7 +127,7 @@ def _of_ends(facts: Facts) -> Iterator[str]:
         yield f"Faults of the machine ended {faults} of {len(trials)} trials."
 
 
-def shared_by(facts: Facts) -> Shared | None:
+def find_shared_condition(facts: Facts) -> Shared | None:
     """The condition on one parameter that best tells infeasible trials from the others, if any."""
     infeasible = [trial for trial in facts.trials if facts.outcome(trial) == "infeasible"]
     others = [trial for trial in facts.trials if facts.outcome(trial) != "infeasible"]
@@ -130,7 +135,7 @@ def shared_by(facts: Facts) -> Shared | None:
         return None
     chosen: tuple[float, Shared] | None = None
     for parameter in facts.space.parameters:
-        for text, meets in _conditions(parameter, infeasible):
+        for text, meets in _list_conditions(parameter, infeasible):
             within, beyond = (
                 sum(parameter.key in one.suggestion and meets(one.suggestion[parameter.key])
                     for one in trials)
@@ -142,7 +147,7 @@ def shared_by(facts: Facts) -> Shared | None:
     return chosen[1] if chosen else None
 
 
-def _conditions(
+def _list_conditions(
     parameter: Parameter, infeasible: Sequence[TrialRecord]
 ) -> Iterator[tuple[str, Callable[[Any], bool]]]:
     """Conditions that may tell infeasible trials apart: in words, and whether a value meets it.

@@ -14,22 +14,22 @@ from dtsinn.plots.style import INK
 from dtsinn.search.explain.facts import OUTCOMES, Facts
 from dtsinn.search.explain.marks import (
     COLOURS,
+    choose_value_limits,
     draw_dots,
+    draw_outcome_legend,
     finish,
     new_figure,
-    outcome_legend,
-    value_limits,
 )
 
 
-def progress(facts: Facts) -> Figure:
+def draw_progress(facts: Facts) -> Figure:
     """The best so far, and each trial's last value, against steps and against seconds."""
     figure = new_figure(4.0)
     panels = figure.subplots(1, 2, sharey=True)
     risen = facts.incumbents()
     scale, unit = time_unit(facts.history.seconds)
     heights = [one.value for _, one in risen]
-    limits = value_limits([*facts.final.values(), *heights], facts.objective.maximise)
+    limits = choose_value_limits([*facts.final.values(), *heights], facts.objective.maximise)
     sides: list[tuple[str, float, Sequence[float], Mapping[str, float]]] = [
         (
             "training steps of all trials",
@@ -56,11 +56,11 @@ def progress(facts: Facts) -> Figure:
     panels[0].set_ylabel(facts.objective.label)
     panels[1].tick_params(axis="y", length=0)
     panels[0].xaxis.set_major_formatter(EngFormatter(sep=""))
-    outcome_legend(figure, facts, facts.reached, best)
+    draw_outcome_legend(figure, facts, facts.reached, best)
     return figure
 
 
-def learning_curves(facts: Facts) -> Figure:
+def draw_learning_curves(facts: Facts) -> Figure:
     """Every trial's values against its own steps, its end marked."""
     figure = new_figure(4.4)
     axes = figure.subplots()
@@ -77,7 +77,7 @@ def learning_curves(facts: Facts) -> Figure:
         )
     )  # fmt: skip
     ends = {name: curve[-1] for name, curve in curves.items()}
-    draw_dots(axes, facts, ends, value_limits(values, facts.objective.maximise))
+    draw_dots(axes, facts, ends, choose_value_limits(values, facts.objective.maximise))
     best = []
     if facts.best is not None:
         steps, heights = zip(*curves[facts.best.name], strict=True)
@@ -85,5 +85,5 @@ def learning_curves(facts: Facts) -> Figure:
     axes.set_xlim(0, 1.03 * max(step for step, _ in ends.values()))
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     finish(axes, "training steps of the trial", facts.objective.label)
-    outcome_legend(figure, facts, facts.reached, best)
+    draw_outcome_legend(figure, facts, facts.reached, best)
     return figure

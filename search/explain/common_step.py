@@ -24,7 +24,7 @@ class Judged:
     value: float
 
 
-def at_common_step(facts: Facts) -> tuple[int, list[Judged]]:
+def compare_at_common_step(facts: Facts) -> tuple[int, list[Judged]]:
     """The step at which trials are compared, and those that have reached it."""
     curves: list[tuple[Mapping[str, Any], dict[int, float], bool]] = []
     for name, curve in facts.reached.items():
@@ -55,7 +55,7 @@ def _value_at(step: int, reached: Mapping[int, float], finished: bool) -> float 
     return reached[max(reached)] if finished and max(reached) < step else None
 
 
-def fenced(values: NDArray[np.float64], maximise: bool) -> NDArray[np.float64]:
+def clip_to_fence(values: NDArray[np.float64], maximise: bool) -> NDArray[np.float64]:
     """Values of which none is worse than Tukey's fence (Exploratory Data Analysis, 1977)."""
     low, high = np.quantile(values, [0.25, 0.75])
     reach = 1.5 * (high - low)

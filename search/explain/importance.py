@@ -30,9 +30,9 @@ from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import FrozenTrial, create_trial
 
 from dtsinn.core.progress import Progress, no_progress
-from dtsinn.search.explain.common_step import FEWEST, Judged, at_common_step, fenced
+from dtsinn.search.explain.common_step import FEWEST, Judged, clip_to_fence, compare_at_common_step
 from dtsinn.search.explain.facts import Facts
-from dtsinn.search.explain.ranges import condition_text, good_text, lean_of
+from dtsinn.search.explain.ranges import describe_condition, describe_good, measure_lean
 from dtsinn.search.space.space import Parameter
 
 GOOD = 0.25
@@ -100,7 +100,7 @@ def importances(facts: Facts, seed: int = 0, progress: Progress = no_progress) -
         progress: Told of each forest.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    step, judged = at_common_step(facts)
+    step, judged = compare_at_common_step(facts)
     if len(judged) < FEWEST:
         return Importances(
             step=step,
@@ -108,7 +108,7 @@ def importances(facts: Facts, seed: int = 0, progress: Progress = no_progress) -
             note=f"Too few trials have a value to say what mattered: {len(judged)}, and at least "
             f"{FEWEST} are needed.",
         )
-    values = fenced(np.array([one.value for one in judged]), facts.objective.maximise)
+    values = clip_to_fence(np.array([one.value for one in judged]), facts.objective.maximise)
     if np.ptp(values) == 0:
         return Importances(
             step=step, trials=len(judged), note="All trials have the same value: nothing mattered."
@@ -118,30 +118,30 @@ def importances(facts: Facts, seed: int = 0, progress: Progress = no_progress) -
         for one, value in zip(judged, values, strict=True)
     ]
     rows = []
-    branches = _branches(facts.space.parameters)
+    branches = _find_branches(facts.space.parameters)
     total = len(branches) * (SHUFFLES + 1)
     for place, parameters in enumerate(branches):
 
-        def tell(done: int, before: int = place * (SHUFFLES + 1)) -> None:
+        def report_progress(done: int, before: int = place * (SHUFFLES + 1)) -> None:
             progress("forests", before + done, total)
 
-        rows += _judge_branch(facts, parameters, judged, seed, tell)
+        rows += _judge_branch(facts, parameters, judged, seed, report_progress)
     left = [p.key for p in facts.space.parameters if p.key not in {row.key for row in rows}]
-    note = _note(facts, step, len(judged))
+    note = _write_note(facts, step, len(judged))
     if left:
         note += f" Not judged, as fewer than {FEWEST} trials have it: {', '.join(left)}."
     rows.sort(key=lambda row: -row.share)
     return Importances(rows=tuple(rows), step=step, trials=len(judged), note=note)
 
 
-def _branches(parameters: Sequence[Parameter]) -> list[list[Parameter]]:
+def _find_branches(parameters: Sequence[Parameter]) -> list[list[Parameter]]:
     """Groups that are judged together: those that are always searched, then by condition."""
     always = [parameter for parameter in parameters if not parameter.when]
     groups = [always] if always else []
     conditions: dict[str, list[Parameter]] = {}
     for parameter in parameters:
         if parameter.when:
-            conditions.setdefault(condition_text(parameter), []).append(parameter)
+            conditions.setdefault(describe_condition(parameter), []).append(parameter)
     return [*groups, *conditions.values()]
 
 
@@ -150,7 +150,7 @@ def _judge_branch(
     branch: Sequence[Parameter],
     judged: Sequence[Judged],
     seed: int,
-    tell: Callable[[int], None],
+    report_progress: Callable[[int], None],
 ) -> list[Importance]:
     """Importances of the parameters of one group, over the trials that have them."""
     asked = {parameter.key for parameter in branch}
@@ -167,33 +167,33 @@ def _judge_branch(
     if len(own) > MOST:
         own = [own[place] for place in np.sort(rng.choice(len(own), MOST, replace=False))]
     values = np.array([one.value for one in own])
-    shares = _shares(beside, own, values, seed)
+    shares = _explain_shares(beside, own, values, seed)
     shuffled = []
     for number in range(1, SHUFFLES + 1):
-        tell(number)
-        shuffled.append(_shares(beside, own, rng.permutation(values), seed + number))
-    tell(SHUFFLES + 1)
+        report_progress(number)
+        shuffled.append(_explain_shares(beside, own, rng.permutation(values), seed + number))
+    report_progress(SHUFFLES + 1)
     return [
         Importance(
             key=parameter.key,
             share=shares[parameter.key],
             chance=max(one[parameter.key] for one in shuffled),
             trials=len(own),
-            condition=condition_text(parameter),
-            good=good_text(parameter, good := _good(facts, parameter, everyone)),
-            lean=lean_of(parameter, good),
+            condition=describe_condition(parameter),
+            good=describe_good(parameter, good := _find_good(facts, parameter, everyone)),
+            lean=measure_lean(parameter, good),
         )
         for parameter in branch
     ]
 
 
-def _good(facts: Facts, parameter: Parameter, judged: Sequence[Judged]) -> list[Any]:
+def _find_good(facts: Facts, parameter: Parameter, judged: Sequence[Judged]) -> list[Any]:
     """The parameter's values in the best quarter of the trials."""
     ordered = sorted(judged, key=lambda one: one.value, reverse=facts.objective.maximise)
     return [one.suggestion[parameter.key] for one in ordered[: math.ceil(GOOD * len(ordered))]]
 
 
-def _shares(
+def _explain_shares(
     parameters: Sequence[Parameter],
     judged: Sequence[Judged],
     values: NDArray[np.float64],
@@ -204,7 +204,7 @@ def _shares(
         return {parameter.key: 0.0 for parameter in parameters}
     study = optuna.create_study()
     study.add_trials(
-        [_trial(parameters, one, value) for one, value in zip(judged, values, strict=True)]
+        [_make_trial(parameters, one, value) for one, value in zip(judged, values, strict=True)]
     )
     evaluator = FanovaImportanceEvaluator(n_trees=TREES, max_depth=DEPTH, seed=seed)
     try:
@@ -217,7 +217,7 @@ def _shares(
     return {key: float(share) if math.isfinite(share) else 0.0 for key, share in found.items()}
 
 
-def _trial(parameters: Sequence[Parameter], judged: Judged, value: float) -> FrozenTrial:
+def _make_trial(parameters: Sequence[Parameter], judged: Judged, value: float) -> FrozenTrial:
     params: dict[str, Any] = {}
     distributions: dict[str, BaseDistribution] = {}
     for parameter in parameters:
@@ -229,21 +229,23 @@ def _trial(parameters: Sequence[Parameter], judged: Judged, value: float) -> Fro
     return create_trial(params=params, distributions=distributions, value=float(value))
 
 
-def _note(facts: Facts, step: int, count: int) -> str:
+def _write_note(facts: Facts, step: int, count: int) -> str:
     warm = " (results of earlier searches among them)" if facts.history.warm else ""
     silent = len(facts.trials) - len(facts.reached)
     text = (
-        f"Judged over {_counted(count)}{warm} at step {step}, the latest that half of the trials "
-        "with a value have reached."
+        f"Judged over {_count_trials(count)}{warm} at step {step}, the latest that half of the "
+        "trials with a value have reached."
     )
     if count > MOST:
         text += f" Of more than {MOST}, {MOST} drawn at random are judged."
     if silent:
-        text += f" {_counted(silent)} without any value {'is' if silent == 1 else 'are'} left out."
+        text += (
+            f" {_count_trials(silent)} without any value {'is' if silent == 1 else 'are'} left out."
+        )
     return text
 
 
-def _counted(number: int) -> str:
+def _count_trials(number: int) -> str:
     return f"{number} trial" if number == 1 else f"{number} trials"
 
 

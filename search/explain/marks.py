@@ -73,7 +73,7 @@ def draw_dots(
     axes.set_ylim(*limits)
 
 
-def value_limits(values: Sequence[float], maximise: bool) -> tuple[float, float]:
+def choose_value_limits(values: Sequence[float], maximise: bool) -> tuple[float, float]:
     """Ends of an axis that shows the better values well; the worst ones may lie outside."""
     found = np.asarray(values, dtype=float)
     low, high = (float(part) for part in (found.min(), found.max()))
@@ -109,7 +109,7 @@ def legend(figure: Figure, handles: Sequence[Artist]) -> None:
     )
 
 
-def outcome_legend(
+def draw_outcome_legend(
     figure: Figure, facts: Facts, names: Iterable[str], extra: Sequence[Artist] = ()
 ) -> None:
     """The outcomes that occur among the named trials with their numbers."""

@@ -24,7 +24,7 @@ from dtsinn.plots.page import Card, render_page
 from dtsinn.search.events.state import SearchState, TrialRecord, read_state
 from dtsinn.search.explain.facts import OUTCOMES, Facts
 from dtsinn.search.explain.importance import Importances, importances
-from dtsinn.search.explain.pictures import PICTURES, Picture, pictures_of
+from dtsinn.search.explain.pictures import PICTURES, Picture, draw_pictures
 from dtsinn.search.explain.words import Conclusion, conclude
 from dtsinn.search.objective import Objective
 from dtsinn.search.plan import read_plan
@@ -48,9 +48,9 @@ def as_record(facts: Facts, found: Importances, said: Conclusion) -> dict[str, A
         "refused": len(history.refused),
         "sessions": len(history.sessions),
         "seconds": history.seconds,
-        "best": None if facts.best is None else _trial(facts, facts.best),
+        "best": None if facts.best is None else _record_trial(facts, facts.best),
         "gain": facts.gain and asdict(facts.gain),
-        "front": [_trial(facts, history.trials[name]) for name in facts.front]
+        "front": [_record_trial(facts, history.trials[name]) for name in facts.front]
         if len(facts.objectives) > 1
         else [],
         "importances": {
@@ -67,26 +67,26 @@ def as_record(facts: Facts, found: Importances, said: Conclusion) -> dict[str, A
             "lost_seconds": budget.lost_seconds,
             "pruned_share": budget.share(["pruned"]),
         },
-        "against_published": _departures(said),
+        "against_published": _record_departures(said),
         "conclusion": said.lines,
         "warnings": list(said.warnings),
     }
 
 
-def _trial(facts: Facts, trial: TrialRecord) -> dict[str, Any]:
+def _record_trial(facts: Facts, trial: TrialRecord) -> dict[str, Any]:
     return {
         "trial": trial.name,
         "state": trial.state,
         "step": trial.step,
         "values": {
-            objective.metric: _finite(objective.value(trial.metrics))
+            objective.metric: _drop_infinite(objective.value(trial.metrics))
             for objective in facts.objectives
         },
         "suggestion": dict(trial.suggestion),
     }
 
 
-def _departures(said: Conclusion) -> dict[str, dict[str, str]]:
+def _record_departures(said: Conclusion) -> dict[str, dict[str, str]]:
     if said.comparison is None:
         return {}
     return {
@@ -95,11 +95,11 @@ def _departures(said: Conclusion) -> dict[str, dict[str, str]]:
     }
 
 
-def _finite(value: float) -> float | None:
+def _drop_infinite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def trials_table(facts: Facts) -> str:
+def write_trials_table(facts: Facts) -> str:
     """The content of ``trials.csv``: a row per trial, empty where something is not known."""
     keys = [parameter.key for parameter in facts.space.parameters]
     others = {key for trial in facts.trials for key in trial.suggestion} - set(keys)
@@ -113,17 +113,23 @@ def trials_table(facts: Facts) -> str:
         + keys
     )
     for trial in facts.trials:
-        row: list[Any] = [trial.name, trial.source, trial.state, _plain(trial.reason), trial.step]
+        row: list[Any] = [
+            trial.name,
+            trial.source,
+            trial.state,
+            _escape_formula(trial.reason),
+            trial.step,
+        ]
         row += [f"{facts.seconds_of(trial):.1f}", trial.restarts, f"{trial.lost_seconds:.1f}"]
         for objective in facts.objectives:
-            own = _finite(objective.value(trial.metrics))
+            own = _drop_infinite(objective.value(trial.metrics))
             row.append("" if own is None else own)
-        row += [_plain(trial.suggestion.get(key, "")) for key in keys]
+        row += [_escape_formula(trial.suggestion.get(key, "")) for key in keys]
         writer.writerow(row)
     return text.getvalue()
 
 
-def _plain(value: Any) -> Any:
+def _escape_formula(value: Any) -> Any:
     """A cell that no spreadsheet takes for a formula."""
     if isinstance(value, str):
         line = " ".join(value.split())
@@ -226,12 +232,12 @@ def write_explanation(
 
 def _write(explanation: Explanation, folder: Path, progress: Progress) -> None:
     pictures = []
-    for picture in pictures_of(explanation.facts, explanation.importances):
+    for picture in draw_pictures(explanation.facts, explanation.importances):
         (folder / f"{picture.name}.png").write_bytes(picture.png)
         pictures.append(picture)
         progress("pictures", len(pictures), len(PICTURES))
     progress("pictures", len(PICTURES), len(PICTURES))
-    (folder / TABLE).write_text(trials_table(explanation.facts), encoding="utf-8")
+    (folder / TABLE).write_text(write_trials_table(explanation.facts), encoding="utf-8")
     record = json.dumps(explanation.record, indent=1, ensure_ascii=False, allow_nan=False)
     (folder / RECORD).write_text(record + "\n", encoding="utf-8")
     (folder / PAGE).write_text(_render(explanation, pictures), encoding="utf-8")
@@ -260,7 +266,7 @@ def _render(explanation: Explanation, pictures: Sequence[Picture]) -> str:
         name=facts.history.name,
         lead=lead,
         said=said,
-        cards=list(_cards(facts)),
+        cards=list(_make_cards(facts)),
         pictures=pictures,
         mattered=mattered,
         note=explanation.importances.note,
@@ -275,7 +281,7 @@ def _render(explanation: Explanation, pictures: Sequence[Picture]) -> str:
     )
 
 
-def _cards(facts: Facts) -> Iterator[Card]:
+def _make_cards(facts: Facts) -> Iterator[Card]:
     if facts.best is not None:
         value = facts.objective.text(facts.final[facts.best.name])
         yield Card(f"Best {facts.objective.title}", value, facts.best.name)

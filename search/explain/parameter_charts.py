@@ -19,14 +19,14 @@ from dtsinn.plots.style import FAINT, INK, SERIES, grid_lines, tidy
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importances, rank_parameters
 from dtsinn.search.explain.marks import (
+    choose_value_limits,
     draw_dots,
+    draw_outcome_legend,
     finish,
     legend,
     new_figure,
-    outcome_legend,
-    value_limits,
 )
-from dtsinn.search.explain.ranges import place_in, side_by_side
+from dtsinn.search.explain.ranges import find_place, place_side_by_side
 from dtsinn.search.space.space import Parameter
 
 COLUMNS = 4
@@ -35,7 +35,7 @@ NO_MORE = "#9aa5b1"
 """Colour of what explains no more than chance does."""
 
 
-def explained(found: Importances) -> Figure:
+def draw_importances(found: Importances) -> Figure:
     """The share of the variance that each parameter explains, and what chance gives."""
     rows = found.rows
     figure = new_figure(0.9 + 0.3 * len(rows))
@@ -66,28 +66,30 @@ def explained(found: Importances) -> Figure:
     return figure
 
 
-def slices(facts: Facts, found: Importances) -> Figure:
+def draw_slices(facts: Facts, found: Importances) -> Figure:
     """The objective against each parameter, trial by trial."""
     shown = rank_parameters(facts, found)
-    figure, panels = _panels(len(shown), COLUMNS, 2.2)
-    limits = value_limits(list(facts.final.values()), facts.objective.maximise)
+    figure, panels = _make_panels(len(shown), COLUMNS, 2.2)
+    limits = choose_value_limits(list(facts.final.values()), facts.objective.maximise)
     for number, (axes, parameter) in enumerate(zip(panels, shown, strict=True)):
-        _slice(axes, facts, parameter, limits)
+        _draw_slice(axes, facts, parameter, limits)
         if number % COLUMNS:
             axes.tick_params(axis="y", length=0)
         else:
             axes.set_ylabel(facts.objective.label, fontsize=8.5)
-    outcome_legend(figure, facts, facts.final)
+    draw_outcome_legend(figure, facts, facts.final)
     return figure
 
 
-def pareto(facts: Facts) -> Figure:
+def draw_pareto(facts: Facts) -> Figure:
     """Trials between two objectives at a time, and those that nobody dominates."""
     others = facts.objectives[1:]
-    figure, panels = _panels(len(others), 2, 3.6)
-    limits = value_limits([own[0] for own in facts.values.values()], facts.objective.maximise)
+    figure, panels = _make_panels(len(others), 2, 3.6)
+    limits = choose_value_limits(
+        [own[0] for own in facts.values.values()], facts.objective.maximise
+    )
     for place, (axes, other) in enumerate(zip(panels, others, strict=True), 1):
-        wide = value_limits([own[place] for own in facts.values.values()], other.maximise)
+        wide = choose_value_limits([own[place] for own in facts.values.values()], other.maximise)
         dots = {
             name: (float(np.clip(own[place], *wide)), own[0]) for name, own in facts.values.items()
         }
@@ -105,11 +107,11 @@ def pareto(facts: Facts) -> Figure:
     ring = panels[0].plot(
         [], [], "o", ms=7, mfc="none", mec=INK, label=f"{len(facts.front)} on the Pareto front"
     )
-    outcome_legend(figure, facts, facts.values, ring)
+    draw_outcome_legend(figure, facts, facts.values, ring)
     return figure
 
 
-def _panels(count: int, most: int, height: float) -> tuple[Figure, list[Axes]]:
+def _make_panels(count: int, most: int, height: float) -> tuple[Figure, list[Axes]]:
     """So many panels in rows of at most ``most``, each as high as that in inch."""
     columns = min(count, most)
     rows = -(-count // columns)
@@ -120,9 +122,11 @@ def _panels(count: int, most: int, height: float) -> tuple[Figure, list[Axes]]:
     return figure, list(panels[:count])
 
 
-def _slice(axes: Axes, facts: Facts, parameter: Parameter, limits: tuple[float, float]) -> None:
+def _draw_slice(
+    axes: Axes, facts: Facts, parameter: Parameter, limits: tuple[float, float]
+) -> None:
     of, key = parameter.distribution, parameter.key
-    places = side_by_side(parameter)
+    places = place_side_by_side(parameter)
     rng = np.random.default_rng(0)
     dots = {}
     for name, value in facts.final.items():
@@ -137,7 +141,7 @@ def _slice(axes: Axes, facts: Facts, parameter: Parameter, limits: tuple[float, 
     draw_dots(axes, facts, dots, limits)
     finish(axes)
     if places is not None:
-        axes.set_xticks(list(places.values()), _short(list(places)))
+        axes.set_xticks(list(places.values()), _shorten_names(list(places)))
         axes.set_xlim(-0.5, len(places) - 0.5)
     else:
         axes.plot([of.low, of.high], [limits[0]] * 2, alpha=0)  # type: ignore[union-attr]
@@ -157,7 +161,7 @@ def _slice(axes: Axes, facts: Facts, parameter: Parameter, limits: tuple[float, 
         axes.tick_params(axis="x", labelsize=7)
 
 
-def _short(names: Sequence[str]) -> list[str]:
+def _shorten_names(names: Sequence[str]) -> list[str]:
     """Names of choices that fit side by side below a slice."""
     most = max(int(36 / max(len(names), 1)), 5)
     return [name if len(name) <= most else f"{name[: most - 1]}…" for name in names]
@@ -173,7 +177,7 @@ COLOURS = "viridis"
 """Perceptually uniform, and told apart by people with colour-blindness."""
 
 
-def parallel(facts: Facts, found: Importances) -> Figure:
+def draw_parallel(facts: Facts, found: Importances) -> Figure:
     """Each trial as a line through its values, coloured by the objective; the best on top."""
     shown = rank_parameters(facts, found)[:AXES]
     figure = new_figure(4.6)
@@ -182,7 +186,7 @@ def parallel(facts: Facts, found: Importances) -> Figure:
     sign = 1 if facts.objective.maximise else -1
     order = sorted(facts.final, key=lambda name: (sign * facts.final[name], name == best))
     values = [facts.final[name] for name in order]
-    norm = Normalize(*value_limits(values, facts.objective.maximise), clip=True)
+    norm = Normalize(*choose_value_limits(values, facts.objective.maximise), clip=True)
     aside = np.random.default_rng(0).uniform(-ASIDE, ASIDE, (len(order), len(shown)))
     aside[-1] = 0.0
     lines = [
@@ -223,7 +227,7 @@ def parallel(facts: Facts, found: Importances) -> Figure:
 def _name_values(axes: Axes, place: int, parameter: Parameter) -> None:
     """The ends of a range, or all choices, beside their axis."""
     of = parameter.distribution
-    choices = side_by_side(parameter)
+    choices = place_side_by_side(parameter)
     if choices is None:
         marks = {value_text(of.low): 0.0, value_text(of.high): 1.0}  # type: ignore[union-attr]
     else:
@@ -239,8 +243,8 @@ def _height(parameter: Parameter, suggestion: Mapping[str, Any], aside: float) -
     """Where a trial passes a parameter's axis: 0 to 1, below where it does not have it."""
     if parameter.key not in suggestion:
         return ABSENT + aside
-    value, choices = suggestion[parameter.key], side_by_side(parameter)
+    value, choices = suggestion[parameter.key], place_side_by_side(parameter)
     if choices is not None:
         return choices.get(value_text(value), 0) / max(len(choices) - 1, 1) + aside
-    place = place_in(parameter, value)
+    place = find_place(parameter, value)
     return 0.5 if place is None else min(max(place, 0.0), 1.0)

@@ -16,16 +16,16 @@ from dtsinn.plots.style import INK, SERIES, png, tidy
 from dtsinn.search.explain import charts, parameter_charts
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importances
-from dtsinn.search.explain.marks import COLOURS, new_figure, outcome_legend
-from dtsinn.search.explain.parameter_charts import AXES, parallel
+from dtsinn.search.explain.marks import COLOURS, draw_outcome_legend, new_figure
+from dtsinn.search.explain.parameter_charts import AXES, draw_parallel
 
 LOST = "lost"
 """Beside the outcomes: seconds of work that was done again. In the colour of the ink."""
 
 
-def cost(facts: Facts) -> Figure:
+def draw_cost(facts: Facts) -> Figure:
     """Steps and seconds by outcome, and the trials on a time line."""
-    lanes = _lanes(facts)
+    lanes = _find_lanes(facts)
     below = float(np.clip(0.22 * len(lanes), 0.7, 4.0))
     figure = new_figure(2.65 + below)
     bars, line = figure.subplots(2, 1, height_ratios=(0.95, below))
@@ -53,18 +53,18 @@ def cost(facts: Facts) -> Figure:
     bars.set_xlim(0, 100)
     bars.set_xlabel("share, %", fontsize=9, color=INK)
     bars.tick_params(axis="y", length=0)
-    _time_line(line, facts, lanes)
+    _draw_time_line(line, facts, lanes)
     for axes in (bars, line):
         tidy(axes)
         axes.spines["left"].set_visible(False)
     extra: list[Artist] = []
     if budget.lost_seconds:
         extra += line.plot([], [], "s", color=INK, label="lost to restarts")
-    outcome_legend(figure, facts, facts.history.trials, extra)
+    draw_outcome_legend(figure, facts, facts.history.trials, extra)
     return figure
 
 
-def _time_line(
+def _draw_time_line(
     axes: Axes, facts: Facts, lanes: Sequence[Sequence[tuple[float, float, str]]]
 ) -> None:
     scale, unit = time_unit(facts.history.seconds)
@@ -89,7 +89,7 @@ def _time_line(
     axes.set_xlabel(f"time of the search, {unit}", fontsize=9, color=INK)
 
 
-def _lanes(facts: Facts) -> list[list[tuple[float, float, str]]]:
+def _find_lanes(facts: Facts) -> list[list[tuple[float, float, str]]]:
     """The trials' stretches of work in as few rows as hold them side by side."""
     work = sorted(
         (start, stop, facts.outcome(trial))
@@ -124,49 +124,51 @@ class Picture:
     png: bytes
 
 
-def pictures_of(facts: Facts, found: Importances) -> Iterator[Picture]:
+def draw_pictures(facts: Facts, found: Importances) -> Iterator[Picture]:
     """Every chart for which there is something to draw."""
 
-    def picture(name: str, section: str, figure: Figure, caption: str) -> Picture:
+    def make_picture(name: str, section: str, figure: Figure, caption: str) -> Picture:
         return Picture(name=name, section=section, caption=caption, png=png(figure))
 
     title = facts.objective.title
     if facts.final:
-        yield picture(
-            "progress", "Progress", charts.progress(facts),
+        yield make_picture(
+            "progress", "Progress", charts.draw_progress(facts),
             f"Best {title} so far, and what each trial had reached at its last report, against "
             "the training steps of all trials and against time. Trials without a value are not "
             "shown; hollow marks at the edge lie outside.",
         )  # fmt: skip
-        yield picture(
-            "curves", "Progress", charts.learning_curves(facts),
+        yield make_picture(
+            "curves", "Progress", charts.draw_learning_curves(facts),
             "Every trial's values against its own steps; its mark is where it ended.",
         )  # fmt: skip
     if found.rows:
-        yield picture("importances", "What mattered", parameter_charts.explained(found), found.note)
+        yield make_picture(
+            "importances", "What mattered", parameter_charts.draw_importances(found), found.note
+        )
     if facts.final:
-        yield picture(
-            "slices", "What mattered", parameter_charts.slices(facts, found),
+        yield make_picture(
+            "slices", "What mattered", parameter_charts.draw_slices(facts, found),
             f"The {title} at the last report against each parameter over its whole range; the best "
             "trial is ringed. Stopped trials had fewer steps. Choices are spread a little "
             "sideways.",
         )  # fmt: skip
         most = AXES
         shown = f", those {most} that explain most," if len(facts.space.parameters) > most else ""
-        yield picture(
-            "parallel", "What mattered", parallel(facts, found),
+        yield make_picture(
+            "parallel", "What mattered", draw_parallel(facts, found),
             f"Each line is a trial. It passes every parameter{shown} at the value that it had, "
             "below the axis where it did not have it, and ends at what it reached.",
         )  # fmt: skip
     if facts.values and len(facts.objectives) > 1:
-        yield picture(
-            "pareto", "Several objectives", parameter_charts.pareto(facts),
+        yield make_picture(
+            "pareto", "Several objectives", parameter_charts.draw_pareto(facts),
             "Finished trials that no other one beats in every objective are ringed; without a "
             "finished trial, those among all.",
         )  # fmt: skip
     if any(facts.stretches(trial) for trial in facts.trials):
-        yield picture(
-            "cost", "What it took", cost(facts),
+        yield make_picture(
+            "cost", "What it took", draw_cost(facts),
             "Training steps and seconds of trials by how they ended, and every trial over time. "
             "Rows are as many as ran side by side; a dashed line is where the search was taken "
             "up again.",

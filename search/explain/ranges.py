@@ -20,7 +20,7 @@ AT_END = 0.05
 """Part of a range within which a value is at its end (uncited)."""
 
 
-def condition_text(parameter: Parameter) -> str:
+def describe_condition(parameter: Parameter) -> str:
     """When a parameter is searched, in words; empty where always."""
     return " and ".join(
         f"{key} is {' or '.join(value_text(value) for value in named)}"
@@ -28,7 +28,7 @@ def condition_text(parameter: Parameter) -> str:
     )
 
 
-def good_text(parameter: Parameter, good: Sequence[Any]) -> str:
+def describe_good(parameter: Parameter, good: Sequence[Any]) -> str:
     """Values of a parameter that did well, in words."""
     if isinstance(parameter.distribution, CategoricalDistribution):
         counts = Counter(value_text(value) for value in good).most_common(2)
@@ -37,13 +37,13 @@ def good_text(parameter: Parameter, good: Sequence[Any]) -> str:
     return value_text(low) if low == high else f"{value_text(low)} to {value_text(high)}"
 
 
-def lean_of(parameter: Parameter, good: Sequence[Any]) -> float:
+def measure_lean(parameter: Parameter, good: Sequence[Any]) -> float:
     """Where the median of some values stands in the range, 0 to 1; 0.5 without an order."""
-    places = [place for value in good if (place := place_in(parameter, value)) is not None]
+    places = [place for value in good if (place := find_place(parameter, value)) is not None]
     return statistics.median(places) if places else 0.5
 
 
-def place_in(parameter: Parameter, value: Any) -> float | None:
+def find_place(parameter: Parameter, value: Any) -> float | None:
     """Where a value stands in its range, 0 to 1, on its own scale; None without an order."""
     of = parameter.distribution
     if isinstance(of, CategoricalDistribution):
@@ -58,9 +58,9 @@ def place_in(parameter: Parameter, value: Any) -> float | None:
     return float((value - of.low) / (of.high - of.low))
 
 
-def end_of(parameter: Parameter, value: Any) -> str:
+def find_end(parameter: Parameter, value: Any) -> str:
     """``lower`` or ``upper`` where a value stands at an end of its range, else nothing."""
-    place = place_in(parameter, value)
+    place = find_place(parameter, value)
     if place is None:
         return ""
     near = AT_END if isinstance(parameter.distribution, FloatDistribution) else 0.0
@@ -100,7 +100,7 @@ def _numbers(parameter: Parameter) -> list[Any] | None:
     return sorted(values) if numeric and len(values) > 2 else None
 
 
-def side_by_side(parameter: Parameter) -> dict[str, int] | None:
+def place_side_by_side(parameter: Parameter) -> dict[str, int] | None:
     """The place of each value by its text; None where there are too many to stand side by side."""
     count = parameter.count
     categorical = isinstance(parameter.distribution, CategoricalDistribution)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dtsinn.core.display import duration, percent, value_text
-from dtsinn.search.explain.advice import warnings_of
+from dtsinn.search.explain.advice import find_warnings
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importances
 from dtsinn.search.space.space import SearchSpace
@@ -79,7 +79,7 @@ class Comparison:
     """Keys with the published value."""
 
 
-def against_published(space: SearchSpace, suggestion: Mapping[str, Any]) -> Comparison:
+def compare_with_published(space: SearchSpace, suggestion: Mapping[str, Any]) -> Comparison:
     """What a trial does differently from the published recipe."""
     own = space.settings(suggestion)
     departures, same = [], []
@@ -136,18 +136,18 @@ def conclude(facts: Facts, found: Importances) -> Conclusion:
     """The conclusion of a search."""
     best = facts.best
     return Conclusion(
-        ended=_ended(facts),
-        best=_best(facts),
-        gain=_gain(facts),
-        front=_front(facts),
-        mattered=tuple(_mattered(facts, found)),
-        cost=_cost(facts),
-        warnings=tuple(warnings_of(facts, found)),
-        comparison=None if best is None else against_published(facts.space, best.suggestion),
+        ended=_describe_end(facts),
+        best=_describe_best(facts),
+        gain=_describe_gain(facts),
+        front=_describe_front(facts),
+        mattered=tuple(_describe_parameters(facts, found)),
+        cost=_describe_cost(facts),
+        warnings=tuple(find_warnings(facts, found)),
+        comparison=None if best is None else compare_with_published(facts.space, best.suggestion),
     )
 
 
-def _ended(facts: Facts) -> str:
+def _describe_end(facts: Facts) -> str:
     history = facts.history
     how = {"running": "has not ended", "killed": "was ended early"}.get(
         history.state, history.state
@@ -167,7 +167,7 @@ def _ended(facts: Facts) -> str:
     )
 
 
-def _best(facts: Facts) -> str:
+def _describe_best(facts: Facts) -> str:
     best = facts.best
     if best is None:
         return "No trial has a value." if facts.trials else ""
@@ -178,7 +178,7 @@ def _best(facts: Facts) -> str:
     return f"Best: {best.name} with a {title} of {value}, {end} at step {best.step:,}."
 
 
-def _gain(facts: Facts) -> str:
+def _describe_gain(facts: Facts) -> str:
     gain = facts.gain
     if gain is None or facts.best is None:
         return ""
@@ -196,7 +196,7 @@ def _gain(facts: Facts) -> str:
     )
 
 
-def _front(facts: Facts) -> str:
+def _describe_front(facts: Facts) -> str:
     if len(facts.objectives) < 2 or not facts.front:
         return ""
     named = []
@@ -210,7 +210,7 @@ def _front(facts: Facts) -> str:
     return f"Pareto front of {wanted}: {count}, {'; '.join(named)}{rest}."
 
 
-def _mattered(facts: Facts, found: Importances) -> list[str]:
+def _describe_parameters(facts: Facts, found: Importances) -> list[str]:
     if not facts.trials:
         return []
     if not found.rows:
@@ -227,7 +227,7 @@ def _mattered(facts: Facts, found: Importances) -> list[str]:
     return lines
 
 
-def _cost(facts: Facts) -> str:
+def _describe_cost(facts: Facts) -> str:
     if not facts.history.steps:
         return ""
     budget = facts.budget

@@ -14,7 +14,7 @@ from numcodecs import Blosc  # type: ignore[import-untyped]
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from dtsinn.data.plan import StorePlan
-from dtsinn.data.windows import is_plain, read_shard
+from dtsinn.data.shards import is_plain, read_shard
 
 Plan = Callable[..., StorePlan]
 WriteStore = Callable[..., dict[str, np.ndarray]]

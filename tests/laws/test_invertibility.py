@@ -68,7 +68,7 @@ def make(config: InvertibleConfig, blocks: int) -> InvertibleSeparator:
     network = build_network(each, FRAMES, seed=blocks)
     assert isinstance(network, InvertibleSeparator)
     starts = (0.0, 60.0, 120.0, 600.0, 1200.0)
-    network.tell_protocol(
+    network.condition_on(
         protocol_features(starts, (60.0, 60.0, 480.0, 600.0, 600.0), (0.0, 600.0), (1224, 6588))
     )
     return network
@@ -221,6 +221,6 @@ def test_a_conditioned_network_answers_to_its_protocol() -> None:
     m = mixture(torch.float32)
     before = network(m)
     times = ((0.0, 30.0, 60.0, 90.0, 120.0), (30.0,) * 5, (0.0, 30.0), (1224.0, 6588.0))
-    network.tell_protocol(protocol_features(*times))
+    network.condition_on(protocol_features(*times))
     assert relative(network(m), before) > 1e-4
     assert round_trip_error(network, m) <= LIMITS[torch.float32]

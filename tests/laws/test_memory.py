@@ -52,7 +52,7 @@ def make(config: InvertibleConfig, start: str = "redrawn") -> InvertibleSeparato
     network = build_network(config, FRAMES, seed=1)
     assert isinstance(network, InvertibleSeparator)
     times = ((0.0, 60.0, 120.0, 600.0, 1200.0), (60.0, 60.0, 480.0, 600.0, 600.0))
-    network.tell_protocol(protocol_features(*times, (0.0, 600.0), (1224.0, 6588.0)))
+    network.condition_on(protocol_features(*times, (0.0, 600.0), (1224.0, 6588.0)))
     if start == "redrawn":
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():

@@ -18,7 +18,7 @@ from dtsinn.core.errors import PackageError, RunError
 from dtsinn.deploy.info import info_text
 from dtsinn.deploy.manifest import write_manifest
 from dtsinn.deploy.package import read_info
-from dtsinn.registry.copying.files import MLMODEL, model_digests
+from dtsinn.registry.copying.files import MLMODEL, digest_model
 from dtsinn.registry.copying.ids import Ids
 from dtsinn.registry.gate.config import GateConfig
 from dtsinn.registry.promotion.promotion import promote, roll_back
@@ -255,5 +255,5 @@ def test_a_gate_that_refuses_is_exit_code_three(
 def test_a_logged_model_that_is_no_plain_yaml_is_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / MLMODEL).write_text(text)
     with pytest.raises(RunError, match="MLmodel cannot be read; got ") as caught:
-        model_digests(tmp_path, "here", Ids())
+        digest_model(tmp_path, "here", Ids())
     assert "\n" not in str(caught.value)

@@ -23,7 +23,7 @@ from dtsinn.core.errors import InputError
 from dtsinn.eventlog.log import EventLog
 from dtsinn.search.events.state import SearchState, replay
 from dtsinn.search.explain import importance
-from dtsinn.search.explain.advice import shared_by
+from dtsinn.search.explain.advice import find_shared_condition
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importance
 from dtsinn.search.explain.page import Explanation, explain, write_explanation, write_report
@@ -298,7 +298,7 @@ def test_what_diverged_trials_share_is_named(space: SearchSpace) -> None:
 
     found = explained(searched(space, 40, spoils=spoils), space)
     (warning,) = (text for text in found.conclusion.warnings if "infeasible" in text)
-    shared = shared_by(found.facts)
+    shared = find_shared_condition(found.facts)
     assert shared is not None
     assert shared.text.startswith("optimizer.learning_rate of 0.00")
     assert shared.text.endswith("or more")

@@ -29,7 +29,7 @@ def profiled(config: RunConfig, size: tuple[int, int], batch: int) -> int:
         duration_T=torch.ones(FRAMES), scored_KT=torch.ones(2, FRAMES, dtype=torch.bool)
     )
     state.network.train()
-    state.network.tell_protocol(torch.zeros(FRAMES, FEATURES))
+    state.network.condition_on(torch.zeros(FRAMES, FEATURES))
 
     def step() -> None:
         for terms in loss_passes(state.network, mixture, tracers, timing, config.loss, 0.9):

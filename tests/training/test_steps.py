@@ -174,7 +174,7 @@ def test_stores_are_taken_in_turn_and_told(tiny_store: Store, later_store: Store
     mixture = torch.ones(1, 3, 8, 8)
     answers = []
     for store in (tiny_store, later_store):
-        state.network.tell_protocol(task_of(store, torch.device("cpu")).features_TF)
+        state.network.condition_on(task_of(store, torch.device("cpu")).features_TF)
         answers.append(state.network(mixture))
     assert not torch.allclose(*answers)
 
