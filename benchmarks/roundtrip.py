@@ -69,7 +69,7 @@ def measure(store: Store, blocks: int, steps: int) -> dict[str, Any]:
     state = train_state(store, changes, steps, validations=1)
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "separator"
-        package_run(state, store.header, package, f"{blocks}-blocks")
+        package_run(state, store, package, f"{blocks}-blocks")
         separator = Separator.load(package)
         parity = check_parity(package)
     errors = [

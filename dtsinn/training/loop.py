@@ -15,8 +15,8 @@ import torch
 
 from dtsinn.core.clock import now_ms
 from dtsinn.data.store import Store
+from dtsinn.networks.closed_form import fit
 from dtsinn.networks.separator import ClosedFormNetwork
-from dtsinn.training.closed_form import fit
 from dtsinn.training.device import computing
 from dtsinn.training.feed import Feed
 from dtsinn.training.protocols import as_stores, check_stores_fit, digests_of

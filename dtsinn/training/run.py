@@ -179,8 +179,7 @@ def _train_recorded(
                 _picture_step(store, folder, key, report.step, recorder)
             before = report.step
         if not package.exists():
-            further = [one.header for one in stores[1:]]
-            package_run(state, store.header, package, key, further=further)
+            package_run(state, stores, package, key)
         picture_run(state, store, folder / "pictures", key)
         recorder.artifact(key, folder / "pictures", "pictures")
         recorder.artifact(key, package, "separator")

@@ -10,12 +10,13 @@ import torch
 
 from dtsinn.core.errors import InputError
 from dtsinn.data.store import Store, open_store
+from dtsinn.deploy.separator import Separator
+from dtsinn.networks.closed_form import fit, fit_linear
 from dtsinn.networks.rivals.linear import LinearConfig, LinearNetwork
-from dtsinn.training.closed_form import fit
 from dtsinn.training.config import load_run_config
 from dtsinn.training.finetune import read_parent
 from dtsinn.training.loop import train
-from dtsinn.training.package import package_run
+from dtsinn.training.package import package_linear, package_run
 from dtsinn.training.run import fresh_state, resumed_state
 from dtsinn.training.state import TrainingState
 
@@ -101,11 +102,32 @@ def test_a_training_takes_one_step_and_says_so_again(tiny_store: Store, tmp_path
     assert torch.equal(again.best["map.weight"], state.best["map.weight"])
 
 
+def test_a_package_brings_the_linear_map_of_its_stores(
+    tiny_store: Store, later_store: Store, tmp_path: Path
+) -> None:
+    stores = (tiny_store, later_store)
+    state = TrainingState(load_run_config("default", ["steps=1", "model.width=4"]), 3)
+    list(train(stores, state))
+    package_run(state, stores, tmp_path / "network", "run")
+    wanted = fit_linear(stores).map.weight
+    kept = Separator.load(tmp_path / "network").floor
+    assert kept is not None
+    assert torch.equal(kept.map.weight, wanted)
+
+    report = package_linear(stores, tmp_path / "linear", "floor")
+    linear = Separator.load(tmp_path / "linear")
+    assert report.finished
+    assert linear.info.metrics["val_psnr"] == report.metrics["val_psnr"]
+    assert not (tmp_path / "linear" / "floor.safetensors").exists()
+    assert linear.floor is not None
+    assert torch.equal(linear.floor.map.weight, wanted)
+
+
 def test_there_is_nothing_to_start_from(tiny_store: Store, tmp_path: Path) -> None:
     config = load_run_config("default", LINEAR)
     state = TrainingState(config, 3)
     list(train(tiny_store, state))
-    package_run(state, tiny_store.header, tmp_path / "separator", "parent")
+    package_run(state, tiny_store, tmp_path / "separator", "parent")
     parent = read_parent(tmp_path / "separator")
     assert parent.info.lineage.steps == 1
     message = r"model\.kind linear is fitted in closed form; got weights to start from"

@@ -21,6 +21,7 @@ from dtsinn.data.body import body_mask, truth_of
 from dtsinn.data.order import IndexArray
 from dtsinn.data.store import Store
 from dtsinn.networks.normalisation import per_sample, sample_scale
+from dtsinn.networks.rivals.linear import LinearConfig, LinearNetwork
 from dtsinn.networks.separator import ClosedFormNetwork
 
 OnBlock = Callable[[int, int], None]
@@ -29,7 +30,25 @@ AHEAD = 4
 """Blocks for each thread that are read at once: what bounds the memory (uncited)."""
 
 
-def fit(stores: Sequence[Store], network: ClosedFormNetwork, on_block: OnBlock) -> None:
+def ignore_block(done: int, blocks: int) -> None:
+    """Do nothing."""
+
+
+def fit_linear(stores: Sequence[Store], on_block: OnBlock = ignore_block) -> LinearNetwork:
+    """The floor on some stores: the linear map as it is by default, fitted to them by :func:`fit`.
+
+    Args:
+        stores: Of equally many frames, each with ``train`` samples and the truth.
+        on_block: See :func:`fit`.
+    """
+    network = LinearNetwork(stores[0].header.protocol.frames, LinearConfig())
+    fit(stores, network, on_block)
+    return network
+
+
+def fit(
+    stores: Sequence[Store], network: ClosedFormNetwork, on_block: OnBlock = ignore_block
+) -> None:
     """Fit ``network``, on the CPU, to the body pixels of all ``train`` samples.
 
     Memory does not grow with the stores. The same stores give the same weights to the last bit.
