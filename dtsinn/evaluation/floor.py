@@ -88,35 +88,35 @@ def find_floor(
         seen = novelty(separator.info, store.header)
         if separator.floor is not None and seen.pair == seen.protocol == "as trained":
             return Floor(network=separator.floor, fitted=WITH_MODEL)
+
+    def fit(fitted_to: Store) -> LinearNetwork:
+        return fit_linear((fitted_to,), lambda done, of: progress("fitting the floor", done, of))
+
     if cell is not None:
         request = dataclasses.replace(
             cell.request, subjects=SUBJECTS, slices=SLICES, purpose=PURPOSE
         )
-        digest = request_digest(request)
-        simulate = _simulating(request, workspace.suites / f"{digest}-{PURPOSE}.zarr", progress)
-        return _keep(workspace.suites / f"{digest}-{PURPOSE}.safetensors", simulate)
+        path = workspace.suites / f"{request_digest(request)}-{PURPOSE}.safetensors"
+        return _keep(path, lambda: _fit_to_study(request, path, fit, progress))
     if not store.subject_count("train"):
         return Floor(reason="the store has no train subject to fit it to")
     path = workspace.suites / f"{store.header.digest[:24]}-{PURPOSE}.safetensors"
-    return _keep(path, lambda: fit_linear((store,)))
+    return _keep(path, lambda: fit(store))
 
 
-def _simulating(
-    request: StudyRequest, path: Path, progress: Progress
-) -> Callable[[], LinearNetwork]:
-    """What fits a map to a study that is simulated for it, and gone afterwards."""
+def _fit_to_study(
+    request: StudyRequest, path: Path, fit: Callable[[Store], LinearNetwork], progress: Progress
+) -> LinearNetwork:
+    """Fit to a study that is simulated beside ``path`` for it, and gone afterwards."""
+    from dtsinn.simulation.study import simulate_study  # here: not every evaluation simulates
 
-    def fit() -> LinearNetwork:
-        from dtsinn.simulation.study import simulate_study  # here: not every evaluation simulates
-
-        shutil.rmtree(path, ignore_errors=True)
-        simulate_study(request, str(path), progress=progress, splits={"train": 1.0})
-        try:
-            return fit_linear((open_store(str(path), need_truth=True),))
-        finally:
-            shutil.rmtree(path)
-
-    return fit
+    study = path.with_suffix(".zarr")
+    shutil.rmtree(study, ignore_errors=True)
+    simulate_study(request, str(study), progress=progress, splits={"train": 1.0})
+    try:
+        return fit(open_store(str(study), need_truth=True))
+    finally:
+        shutil.rmtree(study)
 
 
 def _keep(path: Path, fit: Callable[[], LinearNetwork]) -> Floor:
