@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def test_another_pair_has_a_floor_fitted_for_it(
 ) -> None:
     told: list[str] = []
 
-    def grid() -> list:
+    def grid() -> list[Any]:
         found = run_grid(
             [("net", separator)],
             suite=suite,
@@ -89,8 +90,8 @@ def test_the_noise_of_a_cell_decides_its_floor(
     assert floor.network is not None
     assert noisy.network is not None
     assert not torch.equal(floor.network.map.weight, noisy.network.map.weight)
-    gain = [float(one.network.map.weight.detach().norm()) for one in (floor, noisy)]
-    assert gain[1] < gain[0], "the noisier the more it smooths"
+    calm, loud = (one.map.weight.detach().norm() for one in (floor.network, noisy.network))
+    assert loud < calm, "the noisier the more it smooths"
 
 
 def test_a_store_of_ones_own_has_the_floor_of_its_training_subjects(
