@@ -74,7 +74,7 @@ def measure(store: Store, folder: Path, blocks: int, steps: int) -> dict[str, An
     changes = [f"model.blocks={blocks}", f"round_trip_limit={UNLIMITED}"]
     state = train_state(store, changes, steps, validations=1)
     package = folder / f"{blocks}-blocks"
-    package_run(state, store.header, package, f"{blocks}-blocks")
+    package_run(state, store, package, f"{blocks}-blocks")
     separator = Separator.load(package)
     parity = check_parity(package)
     errors = [

@@ -174,7 +174,7 @@ def _package_best(driver: Driver, store: Store) -> Path | None:
     if package.exists():
         shutil.rmtree(package)
     state = TrainingState.load(checkpoint)
-    package_run(state, store.header, package, f"{plan.name}/{best.name}", search=plan.name)
+    package_run(state, store, package, f"{plan.name}/{best.name}", search=plan.name)
     return package
 
 

@@ -49,7 +49,7 @@ def run(
         key = f"version-{number}"
         package = folder / key
         state = train_state(store, [], steps * 2**number, validations=4)
-        package_run(state, store.header, package, key)
+        package_run(state, store, package, key)
         begun_run(tracker, store, key)
         begun = time.perf_counter()
         version = register(tracker, package, run_key=key)

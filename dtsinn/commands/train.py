@@ -178,9 +178,11 @@ class _TrainingLine:
         if self.quiet:
             return
         metrics = report.metrics
-        self.quality = (
-            f"{metrics['val_psnr']:.2f} dB on val, {metrics['samples_per_second']:.1f} samples/s, "
+        self.quality = f"{metrics['val_psnr']:.2f} dB on val, " + (
+            f"{metrics['samples_per_second']:.1f} samples/s, "
             f"{1000 * metrics['step_seconds']:.0f} ms a step"
+            if "step_seconds" in metrics  # what is fitted in closed form takes none
+            else f"fitted in {duration(metrics['seconds'])}"
         )
         left = "" if report.finished else self._left(report.step, now)
         if self.first is None:

@@ -88,12 +88,26 @@ def _name_outcomes(report: Content) -> Content:
     }
 
 
+def _make_halving_a_baseline(evaluation: Content) -> Content:
+    """Version 3 of an evaluation has the linear map as its floor; there was none before."""
+
+    def change(cell: Content) -> Content:
+        halved = [] if cell["floor"] is None else [cell["floor"]]
+        return cell | {"baselines": [*halved, *cell.get("baselines", [])], "floor": None}
+
+    halving = {"name": "halved mixture", "settings": {}}
+    return evaluation | {
+        "baselines": [halving, *evaluation.get("baselines", [])],
+        "cells": [change(cell) for cell in evaluation["cells"]],
+    }
+
+
 STORE = Format(name="dtsinn-store")
 """Attributes of a store (:mod:`dtsinn.data.layout`)."""
 SEPARATOR = Format(name="dtsinn-separator", version=5, oldest=4, upgrades={4: dict})
 """``separator.json`` of a package (:mod:`dtsinn.deploy.info`); 5 says what it was trained on."""
-MANIFEST = Format(name="dtsinn-manifest")
-"""``manifest.json`` of a package (:mod:`dtsinn.deploy.manifest`)."""
+MANIFEST = Format(name="dtsinn-manifest", version=2, upgrades={1: dict})
+"""``manifest.json`` of a package (:mod:`dtsinn.deploy.manifest`); 2 may list the floor."""
 CHECKPOINT = Format(name="dtsinn-checkpoint", marked=False)
 """``state.json`` of a checkpoint (:mod:`dtsinn.training.state`)."""
 EVENT_LOG = Format(name="dtsinn-event-log", marked=False)
@@ -106,8 +120,11 @@ SEARCH_REPORT = Format(
 """``report.json`` of a search (:mod:`dtsinn.search.explain.page`)."""
 IDENTITY_MAP = Format(name="dtsinn-identity-map")
 """The map of pseudonyms (:mod:`dtsinn.importers.pseudonym`)."""
-EVALUATION = Format(name="dtsinn-evaluation", version=2, upgrades={1: dict})
-"""``evaluation.json`` (:mod:`dtsinn.evaluation.record`); 2 may lack intervals, and has ``n``."""
+EVALUATION = Format(
+    name="dtsinn-evaluation", version=3, upgrades={1: dict, 2: _make_halving_a_baseline}
+)
+"""``evaluation.json`` (:mod:`dtsinn.evaluation.record`); 2 may lack intervals, and has ``n``; in 3
+the floor is the linear map, which is fitted, and halving is a baseline."""
 GATE_REPORT = Format(name="dtsinn-gate-report", version=3, oldest=2, upgrades={2: dict})
 """What the gate said, as JSON (:mod:`dtsinn.registry.gate.report`); 3 likewise."""
 KNOWN_STORE = Format(name="dtsinn-known-store")

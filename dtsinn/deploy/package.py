@@ -1,12 +1,14 @@
 """The separator package: writing it whole, verifying it, and the network inside it.
 
 A package is a folder of ``weights.safetensors``, ``separator.json``, ``card.md``, ``model.onnx``,
-``inverse.onnx`` (exact networks) and, written last, ``manifest.json``. It is the only way a model
-travels, it never changes, and nothing in it is a pickle.
+``inverse.onnx`` (exact networks), ``floor.safetensors`` (the linear map of its training stores,
+what it is measured against; none of its digest) and, written last, ``manifest.json``. It is the
+only way a model travels, it never changes, and nothing in it is a pickle.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -34,6 +36,7 @@ from dtsinn.deploy.info import (
 )
 from dtsinn.deploy.manifest import (
     CARD_NAME,
+    FLOOR_NAME,
     INVERSE_NAME,
     MODEL_NAME,
     WEIGHTS_NAME,
@@ -52,6 +55,7 @@ from dtsinn.deploy.onnx_graphs import (
 from dtsinn.networks.build import METHODS, build_network, build_outline, kinds_with
 from dtsinn.networks.conditioning import protocol_features
 from dtsinn.networks.invertible import InvertibleSeparator
+from dtsinn.networks.rivals.linear import LinearConfig, LinearNetwork
 from dtsinn.networks.separator import SeparatorNetwork
 
 if TYPE_CHECKING:
@@ -64,6 +68,7 @@ __all__ = [
     "SeparatorInfo",
     "copy_package",
     "load_network",
+    "load_package",
     "package_digest",
     "read_info",
     "read_package",
@@ -84,7 +89,12 @@ DIGEST_KEYS = (
 """What of ``separator.json`` makes a separator the one that it is."""
 
 
-def write_package(folder: Path, network: SeparatorNetwork, info: SeparatorInfo) -> None:
+def write_package(
+    folder: Path,
+    network: SeparatorNetwork,
+    info: SeparatorInfo,
+    floor: LinearNetwork | None = None,
+) -> None:
     """Write ``network`` as the package ``folder``, which appears whole or not at all.
 
     Args:
@@ -92,6 +102,7 @@ def write_package(folder: Path, network: SeparatorNetwork, info: SeparatorInfo) 
         network: Trained network as :func:`dtsinn.networks.build.build_network` made it (not
             frozen), on any device; it is left as it is.
         info: What it is. Absolute local paths in its lineage are cut to their last part.
+        floor: The linear map that was fitted to the stores that the network was trained on.
 
     Raises:
         PackageError: ``folder`` exists, or the network is not what ``info`` says, or its
@@ -99,10 +110,7 @@ def write_package(folder: Path, network: SeparatorNetwork, info: SeparatorInfo) 
         RunError: The export to ONNX failed.
     """
     info = portable(info)
-    weights = {
-        name: tensor.detach().to("cpu", torch.float32).contiguous()
-        for name, tensor in network.state_dict().items()
-    }
+    weights = _single_precision(network)
     copied = _network_of(weights, info, str(folder))
     copied.condition_on(features_of(info))
     frozen = copied.frozen()
@@ -115,6 +123,9 @@ def write_package(folder: Path, network: SeparatorNetwork, info: SeparatorInfo) 
         write_inference_graph(InferenceGraph(frozen, duration_T), partial / MODEL_NAME)
         if isinstance(frozen, InvertibleSeparator):
             write_inverse_graph(InverseGraph(frozen), partial / INVERSE_NAME)
+        if floor is not None:
+            kept = safetensors.torch.save(_single_precision(floor))
+            (partial / FLOOR_NAME).write_bytes(kept)
         write_manifest(partial)
 
 
@@ -173,10 +184,25 @@ def load_network(folder: Path) -> tuple[SeparatorNetwork, SeparatorInfo, str]:
     Raises:
         PackageError: The package does not verify, or its weights are not those of its model.
     """
+    network, info, digest, _ = load_package(folder)
+    return network, info, digest
+
+
+def load_package(
+    folder: Path,
+) -> tuple[SeparatorNetwork, SeparatorInfo, str, LinearNetwork | None]:
+    """What :func:`load_network` loads, and the floor; None where the package has none.
+
+    The linear map is its own floor.
+
+    Raises:
+        PackageError: As there, or the floor is no linear map of as many frames.
+    """
     files, info = read_package(folder)
-    weights = _weights_of(files, folder)
+    weights = _weights_of(files, folder, WEIGHTS_NAME)
     network = _network_of(weights, info, str(folder / WEIGHTS_NAME))
-    return network, info, _digest_of(files, weights, folder)
+    floor = network if isinstance(network, LinearNetwork) else _floor_of(files, info, folder)
+    return network, info, _digest_of(files, weights, folder), floor
 
 
 def package_digest(folder: Path) -> str:
@@ -188,7 +214,7 @@ def package_digest(folder: Path) -> str:
         PackageError: The package does not verify.
     """
     files, _ = read_package(folder)
-    return _digest_of(files, _weights_of(files, folder), folder)
+    return _digest_of(files, _weights_of(files, folder, WEIGHTS_NAME), folder)
 
 
 def _digest_of(files: VerifiedFiles, weights: Mapping[str, Tensor], folder: Path) -> str:
@@ -224,11 +250,29 @@ def features_of(scan: SeparatorInfo | StoreHeader) -> Tensor:
     )
 
 
-def _weights_of(files: VerifiedFiles, folder: Path) -> dict[str, Tensor]:
+def _single_precision(network: SeparatorNetwork) -> dict[str, Tensor]:
+    return {
+        name: tensor.detach().to("cpu", torch.float32).contiguous()
+        for name, tensor in network.state_dict().items()
+    }
+
+
+def _floor_of(files: VerifiedFiles, info: SeparatorInfo, folder: Path) -> LinearNetwork | None:
+    if FLOOR_NAME not in files.contents:
+        return None
+    weights, where = _weights_of(files, folder, FLOOR_NAME), str(folder / FLOOR_NAME)
+    side = max((tensor.shape[-1] for tensor in weights.values() if tensor.ndim), default=0)
+    with naming(where, PackageError):
+        linear = dataclasses.replace(info, model=LinearConfig(context=side // 2))
+    floor = _network_of(weights, linear, where)
+    return floor if isinstance(floor, LinearNetwork) else None
+
+
+def _weights_of(files: VerifiedFiles, folder: Path, name: str) -> dict[str, Tensor]:
     try:
-        return safetensors.torch.load(files.contents[WEIGHTS_NAME])
+        return safetensors.torch.load(files.contents[name])
     except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
-        path = folder / WEIGHTS_NAME
+        path = folder / name
         raise PackageError(f"{path} cannot be read as safetensors", got=brief(error)) from None
 
 

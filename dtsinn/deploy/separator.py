@@ -18,9 +18,10 @@ from torch import Tensor
 from dtsinn.core.errors import InputError, StoreError
 from dtsinn.core.numerics import relative_error
 from dtsinn.deploy.onnx_graphs import InferenceGraph, InverseGraph
-from dtsinn.deploy.package import SeparatorInfo, features_of, load_network, separator_digest
+from dtsinn.deploy.package import SeparatorInfo, features_of, load_package, separator_digest
 from dtsinn.networks.build import kinds_with
 from dtsinn.networks.invertible import InvertibleSeparator
+from dtsinn.networks.rivals.linear import LinearNetwork
 from dtsinn.networks.separator import SeparatorNetwork
 
 if TYPE_CHECKING:  # a separator runs without the storage libraries
@@ -41,10 +42,17 @@ class Separator:
         info: What it is.
         network: The network, frozen, float32, on the CPU.
         digest: Digest of its weights and configuration.
+        floor: The linear map fitted to its training stores; None where the package has none.
     """
 
-    def __init__(self, network: SeparatorNetwork, info: SeparatorInfo, digest: str = "") -> None:
-        self.info = info
+    def __init__(
+        self,
+        network: SeparatorNetwork,
+        info: SeparatorInfo,
+        digest: str = "",
+        floor: LinearNetwork | None = None,
+    ) -> None:
+        self.info, self.floor = info, floor
         self.digest = digest or separator_digest(network.state_dict(), info)
         frozen = network.frozen().to("cpu", torch.float32)
         self.network: SeparatorNetwork = frozen.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -58,7 +66,7 @@ class Separator:
         Raises:
             PackageError: The package is damaged, incomplete or not what it says.
         """
-        return cls(*load_network(Path(folder)))
+        return cls(*load_package(Path(folder)))
 
     def for_protocol(self, header: StoreHeader) -> Separator:
         """This separator for the scans of a store.

@@ -13,8 +13,8 @@ from dtsinn.evaluation.results import FLOOR, CellResult, Evaluation, ModelScores
 from dtsinn.plots.style import DPI, INK, SERIES, grid_lines, text_width, tidy
 
 FLOOR_COLOUR = "#9aa5b1"
-STEP = 0.2
-"""Distance between the series of one row, in rows."""
+STEP, SPAN = 0.2, 0.72
+"""Distance between the series of one row, and that of the first from the last at most, in rows."""
 
 
 def subject_dots(evaluation: Evaluation) -> Figure:
@@ -106,10 +106,11 @@ def regional_bias(cell: CellResult) -> Figure:
 
 
 def _cell_row(axes: Axes, row: int, cell: CellResult, names: Sequence[str]) -> None:
+    step = min(STEP, SPAN / len(cell.series))
     for place, scores in enumerate(cell.series):
         if scores.summary is None:
             continue
-        y = row + STEP * (place - (len(cell.series) - 1) / 2)
+        y = row + step * (place - (len(cell.series) - 1) / 2)
         colour = _colour(scores.model, names)
         values = [score.mean_psnr for score in scores.subjects]
         axes.plot(values, [y] * len(values), "o", ms=4.5, mew=0, color=colour, alpha=0.4)

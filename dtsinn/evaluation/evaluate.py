@@ -1,8 +1,12 @@
-"""Evaluating separators over a grid of cells: in pairs, against baselines and the floor."""
+"""Evaluating separators over a grid of cells: in pairs, against baselines and the floor.
+
+The floor is the linear map (:mod:`dtsinn.evaluation.floor`); halving is a baseline.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations, product
 from pathlib import Path
 
@@ -12,9 +16,11 @@ from dtsinn.core.version import code_version
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store, StoreHeader
 from dtsinn.deploy.separator import Separator
+from dtsinn.evaluation.floor import Floor, find_floor, separate_with
 from dtsinn.evaluation.novelty import Novelty, novelty
 from dtsinn.evaluation.results import (
     FLOOR,
+    HALVES,
     BaselineInfo,
     CellResult,
     Evaluation,
@@ -24,7 +30,7 @@ from dtsinn.evaluation.results import (
     summarise,
 )
 from dtsinn.evaluation.score import Separate, SubjectScore, halve, score_subject
-from dtsinn.evaluation.suite import SPLIT, Suite, cell_store, cells_of
+from dtsinn.evaluation.suite import SPLIT, Cell, Suite, cell_store, cells_of
 from dtsinn.networks.method import SeparateSubject, UntrainedMethod
 
 Separators = Sequence[tuple[str, Separator]]
@@ -104,7 +110,7 @@ def _run(
     stores: dict[str, Store] = {}
     if store is not None:
         progress("score", 0, total)
-        results.append(_store_cell(separators, baselines, store, split))
+        results.append(_store_cell(separators, baselines, store, split, workspace, progress))
         stores[STORE] = store
     for cell in cells:
         progress("score", len(results), total)
@@ -113,16 +119,22 @@ def _run(
             stores[cell.key] = cell_store(cell, workspace, progress)
         header = stores[cell.key].header if cell.key in stores else cell.planned
         made = stores.get(cell.key)
-        results.append(_score_cell(separators, baselines, reasons, cell.key, header, made, SPLIT))
+        floor = _floor(separators, reasons, cell, made, workspace, progress)
+        results.append(
+            _score_cell(separators, baselines, reasons, cell.key, header, made, SPLIT, floor)
+        )
     progress("score", total, total)
     evaluation = Evaluation(
         suite=suite.name if suite is not None else "",
         description=suite.description if suite is not None else "",
         split=split,
         models=tuple(_model_info(name, separator) for name, separator in separators),
-        baselines=tuple(
-            BaselineInfo(name=baseline.title, settings=dict(baseline.settings))
-            for baseline in baselines
+        baselines=(
+            BaselineInfo(name=HALVES, settings={}),
+            *(
+                BaselineInfo(name=baseline.title, settings=dict(baseline.settings))
+                for baseline in baselines
+            ),
         ),
         cells=tuple(results),
         code_version=code_version(),
@@ -139,7 +151,7 @@ def _name_separators(separators: Separators, baselines: Sequence[UntrainedMethod
     names = [name for name, _ in named]
     if not names:
         raise InputError("nothing to evaluate", wanted="at least one separator")
-    kept = {FLOOR, *(baseline.title for baseline in baselines)}
+    kept = {FLOOR, HALVES, *(baseline.title for baseline in baselines)}
     if len(set(names)) != len(names) or kept & set(names):
         wanted = f"none twice, none {' or '.join(map(repr, sorted(kept)))}"
         raise InputError("names of separators", got=names, wanted=wanted)
@@ -147,14 +159,35 @@ def _name_separators(separators: Separators, baselines: Sequence[UntrainedMethod
 
 
 def _store_cell(
-    separators: Separators, baselines: Sequence[UntrainedMethod], store: Store, split: str
+    separators: Separators,
+    baselines: Sequence[UntrainedMethod],
+    store: Store,
+    split: str,
+    workspace: Workspace,
+    progress: Progress,
 ) -> CellResult:
     reasons = _reasons(separators, store.header)
     if not store.header.has_truth:
         reasons = dict.fromkeys(reasons, "the store has no true tracers")
     elif store.subject_count(split) == 0:
         reasons = dict.fromkeys(reasons, f"the store has no subject in split {split!r}")
-    return _score_cell(separators, baselines, reasons, STORE, store.header, store, split)
+    floor = _floor(separators, reasons, None, store, workspace, progress)
+    return _score_cell(separators, baselines, reasons, STORE, store.header, store, split, floor)
+
+
+def _floor(
+    separators: Separators,
+    reasons: Mapping[str, str],
+    cell: Cell | None,
+    store: Store | None,
+    workspace: Workspace,
+    progress: Progress,
+) -> Floor | None:
+    """The floor of a cell; None where no separator is scored."""
+    scored = [one for name, one in separators if not reasons[name]]
+    if store is None or not scored:
+        return None
+    return find_floor(scored, cell, store, workspace, progress)
 
 
 def _score_cell(
@@ -165,26 +198,31 @@ def _score_cell(
     header: StoreHeader,
     store: Store | None,
     split: str,
+    floor: Floor | None,
 ) -> CellResult:
     """Score whoever fits, the baselines and the floor, on the same subjects."""
     lacking: dict[str, str] = {}
     scores: dict[str, tuple[SubjectScore, ...]] = {}
-    if store is not None and not all(reasons.values()):
-        lacking = {baseline.title: baseline.fits(store) for baseline in baselines}
+    base: ModelScores | None = None
+    if store is not None and floor is not None:
+        lacking = {HALVES: ""} | {baseline.title: baseline.fits(store) for baseline in baselines}
         fitting = {name: one for name, one in separators if not reasons[name]}
         fitted = {name: one.for_protocol(store.header) for name, one in fitting.items()}
         ways = {name: _from_mixture(one.separate) for name, one in fitted.items()}
         ways |= {one.title: one.on(store) for one in baselines if not lacking[one.title]}
-        scores = _scores(ways | {FLOOR: _from_mixture(halve)}, store, split)
+        ways[HALVES] = _from_mixture(halve)
+        if floor.network is not None:
+            ways[FLOOR] = _from_mixture(separate_with(floor.network, header))
+        scores = _scores(ways, store, split)
+        base = replace(_model_scores(FLOOR, floor.reason, scores), fitted=floor.fitted)
     models = [
         _model_scores(name, reasons[name], scores, novelty(separator.info, header))
         for name, separator in separators
     ]
     rivals = [_model_scores(name, reason, scores) for name, reason in lacking.items()]
-    floor = _model_scores(FLOOR, "", scores) if scores.get(FLOOR) else None
     scored = [model for model in models if model.applicable]
     known = [rival for rival in rivals if rival.applicable]
-    pairs = [(series, floor) for series in (*scored, *known) if floor is not None]
+    pairs = [(one, base) for one in (*scored, *known) if base is not None and base.applicable]
     pairs += [*product(scored, known), *combinations(scored, 2)]
     return CellResult(
         key=key,
@@ -196,7 +234,7 @@ def _score_cell(
         store_digest=header.digest,
         models=tuple(models),
         baselines=tuple(rivals),
-        floor=floor,
+        floor=base,
         differences=tuple(compare(*pair) for pair in pairs),
     )
 

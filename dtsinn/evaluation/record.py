@@ -57,6 +57,7 @@ COLUMNS = (
     "first_before_injection_kBq_mL",
     "second_before_injection_kBq_mL",
     "sum_residual",
+    "over_linear_dB",
     "not_applicable",
 )
 
@@ -137,9 +138,10 @@ def _rows(cell: CellResult, scores: ModelScores) -> list[list[object]]:
             *score.nrmse,
             *score.before_injection,
             score.sum_residual,
+            "" if over is None else over,
             "",
         ]
-        for score in scores.subjects
+        for score, over in zip(scores.subjects, cell.over_floor(scores), strict=True)
     ]
 
 
@@ -174,6 +176,7 @@ def _scores_record(scores: ModelScores) -> dict[str, Any]:
         "verdict": "scored" if scores.applicable else "not applicable",
         "reason": scores.reason,
         "trained_on": scores.trained_on,
+        "fitted": scores.fitted,
         "novelty": None if scores.novelty is None else vars(scores.novelty),
         "summary": None if scores.summary is None else _summary_record(scores.summary),
         "subjects": [

@@ -10,8 +10,10 @@ from dtsinn.evaluation.metrics import Interval, Pair, bootstrap_interval, paired
 from dtsinn.evaluation.novelty import Novelty
 from dtsinn.evaluation.score import SubjectScore
 
-FLOOR = "halved mixture"
-"""Name of the floor: the mixture split into two equal halves, no training."""
+FLOOR = "linear map"
+"""Name of the floor: the best linear map of a neighbourhood's frames, in closed form."""
+HALVES = "halved mixture"
+"""Name of the baseline that halves the mixture: no training."""
 Verdict = Literal["beats", "level with", "loses to", "no verdict"]
 
 
@@ -64,6 +66,8 @@ class ModelScores:
     """Why the cell is not applicable; empty when it is."""
     novelty: Novelty | None = None
     """What of the cell the model's training had seen; None of what is not trained."""
+    fitted: str = ""
+    """Of the floor: with the model, or for this cell."""
     subjects: tuple[SubjectScore, ...] = ()
     summary: Summary | None = None
 
@@ -116,9 +120,9 @@ class CellResult:
     """Empty where nothing was simulated, as no model fits."""
     models: tuple[ModelScores, ...]
     baselines: tuple[ModelScores, ...] = ()
-    """Rivals without training; none where no model fits."""
+    """Halving and rivals without training; none where no model fits."""
     floor: ModelScores | None
-    """None where no model fits."""
+    """The linear map; None where no model fits."""
     differences: tuple[Difference, ...]
     """Each model and baseline against the floor, each model against each baseline, then each
     pair of models."""
@@ -147,6 +151,14 @@ class CellResult:
     def subjects(self) -> int:
         """How many were scored."""
         return max((len(scores.subjects) for scores in self.series), default=0)
+
+    def over_floor(self, scores: ModelScores) -> list[float | None]:
+        """Mean PSNR over that of the floor of each subject of a series, dB; None without one."""
+        floor = {} if self.floor is None else {s.subject: s.mean_psnr for s in self.floor.subjects}
+        return [
+            score.mean_psnr - floor[score.subject] if score.subject in floor else None
+            for score in scores.subjects
+        ]
 
     def difference(self, first: str, second: str = FLOOR) -> Difference | None:
         """The paired comparison of two series, if both were scored."""

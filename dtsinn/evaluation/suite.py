@@ -182,9 +182,15 @@ def _cell(suite: Suite, combination: Combination, noise: str) -> Cell:
     )
     names = [first.name, second.name, protocol.name, noise]
     key = "-".join(names if phantom == suite.phantom else [*names, phantom])
+    return Cell(key=key, digest=request_digest(request), request=request, planned=planned)
+
+
+def request_digest(request: StudyRequest) -> str:
+    """Digest of all that decides a simulated study: request, tracers, protocol and code."""
+    parts = request.parts
+    (first, second), protocol = parts.tracers, parts.protocol
     # By name, not by the path of a file, which a workspace that moves takes along.
     asked = to_mapping(request) | {"tracers": [first.name, second.name], "protocol": protocol.name}
     made_of = [asked, *map(to_mapping, (protocol, parts.scanner, first, second))]
     text = json.dumps([made_of, code_version()], sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:24]
-    return Cell(key=key, digest=digest, request=request, planned=planned)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]

@@ -17,6 +17,7 @@ from dtsinn.networks.invertible import InvertibleSeparator
 from dtsinn.networks.method import Method, MethodConfig, UntrainedMethod
 from dtsinn.networks.rivals.ced import CED
 from dtsinn.networks.rivals.cnn3d import CNN3D
+from dtsinn.networks.rivals.linear import LinearNetwork
 from dtsinn.networks.rivals.plain import PlainNetwork
 from dtsinn.networks.rivals.residual_cnn import ResidualCNN
 from dtsinn.networks.rivals.spectral import SpectralAnalysis
@@ -35,6 +36,7 @@ METHODS: Kinds[Method] = Kinds(
         "unet": UNet,
         "residual-cnn": ResidualCNN,
         "plain": PlainNetwork,
+        "linear": LinearNetwork,
         "spectral": SpectralAnalysis,
     },
     group="dtsinn.networks",

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
-from dtsinn.networks.method import Method
+from dtsinn.networks.method import Learning, Method
 
 
 class SeparatorNetwork(Method, nn.Module):
@@ -34,7 +34,7 @@ class SeparatorNetwork(Method, nn.Module):
         conditioned: It answers by the protocol that it was told of.
     """
 
-    learning = "gradient"
+    learning: ClassVar[Learning] = "gradient"
     has_weights = True
     divisor: int = 1
     conditioned: bool = False
@@ -57,3 +57,28 @@ class SeparatorNetwork(Method, nn.Module):
     def frozen(self) -> Self:
         """A copy for inference and export."""
         return copy.deepcopy(self).eval().requires_grad_(False)
+
+
+class ClosedFormNetwork(SeparatorNetwork):
+    """A network whose weights solve equations that are summed over a store.
+
+    An implementer promises :meth:`moments`, whose result for several samples is the sum of those
+    of each, and :meth:`solve`. Before it is solved it gives an equal split, whatever the seed.
+    Optimiser, loss, augmentation and the number of steps play no part.
+    """
+
+    learning = "closed form"
+
+    @abstractmethod
+    def moments(self, mixture_BTYX: Tensor, tracers_BKTYX: Tensor, body_BYX: Tensor) -> Tensor:
+        """What a batch adds to the equations, in double precision.
+
+        Args:
+            mixture_BTYX: Mixtures.
+            tracers_BKTYX: True tracers.
+            body_BYX: Body pixels, those that count.
+        """
+
+    @abstractmethod
+    def solve(self, moments: Tensor) -> None:
+        """Take the weights that follow from the sum of all moments."""

@@ -19,7 +19,7 @@ from dtsinn.deploy.onnx_graphs import InferenceGraph, write_inference_graph
 from dtsinn.networks.conditioning import FEATURES
 from dtsinn.networks.invertible import InvertibleSeparator, relative_error
 from dtsinn.networks.method import MethodConfig
-from dtsinn.networks.separator import SeparatorNetwork
+from dtsinn.networks.separator import ClosedFormNetwork, SeparatorNetwork
 from dtsinn.testing.require import drawn, own_random, redraw, require
 
 FRAMES = 3
@@ -66,6 +66,8 @@ def check_network(network: type[SeparatorNetwork], config: Any = None) -> None:
     _check_start(make, name)
     _check_answers(make, name)
     _check_gradient(make(), name)
+    if issubclass(network, ClosedFormNetwork):
+        _check_fit(make, name)
     _check_copies(make, name)
 
 
@@ -111,7 +113,9 @@ def _check_config(network: type[SeparatorNetwork], config: Any) -> Any:
     """The class's facts and its configuration, read again from plain data."""
     name, made = network.__name__, type(config)
     require(bool(network.title), f"{name}.title says what reports call it")
-    require(network.learning == "gradient" and network.has_weights, f"{name} is trained")
+    closed = issubclass(network, ClosedFormNetwork)
+    require(network.learning == ("closed form" if closed else "gradient"), f"{name} is trained")
+    require(network.has_weights, f"{name} has weights")
     require(issubclass(made, MethodConfig), f"{made.__name__} inherits from MethodConfig")
     require(isinstance(config, network.Config), f"{made.__name__} is {name}.Config")
     params: Any = getattr(made, "__dataclass_params__", None)
@@ -137,7 +141,8 @@ def _check_start(make: Callable[..., SeparatorNetwork], name: str) -> None:
         for one in (again, other)
     )
     require(same, f"{name}: one seed gives the same weights every time")
-    require(not different, f"{name}: another seed gives other weights")
+    draws = first.learning == "gradient"
+    require(not (draws and different), f"{name}: another seed gives other weights")
     require(first.frames == FRAMES, f"{name} keeps its number of frames")
 
 
@@ -184,6 +189,30 @@ def _check_gradient(network: SeparatorNetwork, name: str) -> None:
                     parameter.sub_(0.1 * parameter.grad)
     lost = [key for key, there in reached.items() if not there]
     require(not lost, f"{name}: a gradient reaches every weight, also {', '.join(lost)}")
+
+
+@torch.no_grad()
+def _check_fit(make: Callable[..., Any], name: str) -> None:
+    """The moments of samples add up, and their solution is better than an equal split."""
+    network, again = make(), make()
+    side = 6 * network.divisor
+    truth_BKTYX = drawn(3, 2, FRAMES, side, side) * torch.tensor([1.0, 2.0])[:, None, None, None]
+    mixture_BTYX = truth_BKTYX.sum(dim=1)
+    body_BYX = drawn(3, side, side) > 0
+    given = (mixture_BTYX, truth_BKTYX, body_BYX)
+    whole = network.moments(*given)
+    parts = sum(network.moments(*(one[n : n + 1] for one in given)) for n in range(3))
+    require(relative_error(whole, parts) < EXACT, f"{name}: the moments of samples add up")
+    start = (network(mixture_BTYX) - truth_BKTYX).movedim((1, 2), (-2, -1))[body_BYX]
+    for one in (network, again):
+        one.solve(whole)
+    found_BKTYX = network(mixture_BTYX)
+    fitted = (found_BKTYX - truth_BKTYX).movedim((1, 2), (-2, -1))[body_BYX]
+    require(
+        bool(fitted.square().sum() < start.square().sum()),
+        f"{name}: what it is fitted to it separates better than an equal split",
+    )
+    require(torch.equal(again(mixture_BTYX), found_BKTYX), f"{name}: one sum has one solution")
 
 
 @torch.no_grad()

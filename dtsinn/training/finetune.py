@@ -66,8 +66,15 @@ def start_from(state: TrainingState, parent: Parent, stores: Sequence[Store]) ->
     """Give a fresh state its parent's weights; another tracer pair is taken note of.
 
     Raises:
-        InputError: The parent separates another number of frames, or has another model.
+        InputError: The parent separates another number of frames, or has another model, or one
+            that is fitted in closed form, which starts from nothing.
     """
+    if state.network.learning != "gradient":
+        raise InputError(
+            f"--init: a separator of model.kind {state.config.model.kind} is fitted in closed form",
+            got="weights to start from",
+            hint="train without --init",
+        )
     frames = stores[0].header.protocol.frames
     if parent.info.frames != frames:
         raise InputError(

@@ -1,4 +1,7 @@
-"""The training loop: steps until the next validation, then a report; again until the budget."""
+"""The training loop: steps until the next validation, then a report; again until the budget.
+
+What is fitted in closed form takes one step, the whole of it, and reports once.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ import torch
 
 from dtsinn.core.clock import now_ms
 from dtsinn.data.store import Store
+from dtsinn.networks.closed_form import fit
+from dtsinn.networks.separator import ClosedFormNetwork
 from dtsinn.training.device import computing
 from dtsinn.training.feed import Feed
 from dtsinn.training.protocols import as_stores, check_stores_fit, digests_of
@@ -60,6 +65,8 @@ def train(
 ) -> Iterator[Report]:
     """Train ``state`` on ``train`` samples; yield after each validation.
 
+    A network that is fitted in closed form takes one step and reports once.
+
     A state that goes on from a checkpoint repeats its last report at first. The caller saves
     the state between two reports if it wants to. Stopping the iteration stops the training.
 
@@ -68,7 +75,7 @@ def train(
         state: Of the run; it moves on.
         team: The processes that train together; each calls this with an equal state. Only the
             first one validates; the metrics of the others hold no more than ``val_psnr``.
-        on_step: Called after every step.
+        on_step: Called after every step; of a fit, after every few blocks, with their number.
 
     Raises:
         InputError: The stores do not go together, or the steps cannot be shared by the team.
@@ -81,16 +88,14 @@ def train(
     state.progress.store_digest = digests_of(stores)
     config, progress = state.config, state.progress
     device = torch.device(state.device)
-    tasks = [task_of(store, device) for store in stores]
-    feed, system = Feed(stores, config, team, progress.step), SystemMeter(device)
+    learn = _fitter if state.network.learning == "closed form" else _stepper
+    learn_more, system = learn(stores, state, team, on_step), SystemMeter(device)
     if progress.metrics:
         yield _report(state)
     while not state.ended:
-        meter, first = _Meter(), progress.step
-        until = min(_next_multiple(first, config.validate_every), config.steps)
+        wall, cpu = time.perf_counter(), time.process_time()
         with computing(config.deterministic):
-            losses = _train_until(state, tasks, feed, team, until, on_step)
-            meter.steps_done()
+            learned = learn_more()
             metrics = team.run_on_leader(
                 lambda: validate_all(
                     stores, state.validated_network, device, config.round_trip_limit
@@ -98,20 +103,13 @@ def train(
                 device,
             )
         state.record_validation(metrics["val_psnr"])
-        wall, cpu = meter.elapsed()
-        progress.seconds += wall
-        progress.cpu_seconds += team.sum(cpu, device)
-        samples = samples_before(config, until) - samples_before(config, first)
+        progress.seconds += time.perf_counter() - wall
+        progress.cpu_seconds += team.sum(time.process_time() - cpu, device)
         progress.metrics = (
             metrics
-            | losses
+            | learned
             | {
                 "best_psnr": progress.best_psnr,
-                "learning_rate": learning_rate(config.optimizer, until - 1, config.steps),
-                "batch": batch_size(config, until - 1) * config.accumulate,
-                "step_seconds": meter.stepping / (until - first),
-                "samples_per_second": samples / meter.stepping,
-                "waiting_for_data": feed.take_wait_seconds() / meter.stepping,
                 "seconds": progress.seconds,
                 "cpu_seconds": progress.cpu_seconds,
             }
@@ -140,11 +138,55 @@ def _report(state: TrainingState) -> Report:
     progress = state.progress
     return Report(
         step=progress.step,
-        steps=state.config.steps,
+        steps=state.steps,
         metrics=dict(progress.metrics),
         time_ms=progress.reported_ms,
         ended=state.ended,
     )
+
+
+LearnMore = Callable[[], dict[str, float]]
+"""Learns until the next validation; returns metrics of it."""
+
+
+def _fitter(
+    stores: Sequence[Store], state: TrainingState, team: Team, on_step: OnStep
+) -> LearnMore:
+    """What fits a network in closed form: on the first process, as only that one validates."""
+
+    def learn_more() -> dict[str, float]:
+        if isinstance(state.network, ClosedFormNetwork) and team.leads:
+            fit(stores, state.network, on_step)
+            state.start_from(state.network.state_dict())
+        state.progress.step = state.steps
+        return {}
+
+    return learn_more
+
+
+def _stepper(
+    stores: Sequence[Store], state: TrainingState, team: Team, on_step: OnStep
+) -> LearnMore:
+    """What takes steps of the optimiser."""
+    config, device = state.config, torch.device(state.device)
+    tasks = [task_of(store, device) for store in stores]
+    feed = Feed(stores, config, team, state.progress.step)
+
+    def learn_more() -> dict[str, float]:
+        first, begun = state.progress.step, time.perf_counter()
+        until = min(_next_multiple(first, config.validate_every), config.steps)
+        losses = _train_until(state, tasks, feed, team, until, on_step)
+        stepping = time.perf_counter() - begun
+        samples = samples_before(config, until) - samples_before(config, first)
+        return losses | {
+            "learning_rate": learning_rate(config.optimizer, until - 1, config.steps),
+            "batch": batch_size(config, until - 1) * config.accumulate,
+            "step_seconds": stepping / (until - first),
+            "samples_per_second": samples / stepping,
+            "waiting_for_data": feed.take_wait_seconds() / stepping,
+        }
+
+    return learn_more
 
 
 def _train_until(
@@ -167,22 +209,6 @@ def _train_until(
 
 def _next_multiple(step: int, every: int) -> int:
     return (step // every + 1) * every
-
-
-class _Meter:
-    """Seconds of one stretch: all of it, and its steps."""
-
-    def __init__(self) -> None:
-        self.wall, self.cpu = time.perf_counter(), time.process_time()
-        self.stepping = 0.0
-
-    def steps_done(self) -> None:
-        """Close the steps' part; what follows is validation."""
-        self.stepping = time.perf_counter() - self.wall
-
-    def elapsed(self) -> tuple[float, float]:
-        """Wall and process CPU seconds of the whole stretch."""
-        return time.perf_counter() - self.wall, time.process_time() - self.cpu
 
 
 MB = 1e6

@@ -178,12 +178,11 @@ def _train_recorded(
                 key, [Point(step=report.step, metrics=report.metrics, time_ms=report.time_ms)]
             )
             on_report(report)
-            if _is_drawn(before, report.step, state.config.steps):
+            if _is_drawn(before, report.step, state.steps):
                 _picture_step(store, folder, key, report.step, recorder)
             before = report.step
         if not package.exists():
-            further = [one.header for one in stores[1:]]
-            package_run(state, store.header, package, key, further=further)
+            package_run(state, stores, package, key)
         picture_run(state, store, folder / "pictures", key)
         recorder.artifact(key, folder / "pictures", "pictures")
         recorder.artifact(key, package, "separator")
@@ -194,7 +193,7 @@ def _train_recorded(
         except OSError as failure:
             error.add_note(f"and its end was not written down: {failure}")
         raise
-    early = state.progress.step < state.config.steps
+    early = state.progress.step < state.steps
     recorder.end(key, "finished", now_ms(), {"ended": state.ended} if early else {})
     return package
 
@@ -248,10 +247,13 @@ def _describe(state: TrainingState, store: Store) -> str:
     config, header = state.config, store.header
     pair = " then ".join(tracer.upper() for tracer in header.tracers)
     parameters = sum(weights.numel() for weights in state.network.parameters())
+    where = f"on {name_of_store(header.path)}"
+    learning = f"{config.steps:,} steps {where}, seed {config.seed}"
+    if state.network.learning == "closed form":
+        learning = f"fitted in closed form {where}"
     return (
         f"Separator {config.model.kind} of {parameters:,} parameters for {pair}, protocol "
-        f"{header.protocol.name}: {config.steps:,} steps on {name_of_store(header.path)}, "
-        f"seed {config.seed}."
+        f"{header.protocol.name}: {learning}."
     )
 
 

@@ -115,9 +115,14 @@ class TrainingState:
         return self.network if self.average is None else self.average
 
     @property
+    def steps(self) -> int:
+        """The whole budget: a fit in closed form is one step."""
+        return 1 if self.network.learning == "closed form" else self.config.steps
+
+    @property
     def ended(self) -> str:
         """Why nothing follows, or nothing."""
-        if self.progress.step >= self.config.steps:
+        if self.progress.step >= self.steps:
             return "the budget is spent"
         if 0 < self.config.patience <= self.progress.stale:
             return f"no gain of {GAIN_dB:g} dB in {self.progress.stale} validations"

@@ -104,11 +104,12 @@ def say_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def say_evaluation(evaluation: Evaluation) -> None:
-    """One row per cell and model: PSNR with its interval, and the gain over halving."""
+    """One row per cell and model: PSNR with its interval, and the gain over the linear map."""
     rows = []
     for cell in evaluation.cells:
-        for scores in (*cell.models, *cell.baselines):
-            seen = "" if scores.novelty is None else scores.novelty.text()
+        for scores in cell.series:
+            seen = f"fitted {scores.fitted}" if scores.fitted else ""
+            seen = seen if scores.novelty is None else scores.novelty.text()
             if scores.summary is None:
                 why = f"not applicable: {scores.reason}"
                 rows.append([cell.title, scores.model, "", why, "", seen])
@@ -116,7 +117,7 @@ def say_evaluation(evaluation: Evaluation) -> None:
             psnr, gain = scores.summary.psnr, cell.difference(scores.model)
             over = "" if gain is None else f"{gain.psnr.mean:+.2f}"
             rows.append([cell.title, scores.model, str(psnr.n), psnr.text(2), over, seen])
-    titles = ["cell", "model", "n", "PSNR dB (95 %)", "over halving dB", "against training"]
+    titles = ["cell", "model", "n", "PSNR dB (95 %)", "over linear dB", "against training"]
     say_table(titles, rows)
 
 

@@ -52,12 +52,14 @@ def log_evaluation(
         known = None
     if known is not None and known.info.status == "FINISHED":
         return
-    metrics = {
-        f"{cell.key}.psnr": scores.summary.psnr.mean
-        for cell in evaluation.cells
-        for scores in cell.models[:1]
-        if scores.summary is not None
-    }
+    metrics: dict[str, float] = {}
+    for cell in evaluation.cells:
+        first = cell.models[0]
+        if first.summary is not None:
+            metrics[f"{cell.key}.psnr"] = first.summary.psnr.mean
+        gain = cell.difference(first.model)
+        if gain is not None:
+            metrics[f"{cell.key}.over_linear"] = gain.psnr.mean
     names, now = [model.name for model in evaluation.models], now_ms()
     run = RunStart(
         key=key,

@@ -35,7 +35,7 @@ class FeasibilityCheck:
             config = self.space.config(suggestion)
         except InputError as error:
             return str(error)
-        if METHODS[config.model.kind].learning != "gradient":
+        if not METHODS[config.model.kind].has_weights:
             return ""
         if self.most_bytes is not None:
             takes = footprint(config, self.frames, self.size).total

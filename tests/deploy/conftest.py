@@ -19,6 +19,7 @@ from dtsinn.deploy.package import Lineage, SeparatorInfo, write_package
 from dtsinn.deploy.separator import Separator
 from dtsinn.networks.build import ModelConfig, build_network
 from dtsinn.networks.invertible import InvertibleConfig
+from dtsinn.networks.rivals.linear import LinearConfig, LinearNetwork
 from dtsinn.networks.separator import SeparatorNetwork
 
 FRAMES = 4
@@ -60,6 +61,20 @@ def make_info(config: ModelConfig, frames: int) -> SeparatorInfo:
     )
 
 
+def make_floor() -> LinearNetwork:
+    """A linear map away from its start."""
+    floor = LinearNetwork(FRAMES, LinearConfig(context=1))
+    with torch.no_grad():
+        floor.map.weight += 0.01
+    return floor
+
+
+@pytest.fixture
+def floor() -> LinearNetwork:
+    """That of the package."""
+    return make_floor()
+
+
 @pytest.fixture(scope="session")
 def config() -> InvertibleConfig:
     return InvertibleConfig(blocks=1, width=4, depth=3)
@@ -79,7 +94,8 @@ def info(config: InvertibleConfig) -> SeparatorInfo:
 def package(config: InvertibleConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A package that no test may change."""
     folder = tmp_path_factory.mktemp("packages") / "separator"
-    write_package(folder, make_network(config, FRAMES, seed=0), make_info(config, FRAMES))
+    network = make_network(config, FRAMES, seed=0)
+    write_package(folder, network, make_info(config, FRAMES), make_floor())
     return folder
 
 

@@ -32,8 +32,7 @@ from dtsinn.testing import small_config
 
 FRAMES = 4
 RIVALS: dict[str, ModelConfig] = {
-    kind: small_config(method)
-    for kind, method in kinds_with(learning="gradient", exact=False).items()
+    kind: small_config(method) for kind, method in kinds_with(has_weights=True, exact=False).items()
 }
 SQUEEZED = InvertibleConfig(blocks=1, width=4, depth=3, squeeze="haar", coupling="two-sided")
 CONDITIONED = InvertibleConfig(blocks=1, width=4, depth=3, conditioning="protocol")

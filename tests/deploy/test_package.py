@@ -19,12 +19,15 @@ from dtsinn.deploy.package import (
     Lineage,
     SeparatorInfo,
     load_network,
+    load_package,
     package_digest,
     separator_digest,
     verify_package,
     write_package,
 )
+from dtsinn.deploy.separator import Separator
 from dtsinn.networks.invertible import InvertibleSeparator
+from dtsinn.networks.rivals.linear import LinearNetwork
 from tests.support.exports import export_anew
 
 Reseal = Callable[[Path], None]
@@ -43,9 +46,47 @@ def test_the_network_and_its_info_survive(
     assert dataclasses.replace(read, lineage=info.lineage) == info
 
 
+def test_the_floor_survives_outside_of_the_digest(
+    package: Path,
+    network: InvertibleSeparator,
+    info: SeparatorInfo,
+    floor: LinearNetwork,
+    tmp_path: Path,
+) -> None:
+    kept = Separator.load(package).floor
+    assert kept is not None
+    assert (kept.config.context, kept.frames) == (1, floor.frames)
+    assert torch.equal(kept.map.weight, floor.map.weight)
+    write_package(tmp_path / "bare", network, info)
+    assert package_digest(tmp_path / "bare") == package_digest(package)
+    assert load_package(tmp_path / "bare")[3] is None
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"map.weight": torch.zeros(8, 4, 3, 3)[..., :2]}, "tensor map.weight; got float32"),
+        ({"map.weight": torch.zeros(8, 4, 9, 9)}, "model.context; got 4; wanted 0, 1 or 2"),
+        ({"map.weight": torch.full((8, 4, 1, 1), torch.inf)}, "got NaN or inf"),
+        ({"other": torch.zeros(8, 4, 1, 1)}, "tensor map.weight is missing"),
+        ({}, "the model has more parts than its weights; wanted 0 tensors"),
+    ],
+)
+def test_a_floor_that_is_no_linear_map_is_refused(
+    copied: Path, reseal: Reseal, weights: dict[str, torch.Tensor], message: str
+) -> None:
+    content = {name: tensor.contiguous() for name, tensor in weights.items()}
+    (copied / "floor.safetensors").write_bytes(safetensors.torch.save(content))
+    reseal(copied)
+    with pytest.raises(PackageError, match=r"floor\.safetensors") as caught:
+        Separator.load(copied)
+    assert message in str(caught.value)
+
+
 def test_two_writes_of_one_network_are_the_same_files(
     network: InvertibleSeparator,
     info: SeparatorInfo,
+    floor: LinearNetwork,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
@@ -58,7 +99,7 @@ def test_two_writes_of_one_network_are_the_same_files(
         logger.addHandler(caplog.handler)
     try:
         for name in ("again", "first"):
-            write_package(tmp_path / name, network, info)
+            write_package(tmp_path / name, network, info, floor)
     finally:
         for logger in loggers:
             logger.removeHandler(caplog.handler)

@@ -17,14 +17,16 @@ from dtsinn.core.workspace import Workspace
 from dtsinn.deploy.info import Lineage, SeparatorInfo
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation.evaluate import evaluate, run_grid
+from dtsinn.evaluation.floor import separate_with
 from dtsinn.evaluation.metrics import Interval
 from dtsinn.evaluation.novelty import Novelty
-from dtsinn.evaluation.results import FLOOR, Difference
+from dtsinn.evaluation.results import FLOOR, HALVES, Difference
 from dtsinn.evaluation.score import score_subjects
 from dtsinn.evaluation.suite import Combination, cell_store, cells_of
 from dtsinn.networks.build import build_network
 from dtsinn.networks.invertible import InvertibleConfig
 from dtsinn.networks.normalisation import sample_scale
+from dtsinn.networks.rivals.linear import LinearConfig, LinearNetwork
 
 MODEL = InvertibleConfig(blocks=1, width=8, depth=3)
 
@@ -76,7 +78,10 @@ def untrained():
 
 @pytest.fixture(scope="module")
 def trained(store):
-    """A few steps on the very subjects that it is scored on: enough to beat halving."""
+    """A few steps on the very subjects that it is scored on: enough to beat halving.
+
+    Its floor is fitted to them too, and ends far above.
+    """
     network = build_network(MODEL, 18)
     held = list(store.subjects("test"))
     mixture, truth = (
@@ -90,7 +95,10 @@ def trained(store):
         optimiser.zero_grad()
         (network(mixture) - truth).square().mean().backward()
         optimiser.step()
-    return Separator(network, made_info(1))
+    floor = LinearNetwork(18, LinearConfig())
+    body = torch.from_numpy(np.concatenate([samples.regions_NYX for samples in held]) > 0)
+    floor.solve(floor.moments(mixture, truth, body))
+    return Separator(network, made_info(1), floor=floor)
 
 
 @pytest.fixture(scope="module")
@@ -151,29 +159,43 @@ def test_a_cell_that_does_not_fit_is_not_applicable_and_not_simulated(
     assert cells_of(wide_suite)[1].digest not in made
 
 
-def test_models_are_compared_in_pairs_and_with_the_floor(written):
+def test_models_are_compared_in_pairs_with_halving_and_with_the_floor(written):
     cell = written[0].cells[0]
     gain, untrained, between = (
-        cell.difference("new"),
-        cell.difference("old"),
+        cell.difference("new", HALVES),
+        cell.difference("old", HALVES),
         cell.difference("new", "old"),
     )
     assert gain.verdict == "beats"
-    assert untrained.verdict == "level with"  # it is the floor, bit for bit
+    assert untrained.verdict == "level with"  # it is the halved mixture, bit for bit
     assert tuple(untrained.psnr)[:3] == pytest.approx((0, 0, 0), abs=1e-4)
     assert untrained.psnr.n == 5
     assert between.psnr.mean == pytest.approx(gain.psnr.mean, abs=1e-3)
-    means = {scores.model: scores.summary.psnr.mean for scores in (*cell.models, cell.floor)}
-    assert gain.psnr.mean == pytest.approx(means["new"] - means[FLOOR])
+    means = {scores.model: scores.summary.psnr.mean for scores in cell.series}
+    assert list(means) == ["new", "old", HALVES, FLOOR]
+    over = cell.difference("new")
+    assert over.psnr.mean == pytest.approx(means["new"] - means[FLOOR])
+    assert over.psnr.mean == pytest.approx(np.mean(cell.over_floor(cell.models[0])))
+    assert [over.verdict, cell.difference(HALVES).verdict] == ["loses to"] * 2
+    assert {difference.first for _, difference in written[0].losses} == {"new", "old"}
+
+
+def test_the_floor_comes_with_the_model_for_its_own_pair_and_protocol(written, trained, store):
+    for cell in written[0].cells[:2]:
+        assert cell.floor.fitted == "with the model"
+    wanted = score_subjects(separate_with(trained.floor, store.header), store, "test")
+    assert list(written[0].cells[1].floor.subjects) == wanted
 
 
 def test_the_record_is_whole_finite_and_names_no_path(written, trained, store):
     evaluation, out = written
     text = (out / "evaluation.json").read_text()
     record = json.loads(text)
-    assert (record["format"], record["format_version"]) == ("dtsinn-evaluation", 2)
+    assert (record["format"], record["format_version"]) == ("dtsinn-evaluation", 3)
     assert record["models"][0]["digest"] == trained.digest
     assert record["models"][1]["lineage"]["run"] == "runs/0"
+    assert record["baselines"] == [{"name": HALVES, "settings": {}}]
+    assert record["cells"][0]["floor"]["fitted"] == "with the model"
     assert set(record["units"]) <= set(record["definitions"])
     cell = record["cells"][0]
     assert cell["store_digest"] == store.header.digest
@@ -187,8 +209,10 @@ def test_the_table_has_a_row_per_cell_model_and_subject(written):
     _, out = written
     with (out / "table.csv").open(newline="") as lines:
         rows = list(csv.DictReader(lines))
-    assert len(rows) == 2 * 3 * 5 + 2  # cells x series x subjects, and two that do not apply
+    assert len(rows) == 2 * 4 * 5 + 2  # cells x series x subjects, and two that do not apply
     assert all(float(row["mean_psnr_dB"]) > 0 for row in rows if not row["not_applicable"])
+    over = {row["model"]: float(row["over_linear_dB"]) for row in rows if row["subject"]}
+    assert over[FLOOR] == 0 > over["new"] > over["old"]
     assert rows[-1]["not_applicable"] == "store has 6 frames, model 18"
     assert [rows[0][f"{part}_seen"] for part in ("pair", "protocol", "phantom", "noise")] == [
         "as trained", "as trained", "unknown", "unknown",
@@ -202,7 +226,9 @@ def test_the_report_is_one_file_that_owns_up(written):
     for outside in ("http://", "https://", "<script", "<link", 'src="pictures'):
         assert outside not in page
     assert page.count("data:image/png;base64,") == len(list((out / "pictures").iterdir())) == 11
-    assert "old is level with the halved mixture" in page
+    assert "old loses to the linear map" in page
+    assert "<th>Over linear, dB</th>" in page
+    assert '<span class="tag">fitted with the model</span>' in page
     assert "not applicable: store has 6 frames, model 18" in page
     assert "beats it in 2, is level with it in 0, loses to it in 0" in page
     for badge in ("pair as trained", "protocol as trained", "phantom unknown", "noise unknown"):

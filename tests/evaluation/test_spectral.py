@@ -22,7 +22,7 @@ from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation import metrics
 from dtsinn.evaluation.evaluate import evaluate, run_grid
 from dtsinn.evaluation.metrics import FEWEST
-from dtsinn.evaluation.results import FLOOR
+from dtsinn.evaluation.results import FLOOR, HALVES
 from dtsinn.evaluation.score import halve
 from dtsinn.evaluation.suite import cell_store, cells_of
 from dtsinn.networks.build import baselines, build_network
@@ -262,13 +262,13 @@ def test_a_baseline_is_a_row_of_each_cell_on_the_same_subjects(written) -> None:
     assert [cell.key for cell in evaluation.cells] == ["store", "fmz-fdg-p1-mid"]
     for cell in evaluation.cells:
         rows = [scores.model for scores in cell.series]
-        assert rows == ["net", NAME, FLOOR]
+        assert rows == ["net", HALVES, NAME, FLOOR]
         subjects = [[score.subject for score in scores.subjects] for scores in cell.series]
-        assert subjects[0] == subjects[1] == subjects[2] != []
+        assert subjects[0] == subjects[1] == subjects[2] == subjects[3] != []
         few = cell.subjects < FEWEST
-        assert cell.difference(NAME).verdict == ("no verdict" if few else "beats")
+        assert cell.difference(NAME).verdict == ("no verdict" if few else "loses to")
         assert cell.difference("net", NAME).verdict == ("no verdict" if few else "loses to")
-        assert not cell.baselines[0].trained_on
+        assert not cell.baselines[1].trained_on
     assert {difference.first for _, difference in evaluation.losses} == {"net"}
 
 
@@ -276,10 +276,10 @@ def test_a_baseline_stands_in_record_table_and_report(written) -> None:
     evaluation, out = written
     record = json.loads((out / "evaluation.json").read_text())
     settings = {"kind": "spectral", "terms": 4, "slow": 0.01, "fast": 1.0, "smoothing_px": 1.25}
-    assert record["baselines"] == [{"name": NAME, "settings": settings}]
-    row = record["cells"][0]["baselines"][0]
+    assert record["baselines"][1:] == [{"name": NAME, "settings": settings}]
+    row = record["cells"][0]["baselines"][1]
     assert (row["model"], row["verdict"]) == (NAME, "scored")
-    assert row["summary"]["psnr"]["mean"] == evaluation.cells[0].baselines[0].summary.psnr.mean
+    assert row["summary"]["psnr"]["mean"] == evaluation.cells[0].baselines[1].summary.psnr.mean
     with (out / "table.csv").open(newline="") as lines:
         models = [line["model"] for line in csv.DictReader(lines)]
     assert models.count(NAME) == models.count("net") == models.count(FLOOR) == 2 + 5
@@ -303,7 +303,7 @@ def test_a_store_without_inputs_is_not_applicable_and_the_model_is_scored(
     )
     cell = evaluation.cells[0]
     assert cell.models[0].applicable
-    assert cell.baselines[0].reason.startswith("the store has no input functions")
+    assert cell.baselines[1].reason.startswith("the store has no input functions")
     assert "not applicable: the store has no input" in (tmp_path / "out/report.html").read_text()
 
 

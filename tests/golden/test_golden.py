@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from dtsinn.cli import app
 from dtsinn.core import formats
 from dtsinn.core.errors import InputError
-from dtsinn.core.formats import GATE_REPORT, KNOWN_STORE, Format
+from dtsinn.core.formats import EVALUATION, GATE_REPORT, KNOWN_STORE, Format
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.check import check_store
 from dtsinn.data.store import Store, open_store
@@ -86,6 +86,7 @@ def test_the_package_separates_and_keeps_its_digest(store: Store) -> None:
     tags = json.loads((GOLDEN / "registry-tags.json").read_text())["versions"]["1"]
     assert separator.digest == PACKAGE == tags["dtsinn.digest"]
     assert separator.info.metrics == json.loads(tags["dtsinn.metrics"])
+    assert separator.floor is None, "packages of that version have none"
     separator.check_fits(store.header)
     samples = next(store.subjects("test"))
     predicted_NKTYX = separator.separate(samples.mixture_NTYX)
@@ -163,6 +164,11 @@ def test_the_map_gives_the_same_pseudonyms(golden: Path) -> None:
 def test_reports_are_known_as_such(golden: Path) -> None:
     record.check_out(golden / "evaluation")
     page.check_out(golden / "done" / "report")
+    old = json.loads((golden / "evaluation" / record.RECORD).read_text())
+    upgraded = EVALUATION.read(old, "it")
+    assert upgraded["baselines"][0] == {"name": "halved mixture", "settings": {}}
+    for before, cell in zip(old["cells"], upgraded["cells"], strict=True):
+        assert (cell["floor"], cell["baselines"]) == (None, [before["floor"]])
     read = GATE_REPORT.read(json.loads((golden / "gate-report.json").read_text()), "it")
     assert read["verdict"] == "refused"
 

@@ -28,7 +28,7 @@ def package(tiny_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path
     state = TrainingState(load_run_config("default", SETTINGS), 3)
     list(train(tiny_store, state))
     folder = tmp_path_factory.mktemp("parent") / "separator"
-    package_run(state, tiny_store.header, folder, "parent")
+    package_run(state, tiny_store, folder, "parent")
     return folder
 
 
@@ -66,7 +66,7 @@ def test_another_pair_is_allowed_and_recorded(
     list(train(store, state))
     state.save(tmp_path / "child")
     again = TrainingState.load(tmp_path / "child" / "checkpoint-00000004")
-    package_run(again, store.header, tmp_path / "separator", "child")
+    package_run(again, store, tmp_path / "separator", "child")
     info = read_info(tmp_path / "separator")
     assert info.tracers == ("fmz", "met")
     assert info.lineage.init == package_digest(package) == parent.digest

@@ -1,0 +1,112 @@
+"""Fitting in closed form: equations summed over the blocks of stores, then solved once.
+
+Each block is summed by one thread, and the blocks' sums are added in the order of the stores: the
+number of threads decides how fast the weights come, not what they are.
+
+Shape letters: N sample (slice), K tracer (2), T frame, Y X pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dtsinn.core.errors import DivergedError
+from dtsinn.data.body import body_mask, truth_of
+from dtsinn.data.order import IndexArray
+from dtsinn.data.store import Store
+from dtsinn.networks.normalisation import per_sample, sample_scale
+from dtsinn.networks.rivals.linear import LinearConfig, LinearNetwork
+from dtsinn.networks.separator import ClosedFormNetwork
+
+OnBlock = Callable[[int, int], None]
+"""A callback of each block that is summed, from 1 on, and of their number; it must be quick."""
+AHEAD = 4
+"""Blocks for each thread that are read at once: what bounds the memory (uncited)."""
+
+
+def ignore_block(done: int, blocks: int) -> None:
+    """Do nothing."""
+
+
+def fit_linear(stores: Sequence[Store], on_block: OnBlock = ignore_block) -> LinearNetwork:
+    """The floor on some stores: the linear map as it is by default, fitted to them by :func:`fit`.
+
+    Args:
+        stores: Of equally many frames, each with ``train`` samples and the truth.
+        on_block: See :func:`fit`.
+    """
+    network = LinearNetwork(stores[0].header.protocol.frames, LinearConfig())
+    fit(stores, network, on_block)
+    return network
+
+
+def fit(
+    stores: Sequence[Store], network: ClosedFormNetwork, on_block: OnBlock = ignore_block
+) -> None:
+    """Fit ``network``, on the CPU, to the body pixels of all ``train`` samples.
+
+    Memory does not grow with the stores. The same stores give the same weights to the last bit.
+
+    Args:
+        stores: Of as many frames as the network has, each with ``train`` samples and the truth.
+        network: It takes the weights.
+        on_block: Called after every block.
+
+    Raises:
+        DivergedError: The weights are not finite.
+        StoreError: A chunk of a store is missing or damaged.
+    """
+    import dask  # here, as in data.windows
+
+    blocks = [
+        partial(_moments, store, index, network) for store in stores for index in _blocks(store)
+    ]
+    threads, sums = torch.get_num_threads(), torch.zeros(())
+    with _one_thread_each():
+        for first in range(0, len(blocks), AHEAD * threads):
+            part = blocks[first : first + AHEAD * threads]
+            tasks = [dask.delayed(block, pure=False)() for block in part]
+            for moments in dask.compute(*tasks, scheduler="threads", num_workers=threads):
+                sums = sums + moments
+            on_block(first + len(part), len(blocks))
+        network.solve(sums)
+    if not all(bool(torch.isfinite(weight).all()) for weight in network.parameters()):
+        raise DivergedError("the closed form has no finite weights", hint="a larger model.ridge")
+
+
+def _blocks(store: Store) -> list[IndexArray]:
+    """The ``train`` samples of a store by the block that they lie in."""
+    chosen = np.flatnonzero(store.split_N == "train")
+    return np.split(chosen, np.flatnonzero(np.diff(chosen // store.block)) + 1)
+
+
+def _moments(store: Store, index: IndexArray, network: ClosedFormNetwork) -> Tensor:
+    """The moments of a block, each sample divided by its scale as in every training."""
+    torch.set_num_threads(1)  # of this thread: torch counts for each one
+    samples = store.read(index)
+    duration_T = torch.tensor(store.header.protocol.frame_duration)
+    mixture_NTYX = torch.from_numpy(samples.mixture_NTYX)
+    tracers_NKTYX = torch.from_numpy(truth_of(samples))
+    scale_N = sample_scale(mixture_NTYX, duration_T)
+    return network.moments(
+        mixture_NTYX / per_sample(scale_N, mixture_NTYX),
+        tracers_NKTYX / per_sample(scale_N, tracers_NKTYX),
+        torch.from_numpy(body_mask(samples, store.header.protocol)),
+    )
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Within it a product of matrices is one thread's work, so that it has the same bits always."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
