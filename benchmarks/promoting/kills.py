@@ -22,7 +22,7 @@ from dtsinn.registry.tracking.tracker import MlflowTracker, connect
 from dtsinn.simulation.request import StudyRequest
 from tests.support.aliases import violations
 
-STORE = StudyRequest(subjects=26, slices=1, size=32, noise="mid", seed=0)
+STORE = StudyRequest(subjects=26, slices=1, size=32, noise="mid", seed=0, population="varied")
 SPLITS = {"train": 0.42, "val": 0.08, "gate": 0.5}
 STEPS = (4, 80)
 """Of the first champion, and of the version that beats it."""
