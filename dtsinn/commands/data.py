@@ -200,6 +200,13 @@ def import_(
     plan: Annotated[
         Path | None, typer.Option(metavar="YAML", help="With mat: what the files do not say.")
     ] = None,
+    regions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TSV",
+            help="Names of regions (BIDS dseg.tsv); label images by the plan or beside the scans.",
+        ),
+    ] = None,
     identities: Annotated[
         Path | None,
         typer.Option(
@@ -239,7 +246,7 @@ def import_(
     refuse_existing(out)  # before the headers of all scans are read
     with allowing(max_memory), console.progress(quiet) as progress:
         header = import_study(
-            importer.open(source, plan),
+            importer.open(source, plan, regions),
             out,
             identities or Path(f"{out}.subjects.json"),
             progress,
