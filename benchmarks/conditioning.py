@@ -79,7 +79,14 @@ def run(folder: Path, *, steps: Steps = 1500, seeds: Seeds = 3, say: Say) -> Res
 def make_stores(folder: Path, say: Say) -> dict[str, Store]:
     """The stores by protocol: those trained on, then the unseen ones of as many frames."""
     requests = {
-        name: StudyRequest(protocol=name, subjects=SUBJECTS, slices=SLICES, size=SIZE, seed=SEED)
+        name: StudyRequest(
+            protocol=name,
+            population="varied",
+            subjects=SUBJECTS,
+            slices=SLICES,
+            size=SIZE,
+            seed=SEED,
+        )
         for name in (*TRAINED, *UNSEEN)
     }
     frames = requests[TRAINED[0]].parts.protocol.frames

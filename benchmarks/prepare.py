@@ -119,5 +119,5 @@ def registered(
 ) -> ModelVersion:
     """A version of the trained state."""
     begun_run(tracker, store, key)
-    package_run(state, store.header, folder / key, key)
+    package_run(state, store, folder / key, key)
     return register(tracker, folder / key, run_key=key)

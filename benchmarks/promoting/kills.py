@@ -41,7 +41,7 @@ def alternate(workspace: Workspace, store: str, ref: str) -> None:
         print("moved", flush=True)
 
 
-STORE = StudyRequest(subjects=26, slices=1, size=32, noise="mid", seed=0)
+STORE = StudyRequest(subjects=26, slices=1, size=32, noise="mid", seed=0, population="varied")
 SPLITS = {"train": 0.42, "val": 0.08, "gate": 0.5}
 STEPS = (4, 80)
 """Of the first champion, and of the version that beats it."""

@@ -33,7 +33,7 @@ from dtsinn.registry.gate.decide import compare
 from dtsinn.registry.gate.report import GateReport
 from dtsinn.simulation.request import StudyRequest
 
-STORE = StudyRequest(subjects=60, slices=8, size=64, noise="mid", seed=0)
+STORE = StudyRequest(subjects=60, slices=8, size=64, noise="mid", seed=0, population="varied")
 """Trained on: as the demo's."""
 POOL_SEED = 55
 """Of the subjects that gates are drawn from; not the gate's own, which nothing else may use."""

@@ -21,7 +21,7 @@ from dtsinn.registry.tracking.tracker import connect
 from dtsinn.simulation.request import StudyRequest
 from dtsinn.training.package import package_run
 
-STORE = StudyRequest(subjects=20, slices=4, size=64, noise="mid", seed=0)
+STORE = StudyRequest(subjects=20, slices=4, size=64, noise="mid", seed=0, population="varied")
 TARGET_s = 3.0
 """Most that the three may take together (a target)."""
 

@@ -12,7 +12,7 @@ from benchmarks.prepare import Study
 from dtsinn.data.store import Store
 from dtsinn.simulation.request import StudyRequest
 
-REQUEST = StudyRequest(subjects=120, slices=4, size=64, noise="mid", seed=77)
+REQUEST = StudyRequest(subjects=120, slices=4, size=64, noise="mid", seed=77, population="varied")
 SPLITS = {"train": 80 / 120, "val": 12 / 120, "test": 28 / 120}
 """28 test subjects: enough for an interval over subjects that tells half a dB (uncited)."""
 UNSEEN_LEVELS = ("low", "high")

@@ -230,7 +230,8 @@ def _notes(standings: Sequence[SetResults], budget: Budget) -> list[str]:
                for _, result in c.finals)  # fmt: skip
     notes = [
         f"Data: {' then '.join(header.tracers)}, protocol {header.protocol.name}, phantom "
-        f"{header.phantom}, noise {header.noise}, {header.size[0]} x {header.size[1]} pixels, "
+        f"{header.phantom}, population {header.population}, noise {header.noise}, "
+        f"{header.size[0]} x {header.size[1]} pixels, "
         f"{header.protocol.frames} frames; {counts['train']} subjects train, {counts['val']} "
         f"steer, {counts['test']} test. Store digests "
         + ", ".join(f"{s.data.name} {s.store.header.digest[:12]}" for s in standings)

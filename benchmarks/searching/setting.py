@@ -22,7 +22,7 @@ from dtsinn.search.plan import SearchPlan
 from dtsinn.simulation.request import StudyRequest
 
 QUIET = Console(quiet=True)
-SMALL = StudyRequest(subjects=12, slices=2, size=32, noise="mid", seed=0)
+SMALL = StudyRequest(subjects=12, slices=2, size=32, noise="mid", seed=0, population="varied")
 """Enough to train on for a moment."""
 
 

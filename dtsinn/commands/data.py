@@ -17,6 +17,7 @@ from dtsinn.commands.options import (
     Pictures,
     Quiet,
     StorePath,
+    finite,
 )
 from dtsinn.core.display import minutes
 from dtsinn.core.errors import InputError
@@ -54,6 +55,14 @@ def simulate(
             rich_help_panel=SCANS,
         ),
     ] = "brain",
+    population: Annotated[
+        str,
+        typer.Option(
+            metavar="{populations}|FILE",
+            help="varied: patients, lesions, doses; uniform: about one table.",
+            rich_help_panel=SCANS,
+        ),
+    ] = "varied",
     noise: Annotated[
         str,
         typer.Option(
@@ -84,12 +93,36 @@ def simulate(
             metavar="{scanners}|FILE", help="With the noise model osem.", rich_help_panel=SCANS
         ),
     ] = "ge-dls",
+    motion: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            callback=finite,
+            metavar="MM",
+            help="Between frames: SD at the end, mm and degrees.",
+            rich_help_panel=SCANS,
+        ),
+    ] = 0.0,
     subjects: Annotated[
         int, typer.Option(min=1, help="Number of subjects.", rich_help_panel=STORE)
     ] = 60,
     slices: Annotated[
-        int, typer.Option(min=1, help="Slices per subject.", rich_help_panel=STORE)
-    ] = 8,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Slices per subject; by default 8, or 40 contiguous ones.",
+            rich_help_panel=STORE,
+        ),
+    ] = None,
+    slice_spacing: Annotated[
+        float | None,
+        typer.Option(
+            callback=finite,
+            metavar="MM",
+            help="Contiguous slices; without, they are spread.",
+            rich_help_panel=STORE,
+        ),
+    ] = None,
     size: Annotated[
         int, typer.Option(min=8, help="Rows and columns of a slice, pixels.", rich_help_panel=STORE)
     ] = 64,
@@ -131,12 +164,15 @@ def simulate(
             tracers=_pair(tracers),
             protocol=protocol,
             phantom=phantom,
+            population=population,
             noise=noise,
             noise_model=noise_model,
             labels=labels,
             scanner=scanner,
+            motion=motion,
             subjects=subjects,
             slices=slices,
+            slice_spacing=slice_spacing,
             size=size,
             seed=seed,
             dtype=dtype,
@@ -163,6 +199,13 @@ def import_(
     ],
     plan: Annotated[
         Path | None, typer.Option(metavar="YAML", help="With mat: what the files do not say.")
+    ] = None,
+    regions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TSV",
+            help="Names of regions (BIDS dseg.tsv); label images by the plan or beside the scans.",
+        ),
     ] = None,
     identities: Annotated[
         Path | None,
@@ -203,7 +246,7 @@ def import_(
     refuse_existing(out)  # before the headers of all scans are read
     with allowing(max_memory), console.progress(quiet) as progress:
         header = import_study(
-            importer.open(source, plan),
+            importer.open(source, plan, regions),
             out,
             identities or Path(f"{out}.subjects.json"),
             progress,
@@ -255,6 +298,7 @@ def info(
         ["subjects", counts],
         ["origin", header.origin or "unknown"],
         ["phantom", header.phantom],
+        ["population", header.population],
         ["noise", header.noise or "unknown"],
         ["labels", (header.labels or "of unknown kind") if header.has_truth else "none"],
         ["seed", "" if header.seed is None else str(header.seed)],

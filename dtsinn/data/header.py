@@ -53,6 +53,9 @@ class StoreHeader:
     labels: str
     """What ``tracers`` holds: ``truth``, or scans of each tracer alone; empty when unknown."""
     phantom: str
+    population: str
+    """How the subjects differ: its name; ``uniform`` for simulated stores that were made before
+    there were others, empty for scans."""
     seed: int | None
     digest: str
     generator_version: str
@@ -115,6 +118,7 @@ def read_header(
         noise=_noise_in_words(noise),
         labels=of.text("labels", ""),
         phantom=of.text("phantom", ""),
+        population=of.text("population", "uniform" if of.text("origin", "") == "simulated" else ""),
         seed=of.get("seed", None, lambda v: v is None or type(v) is int, "a whole number"),
         digest=of.text("digest"),
         generator_version=of.text("generator_version", ""),

@@ -95,12 +95,16 @@ KINETICS = {
         units="K1 mL/cm3/min; k2, k3, k4 1/min; vB 1",
         meaning="rate constants of each subject",
     ),
+    "group": ArraySpec(
+        dims=("sample",), dtype=str, units="", meaning="group of the subject in its population"
+    ),
     "region": ArraySpec(dims=("region",), dtype=str, units="", meaning="region of the kinetics"),
     "parameter": ArraySpec(dims=("parameter",), dtype=str, units="", meaning="rate constant"),
 }
 """Arrays that a simulated store has; a real one may lack them.
 
-Those whose first dimension is ``subject`` have a chunk per block and are written with its images.
+``group`` came after the first stores, which hold one group and lack it. Those whose first dimension
+is ``subject`` have a chunk per block and are written with its images.
 """
 DTYPES = ("float32", "float16")
 """In which ``mixture`` and ``tracers`` may be stored; readers hand out float32."""

@@ -57,6 +57,8 @@ class Suite:
     """What the levels mean, see :class:`dtsinn.simulation.request.StudyRequest`."""
     combinations: tuple[Combination, ...] = ()
     """Empty in suites of the gate, which takes each candidate's own."""
+    population: str = "uniform"
+    """How the subjects differ: name, or path of a YAML file."""
 
     def __post_init__(self) -> None:
         for name, least in (("subjects", 2), ("slices", 1), ("size", 16)):
@@ -158,6 +160,7 @@ def _cell(suite: Suite, combination: Combination, noise: str) -> Cell:
         size=suite.size,
         seed=suite.seed,
         purpose=f"suite-{suite.name}",
+        population=suite.population,
     )
     parts = request.parts
     (first, second), protocol = parts.tracers, parts.protocol
@@ -176,6 +179,7 @@ def _cell(suite: Suite, combination: Combination, noise: str) -> Cell:
         noise=noise if suite.noise_model == "image" else f"{suite.noise_model} {noise}",
         labels="truth",
         phantom=phantom,
+        population=parts.population.name,
         seed=suite.seed,
         digest="",
         generator_version="",
@@ -190,7 +194,12 @@ def request_digest(request: StudyRequest) -> str:
     parts = request.parts
     (first, second), protocol = parts.tracers, parts.protocol
     # By name, not by the path of a file, which a workspace that moves takes along.
-    asked = to_mapping(request) | {"tracers": [first.name, second.name], "protocol": protocol.name}
-    made_of = [asked, *map(to_mapping, (protocol, parts.scanner, first, second))]
+    asked = to_mapping(request) | {
+        "tracers": [first.name, second.name],
+        "protocol": protocol.name,
+        "population": parts.population.name,
+    }
+    named = (protocol, parts.scanner, parts.population, first, second)
+    made_of = [asked, *map(to_mapping, named)]
     text = json.dumps([made_of, code_version()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]

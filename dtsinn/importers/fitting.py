@@ -32,14 +32,35 @@ def refuse_unregistered(first: Scan, second: Scan, where: str) -> None:
     Raises:
         InputError: Size, voxel size, or a corner of the grid differs.
     """
-    pair = f"{where}.second", f"{where}.first"
     hint = "registering both scans and writing them on one grid"
-    _same_size(first.size, second.size, *pair, hint)
-    _same_voxels(first.voxel_size, second.voxel_size, *pair, hint)
-    apart = np.abs(_corners(first) - _corners(second)).max()
+    refuse_other_place(first, second, f"{where}.second", f"{where}.first", hint)
+
+
+def refuse_other_place(
+    one: Scan,
+    other: Scan,
+    where: str,
+    wanted_where: str,
+    hint: str = "resampling it to the grid of the scan",
+) -> None:
+    """Refuse a grid whose voxels do not lie where those of another do.
+
+    Args:
+        one: Whose grid is wanted.
+        other: The other one.
+        where: Its place in the plan, for messages.
+        wanted_where: That of ``one``.
+        hint: What to do.
+
+    Raises:
+        InputError: Size, voxel size, or a corner of the grid differs.
+    """
+    _same_size(one.size, other.size, where, wanted_where, hint)
+    _same_voxels(one.voxel_size, other.voxel_size, where, wanted_where, hint)
+    apart = np.abs(_corners(one) - _corners(other)).max()
     if apart > REGISTERED_MM:
         raise InputError(
-            f"{where}.second is not registered to {where}.first",
+            f"{where} is not registered to {wanted_where}",
             got=f"corners of the grids {apart:.3g} mm apart",
             wanted="the same origin and axes",
             hint=hint,

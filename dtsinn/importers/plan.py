@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from dtsinn.core.config import STRICT
 from dtsinn.core.errors import InputError
+from dtsinn.core.paths import home_path
 from dtsinn.core.plausibility import Answers
 from dtsinn.core.protocol import Protocol
 from dtsinn.importers.plan_file import (
@@ -81,16 +82,19 @@ class PlannedSubject:
         identity: What the user calls the subject.
         split: One of the splits, or None.
         where: Place in the plan, for messages.
+        regions: Label image, relative to the plan; None where the plan does not say.
     """
 
     identity: str = field(repr=False)
     split: str | None
     where: str
+    regions: str | None = field(default=None, repr=False)
 
     @property
     def settings(self) -> dict[str, Any]:
         """All that decides what is stored, as plain data: answers to questions do not."""
         plain = dataclasses.asdict(self)
+        del plain["regions"]  # what they hold counts: see LabelledStudy
         for scan in (value for value in plain.values() if isinstance(value, dict)):
             for key in Answers.__dataclass_fields__:
                 scan.pop(key, None)
@@ -131,12 +135,14 @@ class PairsPlan:
         tracers: By order of injection.
         protocol: To which the scans are brought.
         subjects: At least one.
+        regions: Table of the names of regions, or None.
     """
 
     folder: Path
     tracers: tuple[PlannedTracer, PlannedTracer]
     protocol: Protocol
     subjects: tuple[PlannedPair, ...]
+    regions: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,12 +154,14 @@ class MixturesPlan:
         tracers: By order of injection.
         protocol: What the scans must follow; None where they bring their own.
         subjects: At least one.
+        regions: Table of the names of regions, or None.
     """
 
     folder: Path
     tracers: tuple[PlannedTracer, PlannedTracer]
     protocol: Protocol | None
     subjects: tuple[PlannedMixture, ...]
+    regions: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +171,7 @@ class _PlanFile:
     tracers: Any
     protocol: str | None = None
     subjects: Any
+    regions: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +183,7 @@ class _SubjectEntry:
     first: Any = None
     second: Any = None
     mixture: Any = None
+    regions: str | None = field(default=None, repr=False)
 
 
 def read_plan(path: Path) -> PairsPlan | MixturesPlan:
@@ -190,6 +200,7 @@ def read_plan(path: Path) -> PairsPlan | MixturesPlan:
         got = "an empty list" if file.subjects == [] else type(file.subjects).__name__
         raise InputError("the plan: subjects", got=got, wanted="a list of at least one")
     subjects = [_subject(value, f"subjects.{n}") for n, value in enumerate(file.subjects)]
+    regions = None if file.regions is None else path.parent / home_path(file.regions)
     pairs = tuple(subject for subject in subjects if isinstance(subject, PlannedPair))
     mixtures = tuple(subject for subject in subjects if isinstance(subject, PlannedMixture))
     if pairs and mixtures:
@@ -200,7 +211,11 @@ def read_plan(path: Path) -> PairsPlan | MixturesPlan:
         )
     if mixtures:
         return MixturesPlan(
-            folder=path.parent, tracers=tracers, protocol=protocol, subjects=mixtures
+            folder=path.parent,
+            tracers=tracers,
+            protocol=protocol,
+            subjects=mixtures,
+            regions=regions,
         )
     if protocol is None:
         raise InputError(
@@ -208,7 +223,9 @@ def read_plan(path: Path) -> PairsPlan | MixturesPlan:
             wanted="frames and injection times to which first and second are brought",
             hint="protocol: p1",
         )
-    return PairsPlan(folder=path.parent, tracers=tracers, protocol=protocol, subjects=pairs)
+    return PairsPlan(
+        folder=path.parent, tracers=tracers, protocol=protocol, subjects=pairs, regions=regions
+    )
 
 
 def _subject(value: Any, where: str) -> PlannedPair | PlannedMixture:
@@ -221,6 +238,7 @@ def _subject(value: Any, where: str) -> PlannedPair | PlannedMixture:
             identity=entry.id,
             split=entry.split,
             where=where,
+            regions=entry.regions,
             first=read_settings(SinglePlan, entry.first, f"{where}.first"),
             second=read_settings(SinglePlan, entry.second, f"{where}.second"),
         )
@@ -229,6 +247,7 @@ def _subject(value: Any, where: str) -> PlannedPair | PlannedMixture:
             identity=entry.id,
             split=entry.split,
             where=where,
+            regions=entry.regions,
             mixture=read_settings(MixturePlan, entry.mixture, f"{where}.mixture"),
         )
     raise InputError(

@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +39,8 @@ from dtsinn.importers.source import Source, SourceSubject, StudyShape
 SAMPLES_PER_BLOCK = 16
 """Samples of a shard, whatever subjects they are of."""
 
-Images = dict[str, npt.NDArray[np.float32]]
+Images = dict[str, npt.NDArray[Any]]
+"""By name; activity as float32, labels as uint8."""
 
 
 def import_study(
@@ -137,7 +139,7 @@ def _blocks(
             if start <= where.start:
                 shapes = {name: shape[1:] for name, shape in plan.images.items()}
                 length = where.stop - where.start
-                part = {n: np.empty((length, *s), np.float32) for n, s in shapes.items()}
+                part = {n: np.empty((length, *s), images[n].dtype) for n, s in shapes.items()}
             low, high = max(start, where.start), min(stop, where.stop)
             for name, values in part.items():
                 chosen = images[name][low - start : high - start]
@@ -159,7 +161,7 @@ def _read(source: Source, number: int) -> Images:
     if shape.has_truth:
         wanted["tracers"] = (slices, 2, frames, *shape.size)
     read = source.read(number)
-    images = {}
+    images: Images = {}
     for name, one in wanted.items():
         if read[name].shape != one:
             raise InputError(f"{where}: shape of {name}", got=read[name].shape, wanted=one)
@@ -169,6 +171,8 @@ def _read(source: Source, number: int) -> Images:
             raise InputError(f"{where}: {name} holds NaN, infinity or numbers beyond float32")
     if shape.has_truth:
         _refuse_early_activity(shape, images["tracers"], where)
+    if shape.region_names:
+        images["regions"] = read["regions"]
     return images
 
 
@@ -255,6 +259,7 @@ def _plan(
         subject=subject,
         slice_position=slice_position,
         split=split,
+        region_names=shape.region_names,
         has_truth=shape.has_truth,
         block=min(SAMPLES_PER_BLOCK, len(subject)),
         attributes={

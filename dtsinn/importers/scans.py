@@ -12,8 +12,16 @@ from dtsinn.core.kinds import Kinds
 from dtsinn.core.paths import home_path
 from dtsinn.importers.mat.study import MatImporter
 from dtsinn.importers.measured import MeasuredStudy
+from dtsinn.importers.nifti.regions import LabelledStudy, label_image
 from dtsinn.importers.nifti.scan import open_nifti
-from dtsinn.importers.plan import MixturePlan, MixturesPlan, ScanPlan, SinglePlan, read_plan
+from dtsinn.importers.plan import (
+    MixturePlan,
+    MixturesPlan,
+    PairsPlan,
+    ScanPlan,
+    SinglePlan,
+    read_plan,
+)
 from dtsinn.importers.plan_file import PlannedTracer
 from dtsinn.importers.scan import Scan
 from dtsinn.importers.semi_real import SemiRealStudy
@@ -51,7 +59,7 @@ class ScanImporter(Importer):
         """
 
     @classmethod
-    def open(cls, source: Path, plan: Path | None = None) -> Source:
+    def open(cls, source: Path, plan: Path | None = None, regions: Path | None = None) -> Source:
         """Open all scans of the plan ``source``."""
         scans = read_plan(source)
         attributes = {"source_format": cls.source_format, "noise": {"model": "measured"}}
@@ -62,7 +70,9 @@ class ScanImporter(Importer):
                 )
                 for subject in scans.subjects
             ]
-            return MeasuredStudy(scans, mixtures, attributes)
+            study = MeasuredStudy(scans, mixtures, attributes)
+            images = [subject.mixture.image for subject in scans.subjects]
+            return _label(study, scans, mixtures, images, regions)
         first, second = scans.tracers[:1], scans.tracers[1:]
         pairs = [
             (
@@ -71,7 +81,9 @@ class ScanImporter(Importer):
             )
             for subject in scans.subjects
         ]
-        return SemiRealStudy(scans, pairs, attributes)
+        semi_real = SemiRealStudy(scans, pairs, attributes)
+        images = [subject.first.image for subject in scans.subjects]
+        return _label(semi_real, scans, [first for first, _ in pairs], images, regions)
 
 
 class NiftiImporter(ScanImporter):
@@ -119,6 +131,30 @@ IMPORTERS: Kinds[Importer] = Kinds(
     {"mat": MatImporter, "nifti": NiftiImporter, "dicom": DicomImporter},
 )
 """The importers by the name that ``--from`` takes."""
+
+
+def _label(
+    study: Source,
+    plan: PairsPlan | MixturesPlan,
+    scans: Sequence[Scan],
+    images: Sequence[str],
+    table: Path | None,
+) -> Source:
+    """The study with regions, where the plan or the user names a table of them."""
+    table = table or plan.regions
+    named = [subject for subject in plan.subjects if subject.regions is not None]
+    if table is None and named:
+        raise InputError(
+            f"{named[0].where}.regions: nothing names its labels",
+            wanted="regions: TSV in the plan, or --regions TSV",
+        )
+    if table is None:
+        return study
+    paths = [
+        label_image(subject.regions, image, plan.folder)
+        for subject, image in zip(plan.subjects, images, strict=True)
+    ]
+    return LabelledStudy(study, scans, paths, table)
 
 
 def _refuse_for_dicom(plan: ScanPlan, where: str) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import numpy.typing as npt
 
 from dtsinn.core.protocol import Protocol as ScanProtocol
@@ -51,6 +50,7 @@ class StudyShape:
         has_truth: Whether there are single-tracer sequences beside the mixture.
         attributes: Plain data on how the samples came about; free of identities and free text.
         remarks: What the user should know of the source, a line each; free of identities.
+        region_names: Label -> name of the regions, "outside" first; empty without regions.
     """
 
     tracers: tuple[str, str]
@@ -61,6 +61,7 @@ class StudyShape:
     has_truth: bool
     attributes: Mapping[str, Any] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    region_names: tuple[str, ...] = ()
 
 
 class Source(ABC):
@@ -81,14 +82,15 @@ class Source(ABC):
     fingerprint: str
 
     @abstractmethod
-    def read(self, subject: int) -> dict[str, npt.NDArray[np.floating[Any]]]:
+    def read(self, subject: int) -> dict[str, npt.NDArray[Any]]:
         """The images of one subject, kBq/mL, frame-averaged, not decay-corrected.
 
         Rows run from the front of the body to its back, columns from the subject's left hand to
         its right (x of a RAS frame ascending).
 
         Returns:
-            ``mixture`` [S, T, Y, X] and, where the source has truth, ``tracers`` [S, K, T, Y, X].
+            ``mixture`` [S, T, Y, X], where the source has truth ``tracers`` [S, K, T, Y, X], and
+            where it has regions ``regions`` [S, Y, X], labels.
 
         Raises:
             InputError: The data are damaged, or do not fit what the header said.
@@ -109,12 +111,13 @@ class Importer(ABC):
 
     @classmethod
     @abstractmethod
-    def open(cls, source: Path, plan: Path | None = None) -> Source:
+    def open(cls, source: Path, plan: Path | None = None, regions: Path | None = None) -> Source:
         """Open a study; images stay on disk.
 
         Args:
             source: The plan, or the folder of the study where the plan is beside it.
             plan: The plan, where it is beside the source.
+            regions: Table of the names of regions, where there are label images.
 
         Raises:
             InputError: The plan or a header is wrong, or the scans do not make one store. The

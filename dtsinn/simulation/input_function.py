@@ -49,18 +49,31 @@ def draw_input(
     """
     typical = tracer.input
     given = (dose_MBq / typical.reference_dose_MBq) * (typical.reference_weight_kg / weight_kg)
-    amplitude, l1, l2, l3, delay, metabolism = log_normal(rng, tracer.spread.input, (6,)).tolist()
-    scale = given * amplitude
-    parent = typical.parent
+    own = vary_input(typical, rng, tracer.spread.input, given)
+    return dataclasses.replace(own, reference_dose_MBq=dose_MBq, reference_weight_kg=weight_kg)
+
+
+def vary_input(
+    curve: InputFunction, rng: np.random.Generator, cv: float, scale: float = 1.0
+) -> InputFunction:
+    """An input function with another amplitude, other rates, delay and metabolism.
+
+    Args:
+        curve: The input function.
+        rng: Source of randomness.
+        cv: Coefficient of variation of each.
+        scale: Factor on the amplitude.
+    """
+    amplitude, l1, l2, l3, delay, metabolism = log_normal(rng, cv, (6,)).tolist()
+    scale *= amplitude
+    parent = curve.parent
     if parent is not None:
         parent = dataclasses.replace(parent, half_time_min=parent.half_time_min * metabolism)
     return dataclasses.replace(
-        typical,
-        feng=None if typical.feng is None else _scale_feng(typical.feng, scale, (l1, l2, l3)),
-        table=None if typical.table is None else _scale_table(typical.table, scale, l2),
-        delay_min=typical.delay_min * delay,
-        reference_dose_MBq=dose_MBq,
-        reference_weight_kg=weight_kg,
+        curve,
+        feng=None if curve.feng is None else _scale_feng(curve.feng, scale, (l1, l2, l3)),
+        table=None if curve.table is None else _scale_table(curve.table, scale, l2),
+        delay_min=curve.delay_min * delay,
         parent=parent,
     )
 

@@ -21,14 +21,15 @@ GRID_STEP_S = 0.5
 """Longest interval of the grid on which inputs count as linear, s."""
 
 
-def time_grid(end_s: float, knots_s: FloatArray) -> FloatArray:
-    """[I] s from 0 to ``end_s`` in steps of at most :data:`GRID_STEP_S`, through all knots.
+def time_grid(end_s: float, knots_s: FloatArray, step_s: float = GRID_STEP_S) -> FloatArray:
+    """[I] s from 0 to ``end_s`` in steps of at most ``step_s``, through all knots.
 
     Args:
         end_s: End of the scan.
         knots_s: Times that must lie on the grid: frame edges, arrivals of the input.
+        step_s: Longest interval.
     """
-    steps = np.arange(0.0, end_s, GRID_STEP_S)
+    steps = np.arange(0.0, end_s, step_s)
     return np.unique(np.concatenate([steps, knots_s[(knots_s >= 0) & (knots_s < end_s)], [end_s]]))
 
 

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dtsinn.core.checks import same_word
+from dtsinn.core.checks import positive, same_word
 from dtsinn.core.config import STRICT, config_names
 from dtsinn.core.errors import InputError
 from dtsinn.core.protocol import Protocol, load_protocol
 from dtsinn.core.seeds import generator
 from dtsinn.core.tracer import Tracer, load_tracer
 from dtsinn.simulation.anatomy.anatomy import BLOOD, NOTHING, Phantom
+from dtsinn.simulation.anatomy.fields import HEAD_MM
 from dtsinn.simulation.anatomy.phantom import PHANTOMS
+from dtsinn.simulation.population import Group, Population, load_population
 from dtsinn.simulation.scanner.noise_model import NOISE_MODELS, NoiseModel
 from dtsinn.simulation.scanner.scanner import Scanner, load_scanner
 
@@ -27,6 +29,17 @@ BOUNDS = {
     "seed": (0, 2**63 - 1),
 }
 """Smallest and largest number of each; beyond, no memory or no scanner has so many."""
+RANGES = {
+    "motion": (0.0, 50.0),
+    "dose": (0.01, 100.0),
+    "input_mismatch": (0.0, 0.5),
+}
+"""The same of what is no whole number; beyond, there is no scan of a living subject (uncited)."""
+KINETICS = ("typical", "other")
+"""``typical`` is each tracer's table, ``other`` what :data:`.population.OTHER_KINETICS` makes of
+it."""
+LONGEST_MM = 1.6 * HEAD_MM
+"""Axial extent of contiguous slices, at most, mm: all of a head, and well within all fields."""
 LABELS = ("truth", "osem")
 """``truth`` is free of noise, ``osem`` reconstructs a scan of each tracer alone."""
 
@@ -38,6 +51,12 @@ class StudyParts:
     tracers: tuple[Tracer, Tracer]
     protocol: Protocol
     phantom: Phantom
+    """With lesions, where any group of the population has them."""
+    healthy: Phantom
+    """As requested; draws the subjects of groups without lesions."""
+    population: Population
+    groups: tuple[Group, ...]
+    """Of the population, those that apply to these tracers and this anatomy."""
     scanner: Scanner
 
 
@@ -58,6 +77,14 @@ class StudyRequest:
         size: Pixels along each edge of the square images.
         seed: Of all draws.
         purpose: A word mixed into every seed: studies and suites never share subjects.
+        population: Name or YAML file; ``uniform`` is what there was before there were others.
+        dose: Factor on both doses.
+        kinetics: One of :data:`KINETICS`.
+        input_mismatch: Coefficient of variation by which the input functions that the store
+            holds differ from those that made the images; 0 stores the true ones.
+        motion: Standard deviation that rigid motion between frames has at the end of the scan: of
+            the shift along each axis, mm, and of the rotation about each, degrees; 0 lies still.
+        slice_spacing: Between contiguous slices, mm; None spreads the slices over the anatomy.
     """
 
     __pydantic_config__ = STRICT
@@ -74,6 +101,12 @@ class StudyRequest:
     size: int = 64
     seed: int = 0
     purpose: str = "study"
+    population: str = "uniform"
+    dose: float = 1.0
+    kinetics: str = "typical"
+    input_mismatch: float = 0.0
+    motion: float = 0.0
+    slice_spacing: float | None = None
 
     def __post_init__(self) -> None:
         for key, (lowest, highest) in BOUNDS.items():
@@ -82,6 +115,12 @@ class StudyRequest:
                 raise InputError(key, got=repr(value), wanted=f"a whole number from {lowest} on")
             if value > highest:
                 raise InputError(key, got=value, wanted=f"at most {highest}")
+        for key, (least, most) in RANGES.items():
+            if not least <= getattr(self, key) <= most:
+                wanted = f"a number from {least:g} to {most:g}"
+                raise InputError(key.replace("_", " "), got=getattr(self, key), wanted=wanted)
+        if self.slice_spacing is not None:
+            _check_spacing(self.slices, self.slice_spacing)
         self._name_as_defined()
         if not self.purpose:
             raise InputError("purpose", got="an empty word", wanted="a word, such as study")
@@ -89,6 +128,7 @@ class StudyRequest:
             "phantom": tuple(PHANTOMS),
             "noise_model": tuple(NOISE_MODELS),
             "labels": LABELS,
+            "kinetics": KINETICS,
         }.items():
             value = getattr(self, key)
             if value not in known:
@@ -121,6 +161,8 @@ class StudyRequest:
             "phantom": PHANTOMS,
             "noise_model": NOISE_MODELS,
             "labels": LABELS,
+            "kinetics": KINETICS,
+            "population": config_names("populations"),
             "scanner": config_names("scanners"),
         }
         for key, words in known.items():
@@ -139,10 +181,23 @@ class StudyRequest:
 
         A file that changes later changes neither what is simulated nor what the store says of it.
         """
+        tracers = (load_tracer(self.tracers[0]), load_tracer(self.tracers[1]))
+        population, healthy = load_population(self.population), PHANTOMS[self.phantom]()
+        bearing = PHANTOMS[healthy.with_lesions]() if healthy.with_lesions else healthy
+        known = set.intersection(*(set(tracer.tissues) for tracer in tracers))
+        groups = population.applying(
+            [tracer.name for tracer in tracers],
+            [region.tissue for region in bearing.regions],
+            [tissue for tissue in bearing.lesions if tissue in known],
+            always=bool(healthy.lesions),
+        )
         return StudyParts(
-            tracers=(load_tracer(self.tracers[0]), load_tracer(self.tracers[1])),
+            tracers=tracers,
             protocol=load_protocol(self.protocol),
-            phantom=PHANTOMS[self.phantom](),
+            phantom=bearing if any(group.lesions for group in groups) else healthy,
+            healthy=healthy,
+            population=population,
+            groups=groups,
             scanner=load_scanner(self.scanner),
         )
 
@@ -165,6 +220,17 @@ def voxel_size(request: StudyRequest) -> float:
 def region_names(request: StudyRequest) -> tuple[str, ...]:
     """Names of the labels; index 0 is ``outside``."""
     return tuple(region.name for region in request.parts.phantom.regions)
+
+
+def _check_spacing(slices: int, spacing_mm: float) -> None:
+    positive("slice spacing", spacing_mm, "mm")
+    if (slices - 1) * spacing_mm > LONGEST_MM:
+        raise InputError(
+            "slice spacing",
+            got=f"{slices} slices at {spacing_mm:g} mm",
+            wanted=f"at most {LONGEST_MM:g} mm from the first to the last",
+            hint="fewer slices",
+        )
 
 
 def _check_tracers(request: StudyRequest) -> None:

@@ -37,10 +37,15 @@ from dtsinn.simulation.request import (
     region_names,
     voxel_size,
 )
-from dtsinn.simulation.subject import draw_subject, input_time, slice_positions
+from dtsinn.simulation.subject import draw_subject, input_time, slice_positions, subject_group
 
 SAMPLES_PER_BLOCK = 16
 """About as many samples make a shard; always whole subjects."""
+SLICES, STACK = 8, 40
+"""Slices of a subject where none are asked for: spread ones, and contiguous ones."""
+LATER = ("population", "dose", "kinetics", "input_mismatch", "motion", "slice_spacing")
+"""Settings of a request that the first stores do not name. At their defaults they are left out
+still: a store of the same request has the same digest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,12 +93,15 @@ def simulate(
     tracers: tuple[str, str] = ("fmz", "fdg"),
     protocol: str = "p1",
     phantom: str = "brain",
+    population: str = "varied",
     noise: str = "mid",
     noise_model: str = "image",
     labels: str = "truth",
     scanner: str = DEFAULT_SCANNER,
+    motion: float = 0.0,
     subjects: int = 60,
-    slices: int = 8,
+    slices: int | None = None,
+    slice_spacing: float | None = None,
     size: int = 64,
     seed: int = 0,
     dtype: str = "float32",
@@ -113,12 +121,16 @@ def simulate(
         tracers: Two tracers by order of injection: names (``dtsinn tracers``) or YAML files.
         protocol: Frames and injection times: a name (``dtsinn protocols``) or a YAML file.
         phantom: Anatomy: ``brain``, ``brain-lesion``, ``thorax`` or ``cylinder``.
+        population: How subjects differ: ``varied`` has patients, lesions, and doses, inputs and
+            voxels that differ; ``uniform`` healthy people about one table; or a YAML file.
         noise: Level: ``low``, ``mid`` or ``high``.
         noise_model: ``image`` adds noise to images; ``osem`` counts photons and reconstructs them.
         labels: ``truth`` is free of noise; ``osem`` reconstructs a scan of each tracer alone.
         scanner: Of the noise model ``osem``: a name or a YAML file.
+        motion: Standard deviation of shifts, mm, and rotations, degrees, at the end of the scan.
         subjects: How many.
-        slices: Axial slices per subject.
+        slices: Axial slices per subject; by default 8, or 40 contiguous ones.
+        slice_spacing: Between contiguous slices, mm; None spreads the slices over the anatomy.
         size: Rows and columns of a slice, pixels.
         seed: Of all draws.
         dtype: How images are stored: ``float32``, or ``float16`` in half of the space.
@@ -131,16 +143,21 @@ def simulate(
         StoreError: ``out`` exists, was begun with other settings, or a value does not fit float16.
         RunError: The storage fails, or a worker process was killed.
     """
+    if slices is None:
+        slices = SLICES if slice_spacing is None else STACK
     request = StudyRequest(
         tracers=tracers,
         protocol=protocol,
         phantom=phantom,
+        population=population,
         noise=noise,
         noise_model=noise_model,
         labels=labels,
         scanner=scanner,
+        motion=motion,
         subjects=subjects,
         slices=slices,
+        slice_spacing=slice_spacing,
         size=size,
         seed=seed,
     )
@@ -251,6 +268,10 @@ def _plan(
     voxel = voxel_size(request)
     repeat = request.slices
     times, regions = input_time(request), region_names(request)
+    small = {"input_time": times, "region": regions[1:], "parameter": PARAMETERS}
+    if _tells_groups(request):
+        groups = [subject_group(request, index)[0].name for index in order]
+        small["group"] = tuple(np.repeat(groups, repeat).tolist())
     return StorePlan(
         tracers=(tracers[0].name, tracers[1].name),  # a request may name files
         protocol=protocol,
@@ -263,7 +284,7 @@ def _plan(
         region_names=regions,
         dtype=dtype,
         block=_subjects_per_block(request) * request.slices,
-        small={"input_time": times, "region": regions[1:], "parameter": PARAMETERS},
+        small=small,
         per_subject={
             "plasma": (2, len(times)),
             "blood": (2, len(times)),
@@ -275,14 +296,37 @@ def _plan(
             "noise": _noise(request),
             "labels": request.labels,
             "seed": request.seed,
-            "request": to_mapping(request),
+            "request": _request(request),
             "split_shares": dict(splits),
             # What the names and files of the request meant when the store was made.
             "tracer_definitions": [_definition(tracer) for tracer in tracers],
             "protocol_definition": to_mapping(protocol),
             "generator_version": code_version(),
+            **_population(request),
         },
     )
+
+
+def _tells_groups(request: StudyRequest) -> bool:
+    return request.population != StudyRequest.population
+
+
+def _request(request: StudyRequest) -> dict[str, Any]:
+    """The request; of its later settings those that were asked for."""
+    plain = to_mapping(request)
+    return {
+        key: value
+        for key, value in plain.items()
+        if key not in LATER or value != getattr(StudyRequest, key)
+    }
+
+
+def _population(request: StudyRequest) -> dict[str, Any]:
+    """The population by name and in full, where it is not that of the first stores."""
+    if not _tells_groups(request):
+        return {}
+    population = request.parts.population
+    return {"population": population.name, "population_definition": to_mapping(population)}
 
 
 def _definition(tracer: Tracer) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from dtsinn.simulation.study import simulate_study
 from dtsinn.workflows import console
 from dtsinn.workflows.pipeline import PromotedSearch, evaluate, export_model, search_and_promote
 
-REQUEST = StudyRequest(subjects=60, slices=8, size=64, noise="mid", seed=0)
+REQUEST = StudyRequest(subjects=60, slices=8, size=64, noise="mid", seed=0, population="varied")
 TRIALS = 8
 TIME_BUDGET_S = 210
 """Two idle cores need about 150 s for the trials; a busy or slow machine stops here."""

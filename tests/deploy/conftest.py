@@ -159,6 +159,7 @@ def make_header() -> Callable[..., StoreHeader]:
             noise="",
             labels="",
             phantom="",
+            population="",
             seed=None,
             digest="cd34",
             generator_version="0",

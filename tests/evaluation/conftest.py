@@ -63,6 +63,7 @@ def make_header(protocol: Protocol, *, size: int = 24) -> StoreHeader:
         noise="mid",
         labels="truth",
         phantom="rings",
+        population="",
         seed=7,
         digest="0" * 64,
         generator_version="1",

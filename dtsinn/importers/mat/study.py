@@ -76,7 +76,7 @@ class MatImporter(Importer):
     plan_beside = True
 
     @classmethod
-    def open(cls, source: Path, plan: Path | None = None) -> Source:
+    def open(cls, source: Path, plan: Path | None = None, regions: Path | None = None) -> Source:
         """Open the folder ``source``; every file's header is checked.
 
         Hidden files are passed over; anything else that is no ``.mat`` file is refused.
@@ -85,11 +85,14 @@ class MatImporter(Importer):
             source: Holds the folders of mixture and tracers.
             plan: YAML file that says what the files do not; see
                 :class:`dtsinn.importers.mat.plan.MatPlan`.
+            regions: Refused: the layout has no place for label images.
 
         Raises:
             InputError: The plan is wrong, a folder or file is missing, the names in the folders
                 differ, or a file is damaged or not of the plan's shape.
         """
+        if regions is not None:
+            raise InputError("regions", got="a table with mat", wanted="one with nifti or dicom")
         settings = read_mat_plan(cast("Path", plan))
         if not source.is_dir():
             raise InputError(
@@ -100,6 +103,11 @@ class MatImporter(Importer):
         files = {
             kind: _files(source / home_path(name), kind) for kind, name in settings.folders.items()
         }
+        if any(set(files[kind]) != set(files["mixture"]) for kind in files):
+            files = {
+                kind: _without_folder(by_stem, source / home_path(settings.folders[kind]))
+                for kind, by_stem in files.items()
+            }
         mixture = files["mixture"]
         for kind in list(files)[1:]:
             _check_names(mixture, files[kind], kind)
@@ -159,6 +167,14 @@ def _files(folder: Path, kind: str) -> dict[str, Path]:
     if len(by_stem) < len(paths):
         raise InputError(f"{kind}: two files differ only in how .mat is written")
     return by_stem
+
+
+def _without_folder(by_stem: Mapping[str, Path], folder: Path) -> dict[str, Path]:
+    """Files by stem, without the folder's name where all of them begin with it."""
+    prefix = f"{folder.name}_"
+    if not all(stem.startswith(prefix) for stem in by_stem):
+        return dict(by_stem)
+    return {stem.removeprefix(prefix): path for stem, path in by_stem.items()}
 
 
 def _check_names(mixture: Mapping[str, Path], tracer: Mapping[str, Path], kind: str) -> None:

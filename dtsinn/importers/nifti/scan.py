@@ -63,11 +63,8 @@ def open_nifti(
             that the plan does not give either.
     """
     path = folder / home_path(plan.image)
-    image = _open(path, f"{where}.image")
-    grid = _grid(image, path, f"{where}.image")
-    beside = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
-    if plan.sidecar is not None:
-        beside = folder / home_path(plan.sidecar)
+    image, grid = open_image(path, f"{where}.image")
+    beside = _beside(path) if plan.sidecar is None else folder / home_path(plan.sidecar)
     known = merge(plan, read_sidecar(beside, f"{where}.sidecar"), where)
     if len(known.frames.start) != grid.frames:
         raise InputError(
@@ -101,6 +98,21 @@ def open_nifti(
         given=usable_dose(*known.given, plan.accepted),
         administered=known.administered,
     )
+
+
+def open_image(path: Path, where: str, *, frames: bool = True) -> tuple[Any, Grid]:
+    """A NIfTI image, whose voxels stay on disk, and its grid.
+
+    Args:
+        path: The file.
+        where: Its place in the plan, for messages.
+        frames: It is dynamic; otherwise it has three axes, or a fourth of length 1.
+
+    Raises:
+        InputError: It is missing, no such image, or on a grid that dtsinn does not read.
+    """
+    image = _open(path, where)
+    return image, _grid(image, path, where, frames=frames)
 
 
 def _open(path: Path, where: str) -> Any:
@@ -165,18 +177,25 @@ def _check_header(file: BinaryIO, where: str) -> None:
         position += length
 
 
-def _grid(image: Any, path: Path, where: str) -> Grid:
-    header = image.header
-    if len(image.shape) != 4 or min(image.shape) < 1:
-        shape = " x ".join(map(str, image.shape))
-        raise InputError(f"{where} is no dynamic scan", got=shape, wanted="x, y, z and frames")
+def _beside(path: Path) -> Path:
+    return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+
+
+def _grid(image: Any, path: Path, where: str, *, frames: bool) -> Grid:
+    header, shape = image.header, tuple(image.shape)
+    if not frames and len(shape) == 3:
+        shape = (*shape, 1)
+    if len(shape) != 4 or min(shape) < 1 or (not frames and shape[3] != 1):
+        kind, wanted = ("dynamic scan", "x, y, z and frames") if frames else ("volume", "x, y, z")
+        got = " x ".join(map(str, image.shape))
+        raise InputError(f"{where} is no {kind}", got=got, wanted=wanted)
     if header.get_data_dtype().kind not in "iuf":
         raise InputError(f"{where}: type of the voxels", got=header.get_data_dtype(), wanted="real")
     (state,) = read_stamps([path], where)
-    voxels = math.prod(image.shape) * header.get_data_dtype().itemsize
+    voxels = math.prod(shape) * header.get_data_dtype().itemsize
     promised = image.dataobj.offset + voxels
     packed = path.name.endswith(".gz")
-    refuse_absurd(where, image.shape[:3], image.shape[3], promised, state[0], packed=packed)
+    refuse_absurd(where, shape[:3], shape[3], promised, state[0], packed=packed)
     if int(header["sform_code"]) <= 0 and int(header["qform_code"]) <= 0:
         raise InputError(
             f"{where} does not say how it is oriented",
@@ -186,7 +205,7 @@ def _grid(image: Any, path: Path, where: str) -> Grid:
     unit = int(header["xyzt_units"]) & 7
     if unit not in (0, 2):  # the standard's codes: 1 m, 2 mm, 3 micron; many files leave 0
         raise InputError(f"{where}: unit of length", got=f"xyzt_units {unit}", wanted="2, mm")
-    return grid_of(np.asarray(image.affine, dtype=np.float64), image.shape, where)
+    return grid_of(np.asarray(image.affine, dtype=np.float64), shape, where)
 
 
 def _read(image: Any, grid: Grid, factor_T: FloatArray, which: slice, where: str) -> FloatArray:

@@ -84,6 +84,19 @@ class Phantom(ABC):
     def voxel_length_mm(self) -> float:
         """Correlation length of the voxel-wise spread of K1, mm."""
 
+    @property
+    def lesions(self) -> tuple[str, ...]:
+        """Tissues of the lesions that every subject has; empty without lesions."""
+        return ()
+
+    @property
+    def with_lesions(self) -> str:
+        """Name of the phantom that draws the same subjects with lesions; empty without one.
+
+        Its regions are those of this one, and then those of the lesions.
+        """
+        return ""
+
     @abstractmethod
     def slice_positions(self, rng: np.random.Generator, slices: int) -> FloatArray:
         """[S] axial levels of one subject's slices, ascending, mm; cheap."""

@@ -175,6 +175,11 @@ class BrainPhantom(Phantom):
         """Correlation length of the voxel-wise spread of K1, mm."""
         return self.shape.voxel_length_mm
 
+    @property
+    def with_lesions(self) -> str:
+        """The brains of ``brain-lesion`` are these."""
+        return "brain-lesion"
+
     def slice_positions(self, rng: np.random.Generator, slices: int) -> FloatArray:
         """[S] evenly spaced levels with a range and an offset of the subject's own, mm."""
         shape = self.shape

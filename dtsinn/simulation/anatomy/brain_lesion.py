@@ -52,6 +52,11 @@ class BrainLesionPhantom(Phantom):
         """Correlation length of the voxel-wise spread of K1, mm."""
         return self.brain.voxel_length_mm
 
+    @property
+    def lesions(self) -> tuple[str, ...]:
+        """Tumours."""
+        return ("tumour",)
+
     def slice_positions(self, rng: np.random.Generator, slices: int) -> FloatArray:
         """[S] the levels that the brain phantom has, mm."""
         return self.brain.slice_positions(rng, slices)

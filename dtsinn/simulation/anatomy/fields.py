@@ -65,6 +65,15 @@ def blur_matrix(size: int, pixel: float, fwhm: float) -> Float32Array:
     return np.asarray(matrix / matrix.sum(axis=0, keepdims=True), dtype=np.float32)
 
 
+def axial_blur_matrix(slices: int, spacing: float, fwhm: float) -> Float32Array:
+    """[slices, slices] Gaussian blur across slices; rows sum to 1.
+
+    The body goes on beyond the first and the last slice, so that these keep their activity.
+    """
+    matrix = _pixel_kernel(slices, spacing, fwhm)
+    return np.asarray(matrix / matrix.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
 def noise_matrix(size: int, pixel: float, fwhm: float) -> Float32Array:
     """[size, size] Gaussian filter along one axis whose rows have unit norm.
 

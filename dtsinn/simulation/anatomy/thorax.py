@@ -115,6 +115,11 @@ class ThoraxPhantom(Phantom):
         """Correlation length of the voxel-wise spread of K1, mm."""
         return self.shape.voxel_length_mm
 
+    @property
+    def lesions(self) -> tuple[str, ...]:
+        """Those of lung and mediastinum."""
+        return ("lesion",)
+
     def slice_positions(self, rng: np.random.Generator, slices: int) -> FloatArray:
         """[S] evenly spaced levels with a range and an offset of the subject's own, mm."""
         shape = self.shape

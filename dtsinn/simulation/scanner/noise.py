@@ -100,17 +100,25 @@ def noise_sd(activity: FloatArray, frame_duration: FloatArray, alpha: float) -> 
 
 
 def correlated_noise(
-    rng: np.random.Generator, shape: tuple[int, ...], pixel: float, fwhm: float
+    rng: np.random.Generator,
+    shape: tuple[int, ...],
+    pixel: float,
+    fwhm: float,
+    slice_mm: float | None = None,
 ) -> Float32Array:
-    """Noise of unit variance, white over all but the last two axes and smooth over these.
+    """Noise of unit variance, smooth over the last two axes, and over the first of a stack.
 
     Args:
         rng: Source of randomness.
         shape: Of the result, (..., Y, X).
         pixel: Edge of a pixel, mm.
         fwhm: Of the Gaussian filter, mm.
+        slice_mm: Distance of the slices along the first axis; None where they lie apart.
     """
     white = rng.standard_normal(shape, dtype=np.float32)
     rows = noise_matrix(shape[-2], pixel, fwhm)
     columns = noise_matrix(shape[-1], pixel, fwhm)
-    return np.asarray(rows @ white @ columns.T)
+    smooth = np.asarray(rows @ white @ columns.T)
+    if slice_mm is None:
+        return smooth
+    return np.tensordot(noise_matrix(shape[0], slice_mm, fwhm), smooth, axes=1)

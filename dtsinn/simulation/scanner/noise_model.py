@@ -15,7 +15,7 @@ import numpy as np
 from dtsinn.core.config import to_mapping
 from dtsinn.core.kinds import Kinds
 from dtsinn.simulation.anatomy.anatomy import Anatomy
-from dtsinn.simulation.anatomy.fields import Float32Array
+from dtsinn.simulation.anatomy.fields import Float32Array, axial_blur_matrix
 from dtsinn.simulation.scanner.noise import (
     correlated_noise,
     load_image_noise,
@@ -37,6 +37,8 @@ class Scene:
     anatomy: Anatomy
     pixel_mm: float
     """Edge of a pixel."""
+    slice_mm: float | None
+    """Distance of contiguous slices; None where they lie apart and have nothing in common."""
     random: Callable[..., np.random.Generator]
     """The generator of one kind of draws of this subject."""
     device: str
@@ -116,8 +118,9 @@ class ImageNoiseModel(NoiseModel):
     def images(cls, request: StudyRequest, scene: Scene) -> tuple[Float32Array, Float32Array]:
         """The sum of both tracers plus noise, and the truth."""
         total = scene.truth.sum(axis=1)
+        fwhm = load_image_noise().noise_fwhm_mm
         unit = correlated_noise(
-            scene.random("noise"), total.shape, scene.pixel_mm, load_image_noise().noise_fwhm_mm
+            scene.random("noise"), total.shape, scene.pixel_mm, fwhm, scene.slice_mm
         )
         duration = np.array(request.parts.protocol.frame_duration)
         sd = noise_sd(total, duration, cls.strength(request.noise, request.parts.scanner))
@@ -154,6 +157,8 @@ class OSEMNoiseModel(NoiseModel):
         """The reconstructed mixture, and the truth or scans of each tracer alone.
 
         A scan of one tracer alone has the sensitivity of the mixture's: the same scanner and time.
+        Slices are reconstructed one by one; in a stack of contiguous ones the filter after the
+        reconstruction goes across them too, which takes noise away.
         """
         from dtsinn.simulation.scanner.reconstruction import (
             scanner_model,  # with torch, which takes seconds
@@ -169,7 +174,11 @@ class OSEMNoiseModel(NoiseModel):
 
         def scan(activity: Float32Array, *what: str) -> Float32Array:
             rng = scene.random("counts", *what)
-            return model.acquire_and_reconstruct(rng, activity, attenuation, duration, sensitivity)
+            seen = model.acquire_and_reconstruct(rng, activity, attenuation, duration, sensitivity)
+            if scene.slice_mm is None:
+                return seen
+            fwhm = parts.scanner.postfilter_fwhm_mm
+            return np.tensordot(axial_blur_matrix(len(seen), scene.slice_mm, fwhm), seen, axes=1)
 
         mixture = scan(total)
         if request.labels == "truth":
