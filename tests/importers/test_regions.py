@@ -94,7 +94,7 @@ def test_the_option_finds_labels_beside_the_scans_and_the_store_keeps_them(
 def test_measured_mixtures_have_regions_too(archive, simulated, tmp_path: Path) -> None:
     (archive.folder / "dseg.tsv").write_text(TABLE)
     write_labels(archive.folder / "mix_dseg.nii.gz", labels())
-    protocol = {"FrameTimesStart": [], "FrameDuration": []}
+    protocol: dict[str, list[float]] = {"FrameTimesStart": [], "FrameDuration": []}
     for start, seconds in zip(*_p1(), strict=True):
         protocol["FrameTimesStart"].append(start)
         protocol["FrameDuration"].append(seconds)
