@@ -26,7 +26,7 @@ def blob(centre_zyx: tuple[float, float, float], slices: int = 27, size: int = 2
     axes = (pixel_centres(slices, slices * SLICE), *[pixel_centres(size, size * PIXEL)] * 2)
     z, y, x = np.meshgrid(*axes, indexing="ij")
     apart = sum((at - c) ** 2 for at, c in zip((z, y, x), centre_zyx, strict=True))
-    return np.exp(-apart / (2 * 6.0**2)).astype(np.float32)[:, None, None]
+    return np.asarray(np.exp(-apart / (2 * 6.0**2)), dtype=np.float32)[:, None, None]
 
 
 def place(volume: np.ndarray) -> np.ndarray:
@@ -37,7 +37,7 @@ def place(volume: np.ndarray) -> np.ndarray:
         for n, step in zip(weights.shape, (SLICE, PIXEL, PIXEL), strict=True)
     ]
     grid = np.meshgrid(*axes, indexing="ij")
-    return np.array([(at * weights).sum() for at in grid]) / weights.sum()
+    return np.asarray([(at * weights).sum() / weights.sum() for at in grid])
 
 
 def test_a_stack_moves_as_a_rigid_body_in_all_directions() -> None:
@@ -106,14 +106,8 @@ def test_contiguous_slices_lie_so_far_apart_and_share_their_noise(tmp_path: Path
     near = np.mean([np.corrcoef(unit[1:, t][both], unit[:-1, t][both])[0, 1] for t in range(18)])
     # Two neighbours in noise of 6 mm: e^(-d^2 / (4 sigma^2)), sigma = 6 / 2.355.
     assert near == pytest.approx(np.exp(-(3.0**2) / (4 * (6 / 2.3548) ** 2)), abs=0.05)
-    far = np.mean(
-        [
-            np.corrcoef(
-                unit[8:, t][inside[8:] & inside[:-8]], unit[:-8, t][inside[8:] & inside[:-8]]
-            )[0, 1]
-            for t in range(18)
-        ]
-    )
+    apart = inside[8:] & inside[:-8]
+    far = np.mean([np.corrcoef(unit[8:, t][apart], unit[:-8, t][apart])[0, 1] for t in range(18)])
     assert abs(far) < 0.1
     spread = render_subject(STILL, 0)
     assert np.diff(spread.slice_position).min() > 15

@@ -118,7 +118,8 @@ def correlated_noise(
     white = rng.standard_normal(shape, dtype=np.float32)
     rows = noise_matrix(shape[-2], pixel, fwhm)
     columns = noise_matrix(shape[-1], pixel, fwhm)
-    smooth: Float32Array = rows @ white @ columns.T
-    if slice_mm is not None:
-        smooth = np.tensordot(noise_matrix(shape[0], slice_mm, fwhm), smooth, axes=1)
-    return smooth
+    smooth: Float32Array = np.asarray(rows @ white @ columns.T, dtype=np.float32)
+    if slice_mm is None:
+        return smooth
+    across = noise_matrix(shape[0], slice_mm, fwhm)
+    return np.asarray(np.tensordot(across, smooth, axes=1), dtype=np.float32)
