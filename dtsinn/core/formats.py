@@ -106,8 +106,9 @@ SEARCH_REPORT = Format(
 """``report.json`` of a search (:mod:`dtsinn.search.explain.record`)."""
 IDENTITY_MAP = Format(name="dtsinn-identity-map")
 """The map of pseudonyms (:mod:`dtsinn.importers.pseudonym`)."""
-EVALUATION = Format(name="dtsinn-evaluation", version=2, upgrades={1: dict})
-"""``evaluation.json`` (:mod:`dtsinn.evaluation.record`); 2 may lack intervals, and has ``n``."""
+EVALUATION = Format(name="dtsinn-evaluation", version=3, upgrades={1: dict, 2: dict})
+"""``evaluation.json`` (:mod:`dtsinn.evaluation.record`); 2 may lack intervals, and has ``n``; 3 has
+read-outs, conservation, lesions and single-tracer scans."""
 GATE_REPORT = Format(name="dtsinn-gate-report", version=3, oldest=2, upgrades={2: dict})
 """What the gate said, as JSON (:mod:`dtsinn.registry.gate.report`); 3 likewise."""
 KNOWN_STORE = Format(name="dtsinn-known-store")

@@ -59,24 +59,48 @@ def render_subject(request: StudyRequest, index: int, device: str = "cpu") -> Su
     Raises:
         InputError: The study has no such subject.
     """
+    scene = _scene(request, index, device)
+    mixture, tracers = request.model.images(request, scene)
+    return SubjectImages(
+        mixture=mixture,
+        tracers=tracers,
+        regions=scene.anatomy.labels,
+        slice_position=scene.anatomy.slice_position,
+    )
+
+
+def render_single_tracers(
+    request: StudyRequest, index: int, device: str = "cpu"
+) -> tuple[Float32Array, Float32Array]:
+    """What scans of each tracer alone would have shown of a subject.
+
+    Args:
+        request: The study.
+        index: Number of the subject.
+        device: Where projections are computed, of the noise model ``osem``.
+
+    Returns:
+        The scans and the truth without noise, each [S, K, T, Y, X] kBq/mL.
+
+    Raises:
+        InputError: The study has no such subject.
+    """
+    scene = _scene(request, index, device)
+    return request.model.single_tracers(request, scene), scene.truth
+
+
+def _scene(request: StudyRequest, index: int, device: str) -> Scene:
     curves_KRT = tissue_curves(request, index)
     positions = slice_positions(request, index)
     rng = random_of(request, index, "anatomy")
     anatomy = request.parts.phantom.draw(rng, positions, request.size)
     truth = _truth(request, index, anatomy, curves_KRT)
-    scene = Scene(
+    return Scene(
         truth=truth,
         anatomy=anatomy,
         pixel_mm=voxel_size(request),
         random=functools.partial(random_of, request, index),
         device=device,
-    )
-    mixture, tracers = request.model.images(request, scene)
-    return SubjectImages(
-        mixture=mixture,
-        tracers=tracers,
-        regions=anatomy.labels,
-        slice_position=anatomy.slice_position,
     )
 
 

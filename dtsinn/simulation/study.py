@@ -286,9 +286,9 @@ def _plan(
 
 
 def _definition(tracer: Tracer) -> dict[str, Any]:
-    """What decides a tracer's images: not which regions people look at."""
+    """What decides a tracer's images: not what people read from them."""
     plain = to_mapping(tracer)
-    del plain["readout_regions"]
+    del plain["readout_regions"], plain["readout"]
     return plain
 
 
