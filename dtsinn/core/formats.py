@@ -124,7 +124,8 @@ EVALUATION = Format(
     name="dtsinn-evaluation", version=3, upgrades={1: dict, 2: _make_halving_a_baseline}
 )
 """``evaluation.json`` (:mod:`dtsinn.evaluation.record`); 2 may lack intervals, and has ``n``; in 3
-the floor is the linear map, which is fitted, and halving is a baseline."""
+the floor is the linear map, which is fitted, halving is a baseline, and read-outs, conservation,
+lesions and single-tracer scans are there."""
 GATE_REPORT = Format(name="dtsinn-gate-report", version=3, oldest=2, upgrades={2: dict})
 """What the gate said, as JSON (:mod:`dtsinn.registry.gate.report`); 3 likewise."""
 KNOWN_STORE = Format(name="dtsinn-known-store")

@@ -13,6 +13,7 @@ from dtsinn.core.errors import InputError
 from dtsinn.core.input_function import InputFunction
 from dtsinn.core.isotopes import is_same_nuclide, isotope_half_life
 from dtsinn.core.plausibility import check_dose, check_half_life
+from dtsinn.core.readout import Readout
 
 NOT_READ = frozenset({"csf", "outside"})
 """Regions that no tracer is read from: there is no tissue."""
@@ -107,6 +108,7 @@ class Tracer:
         tissues: Kinetics by region name.
         readout_regions: Regions that the tracer is given for, the most telling first: those that
             figures and read-outs show, where a subject has them. They decide no image.
+        readout: The number that is read from them; None where nothing is known.
         sources: Of the numbers that have none beside them.
     """
 
@@ -124,6 +126,7 @@ class Tracer:
     tissues: Mapping[str, TissueKinetics]
     sources: Sources
     readout_regions: tuple[str, ...] = ()
+    readout: Readout | None = None
 
     def __post_init__(self) -> None:
         where = f"tracer {self.name!r}"
@@ -154,6 +157,8 @@ class Tracer:
         for region, tissue in self.tissues.items():
             _check_tissue(f"{where}: tissues.{region}", tissue, self.model_order)
         _check_readout(f"{where}: readout_regions", self.readout_regions)
+        if self.readout is not None:
+            self.readout.check(f"{where}: readout", tuple(self.tissues))
 
     def _check_unknown_half_life(self, where: str) -> None:
         try:

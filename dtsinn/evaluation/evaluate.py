@@ -21,19 +21,25 @@ from dtsinn.evaluation.novelty import Novelty, novelty
 from dtsinn.evaluation.results import (
     FLOOR,
     HALVES,
+    SINGLE_TRACER,
     BaselineInfo,
     CellResult,
     Evaluation,
     ModelInfo,
     ModelScores,
+    Summary,
     compare,
     summarise,
 )
 from dtsinn.evaluation.score import Separate, SubjectScore, halve, score_subject
 from dtsinn.evaluation.suite import SPLIT, Cell, Suite, cell_store, cells_of
+from dtsinn.kinetics.measure import SubjectMeter
 from dtsinn.networks.method import SeparateSubject, UntrainedMethod
+from dtsinn.simulation.single_tracer import single_tracer_scans
 
 Separators = Sequence[tuple[str, Separator]]
+Series = tuple[tuple[SubjectScore, ...], Summary]
+"""Scores of all subjects of a cell, and what they say together."""
 STORE = "store"
 """Key of the cell of the user's own store."""
 
@@ -151,7 +157,7 @@ def _name_separators(separators: Separators, baselines: Sequence[UntrainedMethod
     names = [name for name, _ in named]
     if not names:
         raise InputError("nothing to evaluate", wanted="at least one separator")
-    kept = {FLOOR, HALVES, *(baseline.title for baseline in baselines)}
+    kept = {FLOOR, HALVES, SINGLE_TRACER, *(baseline.title for baseline in baselines)}
     if len(set(names)) != len(names) or kept & set(names):
         wanted = f"none twice, none {' or '.join(map(repr, sorted(kept)))}"
         raise InputError("names of separators", got=names, wanted=wanted)
@@ -202,8 +208,9 @@ def _score_cell(
 ) -> CellResult:
     """Score whoever fits, the baselines and the floor, on the same subjects."""
     lacking: dict[str, str] = {}
-    scores: dict[str, tuple[SubjectScore, ...]] = {}
+    scores: dict[str, Series] = {}
     base: ModelScores | None = None
+    alone = ""
     if store is not None and floor is not None:
         lacking = {HALVES: ""} | {baseline.title: baseline.fits(store) for baseline in baselines}
         fitting = {name: one for name, one in separators if not reasons[name]}
@@ -213,6 +220,11 @@ def _score_cell(
         ways[HALVES] = _from_mixture(halve)
         if floor.network is not None:
             ways[FLOOR] = _from_mixture(separate_with(floor.network, header))
+        scans = single_tracer_scans(store, split)
+        if isinstance(scans, str):
+            alone = scans
+        else:
+            ways[SINGLE_TRACER] = scans
         scores = _scores(ways, store, split)
         base = replace(_model_scores(FLOOR, floor.reason, scores), fitted=floor.fitted)
     models = [
@@ -235,19 +247,23 @@ def _score_cell(
         models=tuple(models),
         baselines=tuple(rivals),
         floor=base,
+        single_tracer=_model_scores(SINGLE_TRACER, alone, scores) if scores else None,
         differences=tuple(compare(*pair) for pair in pairs),
     )
 
 
-def _scores(
-    ways: Mapping[str, SeparateSubject], store: Store, split: str
-) -> dict[str, tuple[SubjectScore, ...]]:
+def _scores(ways: Mapping[str, SeparateSubject], store: Store, split: str) -> dict[str, Series]:
     """Scores of each way to separate; every subject is read once."""
     scores: dict[str, list[SubjectScore]] = {name: [] for name in ways}
+    header, meter = store.header, SubjectMeter.of(store)
     for samples in store.subjects(split):
         for name, separate in ways.items():
-            scores[name].append(score_subject(samples, separate(samples), store.header))
-    return {name: tuple(found) for name, found in scores.items()}
+            scores[name].append(score_subject(samples, separate(samples), header, meter))
+    return {
+        name: (tuple(found), summarise(found, header.protocol, meter.lacking))
+        for name, found in scores.items()
+        if found
+    }
 
 
 def _from_mixture(separate: Separate) -> SeparateSubject:
@@ -257,11 +273,10 @@ def _from_mixture(separate: Separate) -> SeparateSubject:
 def _model_scores(
     name: str,
     reason: str,
-    scores: Mapping[str, tuple[SubjectScore, ...]],
+    scores: Mapping[str, Series],
     novel: Novelty | None = None,
 ) -> ModelScores:
-    subjects = scores.get(name, ())
-    summary = summarise(subjects) if subjects else None
+    subjects, summary = scores.get(name, ((), None))
     return ModelScores(model=name, reason=reason, novelty=novel, subjects=subjects, summary=summary)
 
 

@@ -18,10 +18,13 @@ from dtsinn.core.bounds import read_json
 from dtsinn.core.config import to_mapping
 from dtsinn.core.errors import InputError
 from dtsinn.core.formats import EVALUATION
+from dtsinn.core.readout import QUANTITY_UNITS
 from dtsinn.evaluation.gallery import Picture
+from dtsinn.evaluation.kinetics import KineticSummary, subject_error
 from dtsinn.evaluation.metrics import Interval
 from dtsinn.evaluation.report import definitions, render
 from dtsinn.evaluation.results import CellResult, Evaluation, ModelScores, Summary
+from dtsinn.evaluation.score import SubjectScore
 
 RECORD = "evaluation.json"
 UNITS = {
@@ -31,6 +34,11 @@ UNITS = {
     "regional_bias": "%",
     "before_injection": "kBq/mL",
     "sum_residual": "1",
+    "kinetic_error": "%",
+    "kinetic_bias": "%",
+    "conservation": "%",
+    "z": "1",
+    **QUANTITY_UNITS,
 }
 COLUMNS = (
     "cell",
@@ -58,6 +66,9 @@ COLUMNS = (
     "second_before_injection_kBq_mL",
     "sum_residual",
     "over_linear_dB",
+    "first_kinetic_error_percent",
+    "second_kinetic_error_percent",
+    "body_residual_percent",
     "not_applicable",
 )
 
@@ -117,7 +128,7 @@ def as_table(evaluation: Evaluation) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for cell in evaluation.cells:
-        for scores in cell.series:
+        for scores in cell.every:
             writer.writerows(_rows(cell, scores))
     return text.getvalue()
 
@@ -139,10 +150,18 @@ def _rows(cell: CellResult, scores: ModelScores) -> list[list[object]]:
             *score.before_injection,
             score.sum_residual,
             "" if over is None else over,
+            *(subject_error(score, tracer) for tracer in cell.tracers),
+            _body_residual(score),
             "",
         ]
         for score, over in zip(scores.subjects, cell.over_floor(scores), strict=True)
     ]
+
+
+def _body_residual(score: SubjectScore) -> float | None:
+    """The largest of all frames in percent, with its sign."""
+    body = [] if score.measures is None else score.measures.conservation.body
+    return max((value for value in body if value is not None), key=abs, default=None)
 
 
 def _cell_record(cell: CellResult) -> dict[str, Any]:
@@ -158,6 +177,7 @@ def _cell_record(cell: CellResult) -> dict[str, Any]:
         "models": [_scores_record(scores) for scores in cell.models],
         "baselines": [_scores_record(scores) for scores in cell.baselines],
         "floor": None if cell.floor is None else _scores_record(cell.floor),
+        "single_tracer": None if cell.single_tracer is None else _scores_record(cell.single_tracer),
         "differences": [
             {
                 "first": difference.first,
@@ -179,14 +199,22 @@ def _scores_record(scores: ModelScores) -> dict[str, Any]:
         "fitted": scores.fitted,
         "novelty": None if scores.novelty is None else vars(scores.novelty),
         "summary": None if scores.summary is None else _summary_record(scores.summary),
-        "subjects": [
-            {"mean_psnr": score.mean_psnr} | to_mapping(score) for score in scores.subjects
-        ],
+        "subjects": [_subject_record(score) for score in scores.subjects],
     }
 
 
+def _subject_record(score: SubjectScore) -> dict[str, Any]:
+    """Curves by frame are left to the tables of time-activity curves."""
+    record = {"mean_psnr": score.mean_psnr} | to_mapping(score)
+    if score.measures is not None:
+        del record["measures"]["readouts"]["curves"]
+    return record
+
+
 def _summary_record(summary: Summary) -> dict[str, Any]:
-    def plain(value: Interval | tuple[Interval, Interval]) -> Any:
+    def plain(value: Interval | tuple[Interval, Interval] | KineticSummary | None) -> Any:
+        if value is None or isinstance(value, KineticSummary):
+            return None if value is None else to_mapping(value)
         if isinstance(value, Interval):
             return value._asdict()
         return [interval._asdict() for interval in value]

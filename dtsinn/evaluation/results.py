@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from dtsinn.core.protocol import Protocol
+from dtsinn.evaluation.kinetics import KineticSummary, summarise_kinetics
 from dtsinn.evaluation.metrics import Interval, Pair, bootstrap_interval, paired_difference
 from dtsinn.evaluation.novelty import Novelty
 from dtsinn.evaluation.score import SubjectScore
@@ -14,6 +16,8 @@ FLOOR = "linear map"
 """Name of the floor: the best linear map of a neighbourhood's frames, in closed form."""
 HALVES = "halved mixture"
 """Name of the baseline that halves the mixture: no training."""
+SINGLE_TRACER = "single-tracer scan"
+"""Name of what two separate scans would have shown: same doses, frames and noise law."""
 Verdict = Literal["beats", "level with", "loses to", "no verdict"]
 
 
@@ -55,6 +59,8 @@ class Summary:
     """kBq/mL"""
     sum_residual: Interval
     """A fraction."""
+    kinetics: KineticSummary | None = None
+    """Read-outs, conservation and lesions; None where nobody measured them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +129,8 @@ class CellResult:
     """Halving and rivals without training; none where no model fits."""
     floor: ModelScores | None
     """The linear map; None where no model fits."""
+    single_tracer: ModelScores | None = None
+    """What separate scans of each tracer would have shown; None where no model fits."""
     differences: tuple[Difference, ...]
     """Each model and baseline against the floor, each model against each baseline, then each
     pair of models."""
@@ -132,6 +140,11 @@ class CellResult:
         """Models, baselines and floor, in the order in which they are shown."""
         floor = () if self.floor is None else (self.floor,)
         return (*self.models, *self.baselines, *floor)
+
+    @property
+    def every(self) -> tuple[ModelScores, ...]:
+        """The series, and the single-tracer scans beside them."""
+        return self.series if self.single_tracer is None else (*self.series, self.single_tracer)
 
     @property
     def title(self) -> str:
@@ -202,8 +215,18 @@ class Evaluation:
         ]
 
 
-def summarise(scores: Sequence[SubjectScore]) -> Summary:
-    """Means and intervals of all metrics over subjects."""
+def summarise(
+    scores: Sequence[SubjectScore],
+    protocol: Protocol | None = None,
+    lacking: Mapping[str, str] | None = None,
+) -> Summary:
+    """Means and intervals of all metrics over subjects.
+
+    Args:
+        scores: One of each subject.
+        protocol: Frames and injections, for what is beyond pixels.
+        lacking: What the store cannot tell of that, and why.
+    """
 
     def by_tracer(pairs: Sequence[Pair]) -> tuple[Interval, Interval]:
         first, second = zip(*pairs, strict=True)
@@ -216,6 +239,7 @@ def summarise(scores: Sequence[SubjectScore]) -> Summary:
         nrmse=by_tracer([score.nrmse for score in scores]),
         before_injection=by_tracer([score.before_injection for score in scores]),
         sum_residual=bootstrap_interval([score.sum_residual for score in scores]),
+        kinetics=None if protocol is None else summarise_kinetics(scores, protocol, lacking or {}),
     )
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dtsinn.core.errors import RunError
 from dtsinn.data.store import Samples, StoreHeader
 from dtsinn.evaluation import metrics
+from dtsinn.kinetics.measure import SubjectMeasures, SubjectMeter
 
 Floats = NDArray[np.floating[Any]]
 Separate = Callable[[NDArray[np.float32]], Floats]
@@ -50,6 +51,8 @@ class SubjectScore:
     """RMS of what stands before each tracer's injection and should not, kBq/mL."""
     sum_residual: float
     """RMS of (sum of the answers - mixture) over RMS of the mixture, a fraction."""
+    measures: SubjectMeasures | None = None
+    """Read-outs, conservation and lesions; None where nobody measured them."""
 
     @property
     def mean_psnr(self) -> float:
@@ -78,13 +81,19 @@ def psnr_of_subjects(
     }
 
 
-def score_subject(samples: Samples, predicted_NKTYX: Floats, header: StoreHeader) -> SubjectScore:
+def score_subject(
+    samples: Samples,
+    predicted_NKTYX: Floats,
+    header: StoreHeader,
+    meter: SubjectMeter | None = None,
+) -> SubjectScore:
     """All metrics of one subject.
 
     Args:
         samples: All slices of the subject, with the truth.
         predicted_NKTYX: The answer in kBq/mL.
         header: Of the store that the subject comes from.
+        meter: Of that store, for what is beyond pixels; None spares it.
 
     Raises:
         RunError: The answer is not finite or has the wrong shape.
@@ -103,12 +112,15 @@ def score_subject(samples: Samples, predicted_NKTYX: Floats, header: StoreHeader
         regional_bias=dict(zip(header.tracers, biases, strict=True)),
         before_injection=metrics.before_injection(samples, predicted_NKTYX, protocol),
         sum_residual=metrics.sum_residual(samples, predicted_NKTYX, protocol),
+        measures=None if meter is None else meter.measure(samples, predicted_NKTYX),
     )
 
 
-def score_subjects(separate: Separate, store: SubjectSource, split: str) -> list[SubjectScore]:
+def score_subjects(
+    separate: Separate, store: SubjectSource, split: str, meter: SubjectMeter | None = None
+) -> list[SubjectScore]:
     """All metrics of every subject of a split, in the order of the store."""
     return [
-        score_subject(samples, separate(samples.mixture_NTYX), store.header)
+        score_subject(samples, separate(samples.mixture_NTYX), store.header, meter)
         for samples in store.subjects(split)
     ]

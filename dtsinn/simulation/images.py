@@ -67,26 +67,50 @@ def render_subject(request: StudyRequest, index: int, device: str = "cpu") -> Su
     Raises:
         InputError: The study has no such subject.
     """
+    scene = _scene(request, index, device)
+    mixture, tracers = request.model.images(request, scene)
+    return SubjectImages(
+        mixture=mixture,
+        tracers=tracers,
+        regions=scene.anatomy.labels,
+        slice_position=scene.anatomy.slice_position,
+    )
+
+
+def render_single_tracers(
+    request: StudyRequest, index: int, device: str = "cpu"
+) -> tuple[Float32Array, Float32Array]:
+    """What scans of each tracer alone would have shown of a subject.
+
+    Args:
+        request: The study.
+        index: Number of the subject.
+        device: Where projections are computed, of the noise model ``osem``.
+
+    Returns:
+        The scans and the truth without noise, each [S, K, T, Y, X] kBq/mL.
+
+    Raises:
+        InputError: The study has no such subject.
+    """
+    scene = _scene(request, index, device)
+    return request.model.single_tracers(request, scene), scene.truth
+
+
+def _scene(request: StudyRequest, index: int, device: str) -> Scene:
     curves_KRT = tissue_curves(request, index)
     positions = slice_positions(request, index)
     anatomy = _draw_anatomy(request, index, positions)
     truth = _truth(request, index, anatomy, curves_KRT)
     if request.motion:
         truth = _move(request, index, truth)
-    scene = Scene(
+    return Scene(
         truth=truth,
         anatomy=anatomy,
         pixel_mm=voxel_size(request),
         slice_mm=request.slice_spacing,
         random=functools.partial(random_of, request, index),
         device=device,
-    )
-    mixture, tracers = request.model.images(request, scene)
-    return SubjectImages(
-        mixture=mixture,
-        tracers=tracers,
-        regions=anatomy.labels,
-        slice_position=anatomy.slice_position,
     )
 
 

@@ -330,9 +330,9 @@ def _population(request: StudyRequest) -> dict[str, Any]:
 
 
 def _definition(tracer: Tracer) -> dict[str, Any]:
-    """What decides a tracer's images: not which regions people look at."""
+    """What decides a tracer's images: not what people read from them."""
     plain = to_mapping(tracer)
-    del plain["readout_regions"]
+    del plain["readout_regions"], plain["readout"]
     return plain
 
 

@@ -134,11 +134,12 @@ def say_tracers(tracers: Sequence[Tracer]) -> None:
                 str(tracer.model_order),
                 f"{tracer.dose_MBq:g} MBq",
                 f"{cited} of {len(tracer.tissues)}",
+                "" if tracer.readout is None else tracer.readout.text(),
                 tracer.target,
             ]
         )
-    titles = ["tracer", "label", "half-life", "tissues in model", "dose", "cited regions", "shows"]
-    say_table(titles, rows)
+    titles = ["tracer", "label", "half-life", "tissues in model", "dose", "cited regions"]
+    say_table([*titles, "read-out", "shows"], rows)
 
 
 def say_tracer(tracer: Tracer) -> None:
@@ -167,6 +168,11 @@ def say_tracer(tracer: Tracer) -> None:
                 "" if parent is None else parent.source,
             ],
             ["spread", f"K1 {100 * tracer.spread.subject.K1:g} % of subjects", sources.spread],
+            *(
+                []
+                if tracer.readout is None
+                else [["read-out", tracer.readout.text(), tracer.readout.source]]
+            ),
         ],
     )
 

@@ -136,6 +136,12 @@ def test_a_one_tissue_file_has_no_k3_and_a_two_tissue_file_always_has_it(name: s
         ("readout_regions", ["frontal", "csf"], "readout_regions; got 'csf'"),
         ("readout_regions", ["frontal", "frontal"], "none twice"),
         ("readout_regions", [" "], "readout_regions; got ' '"),
+        ("readout.method", "loogan", "readout.method; got 'loogan'"),
+        ("readout.quantity", "Ki", "V_T, as logan gives"),
+        ("readout.start_min", 1200, "at most 600; try minutes, not seconds"),
+        ("readout.start_min", -1, "readout.start_min"),
+        ("readout.reference", "pons", "readout.reference; got 'pons'"),
+        ("readout.source", " ", "readout.source is empty"),
         ("half_live", 1224, "half_life"),
         ("half_life", "long", "half_life"),
     ],
@@ -160,8 +166,9 @@ def test_a_file_without_readout_regions_or_with_unknown_ones_loads() -> None:
     mapping = read_yaml(find_config("tracers", "fdg"))
     set_key(mapping, "readout_regions", ["my own region"])
     assert from_mapping(Tracer, mapping, "fdg.yaml").readout_regions == ("my own region",)
-    del mapping["readout_regions"]
-    assert from_mapping(Tracer, mapping, "fdg.yaml").readout_regions == ()
+    del mapping["readout_regions"], mapping["readout"]
+    tracer = from_mapping(Tracer, mapping, "fdg.yaml")
+    assert (tracer.readout_regions, tracer.readout) == ((), None)
 
 
 def test_a_file_of_the_user_loads_and_an_unknown_name_lists_the_known(tmp_path: Path) -> None:

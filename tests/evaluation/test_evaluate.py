@@ -23,6 +23,7 @@ from dtsinn.evaluation.novelty import Novelty
 from dtsinn.evaluation.results import FLOOR, HALVES, Difference
 from dtsinn.evaluation.score import score_subjects
 from dtsinn.evaluation.suite import Combination, cell_store, cells_of
+from dtsinn.kinetics.measure import SubjectMeter
 from dtsinn.networks.build import build_network
 from dtsinn.networks.invertible import InvertibleConfig
 from dtsinn.networks.normalisation import sample_scale
@@ -141,7 +142,8 @@ def test_cells_are_the_store_then_the_suite(written):
 def test_scores_are_those_of_score_subjects(written, trained, store):
     evaluation, _ = written
     cell = evaluation.cells[1]
-    assert list(cell.models[0].subjects) == score_subjects(trained.separate, store, "test")
+    meter = SubjectMeter.of(store)
+    assert list(cell.models[0].subjects) == score_subjects(trained.separate, store, "test", meter)
     assert cell.store_digest == store.header.digest
     assert cell.models[0].trained_on
     assert cell.models[0].novelty == Novelty(pair="as trained", protocol="as trained")

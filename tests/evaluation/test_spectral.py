@@ -14,6 +14,7 @@ from dtsinn.core.errors import InputError
 from dtsinn.core.progress import no_progress
 from dtsinn.core.seeds import generator
 from dtsinn.core.workspace import Workspace
+from dtsinn.data.inputs import SubjectInputs, lacks_inputs, subject_inputs
 from dtsinn.data.plan import StorePlan
 from dtsinn.data.store import Store, open_store
 from dtsinn.data.writer import StoreWriter
@@ -31,11 +32,8 @@ from dtsinn.networks.rivals.nnls import non_negative
 from dtsinn.networks.rivals.spectral import (
     SpectralAnalysis,
     SpectralConfig,
-    SubjectInputs,
-    lacks_inputs,
     spectral_basis,
     spectral_separate,
-    subject_inputs,
 )
 from dtsinn.simulation.request import StudyRequest
 from dtsinn.simulation.subject import draw_subject, tissue_curves

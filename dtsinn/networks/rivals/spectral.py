@@ -25,13 +25,12 @@ import numpy.typing as npt
 from dtsinn.core.errors import InputError
 from dtsinn.core.protocol import Protocol
 from dtsinn.data.body import BODY_FRACTION
+from dtsinn.data.inputs import SubjectInputs, lacks_inputs, subject_inputs
 from dtsinn.data.store import Samples, Store, StoreHeader
 from dtsinn.networks.method import MethodConfig, SeparateSubject, UntrainedMethod, check_least
 from dtsinn.networks.rivals.nnls import FloatArray, non_negative
 from dtsinn.simulation.kinetics import frame_averages
 
-ARRAYS = ("input_time", "plasma", "blood")
-"""Arrays of a store that hold the input functions."""
 FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
 ACTIVITY_FLOOR = 0.02
 """Least activity that a frame's variance is taken from, as a part of the largest (uncited)."""
@@ -90,48 +89,6 @@ class SpectralAnalysis(UntrainedMethod):
             return spectral_separate(samples.mixture_NTYX, known, store.header, self.config)
 
         return separate
-
-
-@dataclass(frozen=True, kw_only=True)
-class SubjectInputs:
-    """The input functions of one subject, activity actually present."""
-
-    time_I: FloatArray
-    """s from the start of the scan, ascending."""
-    plasma_KI: FloatArray
-    """Parent in plasma, kBq/mL."""
-    blood_KI: FloatArray
-    """Whole blood, kBq/mL."""
-
-
-def lacks_inputs(store: Store) -> str:
-    """Why a store's mixtures cannot be analysed, or "" if they can."""
-    missing = [name for name in ARRAYS if name not in store.arrays]
-    return f"the store has no input functions ({', '.join(missing)})" if missing else ""
-
-
-def subject_inputs(store: Store) -> dict[str, SubjectInputs]:
-    """The input functions of a store, by subject.
-
-    Raises:
-        InputError: The store has none, or not one for each subject.
-        StoreError: They are damaged.
-    """
-    reason = lacks_inputs(store)
-    if reason:
-        raise InputError(reason, wanted=", ".join(ARRAYS), hint="a simulated store")
-    time_I, plasma, blood = (store.values(name) for name in ARRAYS)
-    subjects = list(dict.fromkeys(store.subject_N))  # rows stand in the order of the samples
-    if len(subjects) != len(plasma):
-        raise InputError(
-            f"{store.header.path}: input functions",
-            got=f"those of {len(plasma)} subjects",
-            wanted=f"of all {len(subjects)}",
-        )
-    return {
-        subject: SubjectInputs(time_I=time_I, plasma_KI=plasma[row], blood_KI=blood[row])
-        for row, subject in enumerate(subjects)
-    }
 
 
 def spectral_separate(

@@ -86,6 +86,11 @@ class NoiseModel(ABC):
     def images(cls, request: StudyRequest, scene: Scene) -> tuple[Float32Array, Float32Array]:
         """The mixture [S, T, Y, X] and the labels [S, K, T, Y, X], kBq/mL."""
 
+    @classmethod
+    @abstractmethod
+    def single_tracers(cls, request: StudyRequest, scene: Scene) -> Float32Array:
+        """Each tracer [S, K, T, Y, X] as a scan of it alone shows it: same dose, frames, noise."""
+
 
 class ImageNoiseModel(NoiseModel):
     """Noise is added to images; its variance follows the activity."""
@@ -126,6 +131,22 @@ class ImageNoiseModel(NoiseModel):
         sd = noise_sd(total, duration, cls.strength(request.noise, request.parts.scanner))
         return np.asarray(total + sd * unit, dtype=np.float32), scene.truth
 
+    @classmethod
+    def single_tracers(cls, request: StudyRequest, scene: Scene) -> Float32Array:
+        """The truth plus noise of each tracer's own."""
+        duration, fwhm = (
+            np.array(request.parts.protocol.frame_duration),
+            load_image_noise().noise_fwhm_mm,
+        )
+        alpha = cls.strength(request.noise, request.parts.scanner)
+        scans = []
+        for k, tracer in enumerate(request.parts.tracers):
+            alone = scene.truth[:, k]
+            rng = scene.random("noise", tracer.name)
+            unit = correlated_noise(rng, alone.shape, scene.pixel_mm, fwhm, scene.slice_mm)
+            scans.append(alone + noise_sd(np.asarray(alone, float), duration, alpha) * unit)
+        return np.stack(scans, axis=1).astype(np.float32)
+
 
 class OSEMNoiseModel(NoiseModel):
     """Photons are counted and images reconstructed by OSEM."""
@@ -160,17 +181,33 @@ class OSEMNoiseModel(NoiseModel):
         Slices are reconstructed one by one; in a stack of contiguous ones the filter after the
         reconstruction goes across them too, which takes noise away.
         """
+        scan = cls._scanner(request, scene)
+        mixture = scan(scene.truth.sum(axis=1))
+        if request.labels == "truth":
+            return mixture, scene.truth
+        return mixture, cls.single_tracers(request, scene)
+
+    @classmethod
+    def single_tracers(cls, request: StudyRequest, scene: Scene) -> Float32Array:
+        """The reconstruction of each tracer's own counts."""
+        scan = cls._scanner(request, scene)
+        names = [tracer.name for tracer in request.parts.tracers]
+        return np.stack([scan(scene.truth[:, k], name) for k, name in enumerate(names)], axis=1)
+
+    @classmethod
+    def _scanner(cls, request: StudyRequest, scene: Scene) -> Callable[..., Float32Array]:
+        """What scans activity [S, T, Y, X], with a sensitivity that fits the mixture."""
         from dtsinn.simulation.scanner.reconstruction import (
             scanner_model,  # with torch, which takes seconds
         )
 
-        parts, truth = request.parts, scene.truth
+        parts = request.parts
         duration = np.array(parts.protocol.frame_duration)
         coefficients = np.array([region.attenuation for region in parts.phantom.regions])
         attenuation = np.einsum("l,slyx->syx", coefficients, scene.anatomy.fractions)
         model = scanner_model(parts.scanner, request.size, scene.pixel_mm, scene.device)
-        total, trues = truth.sum(axis=1), cls.strength(request.noise, parts.scanner)
-        sensitivity = model.sensitivity(total, attenuation, duration, trues)
+        trues = cls.strength(request.noise, parts.scanner)
+        sensitivity = model.sensitivity(scene.truth.sum(axis=1), attenuation, duration, trues)
 
         def scan(activity: Float32Array, *what: str) -> Float32Array:
             rng = scene.random("counts", *what)
@@ -180,11 +217,7 @@ class OSEMNoiseModel(NoiseModel):
             fwhm = parts.scanner.postfilter_fwhm_mm
             return np.tensordot(axial_blur_matrix(len(seen), scene.slice_mm, fwhm), seen, axes=1)
 
-        mixture = scan(total)
-        if request.labels == "truth":
-            return mixture, truth
-        alone = [scan(truth[:, k], tracer.name) for k, tracer in enumerate(parts.tracers)]
-        return mixture, np.stack(alone, axis=1)
+        return scan
 
 
 NOISE_MODELS: Kinds[NoiseModel] = Kinds(

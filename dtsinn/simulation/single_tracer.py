@@ -1,0 +1,64 @@
+"""Single-tracer scans of a simulated store's subjects: what two separate scans would have shown.
+
+They are what a separation is held against: the same subject, dose, frames and noise law.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtsinn.core.config import from_mapping
+from dtsinn.core.errors import DtsinnError, RunError
+from dtsinn.data.body import truth_of
+from dtsinn.data.store import Samples, Store
+from dtsinn.simulation.images import render_single_tracers
+from dtsinn.simulation.request import StudyRequest
+
+TOLERANCE = 1e-3
+"""Part of the brightest voxel by which the truth made again may miss the store's: float16 does by
+less, another version of the simulator by more."""
+SingleTracerScan = Callable[[Samples], NDArray[np.float32]]
+"""All slices of a subject -> tracers [N, K, T, Y, X] in kBq/mL."""
+
+
+def single_tracer_scans(store: Store, split: str) -> SingleTracerScan | str:
+    """What makes single-tracer scans of a split's subjects, or why nothing can.
+
+    The request in the store's attributes is simulated again. The names in it mean what they mean
+    today: where the truth of the first subject comes out otherwise, none is scanned.
+    """
+    attributes: Mapping[str, Any] = dict(store.group.attrs)
+    if store.header.origin != "simulated" or "request" not in attributes:
+        return "the store is not simulated"
+    if store.header.labels != "truth":
+        return f"the store's labels are {store.header.labels or 'not known'}, not the truth"
+    try:
+        request = from_mapping(StudyRequest, attributes["request"], f"{store.header.path}: request")
+    except DtsinnError as error:
+        return f"the store's request cannot be simulated any more ({error.what})"
+
+    def scan(samples: Samples) -> NDArray[np.float32]:
+        subject = str(samples.subject_N[0])
+        alone, truth = render_single_tracers(request, int(subject.rsplit("-", 1)[-1]))
+        stored = truth_of(samples)
+        if stored.shape != truth.shape or not np.allclose(
+            truth, stored, rtol=0, atol=TOLERANCE * float(np.abs(stored).max())
+        ):
+            raise RunError(
+                f"subject {subject!r} cannot be scanned again",
+                got="another truth than the store's",
+                wanted="the simulator that made the store",
+            )
+        return alone
+
+    first = next(store.subjects(split), None)
+    if first is not None:
+        try:
+            scan(first)
+        except RunError as error:
+            return f"{error.what}: {error.got}"
+    return scan
