@@ -52,6 +52,7 @@ def study(s3_session: S3, local: Path) -> str:
         for name, value in s3_session.environment.items():
             patch.setenv(name, value)
         options = ["--subjects", "12", "--slices", "2", "--size", "16", "--seed", "1"]
+        options += ["--population", "uniform"]
         result = CliRunner().invoke(app, ["simulate", url, *options, "--workers", "2", "--quiet"])
     assert (result.exit_code, result.stderr) == (0, "")
     return url

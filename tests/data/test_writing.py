@@ -310,7 +310,7 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(tmp_path: Path) -> Non
     assert "s.zarr cannot be written" in message
     assert "try the same command again" in message
     assert left == ["s.zarr.partial"]
-    request = StudyRequest(subjects=6, slices=8, size=16)
+    request = StudyRequest(subjects=6, slices=8, size=16, population="varied")
     simulate_study(request, str(tmp_path / "whole.zarr"), workers=1)
     assert files(tmp_path / "out" / "s.zarr") == files(tmp_path / "whole.zarr")
 
