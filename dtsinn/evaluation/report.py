@@ -39,6 +39,23 @@ DEFINITIONS = {
     "protocol, phantom and noise that nothing else uses, or to the train subjects of the store.",
     "over linear": "Mean PSNR minus that of the linear map on the same subjects, dB.",
     "halved mixture": "A baseline: each tracer is taken to be half of the mixture. No training.",
+    "kinetic_error": "What a clinic reads from each region, fitted alike from the answer and from "
+    "the truth (below): mean over subjects, then over the tracer's read-out regions, of |answer / "
+    "truth - 1|, percent; then over the tracers. 'Worst' is the largest region.",
+    "kinetic_bias": "Mean over regions of |mean over subjects of (answer / truth - 1)|, percent.",
+    "V_T": "Volume of distribution, mL/cm3: slope of Logan's plot (Logan et al. 1990).",
+    "Ki": "Net influx rate, mL/cm3/min: slope of Patlak's plot (Patlak et al. 1983).",
+    "K1": "Rate of uptake from plasma, mL/cm3/min, by a compartment model; only where frames of at "
+    "most 30 s cover the first two minutes.",
+    "DVR": "Distribution volume ratio: Logan's plot with a reference region (Logan et al. 1996).",
+    "SUVR": "Mean uptake over that of the reference region, from the read-out's start to the end.",
+    "single-tracer scan": "The same tracer, dose, frames and noise law, scanned alone: what a "
+    "separation is held against. Simulated from the store's own request.",
+    "conservation": "Sum of the answers minus the mixture, over the mixture, percent: of the body, "
+    "of tiles of at least 2,000 body pixels, and per region against the noise-free sum, as a mean "
+    "over subjects. Frames that contain an injection are not applicable.",
+    "z": "A region's residual against the measured mixture over the standard deviation that the "
+    "noise law predicts; 95 % of |z| are below 1.96 where nothing but noise is missed.",
     "n": "The number of subjects.",
     "interval": "95 % percentile bootstrap interval of the mean over subjects, 2000 resamples. "
     f"None is given of fewer than {FEWEST} subjects; with few it is too narrow.",

@@ -185,7 +185,8 @@ def test_models_are_compared_in_pairs_with_halving_and_with_the_floor(written):
 def test_the_floor_comes_with_the_model_for_its_own_pair_and_protocol(written, trained, store):
     for cell in written[0].cells[:2]:
         assert cell.floor.fitted == "with the model"
-    wanted = score_subjects(separate_with(trained.floor, store.header), store, "test")
+    meter = SubjectMeter.of(store)
+    wanted = score_subjects(separate_with(trained.floor, store.header), store, "test", meter)
     assert list(written[0].cells[1].floor.subjects) == wanted
 
 
@@ -211,7 +212,7 @@ def test_the_table_has_a_row_per_cell_model_and_subject(written):
     _, out = written
     with (out / "table.csv").open(newline="") as lines:
         rows = list(csv.DictReader(lines))
-    assert len(rows) == 2 * 4 * 5 + 2  # cells x series x subjects, and two that do not apply
+    assert len(rows) == 2 * 5 * 5 + 2  # cells x series x subjects, and two that do not apply
     assert all(float(row["mean_psnr_dB"]) > 0 for row in rows if not row["not_applicable"])
     over = {row["model"]: float(row["over_linear_dB"]) for row in rows if row["subject"]}
     assert over[FLOOR] == 0 > over["new"] > over["old"]

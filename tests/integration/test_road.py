@@ -62,7 +62,7 @@ def evaluated(done, suite: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def test_evaluation_scores_the_test_subjects_and_the_suite(evaluated: Path, done) -> None:
     record = json.loads((evaluated / "evaluation.json").read_text())
     assert record["format"] == "dtsinn-evaluation"
-    assert record["format_version"] == 2
+    assert record["format_version"] == 3
     assert len(record["cells"]) == 3
     store = open_store(done.plan.store)
     own = next(cell for cell in record["cells"] if cell["source"] == "store")
@@ -104,7 +104,7 @@ def test_the_export_runs_without_dtsinn(done, tmp_path: Path) -> None:
     assert "ONNX Runtime against torch" in text
     assert {path.name for path in out.iterdir()} == {
         "weights.safetensors", "separator.json", "card.md", "model.onnx", "inverse.onnx",
-        "manifest.json",
+        "floor.safetensors", "manifest.json",
     }  # fmt: skip
     mixture = next(open_store(done.plan.store).subjects("test")).mixture_NTYX
     forward = onnxruntime.InferenceSession(out / "model.onnx")

@@ -34,7 +34,7 @@ def test_a_stopped_training_is_told_and_can_be_resumed(
     begin = forks.dtsinn if number == signal.SIGTERM else fresh_dtsinn
     with begin(*command) as job:
         deadline = time.monotonic() + PATIENCE_s
-        while not list(root.glob("runs/long/checkpoint-*")):
+        while not list(root.glob("runs/long/checkpoint-*[1-9]*")):  # beyond the first, of step 0
             assert job.poll() is None, job.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.05)  # between looks, not instead of them

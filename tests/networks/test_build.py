@@ -10,7 +10,7 @@ import torch
 
 from dtsinn.core.config import from_mapping, to_mapping
 from dtsinn.core.errors import InputError
-from dtsinn.networks.build import build_network, kinds_with, parameter_count
+from dtsinn.networks.build import METHODS, build_network, kinds_with, parameter_count
 from dtsinn.networks.coupling import NOTHING
 from dtsinn.networks.invertible import InvertibleConfig, InvertibleSeparator
 from dtsinn.networks.mixing import FrozenMixing, LUMixing
@@ -58,7 +58,8 @@ def test_a_configuration_survives_its_plain_form() -> None:
 
 def test_every_kind_that_a_configuration_takes_can_be_built() -> None:
     for kind in kinds_with(has_weights=True):
-        settings = {"model": {"kind": kind, "width": 4}}
+        size = {"width": 4} if METHODS[kind].learning == "gradient" else {"context": 1}
+        settings = {"model": {"kind": kind} | size}
         config = from_mapping(RunConfig, settings, "settings").model
         assert build_network(config, 3).config == config
 
