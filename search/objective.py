@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dtsinn.core.errors import InputError
+from dtsinn.data.store import Store
+from dtsinn.kinetics.measure import SubjectMeter
 from dtsinn.search.events.state import SearchState, TrialRecord
 
 OBJECTIVE = "best_psnr"
@@ -18,6 +20,9 @@ METRICS = {
     "cpu_seconds": "cpu_seconds",
     "parameters": "parameters",
     "round_trip_error": "round_trip_error",
+    "kinetic_error": "val_kinetic_error",
+    "kinetic_bias": "val_kinetic_bias",
+    "conservation": "val_conservation",
 }
 """What can be an objective, and its key in a trial's reports."""
 TITLES = {
@@ -27,6 +32,9 @@ TITLES = {
     "cpu_seconds": ("CPU time", "s"),
     "parameters": ("parameters", ""),
     "round_trip_error": ("round-trip error", ""),
+    "kinetic_error": ("kinetic error", "%"),
+    "kinetic_bias": ("kinetic bias", "%"),
+    "conservation": ("activity not conserved", "%"),
 }
 """The same in words, with their units."""
 
@@ -92,6 +100,23 @@ def read_objectives(text: str) -> tuple[Objective, ...]:
     if len({objective.metric for objective in found}) < len(found):
         raise InputError("--objective names a metric twice", got=text)
     return tuple(found)
+
+
+def check_told(objectives: Sequence[Objective], store: Store) -> None:
+    """Refuse an objective that no trial could report.
+
+    Raises:
+        InputError: It is read from regions, and the store cannot tell it.
+    """
+    asked = [one.metric for one in objectives if one.metric in ("kinetic_error", "kinetic_bias")]
+    reason = SubjectMeter.of(store).untold if asked else ""
+    if reason:
+        raise InputError(
+            f"--objective {asked[0]}: {store.header.path} cannot tell it",
+            got=reason,
+            wanted="regions, and input functions or a reference region",
+            hint="--objective psnr:max",
+        )
 
 
 def dominates(

@@ -27,7 +27,7 @@ from dtsinn.search.engine.packing import GpuShare, share_of_gpus
 from dtsinn.search.engine.session import open_session
 from dtsinn.search.engine.tuner import TRIALS, interruptible, train_trials
 from dtsinn.search.events.state import replay
-from dtsinn.search.objective import best_trial, front_of, rank_trials
+from dtsinn.search.objective import best_trial, check_told, front_of, rank_trials
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.status import end_again
 from dtsinn.training.package import package_run, picture_run
@@ -97,6 +97,7 @@ def run_search(
     """
     folder = workspace.searches / plan.name
     check_store_fits(store)
+    check_told(plan.objectives, store)
     check_undriven(folder)  # before Ray is started; and again when the lock is taken
     events, read = EventLog(folder / LOG_FILE, readonly=True).read()
     begun = bool(replay(plan.name, events, folder / LOG_FILE).sessions)

@@ -12,6 +12,7 @@ from dtsinn.evaluation.score import SubjectScore
 from dtsinn.kinetics.agreement import Agreement, agreement, headline
 from dtsinn.kinetics.conservation import Conservation, summarise_conservation
 from dtsinn.kinetics.lesions import LesionScore
+from dtsinn.kinetics.measure import SubjectMeasures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,16 +39,15 @@ class KineticSummary:
 
 
 def summarise_kinetics(
-    scores: Sequence[SubjectScore], protocol: Protocol, lacking: Mapping[str, str]
+    measures: Mapping[str, SubjectMeasures], protocol: Protocol, lacking: Mapping[str, str]
 ) -> KineticSummary | None:
     """Put subjects together; None where nobody measured them.
 
     Args:
-        scores: Of one series, one of each subject.
+        measures: Of one series, by subject.
         protocol: Frames and injections.
         lacking: What the store cannot tell, and why.
     """
-    measures = {score.subject: score.measures for score in scores if score.measures is not None}
     if not measures:
         return None
     quantities = {
@@ -92,6 +92,27 @@ def summarise_kinetics(
         lesions=lesions,
         lacking=dict(lacking),
     )
+
+
+def kinetic_metrics(
+    measures: Mapping[str, SubjectMeasures], protocol: Protocol
+) -> dict[str, float]:
+    """What a validation reports beside the PSNR, in percent, as far as it can be told.
+
+    Returns:
+        ``val_kinetic_error`` and ``val_kinetic_bias``, means over the tracers; and
+        ``val_conservation``: the region and frame whose sum misses the noise-free one most, as a
+        mean over subjects.
+    """
+    found = summarise_kinetics(measures, protocol, {})
+    if found is None:
+        return {}
+    told = {
+        "val_kinetic_error": found.kinetic_error,
+        "val_kinetic_bias": found.kinetic_bias,
+        "val_conservation": None if found.conservation is None else found.conservation.regions,
+    }
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def subject_error(score: SubjectScore, tracer: str) -> float | None:

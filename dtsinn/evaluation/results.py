@@ -232,6 +232,7 @@ def summarise(
         first, second = zip(*pairs, strict=True)
         return bootstrap_interval(first), bootstrap_interval(second)
 
+    measures = {score.subject: score.measures for score in scores if score.measures is not None}
     return Summary(
         psnr=bootstrap_interval([score.mean_psnr for score in scores]),
         psnr_by_tracer=by_tracer([score.psnr for score in scores]),
@@ -239,7 +240,9 @@ def summarise(
         nrmse=by_tracer([score.nrmse for score in scores]),
         before_injection=by_tracer([score.before_injection for score in scores]),
         sum_residual=bootstrap_interval([score.sum_residual for score in scores]),
-        kinetics=None if protocol is None else summarise_kinetics(scores, protocol, lacking or {}),
+        kinetics=None
+        if protocol is None
+        else summarise_kinetics(measures, protocol, lacking or {}),
     )
 
 

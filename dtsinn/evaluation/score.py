@@ -68,17 +68,24 @@ def halve(mixture_NTYX: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def psnr_of_subjects(
-    separate: Separate, store: SubjectSource, split: str
+    separate: Separate,
+    store: SubjectSource,
+    split: str,
+    look: Callable[[Samples, Floats], None] = lambda samples, predicted_NKTYX: None,
 ) -> dict[str, tuple[float, float]]:
     """PSNR alone, by subject, in dB per tracer: what a training validates with.
 
-    NaN where the answer is not finite; see :func:`dtsinn.evaluation.metrics.psnr`.
+    NaN where the answer is not finite; see :func:`dtsinn.evaluation.metrics.psnr`. ``look`` is
+    shown every finite answer.
     """
-    protocol = store.header.protocol
-    return {
-        str(samples.subject_N[0]): metrics.psnr(samples, separate(samples.mixture_NTYX), protocol)
-        for samples in store.subjects(split)
-    }
+    found = {}
+    for samples in store.subjects(split):
+        predicted_NKTYX = separate(samples.mixture_NTYX)
+        psnr = metrics.psnr(samples, predicted_NKTYX, store.header.protocol)
+        found[str(samples.subject_N[0])] = psnr
+        if np.isfinite(psnr).all():
+            look(samples, predicted_NKTYX)
+    return found
 
 
 def score_subject(

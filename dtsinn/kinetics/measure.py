@@ -65,6 +65,22 @@ class SubjectMeter:
             found["z of the regions"] = "the noise law of the mixtures is not known"
         return found
 
+    @property
+    def untold(self) -> str:
+        """Why no kinetic error can be told of this store, or "" where one can."""
+        return "" if self.readouts.tells else "; ".join(self.readouts.lacking.values())
+
+    def measure_judged(self, samples: Samples, predicted_NKTYX: Images) -> SubjectMeasures:
+        """Measure one subject quickly: what each tracer is judged by, and conservation without z.
+
+        Arguments are those of :meth:`measure`.
+        """
+        protocol, names = self._header.protocol, self._header.region_names
+        return SubjectMeasures(
+            readouts=self.readouts.measure(samples, predicted_NKTYX, judged_only=True),
+            conservation=measure_conservation(samples, predicted_NKTYX, protocol, names),
+        )
+
     def measure(self, samples: Samples, predicted_NKTYX: Images) -> SubjectMeasures:
         """Measure one subject.
 

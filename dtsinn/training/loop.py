@@ -15,6 +15,7 @@ import torch
 
 from dtsinn.core.clock import now_ms
 from dtsinn.data.store import Store
+from dtsinn.kinetics.measure import SubjectMeter
 from dtsinn.networks.closed_form import fit
 from dtsinn.networks.separator import ClosedFormNetwork
 from dtsinn.training.device import computing
@@ -90,6 +91,7 @@ def train(
     device = torch.device(state.device)
     learn = _fitter if state.network.learning == "closed form" else _stepper
     learn_more, system = learn(stores, state, team, on_step), SystemMeter(device)
+    meters = [SubjectMeter.of(store) for store in stores]
     if progress.metrics:
         yield _report(state)
     while not state.ended:
@@ -98,7 +100,7 @@ def train(
             learned = learn_more()
             metrics = team.run_on_leader(
                 lambda: validate_all(
-                    stores, state.validated_network, device, config.round_trip_limit
+                    stores, state.validated_network, device, config.round_trip_limit, meters
                 ),
                 device,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +11,12 @@ import torch
 from torch import Tensor
 
 from dtsinn.core.errors import DivergedError
-from dtsinn.data.store import Store
+from dtsinn.data.store import Samples, Store
 from dtsinn.deploy.onnx_graphs import InferenceGraph
 from dtsinn.deploy.package import features_of
+from dtsinn.evaluation.kinetics import kinetic_metrics
 from dtsinn.evaluation.score import psnr_of_subjects
+from dtsinn.kinetics.measure import SubjectMeasures, SubjectMeter
 from dtsinn.networks.invertible import InvertibleSeparator, round_trip_error
 from dtsinn.networks.normalisation import per_sample
 from dtsinn.networks.padding import pad_to_multiple
@@ -29,8 +32,11 @@ def validate_all(
     network: SeparatorNetwork,
     device: torch.device,
     round_trip_limit: float,
+    meters: Sequence[SubjectMeter],
 ) -> dict[str, float]:
     """Metrics of :func:`validate` over several stores: their means, and the worst round trip.
+
+    What only some of the stores can tell is left out.
 
     Returns:
         Of one store its metrics; of several also ``val_psnr_<i>`` of each, counted from 1.
@@ -38,23 +44,39 @@ def validate_all(
     Raises:
         DivergedError: As :func:`validate` does.
     """
-    found = [validate(store, network, device, round_trip_limit) for store in stores]
+    found = [
+        validate(store, network, device, round_trip_limit, meter)
+        for store, meter in zip(stores, meters, strict=True)
+    ]
     if len(found) == 1:
         return found[0]
-    metrics = {name: float(np.mean([each[name] for each in found])) for name in found[0]}
+    shared = [name for name in found[0] if all(name in each for each in found)]
+    metrics = {name: float(np.mean([each[name] for each in found])) for name in shared}
     if "round_trip_error" in metrics:
         metrics["round_trip_error"] = max(each["round_trip_error"] for each in found)
     return metrics | {f"val_psnr_{i}": each["val_psnr"] for i, each in enumerate(found, start=1)}
 
 
 def validate(
-    store: Store, network: SeparatorNetwork, device: torch.device, round_trip_limit: float
+    store: Store,
+    network: SeparatorNetwork,
+    device: torch.device,
+    round_trip_limit: float,
+    meter: SubjectMeter | None = None,
 ) -> dict[str, float]:
     """Metrics of the network, conditioned on the store's protocol, on the store's ``val`` split.
 
+    Args:
+        store: With the truth.
+        network: That is validated.
+        device: Where it is.
+        round_trip_limit: Largest relative error of the inverse.
+        meter: Of the store; None spares what it measures.
+
     Returns:
-        ``val_psnr`` (mean of both tracers over subjects), ``val_psnr_<tracer>``, in dB, and
-        for an exact network ``round_trip_error`` (relative, on the first slices).
+        ``val_psnr`` (mean of both tracers over subjects), ``val_psnr_<tracer>``, in dB; where the
+        store can tell them those of :func:`kinetic_metrics`; and for an exact network
+        ``round_trip_error`` (relative, on the first slices).
 
     Raises:
         DivergedError: The output is not finite, or the round trip is above the limit; then it
@@ -76,7 +98,14 @@ def validate(
             parts.append(tracers_BKTYX.cpu().numpy())
         return np.concatenate(parts)
 
-    psnr = np.array(list(psnr_of_subjects(separate, store, "val").values()))
+    measures: dict[str, SubjectMeasures] = {}
+
+    def measure(samples: Samples, predicted_NKTYX: npt.NDArray[np.floating[Any]]) -> None:
+        if meter is not None:
+            measured = meter.measure_judged(samples, predicted_NKTYX)
+            measures[str(samples.subject_N[0])] = measured
+
+    psnr = np.array(list(psnr_of_subjects(separate, store, "val", measure).values()))
     if not np.isfinite(psnr).all():
         raise DivergedError("the network's output is not finite", hint="a lower learning rate")
     checked = {}
@@ -88,6 +117,7 @@ def validate(
         "val_psnr": float(psnr.mean()),
         f"val_psnr_{one}": float(psnr[:, 0].mean()),
         f"val_psnr_{other}": float(psnr[:, 1].mean()),
+        **kinetic_metrics(measures, store.header.protocol),
         **checked,
     }
 

@@ -26,7 +26,9 @@ from dtsinn.core.clock import now_ms
 from dtsinn.core.config import from_mapping
 from dtsinn.core.errors import DivergedError, InputError, StoreError
 from dtsinn.data.store import Store, open_store
+from dtsinn.evaluation.kinetics import kinetic_metrics
 from dtsinn.evaluation.metrics import psnr
+from dtsinn.kinetics.measure import SubjectMeter
 from dtsinn.networks.build import METHODS
 from dtsinn.networks.method import UntrainedMethod
 from dtsinn.search.engine.cluster import Workers
@@ -123,22 +125,26 @@ def _train(suggestion: dict[str, Any], folder: Path, plan: TrialPlan) -> None:
 
 
 def score_untrained(store: Store, method: UntrainedMethod) -> dict[str, float]:
-    """What a trial reports of a method that learns nothing: the PSNR of the ``val`` subjects, dB.
+    """What a trial reports of a method that learns nothing: as a validation of a network does.
 
     Raises:
         InputError: The store lacks what the method must know.
         StoreError: A chunk of the store is missing or damaged.
     """
-    begun, separate = time.monotonic(), method.on(store)
-    found = [
-        psnr(samples, separate(samples), store.header.protocol) for samples in store.subjects("val")
-    ]
+    begun, separate, meter = time.monotonic(), method.on(store), SubjectMeter.of(store)
+    found, measures = [], {}
+    for samples in store.subjects("val"):
+        predicted_NKTYX = separate(samples)
+        found.append(psnr(samples, predicted_NKTYX, store.header.protocol))
+        measured = meter.measure_judged(samples, predicted_NKTYX)
+        measures[str(samples.subject_N[0])] = measured
     mean = float(np.mean(found))
     by_tracer = zip(store.header.tracers, np.mean(found, axis=0), strict=True)
     return {
         OBJECTIVE: mean,
         "val_psnr": mean,
         **{f"val_psnr_{tracer}": float(value) for tracer, value in by_tracer},
+        **kinetic_metrics(measures, store.header.protocol),
         "seconds": time.monotonic() - begun,
     }
 
