@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from dtsinn.core.errors import InputError
 from dtsinn.search.events.state import SearchState, TrialRecord
+from dtsinn.search.space.constraints import OutcomeConstraint
 
 OBJECTIVE = "best_psnr"
 """What a search maximises unless told otherwise: a trial's highest validation PSNR so far, dB."""
@@ -18,6 +19,9 @@ METRICS = {
     "cpu_seconds": "cpu_seconds",
     "parameters": "parameters",
     "round_trip_error": "round_trip_error",
+    "kinetic_error": "val_kinetic_error",
+    "kinetic_bias": "val_kinetic_bias",
+    "conservation": "val_conservation",
 }
 """What can be an objective, and its key in a trial's reports."""
 TITLES = {
@@ -27,6 +31,9 @@ TITLES = {
     "cpu_seconds": ("CPU time", "s"),
     "parameters": ("parameters", ""),
     "round_trip_error": ("round-trip error", ""),
+    "kinetic_error": ("kinetic error", "%"),
+    "kinetic_bias": ("kinetic bias", "%"),
+    "conservation": ("activity not conserved", "%"),
 }
 """The same in words, with their units."""
 
@@ -74,6 +81,26 @@ class Objective:
         return f"{self.metric}:{'max' if self.maximise else 'min'}"
 
 
+def violations(
+    metrics: Mapping[str, float], outcomes: Sequence[OutcomeConstraint]
+) -> dict[str, float]:
+    """How far each outcome is above what it may be; below 0 it is within.
+
+    What was not reported counts as twice the limit: nothing shows that it is kept.
+    """
+    found = {}
+    for outcome in outcomes:
+        value = metrics.get(METRICS[outcome.metric], math.nan)
+        told = isinstance(value, int | float) and math.isfinite(value)
+        found[outcome.text] = float(value) - outcome.most if told else outcome.most
+    return found
+
+
+def keeps(metrics: Mapping[str, float], outcomes: Sequence[OutcomeConstraint]) -> bool:
+    """Whether a report keeps all outcome constraints."""
+    return all(value <= 0 for value in violations(metrics, outcomes).values())
+
+
 PSNR = (Objective(metric="psnr", maximise=True),)
 
 
@@ -116,29 +143,41 @@ def pareto_front(
     ]
 
 
-def rank_trials(search: SearchState, objectives: Sequence[Objective]) -> list[TrialRecord]:
-    """All trials with a finite value of the first objective, best first."""
+def rank_trials(
+    search: SearchState,
+    objectives: Sequence[Objective],
+    outcomes: Sequence[OutcomeConstraint] = (),
+) -> list[TrialRecord]:
+    """All trials with a finite value of the first objective that keep ``outcomes``, best first."""
     first = objectives[0]
     having = [
         (first.value(trial.metrics), trial)
         for trial in search.trials.values()
-        if math.isfinite(first.value(trial.metrics))
+        if math.isfinite(first.value(trial.metrics)) and keeps(trial.metrics, outcomes)
     ]
     ordered = sorted(having, key=lambda pair: pair[0], reverse=first.maximise)
     return [trial for _, trial in ordered]
 
 
-def best_trial(search: SearchState, objectives: Sequence[Objective]) -> TrialRecord | None:
+def best_trial(
+    search: SearchState,
+    objectives: Sequence[Objective],
+    outcomes: Sequence[OutcomeConstraint] = (),
+) -> TrialRecord | None:
     """The best of them; with several objectives the best in the first one."""
-    return next(iter(rank_trials(search, objectives)), None)
+    return next(iter(rank_trials(search, objectives, outcomes)), None)
 
 
-def front_of(search: SearchState, objectives: Sequence[Objective]) -> list[str]:
-    """Names of the finished trials that no other one beats in all objectives."""
+def front_of(
+    search: SearchState,
+    objectives: Sequence[Objective],
+    outcomes: Sequence[OutcomeConstraint] = (),
+) -> list[str]:
+    """Names of the finished trials within ``outcomes`` that no other one beats in all."""
     values = {
         trial.name: [objective.value(trial.metrics) for objective in objectives]
         for trial in search.trials.values()
-        if trial.state == "finished"
+        if trial.state == "finished" and keeps(trial.metrics, outcomes)
     }
     finite = {name: own for name, own in values.items() if all(map(math.isfinite, own))}
     return pareto_front(finite, objectives)

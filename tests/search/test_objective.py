@@ -35,7 +35,7 @@ def test_objectives_are_read_and_said_again() -> None:
         ("psnr:up", "wanted METRIC:max or METRIC:min"),
         ("", "wanted METRIC:max"),
         ("psnr:max,", "wanted METRIC:max"),
-        ("beauty:max", "no such objective; got 'beauty'; wanted cpu_seconds"),
+        ("beauty:max", "no such objective; got 'beauty'; wanted conservation"),
         ("psnr:max,psnr:min", "names a metric twice"),
     ],
 )
