@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dtsinn.core.errors import InputError
-from dtsinn.data.store import Store
-from dtsinn.kinetics.measure import SubjectMeter
 from dtsinn.search.events.state import SearchState, TrialRecord
+from dtsinn.search.space.constraints import OutcomeConstraint
 
 OBJECTIVE = "best_psnr"
 """What a search maximises unless told otherwise: a trial's highest validation PSNR so far, dB."""
@@ -82,6 +81,26 @@ class Objective:
         return f"{self.metric}:{'max' if self.maximise else 'min'}"
 
 
+def violations(
+    metrics: Mapping[str, float], outcomes: Sequence[OutcomeConstraint]
+) -> dict[str, float]:
+    """How far each outcome is above what it may be; below 0 it is within.
+
+    What was not reported counts as twice the limit: nothing shows that it is kept.
+    """
+    found = {}
+    for outcome in outcomes:
+        value = metrics.get(METRICS[outcome.metric], math.nan)
+        told = isinstance(value, int | float) and math.isfinite(value)
+        found[outcome.text] = float(value) - outcome.most if told else outcome.most
+    return found
+
+
+def keeps(metrics: Mapping[str, float], outcomes: Sequence[OutcomeConstraint]) -> bool:
+    """Whether a report keeps all outcome constraints."""
+    return all(value <= 0 for value in violations(metrics, outcomes).values())
+
+
 PSNR = (Objective(metric="psnr", maximise=True),)
 
 
@@ -100,23 +119,6 @@ def read_objectives(text: str) -> tuple[Objective, ...]:
     if len({objective.metric for objective in found}) < len(found):
         raise InputError("--objective names a metric twice", got=text)
     return tuple(found)
-
-
-def check_told(objectives: Sequence[Objective], store: Store) -> None:
-    """Refuse an objective that no trial could report.
-
-    Raises:
-        InputError: It is read from regions, and the store cannot tell it.
-    """
-    asked = [one.metric for one in objectives if one.metric in ("kinetic_error", "kinetic_bias")]
-    reason = SubjectMeter.of(store).untold if asked else ""
-    if reason:
-        raise InputError(
-            f"--objective {asked[0]}: {store.header.path} cannot tell it",
-            got=reason,
-            wanted="regions, and input functions or a reference region",
-            hint="--objective psnr:max",
-        )
 
 
 def dominates(
@@ -141,29 +143,41 @@ def pareto_front(
     ]
 
 
-def rank_trials(search: SearchState, objectives: Sequence[Objective]) -> list[TrialRecord]:
-    """All trials with a finite value of the first objective, best first."""
+def rank_trials(
+    search: SearchState,
+    objectives: Sequence[Objective],
+    outcomes: Sequence[OutcomeConstraint] = (),
+) -> list[TrialRecord]:
+    """All trials with a finite value of the first objective that keep ``outcomes``, best first."""
     first = objectives[0]
     having = [
         (first.value(trial.metrics), trial)
         for trial in search.trials.values()
-        if math.isfinite(first.value(trial.metrics))
+        if math.isfinite(first.value(trial.metrics)) and keeps(trial.metrics, outcomes)
     ]
     ordered = sorted(having, key=lambda pair: pair[0], reverse=first.maximise)
     return [trial for _, trial in ordered]
 
 
-def best_trial(search: SearchState, objectives: Sequence[Objective]) -> TrialRecord | None:
+def best_trial(
+    search: SearchState,
+    objectives: Sequence[Objective],
+    outcomes: Sequence[OutcomeConstraint] = (),
+) -> TrialRecord | None:
     """The best of them; with several objectives the best in the first one."""
-    return next(iter(rank_trials(search, objectives)), None)
+    return next(iter(rank_trials(search, objectives, outcomes)), None)
 
 
-def front_of(search: SearchState, objectives: Sequence[Objective]) -> list[str]:
-    """Names of the finished trials that no other one beats in all objectives."""
+def front_of(
+    search: SearchState,
+    objectives: Sequence[Objective],
+    outcomes: Sequence[OutcomeConstraint] = (),
+) -> list[str]:
+    """Names of the finished trials within ``outcomes`` that no other one beats in all."""
     values = {
         trial.name: [objective.value(trial.metrics) for objective in objectives]
         for trial in search.trials.values()
-        if trial.state == "finished"
+        if trial.state == "finished" and keeps(trial.metrics, outcomes)
     }
     finite = {name: own for name, own in values.items() if all(map(math.isfinite, own))}
     return pareto_front(finite, objectives)

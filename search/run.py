@@ -21,14 +21,16 @@ from dtsinn.data.store import Store
 from dtsinn.eventlog.lock import check_undriven, driving
 from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.eventlog.outbox import Outbox, PATIENCE_s
+from dtsinn.kinetics.measure import SubjectMeter
 from dtsinn.search.engine.cluster import ray_session, trials_that_fit
 from dtsinn.search.engine.driver import Driver
 from dtsinn.search.engine.packing import GpuShare, share_of_gpus
 from dtsinn.search.engine.session import open_session
 from dtsinn.search.engine.tuner import TRIALS, interruptible, train_trials
 from dtsinn.search.events.state import replay
-from dtsinn.search.objective import best_trial, check_told, front_of, rank_trials
+from dtsinn.search.objective import best_trial, front_of, rank_trials
 from dtsinn.search.plan import SearchPlan
+from dtsinn.search.space.constraints import OUTCOMES
 from dtsinn.search.status import end_again
 from dtsinn.training.package import package_run, picture_run
 from dtsinn.training.run import check_store_fits
@@ -97,7 +99,7 @@ def run_search(
     """
     folder = workspace.searches / plan.name
     check_store_fits(store)
-    check_told(plan.objectives, store)
+    check_store_tells(plan, store)
     check_undriven(folder)  # before Ray is started; and again when the lock is taken
     events, read = EventLog(folder / LOG_FILE, readonly=True).read()
     begun = bool(replay(plan.name, events, folder / LOG_FILE).sessions)
@@ -137,6 +139,30 @@ def run_search(
             return _conclude(driver, package, outbox)
 
 
+def check_store_tells(plan: SearchPlan, store: Store) -> None:
+    """Refuse objectives and outcome constraints that validation on a store cannot tell.
+
+    Raises:
+        InputError: It has no regions, or no read-out can be taken from it.
+    """
+    asked = [one.metric for one in plan.objectives]
+    asked += [one.metric for one in plan.space.outcomes]
+    wanted = [metric for metric in OUTCOMES if metric in asked]
+    if not wanted:
+        return
+    untold = SubjectMeter.of(store).untold
+    for metric in wanted:
+        reason = "" if store.header.region_names else "the store has no regions"
+        if metric.startswith("kinetic"):
+            reason = reason or untold
+        if reason:
+            raise InputError(
+                f"{metric} cannot be told of {store.header.path}",
+                got=reason,
+                hint="another objective or outcome constraint, or a store that can tell it",
+            )
+
+
 def _run_session(driver: Driver, store: Store, share: GpuShare | None) -> Path | None:
     """Train, and package the best; returns the package.
 
@@ -164,7 +190,7 @@ def _package_best(driver: Driver, store: Store) -> Path | None:
     An interrupted search keeps nothing yet.
     """
     plan, folder = driver.plan, driver.tools.folder
-    best = best_trial(driver.search, plan.objectives)
+    best = best_trial(driver.search, plan.objectives, plan.space.outcomes)
     if best is None:
         return None
     _draw(driver, store)
@@ -183,7 +209,8 @@ def _conclude(driver: Driver, package: Path | None, outbox: Outbox) -> SearchRes
     """End the search's run, explain it, and wait for the tracker."""
     plan, folder, search = driver.plan, driver.tools.folder, driver.search
     interrupted = driver.outcome.interrupted
-    best = best_trial(search, plan.objectives)
+    outcomes = plan.space.outcomes
+    best = best_trial(search, plan.objectives, outcomes)
     if interrupted:
         driver.end("killed", driver.outcome.over)
     elif best is None:
@@ -198,6 +225,9 @@ def _conclude(driver: Driver, package: Path | None, outbox: Outbox) -> SearchRes
         raise driver.error
     if best is None and not interrupted:
         reasons = {trial.reason for trial in search.trials.values() if trial.reason}
+        if best_trial(search, plan.objectives) is not None:
+            limits = ", ".join(outcome.text for outcome in plan.space.outcomes)
+            reasons = {f"none keeps {limits}"}
         raise RunError("no trial gave a result", got="; ".join(sorted(reasons)) or "no report")
     return SearchResult(
         name=plan.name,
@@ -209,7 +239,7 @@ def _conclude(driver: Driver, package: Path | None, outbox: Outbox) -> SearchRes
         states=search.states(),
         over=driver.outcome.over,
         interrupted=interrupted,
-        front=front_of(search, plan.objectives) if len(plan.objectives) > 1 else [],
+        front=front_of(search, plan.objectives, outcomes) if len(plan.objectives) > 1 else [],
         undelivered=undelivered,
     )
 
@@ -232,7 +262,9 @@ def _draw(driver: Driver, store: Store) -> None:
     An interrupt ends it, also between two of them.
     """
     folder = driver.tools.folder
-    for trial in rank_trials(driver.search, driver.plan.objectives)[:PICTURED]:
+    plan = driver.plan
+    ranked = rank_trials(driver.search, plan.objectives, plan.space.outcomes)
+    for trial in ranked[:PICTURED]:
         checkpoint = latest_checkpoint(folder / TRIALS / trial.name)
         if driver.outcome.interrupted:
             return

@@ -164,7 +164,7 @@ def _report_status(
     if plan:
         objectives = plan.objectives
         status.objective = str(objectives[0])
-        best = best_trial(search, objectives)
+        best = best_trial(search, objectives, plan.space.outcomes)
         if best is not None:
             status.best_trial, status.best = best.name, objectives[0].value(best.metrics)
     if plan and not driver and search.state == "killed":

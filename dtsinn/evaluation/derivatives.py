@@ -1,6 +1,6 @@
 """BIDS derivatives of an evaluation: regional curves and kinetic parameters, as PETFit reads them.
 
-Below ``derivatives/``, a data set of each model with a folder of each cell and subject::
+Below ``derivatives/``, a data set of each model and cell::
 
     MODEL/CELL/sub-X/pet/sub-X_trc-FMZ_desc-combinedregions_tacs.tsv
     MODEL/CELL/sub-X/pet/sub-X_trc-FMZ_model-Logan_kinpar.tsv
@@ -17,14 +17,15 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dtsinn.core.protocol import Protocol
 from dtsinn.core.readout import QUANTITY_UNITS
+from dtsinn.data.store import StoreHeader
+from dtsinn.evaluation.results import Evaluation
 from dtsinn.evaluation.score import SubjectScore
 from dtsinn.kinetics.curves import tracer_frames
 
@@ -55,53 +56,62 @@ ABSENT = "n/a"
 
 
 def write_derivatives(
-    scores: Sequence[SubjectScore],
-    protocol: Protocol,
-    half_life: dict[str, float],
-    folder: Path,
-    *,
-    truth: bool = False,
+    evaluation: Evaluation, headers: Mapping[str, StoreHeader], folder: Path
 ) -> None:
-    """Write curves and parameters of the subjects of one model in one cell.
+    """Write a data set of each model and one of the truth; none where nothing was read.
 
     Args:
-        scores: Of subjects that were measured; others are passed over.
-        protocol: Frames and injections of the cell.
-        half_life: Of both tracers in s, in the order of injection.
-        folder: Where the subjects' folders go.
-        truth: The true values in place of the answers.
+        evaluation: What was found.
+        headers: Of the stores behind its scored cells, by the cell's key.
+        folder: It is made where there is something to write.
     """
-    for score in scores:
-        if score.measures is None:
-            continue
-        subject = f"sub-{label(score.subject)}"
-        place = folder / subject / "pet"
-        place.mkdir(parents=True, exist_ok=True)
-        for k, (tracer, seconds) in enumerate(half_life.items()):
-            start = f"{subject}_trc-{label(tracer.upper())}"
-            curves = score.measures.readouts.curves.get(tracer, {})
-            if curves:
-                edges = tracer_frames(protocol, k, seconds).edge_T.tolist()
-                rows = _tac_rows(start, curves, edges, int(truth))
-                _write(place / f"{start}_desc-combinedregions_tacs", TAC_COLUMNS, rows, TAC_FACTS)
-            for quantity, values in score.measures.readouts.values.get(tracer, {}).items():
-                name = place / f"{start}_model-{MODELS[quantity]}_kinpar"
-                unit = {quantity: {"Units": QUANTITY_UNITS[quantity]}}
-                pairs = ([region, pair[int(truth)]] for region, pair in values.items())
-                _write(name, ("region", quantity), pairs, unit)
+    for cell in evaluation.cells:
+        read = [scores for scores in cell.models if any(map(_is_read, scores.subjects))]
+        for which, scores in [(1, scores) for scores in read[:1]] + [(0, one) for one in read]:
+            dataset = folder / (TRUTH if which else _folder_name(scores.model))
+            place = dataset / cell.key
+            place.mkdir(parents=True, exist_ok=True)
+            content = {
+                "Name": f"Regional curves and kinetic parameters: {dataset.name}",
+                "BIDSVersion": "1.10.0",
+                "DatasetType": "derivative",
+                "GeneratedBy": [{"Name": "dtsinn", "Version": evaluation.code_version}],
+            }
+            text = json.dumps(content, indent=1) + "\n"
+            (place / "dataset_description.json").write_text(text, encoding="utf-8")
+            for score in filter(_is_read, scores.subjects):
+                _write_subject(score, headers[cell.key], place, which)
 
 
-def describe_dataset(folder: Path, name: str, code_version: str) -> None:
-    """Write ``dataset_description.json``, which makes a folder a BIDS derivative."""
-    content = {
-        "Name": f"Regional curves and kinetic parameters: {name}",
-        "BIDSVersion": "1.10.0",
-        "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "dtsinn", "Version": code_version}],
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(content, indent=1) + "\n"
-    (folder / "dataset_description.json").write_text(text, encoding="utf-8")
+def _is_read(score: SubjectScore) -> bool:
+    return score.measures is not None and any(score.measures.readouts.curves.values())
+
+
+def _write_subject(score: SubjectScore, header: StoreHeader, folder: Path, which: int) -> None:
+    """Tables of both tracers; ``which`` is 0 for the answer and 1 for the truth."""
+    if score.measures is None:
+        return
+    subject, readouts = f"sub-{label(score.subject)}", score.measures.readouts
+    place = folder / subject / "pet"
+    place.mkdir(parents=True, exist_ok=True)
+    for k, tracer in enumerate(header.tracers):
+        start = f"{subject}_trc-{label(tracer.upper())}"
+        curves = readouts.curves.get(tracer, {})
+        if curves:
+            frames = tracer_frames(header.protocol, k, header.half_life[k])
+            rows = _tac_rows(start, curves, frames.edge_T.tolist(), which)
+            _write(place / f"{start}_desc-combinedregions_tacs", TAC_COLUMNS, rows, TAC_FACTS)
+        for quantity, values in readouts.values.get(tracer, {}).items():
+            name = place / f"{start}_model-{MODELS[quantity]}_kinpar"
+            unit = {quantity: {"Units": QUANTITY_UNITS[quantity]}}
+            pairs = ([region, pair[which]] for region, pair in values.items())
+            _write(name, ("region", quantity), pairs, unit)
+
+
+def _folder_name(model: str) -> str:
+    """A model's name as a folder that is not the truth's."""
+    name = re.sub(r"[^A-Za-z0-9@._-]+", "-", model).strip(".") or "model"
+    return f"{name}-model" if name == TRUTH else name
 
 
 def label(text: str) -> str:

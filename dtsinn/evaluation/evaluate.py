@@ -54,7 +54,7 @@ def evaluate(
     baselines: Sequence[UntrainedMethod] = (),
     progress: Progress = no_progress,
 ) -> Evaluation:
-    """Score separators and write ``evaluation.json``, ``table.csv``, ``report.html`` to ``out``.
+    """Score separators and write the folder ``out`` (:mod:`dtsinn.evaluation.record`).
 
     Args:
         separators: Names and separators; the first is the one that the report is about.
@@ -77,7 +77,9 @@ def evaluate(
     separators = _name_separators(separators, baselines)
     evaluation, stores = _run(separators, baselines, suite, store, workspace, SPLIT, progress)
     progress("report", 0, 1)
-    write_evaluation(evaluation, draw_gallery(evaluation, dict(separators), stores), out)
+    pictures = draw_gallery(evaluation, dict(separators), stores)
+    headers = {key: store.header for key, store in stores.items()}
+    write_evaluation(evaluation, pictures, headers, out)
     progress("report", 1, 1)
     return evaluation
 

@@ -27,6 +27,8 @@ class KineticSummary:
     """Largest region of either tracer, percent."""
     worst_bias: float | None = None
     """The same of the bias, percent."""
+    worst_bias_region: str = ""
+    """Which region that is, and of which tracer."""
     judged: dict[str, str] = field(default_factory=dict)
     """Tracer -> the quantity that it is judged by."""
     readouts: dict[str, dict[str, Agreement]] = field(default_factory=dict)
@@ -72,11 +74,12 @@ def summarise_kinetics(
     judged: dict[str, str] = {}
     for one in measures.values():
         judged |= one.readouts.quantity
-    told = [
-        readouts[tracer][quantity]
+    told = {
+        tracer: readouts[tracer][quantity]
         for tracer, quantity in judged.items()
         if quantity in readouts.get(tracer, {})
-    ]
+    }
+    worst = max(told, key=lambda tracer: told[tracer].worst_bias, default="")
     lesions = {
         tracer: _mean_lesion(
             [one.lesions[tracer] for one in measures.values() if tracer in one.lesions]
@@ -85,7 +88,8 @@ def summarise_kinetics(
     }
     conserved = [one.conservation for one in measures.values()]
     return KineticSummary(
-        **headline(told),
+        **headline(list(told.values())),
+        worst_bias_region=f"{told[worst].worst_bias_region}, {worst}" if worst else "",
         judged=judged,
         readouts=readouts,
         conservation=summarise_conservation(conserved, protocol),

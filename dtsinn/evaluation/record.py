@@ -1,4 +1,4 @@
-"""Writing an evaluation: ``evaluation.json``, ``table.csv``, ``report.html`` and pictures.
+"""Writing an evaluation: ``evaluation.json``, ``table.csv``, ``report.html``, pictures, tables.
 
 The folder is built beside its place and renamed, so that it is there as a whole or not at all.
 Nothing in it names a path of this machine, and equal results give equal bytes.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from dtsinn.core.config import to_mapping
 from dtsinn.core.errors import InputError
 from dtsinn.core.formats import EVALUATION
 from dtsinn.core.readout import QUANTITY_UNITS
+from dtsinn.data.store import StoreHeader
+from dtsinn.evaluation.derivatives import write_derivatives
 from dtsinn.evaluation.gallery import Picture
 from dtsinn.evaluation.kinetics import KineticSummary, subject_error
 from dtsinn.evaluation.metrics import Interval
@@ -89,8 +91,19 @@ def check_out(out: Path) -> None:
         )
 
 
-def write_evaluation(evaluation: Evaluation, pictures: Sequence[Picture], out: Path) -> None:
+def write_evaluation(
+    evaluation: Evaluation,
+    pictures: Sequence[Picture],
+    headers: Mapping[str, StoreHeader],
+    out: Path,
+) -> None:
     """Write the folder ``out``, in place of an earlier evaluation there.
+
+    Args:
+        evaluation: What was found.
+        pictures: Its gallery.
+        headers: Of the stores behind the scored cells, by the cell's key.
+        out: The folder.
 
     Raises:
         InputError: ``out`` holds other files.
@@ -104,6 +117,7 @@ def write_evaluation(evaluation: Evaluation, pictures: Sequence[Picture], out: P
         (partial / RECORD).write_text(record + "\n", encoding="utf-8")
         (partial / "table.csv").write_text(as_table(evaluation), encoding="utf-8")
         (partial / "report.html").write_text(render(evaluation, pictures), encoding="utf-8")
+        write_derivatives(evaluation, headers, partial / "derivatives")
 
 
 def as_record(evaluation: Evaluation) -> dict[str, Any]:

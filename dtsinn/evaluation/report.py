@@ -98,6 +98,7 @@ def render(evaluation: Evaluation, pictures: Sequence[Picture]) -> str:
         _headline(evaluation),
         _section("Every cell", _cell_table(evaluation) + _figures(pictures, "")),
         _pair_table(evaluation),
+        _section("What a clinic reads", _kinetic_table(evaluation)),
         _section("Beyond PSNR", _detail_table(evaluation)),
         *(_cell_section(cell, pictures) for cell in evaluation.cells if cell.applicable),
         _section(
@@ -267,6 +268,38 @@ def _detail_table(evaluation: Evaluation) -> str:
             rows.append(([*start, *numbers, residual], place == 0))
     note = '<p class="note">Means over subjects; pairs are first / second tracer.</p>'
     return note + _table(head, rows)
+
+
+def _kinetic_table(evaluation: Evaluation) -> str:
+    """Read-outs and conserved activity of every series; what cannot be told, and why."""
+    head = ["Cell", "Model", "Read", "n", "Error, %", "Bias, %", "Worst region, bias"]
+    rows, reasons = [], []
+    for cell in evaluation.cells:
+        first = True
+        for scores in cell.every if cell.applicable else ():
+            found = None if scores.summary is None else scores.summary.kinetics
+            if found is None:
+                continue
+            reasons += [f"{cell.title}: {what}: {why}" for what, why in found.lacking.items()]
+            residual = "" if found.conservation is None else f"{found.conservation.body:.1f}"
+            for tracer, quantity in found.judged.items():
+                one = found.readouts.get(tracer, {}).get(quantity)
+                if one is None:
+                    continue
+                bias = one.regions[one.worst_bias_region].bias
+                numbers = [f"{one.error:.1f}", f"{one.bias:.1f}", f"{bias:+.1f}", residual]
+                numbers = [number.replace("-", "−") for number in numbers]
+                start = [escape(cell.title) if first else "", escape(scores.model)]
+                read = f"{quantity} of {escape(tracer.upper())}"
+                numbers[2] = f"{escape(one.worst_bias_region)} {numbers[2]}"
+                rows.append(([*start, read, str(one.subjects), *numbers], first))
+                first = False
+    if not rows and not reasons:
+        return ""
+    table = _table([*head, "Body residual, %"], rows) if rows else ""
+    lacking = "".join(f"<p class='note'>{escape(text)}.</p>" for text in dict.fromkeys(reasons))
+    note = "Means over subjects of what is fitted alike from answer and truth; no CSF. "
+    return f'<p class="note">{note}</p>{table}{lacking}'
 
 
 def _cell_section(cell: CellResult, pictures: Sequence[Picture]) -> str:

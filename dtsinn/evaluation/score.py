@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import nan
 from typing import Any, Protocol
 
 import numpy as np
@@ -93,6 +94,8 @@ def score_subject(
     predicted_NKTYX: Floats,
     header: StoreHeader,
     meter: SubjectMeter | None = None,
+    *,
+    structure: bool = True,
 ) -> SubjectScore:
     """All metrics of one subject.
 
@@ -101,6 +104,7 @@ def score_subject(
         predicted_NKTYX: The answer in kBq/mL.
         header: Of the store that the subject comes from.
         meter: Of that store, for what is beyond pixels; None spares it.
+        structure: The SSIM too, which takes most of the time; else it is NaN.
 
     Raises:
         RunError: The answer is not finite or has the wrong shape.
@@ -114,7 +118,7 @@ def score_subject(
     return SubjectScore(
         subject=subject,
         psnr=psnr,
-        ssim=metrics.ssim(samples, predicted_NKTYX, protocol),
+        ssim=metrics.ssim(samples, predicted_NKTYX, protocol) if structure else (nan, nan),
         nrmse=metrics.nrmse(samples, predicted_NKTYX, protocol),
         regional_bias=dict(zip(header.tracers, biases, strict=True)),
         before_injection=metrics.before_injection(samples, predicted_NKTYX, protocol),
@@ -124,10 +128,19 @@ def score_subject(
 
 
 def score_subjects(
-    separate: Separate, store: SubjectSource, split: str, meter: SubjectMeter | None = None
+    separate: Separate,
+    store: SubjectSource,
+    split: str,
+    meter: SubjectMeter | None = None,
+    *,
+    structure: bool = True,
 ) -> list[SubjectScore]:
-    """All metrics of every subject of a split, in the order of the store."""
+    """All metrics of every subject of a split, in the order of the store.
+
+    ``meter`` and ``structure`` are those of :func:`score_subject`.
+    """
+    header = store.header
     return [
-        score_subject(samples, separate(samples.mixture_NTYX), store.header, meter)
+        score_subject(samples, separate(samples.mixture_NTYX), header, meter, structure=structure)
         for samples in store.subjects(split)
     ]

@@ -38,6 +38,8 @@ class NoiseLaw:
     fwhm_mm: float
     """Of the Gaussian that correlates neighbours in a slice."""
     pixel_mm: float
+    slice_mm: float | None = None
+    """Distance of contiguous slices, whose noise is correlated too; None where they lie apart."""
 
     def region_sd(self, total_NTYX: Images, regions: Regions, duration_T: FloatArray) -> FloatArray:
         """[R, T] standard deviation of each region's mean, kBq/mL.
@@ -47,17 +49,19 @@ class NoiseLaw:
             regions: Of the subject.
             duration_T: [T] s.
         """
-        size = total_NTYX.shape[-1]
-        filters = noise_matrix(size, self.pixel_mm, self.fwhm_mm)
+        columns = noise_matrix(total_NTYX.shape[-1], self.pixel_mm, self.fwhm_mm)
         sd_NTYX = noise_sd(total_NTYX.astype(np.float64), duration_T, self.alpha).astype(np.float32)
         rows = noise_matrix(total_NTYX.shape[-2], self.pixel_mm, self.fwhm_mm)
         variance = np.zeros((len(regions.names), total_NTYX.shape[1]))
         inside = regions.inside_NPR.reshape(*total_NTYX.shape[:1], *total_NTYX.shape[2:], -1)
         for r in range(len(regions.names)):
-            slices = np.flatnonzero(inside[..., r].any(axis=(1, 2)))
-            part_NTYX = sd_NTYX[slices] * inside[slices][..., r][:, None]
+            n, y, x = (np.unique(index) for index in np.nonzero(inside[..., r]))
+            part_NTYX = sd_NTYX[n][:, :, y][..., x] * inside[n][:, y][:, :, x, r][:, None]
             # A sum of smoothed white noise is one of white noise with smoothed weights.
-            weight_NTYX = rows.T @ part_NTYX @ filters
+            weight_NTYX = rows[y].T @ part_NTYX @ columns[x]
+            if self.slice_mm is not None:
+                across = noise_matrix(len(total_NTYX), self.slice_mm, self.fwhm_mm)
+                weight_NTYX = np.tensordot(across[n].T, weight_NTYX, axes=1)
             variance[r] = np.square(weight_NTYX, dtype=np.float64).sum(axis=(0, 2, 3))
         return np.asarray(np.sqrt(variance) / regions.pixels_R[:, None])
 
@@ -222,14 +226,16 @@ def summarise_conservation(
     )
 
 
-def noise_law(noise: Mapping[str, Any], fwhm_mm: float, pixel_mm: float) -> NoiseLaw | None:
+def noise_law(
+    noise: Mapping[str, Any], fwhm_mm: float, pixel_mm: float, slice_mm: float | None = None
+) -> NoiseLaw | None:
     """The law that a store's attribute ``noise`` states; None where it states none."""
     alpha = noise.get("alpha")
     if noise.get("model") != "image" or not isinstance(alpha, int | float) or pixel_mm <= 0:
         return None
     if not (math.isfinite(alpha) and alpha > 0):
         return None
-    return NoiseLaw(alpha=float(alpha), fwhm_mm=fwhm_mm, pixel_mm=pixel_mm)
+    return NoiseLaw(alpha=float(alpha), fwhm_mm=fwhm_mm, pixel_mm=pixel_mm, slice_mm=slice_mm)
 
 
 def _percent(found_T: FloatArray, true_T: FloatArray, fits_T: NDArray[np.bool_]) -> FloatArray:

@@ -50,11 +50,12 @@ class SubjectMeter:
             StoreError: Input functions are damaged.
         """
         inputs = None if lacks_inputs(store) else subject_inputs(store)
-        noise: Any = dict(store.group.attrs).get("noise")
+        attributes: dict[str, Any] = dict(store.group.attrs)
+        noise, request = attributes.get("noise"), attributes.get("request", {})
         law = None
         if isinstance(noise, Mapping) and store.header.labels == "truth":
             fwhm = load_image_noise().noise_fwhm_mm
-            law = noise_law(noise, fwhm, store.header.voxel_size[0])
+            law = noise_law(noise, fwhm, store.header.voxel_size[0], request.get("slice_spacing"))
         return cls(store.header, ReadoutMeter(store.header, inputs), law)
 
     @property

@@ -160,9 +160,10 @@ def _weigh_checkpoints(
 ) -> SearchPruning:
     try:
         history = read_state(folder)
-        objectives, trials = read_plan(folder, history).objectives, folder / TRIALS
+        plan, trials = read_plan(folder, history), folder / TRIALS
     except InputError as error:  # it never began, its event log is damaged, or of another dtsinn
         return SearchPruning(search=folder.name, left_alone=str(error))
+    objectives, outcomes = plan.objectives, plan.space.outcomes
     found = SearchPruning(
         search=folder.name,
         objective=str(objectives[0]),
@@ -171,11 +172,12 @@ def _weigh_checkpoints(
     if found.left_alone:
         return found
     having = {t.name: t for t in history.trials.values() if _is_own(trials, t.name)}
-    good = [trial.name for trial in rank_trials(history, objectives) if trial.name in having]
+    ranked = rank_trials(history, objectives, outcomes)
+    good = [trial.name for trial in ranked if trial.name in having]
     why: dict[str, list[str]] = {name: [] for name in having}
     for place, name in enumerate(good[: policy.keep], 1):
         why[name].append(f"number {place} by {objectives[0]}")
-    for name in front_of(history, objectives) if len(objectives) > 1 else ():
+    for name in front_of(history, objectives, outcomes) if len(objectives) > 1 else ():
         why.get(name, []).append("Pareto front")
     for name in having:
         if versions := in_use.get(f"{folder.name}/{name}"):

@@ -42,6 +42,8 @@ class GateCell:
     split: str
     decides: bool = True
     """Its subjects count for the interval; the other cells must only not be lost."""
+    kinetic: bool = False
+    """What a clinic reads is judged here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +75,7 @@ def gate_cells(
     measured = store is not None and store.header.origin != SIMULATED
     own: list[GateCell] = []
     if store is not None and there:
-        own = [GateCell(key="store", store=store, split=GATE_SPLIT)]
+        own = [_cell("store", store, GATE_SPLIT, config)]
     if config.suite is None or (measured and there >= config.min_subjects):
         return GateCells(cells=own)
     phantom = store.header.phantom if store is not None else ""
@@ -83,10 +85,16 @@ def gate_cells(
     except InputError as error:
         return GateCells(cells=own, lacking=str(error))
     made = [
-        GateCell(key=cell.key, store=cell_store(cell, workspace, progress), split=SPLIT)
-        for cell in planned
+        _cell(cell.key, cell_store(cell, workspace, progress), SPLIT, config) for cell in planned
     ]
-    return GateCells(cells=[*made, *(replace(cell, decides=False) for cell in own)])
+    return GateCells(cells=[*made, *(replace(cell, decides=False, kinetic=False) for cell in own)])
+
+
+def _cell(key: str, store: Store, split: str, config: GateConfig) -> GateCell:
+    """A cell that decides; kinetics are judged at one level of noise, and in measured data."""
+    level = store.header.noise.rpartition(" ")[2]
+    kinetic = store.header.origin != SIMULATED or level == config.kinetic_noise
+    return GateCell(key=key, store=store, split=split, kinetic=kinetic)
 
 
 def suite_for(suite: Suite, info: SeparatorInfo, phantom: str, workspace: Workspace) -> Suite:

@@ -10,6 +10,7 @@ from statistics import fmean
 from dtsinn.core.errors import PackageError, RunError
 from dtsinn.deploy.info import SeparatorInfo
 from dtsinn.deploy.package import verify_package
+from dtsinn.evaluation.kinetics import KineticSummary
 from dtsinn.evaluation.metrics import Interval
 from dtsinn.registry.gate.cells import GateCell, GateCells
 from dtsinn.registry.gate.comparison import Comparison, LoadedPackage
@@ -158,16 +159,98 @@ def check_regions(pairs: Pairs, config: GateConfig) -> list[Check]:
     ]
 
 
+def check_kinetics(
+    candidate: KineticSummary | None,
+    opponent: KineticSummary | None,
+    config: GateConfig,
+    why: str = "",
+) -> list[Check]:
+    """Check what a clinic reads: bias, worst region, and what either lost against the champion.
+
+    Args:
+        candidate: What it shows at the gate's noise level; None where nothing was measured.
+        opponent: The champion's; None where there is none.
+        config: Limits.
+        why: Reason for nothing being measured.
+    """
+    names = {"kinetic_bias": "kinetic bias", "worst_bias": "worst region"}
+    limits = {"kinetic_bias": config.kinetic_bias_limit, "worst_bias": config.worst_region_limit}
+    found = []
+    for key, name in names.items():
+        limit = f"at most {limits[key]:g} %"
+        value = None if candidate is None else getattr(candidate, key)
+        if candidate is None or value is None:
+            reasons = candidate.lacking.items() if candidate else ()
+            told = "; ".join(text for what, text in reasons if what.startswith("read-out"))
+            missing = why or told or "no region is large enough"
+            found.append(Check.without_data(name, limit, missing))
+            continue
+        read = ", ".join(f"{q} of {tracer}" for tracer, q in candidate.judged.items())
+        detail = read if key == "kinetic_bias" else candidate.worst_bias_region
+        passed = value <= limits[key]
+        found.append(
+            Check(name=name, value=f"{value:.1f} %", limit=limit, passed=passed, detail=detail)
+        )
+        before = None if opponent is None else getattr(opponent, key)
+        if before is None:
+            continue
+        loss = value - before
+        found.append(
+            Check(
+                name=f"{name} against the champion",
+                value=f"{loss:+.1f} points",
+                limit=f"at most {config.kinetic_loss_limit:+g}",
+                passed=loss <= config.kinetic_loss_limit,
+                detail=f"{value:.1f} % against {before:.1f} %",
+            )
+        )
+    return found
+
+
+def check_conservation(
+    candidate: KineticSummary | None, config: GateConfig, why: str = ""
+) -> list[Check]:
+    """Check that the answers add up to what was measured; arguments as for the kinetics."""
+    conserved = None if candidate is None else candidate.conservation
+    found = []
+    for name, key, limit, unit in (
+        ("conserved, body", "body", config.body_residual_limit, " %"),
+        ("conserved, tiles", "tiles", config.tile_residual_limit, " %"),
+        ("conserved, regions", "regions", config.region_residual_limit, " %"),
+        ("conserved, |z|", "z", config.z_limit, ""),
+    ):
+        value = None if conserved is None else getattr(conserved, key)
+        text = f"at most {limit:g}{unit}"
+        if conserved is None or value is None:
+            lacking = {
+                "tiles": "no body is large enough",
+                "regions": "no region is large enough",
+                "z": "the noise law of the mixtures is not known, or no region is large enough",
+            }
+            found.append(
+                Check.without_data(name, text, why or lacking.get(key, "no frame is applicable"))
+            )
+            continue
+        found.append(
+            Check(
+                name=name,
+                value=f"{value:.1f}{unit}",
+                limit=text,
+                passed=value <= limit,
+                detail=conserved.worst_region if key == "regions" else "",
+            )
+        )
+    return found
+
+
 def check_round_trip(comparison: Comparison, config: GateConfig) -> Check:
     """Check that separated tracers mix back into what was separated."""
     exact = comparison.candidate.separator.network.exact
-    return Check(
-        name="round trip",
-        value=comparison.round_trip_error if exact else "not applicable",
-        limit=config.round_trip_limit,
-        passed=not exact or comparison.round_trip_error <= config.round_trip_limit,
-        detail="" if exact else "this network has no inverse",
-    )
+    limit = config.round_trip_limit
+    if not exact:
+        return Check.without_data("round trip", limit, "this network has no inverse")
+    worst = comparison.round_trip_error
+    return Check(name="round trip", value=worst, limit=limit, passed=worst <= limit)
 
 
 def check_onnx_parity(comparison: Comparison, config: GateConfig) -> Check:

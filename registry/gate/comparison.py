@@ -15,7 +15,9 @@ from dtsinn.deploy.export import check_parity, invertible_part, open_session, ru
 from dtsinn.deploy.manifest import MODEL_NAME
 from dtsinn.deploy.package import read_package
 from dtsinn.deploy.separator import Separator
+from dtsinn.evaluation.kinetics import KineticSummary, summarise_kinetics
 from dtsinn.evaluation.score import Separate, SubjectScore, halve, score_subjects
+from dtsinn.kinetics.measure import SubjectMeter
 from dtsinn.registry.gate.cells import GateCell, GateCells
 
 CellScores = dict[str, list[SubjectScore]]
@@ -52,6 +54,7 @@ class Comparison:
         self.candidate, self.cells, self._progress = candidate, cells, progress
         self.round_trip_error = 0.0
         """Largest relative error of mixing separated tracers again."""
+        self._meters: dict[str, SubjectMeter] = {}
         self._onnx_error = 0.0
         self._candidate_scores: CellScores | None = None
 
@@ -79,6 +82,22 @@ class Comparison:
 
         return self._score("opponent", method)
 
+    def kinetics(self, cell: GateCell, scores: CellScores) -> KineticSummary | None:
+        """What scores of a cell say of read-outs and conservation; None without subjects."""
+        meter = self._meter(cell)
+        measures = {
+            score.subject: score.measures
+            for score in scores[cell.key]
+            if score.measures is not None
+        }
+        return summarise_kinetics(measures, cell.store.header.protocol, meter.lacking)
+
+    def _meter(self, cell: GateCell) -> SubjectMeter:
+        """The meter of a cell, kept: it knows the true values."""
+        if cell.key not in self._meters:
+            self._meters[cell.key] = SubjectMeter.of(cell.store)
+        return self._meters[cell.key]
+
     def onnx_error(self) -> float:
         """Largest relative error of ONNX Runtime against torch, on these images and the export's.
 
@@ -93,7 +112,10 @@ class Comparison:
         cells = self.cells.cells
         for cell in cells:
             self._progress(f"{who} at the gate", len(scores), len(cells))
-            scores[cell.key] = score_subjects(method(cell), cell.store, cell.split)
+            meter = self._meter(cell) if cell.kinetic else None
+            scores[cell.key] = score_subjects(
+                method(cell), cell.store, cell.split, meter, structure=False
+            )
         self._progress(f"{who} at the gate", len(scores), len(cells))
         return scores
 

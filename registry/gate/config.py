@@ -35,6 +35,26 @@ class GateConfig:
     region_loss_limit: float = 5.0
     """Percentage points by which a region's mean absolute bias may exceed the champion's
     (uncited)."""
+    kinetic_noise: str = "mid"
+    """Noise level of the cell in which kinetics and conservation are judged; measured subjects,
+    whose noise has no level, are judged where they decide."""
+    kinetic_bias_limit: float = 10.0
+    """Percent that the kinetic bias may be (uncited)."""
+    worst_region_limit: float = 14.0
+    """Percent that it may be in the worst region of either tracer (uncited)."""
+    kinetic_loss_limit: float = 2.0
+    """Percentage points by which either may exceed the champion's (uncited)."""
+    body_residual_limit: float = 5.0
+    """Percent by which the answers' sum may miss the mixture in the body, in any frame (uncited:
+    the linear map's is 1 to 2.5)."""
+    tile_residual_limit: float = 10.0
+    """The same in the worst tile (uncited: the linear map's is 4 to 5)."""
+    region_residual_limit: float = 20.0
+    """The same in the worst region, against the noise-free sum (uncited: the linear map's is 12
+    to 15)."""
+    z_limit: float = 6.0
+    """95 % quantile of |z| of the regions (uncited: the linear map's is 3.5 to 4.4, that of an
+    unbiased answer 1.96)."""
     round_trip_limit: float = 1e-5
     """Relative error of mixing the separated tracers again."""
     onnx_parity_limit: float = 1e-5
@@ -49,6 +69,13 @@ class GateConfig:
             ("cell_loss_limit", self.cell_loss_limit >= 0, "at least 0"),
             ("tracer_loss_limit", self.tracer_loss_limit >= 0, "at least 0"),
             ("region_loss_limit", self.region_loss_limit >= 0, "at least 0"),
+            ("kinetic_bias_limit", self.kinetic_bias_limit > 0, "above 0"),
+            ("worst_region_limit", self.worst_region_limit > 0, "above 0"),
+            ("kinetic_loss_limit", self.kinetic_loss_limit >= 0, "at least 0"),
+            ("body_residual_limit", self.body_residual_limit > 0, "above 0"),
+            ("tile_residual_limit", self.tile_residual_limit > 0, "above 0"),
+            ("region_residual_limit", self.region_residual_limit > 0, "above 0"),
+            ("z_limit", self.z_limit > 0, "above 0"),
             ("round_trip_limit", 0 < self.round_trip_limit < 1, "in (0, 1)"),
             ("onnx_parity_limit", 0 < self.onnx_parity_limit < 1, "in (0, 1)"),
         ):

@@ -65,7 +65,8 @@ def gate(
     except RunError as error:
         failed = Check(name="answers", value=error.what, limit="finite numbers", passed=False)
         return replace(report, checks=(*found, failed))
-    report = compare(report, cells, scores, comparison.opponent_scores(champion), config)
+    opponents = comparison.opponent_scores(champion)
+    report = compare(report, cells, scores, opponents, config)
     results = tuple(
         replace(result, novelty=novelty(info, cell.store.header))
         for result, cell in zip(report.cells, cells, strict=True)
@@ -75,11 +76,31 @@ def gate(
         return report
     found = [
         *report.checks,
+        *_check_readouts(comparison, scores, opponents if champion else None, config),
         checks.check_round_trip(comparison, config),
         checks.check_onnx_parity(comparison, config),
     ]
     passed = all(check.passed for check in found)
     return replace(report, verdict="passed" if passed else "refused", checks=tuple(found))
+
+
+def _check_readouts(
+    comparison: Comparison,
+    candidate: CellScores,
+    champion: CellScores | None,
+    config: GateConfig,
+) -> list[Check]:
+    """Kinetics and conservation where they are judged, each check with its own verdict."""
+    judged = next((cell for cell in comparison.cells.cells if cell.kinetic), None)
+    if judged is None:
+        why = f"no subjects at noise {config.kinetic_noise} decide"
+        return [
+            *checks.check_kinetics(None, None, config, why),
+            *checks.check_conservation(None, config, why),
+        ]
+    own = comparison.kinetics(judged, candidate)
+    others = None if champion is None else comparison.kinetics(judged, champion)
+    return [*checks.check_kinetics(own, others, config), *checks.check_conservation(own, config)]
 
 
 def compare(

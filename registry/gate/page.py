@@ -28,7 +28,7 @@ def gate_page(report: GateReport) -> str:
             check.name,
             f"{check.value:.3g}" if isinstance(check.value, float) else check.value,
             f"{check.limit:g}" if isinstance(check.limit, float) else check.limit,
-            "ok" if check.passed else "FAIL",
+            check.verdict,
             check.detail,
         ]
         for check in report.checks

@@ -14,6 +14,7 @@ from dtsinn.evaluation.novelty import Novelty
 
 FLOOR = "halved mixture"
 """The opponent where there is no champion."""
+NOT_APPLICABLE = "not applicable"
 Verdict = Literal["passed", "refused", "unchanged"]
 
 
@@ -26,10 +27,24 @@ class Check:
     limit: float | str
     passed: bool
     detail: str = ""
+    applicable: bool = True
+    """Whether there were data to look at; without them it neither passes nor refuses."""
+
+    @classmethod
+    def without_data(cls, name: str, limit: float | str, why: str) -> Check:
+        """A check whose data are missing: it is named, and refuses nothing."""
+        return cls(
+            name=name, value=NOT_APPLICABLE, limit=limit, passed=True, detail=why, applicable=False
+        )
+
+    @property
+    def verdict(self) -> str:
+        """``ok``, ``FAIL`` or ``n/a``."""
+        return ("ok" if self.passed else "FAIL") if self.applicable else "n/a"
 
     def line(self) -> str:
         """For the terminal."""
-        verdict = "ok  " if self.passed else "FAIL"
+        verdict = f"{self.verdict:4}"
         value = f"{self.value:.4g}" if isinstance(self.value, float) else self.value
         limit = f"{self.limit:g}" if isinstance(self.limit, float) else self.limit
         tail = f"  ({self.detail})" if self.detail else ""

@@ -395,7 +395,8 @@ class Driver:
             return
         study = self.tools.study
         try:
-            study.tell(trial.name, status, trial.step, study.values(trial), reason)
+            values, metrics = study.values(trial), trial.metrics
+            study.tell(trial.name, status, trial.step, values, reason, metrics)
         except OSError as error:
             self.interrupt(f"the study cannot be written: {error}")
 

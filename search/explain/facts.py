@@ -103,7 +103,7 @@ class Facts:
     @cached_property
     def best(self) -> TrialRecord | None:
         """The trial with the best value of the first objective, however it ended."""
-        return best_trial(self.history, self.objectives)
+        return best_trial(self.history, self.objectives, self.space.outcomes)
 
     @cached_property
     def base(self) -> TrialRecord | None:
@@ -137,7 +137,8 @@ class Facts:
     @cached_property
     def front(self) -> list[str]:
         """Trials that nobody dominates, among the finished ones; among all where none is."""
-        return front_of(self.history, self.objectives) or pareto_front(self.values, self.objectives)
+        found = front_of(self.history, self.objectives, self.space.outcomes)
+        return found or pareto_front(self.values, self.objectives)
 
     def outcome(self, trial: TrialRecord) -> str:
         """How a trial ended, one of :data:`OUTCOMES`."""

@@ -15,6 +15,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import optuna
@@ -23,11 +24,11 @@ from optuna.samplers import BaseSampler, GridSampler
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.search.events.state import SearchState, TrialRecord
-from dtsinn.search.objective import Objective
+from dtsinn.search.objective import Objective, violations
 from dtsinn.search.space.space import SearchSpace
 
 STUDY = "study.journal"
@@ -86,14 +87,19 @@ class SearchStudy:
         """Optuna's number of each trial of the search, by name."""
         for warm in search.warm:
             status = "finished" if warm["finished"] else "pruned"
-            self._add(warm["suggestion"], status, warm["step"], warm["values"], {"name": WARM})
+            # Nothing is known of what earlier searches' trials came to beside their values.
+            limits = dict.fromkeys(self.violations({}), 0.0)
+            known = (warm["suggestion"], status, warm["step"], warm["values"])
+            self._add(*known, {"name": WARM}, limits)
         for refused in search.refused:
             attributes = {"reason": refused["reason"]}
-            self._add(refused["suggestion"], "pruned", 0, self._unknown, attributes)
+            limits = self.violations({})
+            self._add(refused["suggestion"], "pruned", 0, self._unknown, attributes, limits)
         for trial in search.trials.values():
             self._numbers[trial.name] = len(self.study.get_trials(deepcopy=False))
             attributes = {"name": trial.name} | ({"reason": trial.reason} if trial.reason else {})
-            self._add(trial.suggestion, trial.state, trial.step, self.values(trial), attributes)
+            values, limits = self.values(trial), self.violations(trial.metrics)
+            self._add(trial.suggestion, trial.state, trial.step, values, attributes, limits)
 
     @property
     def _unknown(self) -> list[float]:
@@ -104,6 +110,10 @@ class SearchStudy:
         if trial.infeasible:
             return self._unknown
         return [objective.value(trial.metrics) for objective in self.objectives]
+
+    def violations(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """By how much a report is above each of the space's outcome constraints."""
+        return violations(metrics, self.space.outcomes)
 
     def ask(
         self,
@@ -137,6 +147,8 @@ class SearchStudy:
                 self._numbers[name] = asked.number
                 return suggestion
             asked.set_user_attr("reason", reason)
+            for limit, value in self.violations({}).items():
+                asked.set_constraint(limit, value)
             self._tell(asked.number, TrialState.PRUNED)
             on_refused(suggestion, reason)
         raise RunError(
@@ -146,7 +158,13 @@ class SearchStudy:
         )
 
     def tell(
-        self, name: str, status: str, step: int, values: Sequence[float], reason: str = ""
+        self,
+        name: str,
+        status: str,
+        step: int,
+        values: Sequence[float],
+        reason: str = "",
+        metrics: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         """How a trial ended, with what it reported last; telling it again changes nothing.
 
@@ -156,6 +174,7 @@ class SearchStudy:
             step: Of its last report; 0 without one.
             values: Of the objectives then.
             reason: In words, if it did not end by itself.
+            metrics: Its last report, for outcome constraints.
         """
         number = self._numbers[name]
         storage = self.study._storage  # to list all trials takes longer the more there are
@@ -165,6 +184,8 @@ class SearchStudy:
         state = optuna_state(status, values)
         if reason:
             storage.set_trial_user_attr(of, "reason", reason)
+        for limit, value in self.violations(metrics).items():
+            Trial(self.study, of).set_constraint(limit, value)
         if step and len(values) == 1 and math.isfinite(values[0]):
             storage.set_trial_intermediate_value(of, step, values[0])
         self._tell(number, state, values if state is TrialState.COMPLETE else None)
@@ -190,6 +211,7 @@ class SearchStudy:
         step: int,
         values: Sequence[float],
         attributes: Mapping[str, str],
+        limits: Mapping[str, float],
     ) -> None:
         state = optuna_state(status, values)
         ended = state is not TrialState.RUNNING  # until then there is no value
@@ -208,6 +230,7 @@ class SearchStudy:
                 system_attrs={}
                 if attributes.get("name") == WARM
                 else self._place_in_grid(suggestion),
+                constraints=dict(limits) if ended else {},
             )
         except (ValueError, TypeError) as error:
             what = f"the event log of {self.study.study_name}: {attributes.get('name', 'refused')}"

@@ -1,4 +1,4 @@
-"""Constraints of a space: what a suggestion may cost at most."""
+"""Constraints of a space: what a suggestion may cost at most, and what may come of it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,43 @@ UNITS = {"": 1.0, "MiB": MiB, "GiB": GiB}
 FORM = re.compile(
     r"(parameters|memory)\s*<=\s*([0-9]+(?:\.[0-9]*)?(?:e[0-9]+)?)\s*(MiB|GiB)?", re.I
 )
+
+
+OUTCOMES = ("kinetic_error", "kinetic_bias", "conservation")
+"""What comes of a trial and may be limited, in percent: objectives of the same names."""
+OUTCOME_FORM = re.compile(
+    rf"({'|'.join(OUTCOMES)})\s*<=\s*([0-9]+(?:\.[0-9]*)?(?:e-?[0-9]+)?)\s*%?", re.I
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutcomeConstraint:
+    """The most that a finished trial may show in validation, to be champion."""
+
+    metric: str
+    """One of :data:`OUTCOMES`."""
+    most: float
+    """Percent."""
+    text: str
+    """As it was written."""
+
+
+def read_outcome(text: str, where: str) -> OutcomeConstraint:
+    """An outcome constraint such as ``kinetic_bias <= 5``, in percent.
+
+    Raises:
+        InputError: It has another form, or a limit that is not above 0.
+    """
+    found = OUTCOME_FORM.fullmatch(text.strip())
+    if not found or not 0 < float(found.group(2)) < float("inf"):
+        raise InputError(
+            f"{where}: an outcome constraint cannot be read",
+            got=repr(text),
+            wanted=f"{' or '.join(OUTCOMES)} <= PERCENT, above 0",
+        )
+    return OutcomeConstraint(
+        metric=found.group(1).lower(), most=float(found.group(2)), text=text.strip()
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

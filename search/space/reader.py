@@ -14,6 +14,7 @@ one has one of the named values::
       loss.backward: {float: [0.0, 0.2]}
       optimizer.learning_rate: {log: [5e-4, 8e-3]}
     constraints: [parameters <= 3e6, memory <= 8 GiB]
+    outcome_constraints: [kinetic_bias <= 5]
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from dtsinn.core.config import (
     unknown_key,
 )
 from dtsinn.core.errors import InputError, naming
-from dtsinn.search.space.constraints import read_constraint
+from dtsinn.search.space.constraints import read_constraint, read_outcome
 from dtsinn.search.space.space import Parameter, SearchSpace, Value
 from dtsinn.training.config import RunConfig, apply_changes, load_run_config
 
@@ -80,6 +81,8 @@ class SpaceFile:
     parameters: Mapping[str, Range] = field(default_factory=dict)
     constraints: tuple[str, ...] = ()
     """``parameters <= 3e6`` or ``memory <= 8 GiB``: what no trial may exceed."""
+    outcome_constraints: tuple[str, ...] = ()
+    """``kinetic_bias <= 5``, percent: what a finished trial must keep to be champion."""
     points: tuple[Mapping[str, Value], ...] = ()
     """Suggestions to try first, by dotted key; what one leaves out, the sampler chooses."""
 
@@ -121,6 +124,7 @@ def _check_meant(content: SpaceFile, where: str) -> None:
                 f"{where}: {key}: step", got=spec.step, wanted="at most the width of the range"
             )
     _refuse_twice(f"{where}: constraints", content.constraints)
+    _refuse_twice(f"{where}: outcome_constraints", content.outcome_constraints)
     _refuse_twice(f"{where}: points", [sorted(point.items()) for point in content.points])
     for text in content.constraints:
         if not 0 < read_constraint(text, where).most < float("inf"):
@@ -172,6 +176,7 @@ def _build_space(name: str, content: SpaceFile, base: dict[str, Any]) -> SearchS
         base=base,
         parameters=parameters,
         constraints=tuple(read_constraint(text, where) for text in content.constraints),
+        outcomes=tuple(read_outcome(text, where) for text in content.outcome_constraints),
         points=content.points,
         file=_as_file(content, base),
     )
@@ -196,7 +201,12 @@ def _as_file(content: SpaceFile, base: dict[str, Any]) -> dict[str, Any]:
         "parameters": ranges,
         "constraints": list(content.constraints),
         "points": [dict(point) for point in content.points],
-    }
+    } | (
+        # Left out where there are none: digests of plans from before stay.
+        {"outcome_constraints": list(content.outcome_constraints)}
+        if content.outcome_constraints
+        else {}
+    )
 
 
 def _as_tuple(named: Value | tuple[Value, ...]) -> tuple[Value, ...]:

@@ -23,7 +23,7 @@ from dtsinn.core.config import (
     to_mapping,
 )
 from dtsinn.core.errors import InputError
-from dtsinn.search.space.constraints import Constraint
+from dtsinn.search.space.constraints import Constraint, OutcomeConstraint
 from dtsinn.training.config import RunConfig, apply_changes
 
 Value = str | int | float | bool
@@ -68,6 +68,8 @@ class SearchSpace:
     parameters: tuple[Parameter, ...]
     """Each after those that it depends on."""
     constraints: tuple[Constraint, ...] = ()
+    outcomes: tuple[OutcomeConstraint, ...] = ()
+    """What a trial must keep to be champion."""
     points: tuple[Mapping[str, Any], ...] = ()
     """Given suggestions, tried before any other."""
     file: Mapping[str, Any] = field(default_factory=dict)
@@ -196,4 +198,5 @@ def describe(space: SearchSpace) -> list[tuple[str, str]]:
             text += f", when {key} is {' or '.join(str(value) for value in named)}"
         lines.append((parameter.key, text))
     lines += [("constraint", constraint.text) for constraint in space.constraints]
+    lines += [("outcome constraint", outcome.text) for outcome in space.outcomes]
     return lines

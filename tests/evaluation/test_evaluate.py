@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from dtsinn.core.errors import InputError
+from dtsinn.core.isotopes import decay_correction
 from dtsinn.core.progress import no_progress
 from dtsinn.core.protocol import load_protocol
 from dtsinn.core.workspace import Workspace
@@ -327,3 +328,37 @@ def test_a_verdict_follows_the_interval(
 ) -> None:
     interval = Interval(mean=0.3, low=low, high=high)
     assert Difference(first="a", second="b", psnr=interval).verdict == verdict
+
+
+def test_curves_and_parameters_are_tables_that_petfit_reads(written, store):
+    _, out = written
+    (place,) = (out / "derivatives" / "new" / "fmz-fdg-p1-mid").glob("sub-*0000")
+    about = json.loads((place.parent / "dataset_description.json").read_text())
+    assert about["DatasetType"] == "derivative"
+    table = place / "pet" / f"{place.name}_trc-FDG_desc-combinedregions_tacs.tsv"
+    with table.open(newline="") as lines:
+        rows = list(csv.DictReader(lines, delimiter="\t"))
+    protocol = store.header.protocol
+    after = protocol.frames - protocol.first_frame(1)
+    regions = list(dict.fromkeys(row["region"] for row in rows))
+    assert len(rows) == after * len(regions)
+    assert float(rows[0]["frame_start"]) == 0.0  # counted from the injection
+    assert float(rows[after - 1]["frame_end"]) == protocol.end - protocol.injection_time[1]
+    sidecar = json.loads(table.with_suffix(".json").read_text())
+    assert sidecar["TAC"]["Units"] == "kBq/mL"
+    true = out / "derivatives" / "truth" / table.relative_to(out / "derivatives" / "new")
+    with true.open(newline="") as lines:
+        truth = list(csv.DictReader(lines, delimiter="\t"))
+    samples = next(store.subjects("test"))
+    label = store.header.region_names.index(regions[0])
+    inside = samples.regions_NYX == label
+    last = samples.tracers_NKTYX[:, 1, -1][inside].mean()
+    start, length = protocol.frame_start[-1] - 1200, protocol.frame_duration[-1]
+    factor = decay_correction(start, length, store.header.half_life[1], 0.0)
+    assert float(truth[after - 1]["TAC"]) == pytest.approx(last * factor, rel=1e-5)
+
+
+def test_the_report_says_what_cannot_be_read(written):
+    _, out = written
+    page = (out / "report.html").read_text()
+    assert "What a clinic reads" in page

@@ -39,7 +39,9 @@ def cluster(tmp_path: Path):
 
 @pytest.mark.slow
 @pytest.mark.cluster
-def test_a_search_joins_a_cluster(cluster, small_path: Path, tmp_path: Path) -> None:
+def test_a_search_joins_a_cluster(
+    cluster, small_path: Path, small_gate: Path, tmp_path: Path
+) -> None:
     address, environment = cluster
     space = tmp_path / "space.yaml"
     space.write_text(
@@ -48,7 +50,8 @@ def test_a_search_joins_a_cluster(cluster, small_path: Path, tmp_path: Path) -> 
     )
     command = [
         str(BIN / "dtsinn"), "search", str(small_path), "--space", str(space), "--trials", "2",
-        "--cluster", address, "--name", "far", "--workspace", str(tmp_path / "workspace"),
+        "--cluster", address, "--name", "far", "--gate", str(small_gate),
+        "--workspace", str(tmp_path / "workspace"),
     ]  # fmt: skip
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=240, check=False

@@ -27,6 +27,7 @@ from dtsinn.core.workspace import Workspace
 from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.registry.tracking.tracker import connect_existing
 from dtsinn.search.events.state import DIED, SearchState, read_state
+from tests.conftest import HALF_TRAINED
 from tests.support.forked import Forked, Forks, fresh_dtsinn
 
 PATIENCE_s = 240
@@ -78,7 +79,9 @@ def search(store: Path, workspace: Workspace, steps: int, *more: str) -> list[st
     space = workspace.root / "space.yaml"
     space.write_text(SPACE.format(steps=steps))
     gate = workspace.root / "gate.yaml"
-    gate.write_text("suite: null\n")  # the store's own subjects decide: no suite is simulated
+    gate.write_text(
+        f"suite: null\n{HALF_TRAINED}"
+    )  # the store's own subjects decide: no suite is simulated
     options = ["--space", str(space), "--gate", str(gate), "--scheduler", "none"]
     return ["search", str(store), *options, "--concurrent", "2", "--name", "s", "--quiet", *more]
 

@@ -3,21 +3,35 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
+import torch
 
 from dtsinn.commands.registry import gate_psnr
 from dtsinn.core.errors import InputError
 from dtsinn.core.protocol import load_protocol
+from dtsinn.deploy.package import write_package
+from dtsinn.evaluation.kinetics import KineticSummary
 from dtsinn.evaluation.metrics import Interval, bootstrap_interval
 from dtsinn.evaluation.novelty import Novelty
 from dtsinn.evaluation.suite import load_suite
+from dtsinn.kinetics.conservation import Conservation
+from dtsinn.networks.normalisation import per_sample, sample_scale
+from dtsinn.networks.rivals.linear import LinearConfig, LinearNetwork
 from dtsinn.registry.gate.cells import gate_cells, suite_for
-from dtsinn.registry.gate.checks import check_gain, check_worst_cell
+from dtsinn.registry.gate.checks import (
+    check_conservation,
+    check_gain,
+    check_kinetics,
+    check_worst_cell,
+)
 from dtsinn.registry.gate.config import GateConfig, load_gate
 from dtsinn.registry.gate.page import gate_page
 from dtsinn.registry.gate.report import CellResult, GateReport
 from dtsinn.registry.promotion.promotion import promote
 from dtsinn.registry.versions import find_alias, list_models
+from dtsinn.simulation.images import render_subject
+from dtsinn.simulation.request import StudyRequest, region_names
 
 from .conftest import info
 
@@ -30,6 +44,115 @@ size: 16
 seed: 11
 noise: [low, high]
 """
+
+
+HEADS = """
+name: heads-gate
+description: heads in which the caudate can be read
+subjects: 12
+slices: 8
+size: 64
+seed: 12
+noise: [mid]
+"""
+STRIATUM = ("caudate", "putamen")
+
+
+@pytest.fixture
+def biased(tmp_path, store):
+    """A linear map of few heads whose labels have too much of the first tracer in the striatum."""
+    request = StudyRequest(
+        tracers=("fmz", "fdg"), protocol="p1", phantom="brain", subjects=5, slices=8
+    )
+    protocol = request.parts.protocol
+    network = LinearNetwork(protocol.frames, LinearConfig(context=1))
+    striatum = [region_names(request).index(name) for name in STRIATUM]
+    sums = 0
+    for index in range(request.subjects):
+        images = render_subject(request, index)
+        mixture, tracers = torch.from_numpy(images.mixture), torch.from_numpy(images.tracers)
+        tracers[:, 0] *= torch.from_numpy(1 + 0.3 * np.isin(images.regions, striatum))[:, None]
+        scale = sample_scale(mixture, torch.tensor(protocol.frame_duration))
+        parts = (values / per_sample(scale, values) for values in (mixture, tracers))
+        sums = sums + network.moments(*parts, torch.from_numpy(images.regions > 0))
+    network.solve(sums)
+    described = dataclasses.replace(
+        info(store, network.config),
+        frame_start=protocol.frame_start,
+        frame_duration=protocol.frame_duration,
+        injection_time=protocol.injection_time,
+    )
+    write_package(tmp_path / "biased", network, described)
+    return tmp_path / "biased"
+
+
+def test_a_separator_of_good_psnr_and_biased_caudate_is_refused(
+    tracker, workspace, registered, biased, tmp_path
+):
+    suite = tmp_path / "heads.yaml"
+    suite.write_text(HEADS)
+    report = promote(tracker, workspace, registered(biased), None, GateConfig(suite=str(suite)))
+    checks = {check.name: check for check in report.checks}
+    assert checks["better"].passed
+    assert report.psnr.mean > 30
+    refused = checks["worst region"]
+    assert (refused.passed, refused.detail) == (False, "caudate, fmz")
+    assert float(refused.value.split()[0]) > 15
+    assert "worst region" in report.lines()[-1]
+    assert checks["conserved, body"].passed
+    assert checks["conserved, |z|"].applicable
+    assert find_alias(tracker, report.candidate.split("/")[0], "champion") is None
+
+
+def kinetics(bias=6.0, worst=12.0, **more):
+    return KineticSummary(
+        kinetic_bias=bias, worst_bias=worst, worst_bias_region="caudate, fmz",
+        judged={"fmz": "V_T"}, **more,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("bias", "worst", "champion", "failed"),
+    [
+        (10.0, 14.0, None, []),
+        (10.1, 14.0, None, ["kinetic bias"]),
+        (10.0, 14.1, None, ["worst region"]),
+        (6.0, 12.0, (4.0, 10.0), []),
+        (6.1, 12.0, (4.0, 10.0), ["kinetic bias against the champion"]),
+        (4.0, 12.1, (4.0, 10.0), ["worst region against the champion"]),
+    ],
+)
+def test_kinetics_are_held_against_limits_and_champion(bias, worst, champion, failed):
+    opponent = None if champion is None else kinetics(*champion)
+    found = check_kinetics(kinetics(bias, worst), opponent, GateConfig())
+    assert [check.name for check in found if not check.passed] == failed
+    assert len(found) == (4 if champion else 2)
+
+
+def test_conservation_is_held_against_limits():
+    limits = GateConfig()
+    sums = Conservation(
+        body=4.0, tiles=11.0, regions=8.0, regions_mean=2.0, worst_region="caudate, frame 1",
+        z=None, before_second=1.0,
+    )  # fmt: skip
+    found = {c.name: c for c in check_conservation(kinetics(conservation=sums), limits)}
+    assert [name for name, check in found.items() if not check.passed] == ["conserved, tiles"]
+    assert found["conserved, |z|"].line().startswith("n/a  conserved, |z|: not applicable")
+    assert found["conserved, regions"].detail == "caudate, frame 1"
+
+
+def test_what_cannot_be_told_is_named_and_refuses_nothing(
+    tracker, workspace, registered, packages, store
+):
+    report = promote(tracker, workspace, registered(packages.strong), store, GateConfig(suite=None))
+    told = {check.name: check for check in report.checks}
+    for name in ("kinetic bias", "worst region", "conserved, tiles"):
+        assert (told[name].verdict, told[name].passed) == ("n/a", True)
+    assert "frames start at or after 20 min" in told["kinetic bias"].detail
+    assert told["conserved, body"].applicable
+    assert "n/a" in gate_page(report)
+    nobody = check_kinetics(None, None, GateConfig(), "no subjects at noise mid decide")
+    assert {check.detail for check in nobody} == {"no subjects at noise mid decide"}
 
 
 @pytest.fixture

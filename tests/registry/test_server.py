@@ -35,6 +35,7 @@ from dtsinn.registry.server.server import TeamServer, serve
 from dtsinn.registry.tracking.postgres import hold_database, parse_backend
 from dtsinn.registry.tracking.tracker import connect
 from dtsinn.registry.versions import find_alias, list_models
+from tests.conftest import HALF_TRAINED
 from tests.support.postgres import PASSWORD as DATABASE_PASSWORD
 from tests.support.postgres import QUOTED
 from tests.support.s3 import BUCKET
@@ -211,7 +212,7 @@ def test_a_search_lands_on_the_server_also_after_a_wrong_password(
         "{base: default, fixed: {steps: 20, validate_every: 20, model.width: 8},"
         " parameters: {model.blocks: {choice: [1, 2]}}}"
     )
-    (tmp_path / "gate.yaml").write_text("suite: null\n")
+    (tmp_path / "gate.yaml").write_text(f"suite: null\n{HALF_TRAINED}")
 
     def dtsinn(*words):
         command = [sys.executable, "-m", "dtsinn.cli", *words, "--workspace", "here"]

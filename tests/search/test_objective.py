@@ -8,18 +8,15 @@ import random
 import pytest
 
 from dtsinn.core.errors import InputError
-from dtsinn.data.store import Store
 from dtsinn.search.objective import (
     METRICS,
     PSNR,
     Objective,
-    check_told,
     dominates,
     pareto_front,
     read_objectives,
 )
 
-KINETIC = read_objectives("psnr:max,kinetic_bias:min")
 BOTH = read_objectives("psnr:max,step_seconds:min")
 
 
@@ -90,10 +87,3 @@ def test_every_objective_has_words_and_a_unit() -> None:
     assert (psnr.label, psnr.text(31.4159)) == ("validation PSNR, dB", "31.42 dB")
     assert (seconds.title, seconds.text(0.0123456)) == ("time of a step", "0.01235 s")
     assert Objective(metric="parameters", maximise=False).text(1234.0) == "1234"
-
-
-def test_what_a_store_cannot_tell_is_no_objective(small_store: Store, tiny_store: Store) -> None:
-    check_told(KINETIC, small_store)
-    check_told(PSNR, tiny_store)
-    with pytest.raises(InputError, match=r"kinetic_bias: .* cannot tell it"):
-        check_told(KINETIC, tiny_store)

@@ -265,3 +265,20 @@ def test_numbers_and_limits_are_those_of_people(write) -> None:
     space = load_space(write(text))
     assert space.parameters[0].distribution == CategoricalDistribution([10, 20])
     assert (space.constraints[0].quantity, space.constraints[0].most) == ("memory", 8 * 2.0**30)
+
+
+def test_outcome_constraints_are_read_kept_and_described(write) -> None:
+    parameters = "parameters: {model.blocks: {choice: [1, 2]}}"
+    space = load_space(write(f"{parameters}\noutcome_constraints: [Kinetic_Bias <= 5 %]"))
+    assert [(one.metric, one.most) for one in space.outcomes] == [("kinetic_bias", 5.0)]
+    assert ("outcome constraint", "Kinetic_Bias <= 5 %") in describe(space)
+    kept = json.loads(json.dumps(space.file))
+    assert space_of("mine", kept).outcomes == space.outcomes
+    assert "outcome_constraints" not in load_space(write(parameters)).file
+    for wrong in ("psnr <= 5", "kinetic_bias >= 5", "kinetic_bias <= 0", "kinetic_bias <= 1e999"):
+        with pytest.raises(InputError, match="an outcome constraint cannot be read"):
+            load_space(write(f"{parameters}\noutcome_constraints: ['{wrong}']"))
+    with pytest.raises(InputError, match="twice"):
+        load_space(
+            write(f"{parameters}\noutcome_constraints: [conservation <= 1, conservation <= 1]")
+        )

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dtsinn.core.errors import RunError
 from dtsinn.core.tracker import Point
 from dtsinn.search.events.state import SearchState, TrialRecord
-from dtsinn.search.objective import PSNR, read_objectives
+from dtsinn.search.objective import PSNR, best_trial, front_of, read_objectives
 from dtsinn.search.sampling.samplers import SAMPLERS, make_sampler
 from dtsinn.search.sampling.study import STUDY, SearchStudy, optuna_state
 from dtsinn.search.space.reader import load_space
@@ -310,3 +310,64 @@ def test_a_grid_tries_its_own_points_whatever_a_warm_start_knows(space_of) -> No
 )
 def test_states_in_optuna(status: str, values: list[float], state: str) -> None:
     assert optuna_state(status, values).name == state
+
+
+LIMIT = "kinetic_bias <= 5"
+
+
+@pytest.fixture
+def limited(tmp_path: Path) -> SearchSpace:
+    path = tmp_path / "limited.yaml"
+    parameters = "parameters: {optimizer.learning_rate: {log: [1e-4, 1e-2]}}"
+    path.write_text(f"{parameters}\noutcome_constraints: [{LIMIT}]")
+    return load_space(str(path))
+
+
+def biased(rate: float) -> dict[str, float]:
+    """A report: the higher the rate, the better the PSNR and the worse the bias, 0 to 20 %."""
+    decades = math.log10(rate / 1e-4)
+    return {"best_psnr": 30 + 2 * decades, "val_kinetic_bias": 10 * decades}
+
+
+@pytest.mark.parametrize("name", ["tpe", "gp"])
+def test_a_violator_is_complete_and_samplers_turn_away_from_it(
+    limited, rates, tmp_path, name
+) -> None:
+    late = []
+    for space in (limited, rates):
+        sampler = make_sampler(name, space.parameters, trials=32, seed=1)
+        study = SearchStudy(SearchState(name="study"), space, PSNR, sampler, tmp_path / STUDY)
+        over = []
+        for number in range(32):
+            metrics = biased(ask(study, str(number))["optimizer.learning_rate"])
+            over.append(metrics["val_kinetic_bias"] > 5)
+            study.tell(str(number), "finished", 90, [metrics["best_psnr"]], metrics=metrics)
+        told = stored(tmp_path / STUDY)
+        assert {trial.state for trial in told} == {TrialState.COMPLETE}
+        if space is limited:
+            assert [trial.constraints[LIMIT] > 0 for trial in told] == over
+        late.append(sum(over[-10:]))
+    assert late[0] < late[1]
+
+
+def test_a_study_made_anew_says_the_same_of_outcomes(limited, tmp_path: Path) -> None:
+    search, point = SearchState(name="study"), {"optimizer.learning_rate": 1e-3}
+    ends = {
+        "a": ("finished", biased(1e-2)),
+        "b": ("finished", biased(1e-4)),
+        "c": ("pruned", {"best_psnr": 20.0}),
+    }
+    for number, (name, (state, metrics)) in enumerate(ends.items()):
+        search.trials[name] = TrialRecord(
+            name=name, number=number, suggestion=point, seed=0, source="sampler",
+            suggested_ms=0, state=state, points=[Point(step=9, metrics=metrics, time_ms=0)],
+        )  # fmt: skip
+    search.warm.append({"suggestion": point, "finished": True, "step": 9, "values": [31.0]})
+    SearchStudy(search, limited, PSNR, path=tmp_path / STUDY)
+    told = {
+        trial.user_attrs["name"]: trial.constraints[LIMIT] for trial in stored(tmp_path / STUDY)
+    }
+    assert told == pytest.approx({"warm": 0.0, "a": 15.0, "b": -5.0, "c": 5.0})
+    assert best_trial(search, PSNR).name == "a"
+    assert best_trial(search, PSNR, limited.outcomes).name == "b"
+    assert front_of(search, BOTH[:1], limited.outcomes) == ["b"]
