@@ -73,8 +73,9 @@ def biased(tmp_path, store):
         mixture, tracers = torch.from_numpy(images.mixture), torch.from_numpy(images.tracers)
         tracers[:, 0] *= torch.from_numpy(1 + 0.3 * np.isin(images.regions, striatum))[:, None]
         scale = sample_scale(mixture, torch.tensor(protocol.frame_duration))
-        parts = (values / per_sample(scale, values) for values in (mixture, tracers))
-        sums = sums + network.moments(*parts, torch.from_numpy(images.regions > 0))
+        mixture, tracers = (values / per_sample(scale, values) for values in (mixture, tracers))
+        body = torch.from_numpy(images.regions > 0)
+        sums = sums + network.moments(mixture, tracers, body)
     network.solve(sums)
     described = dataclasses.replace(
         info(store, network.config),
