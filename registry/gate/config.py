@@ -47,7 +47,7 @@ class GateConfig:
     body_residual_limit: float = 5.0
     """Percent by which the answers' sum may miss the mixture in the body, in any frame (uncited:
     the linear map's is 1 to 2.5)."""
-    tile_residual_limit: float = 10.0
+    tile_residual_limit: float = 15.0
     """The same in the worst tile (uncited: the linear map's is 4 to 5)."""
     region_residual_limit: float = 20.0
     """The same in the worst region, against the noise-free sum (uncited: the linear map's is 12
