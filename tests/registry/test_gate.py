@@ -133,7 +133,7 @@ def test_kinetics_are_held_against_limits_and_champion(bias, worst, champion, fa
 def test_conservation_is_held_against_limits():
     limits = GateConfig()
     sums = Conservation(
-        body=4.0, tiles=11.0, regions=8.0, regions_mean=2.0, worst_region="caudate, frame 1",
+        body=4.0, tiles=16.0, regions=8.0, regions_mean=2.0, worst_region="caudate, frame 1",
         z=None, before_second=1.0,
     )  # fmt: skip
     found = {c.name: c for c in check_conservation(kinetics(conservation=sums), limits)}
