@@ -62,7 +62,7 @@ class SubjectScore:
 
 
 def halve(mixture_NTYX: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The floor that a separator must beat: half of the mixture for each tracer, no training."""
+    """Half of the mixture for each tracer: the weakest of the baselines."""
     half_NTYX = mixture_NTYX / 2
     halved: NDArray[np.float32] = np.stack((half_NTYX, half_NTYX), axis=1)
     return halved

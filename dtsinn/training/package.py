@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from dtsinn.core.config import to_mapping
@@ -14,9 +13,6 @@ from dtsinn.deploy.info import TrainingData
 from dtsinn.deploy.package import Lineage, SeparatorInfo, write_package
 from dtsinn.deploy.separator import Separator
 from dtsinn.networks.closed_form import fit_linear
-from dtsinn.networks.rivals.linear import LinearConfig, LinearNetwork
-from dtsinn.training.config import load_run_config
-from dtsinn.training.loop import OnStep, Report, ignore_step, train
 from dtsinn.training.protocols import as_stores
 from dtsinn.training.state import TrainingState
 
@@ -27,7 +23,6 @@ def package_run(
     folder: Path,
     run: str,
     search: str = "",
-    floor: LinearNetwork | None = None,
 ) -> None:
     """Write the best weights of a run as the separator package ``folder``.
 
@@ -39,45 +34,12 @@ def package_run(
         folder: Where to; must not exist.
         run: Key of the run.
         search: Name of the search that it belongs to.
-        floor: The linear map of these stores; without it, it is fitted here.
     """
     stores = as_stores(stores)
     header, *further = (store.header for store in stores)
     info = separator_info(state, header, run, search, further)
-    if state.network.learning != "closed form":
-        floor = floor or fit_linear(stores)
+    floor = None if state.network.learning == "closed form" else fit_linear(stores)
     write_package(folder, state.best_network(), info, floor)
-
-
-def package_linear(
-    stores: Store | Sequence[Store],
-    folder: Path,
-    run: str,
-    search: str = "",
-    on_step: OnStep = ignore_step,
-) -> Report:
-    """Fit the linear map, as it is by default, and write it as the separator package ``folder``.
-
-    Args:
-        stores: With ``train`` and ``val`` samples and the truth.
-        folder: Where to; must not exist.
-        run: Key of the run.
-        search: Name of the search that it belongs to.
-        on_step: Called after every few blocks of the stores.
-
-    Returns:
-        The report of the fit, with its PSNR on ``val``.
-
-    Raises:
-        InputError: The stores do not go together.
-        StoreError: A chunk of a store is missing or damaged.
-    """
-    stores = as_stores(stores)
-    config = replace(load_run_config("default"), model=LinearConfig())
-    state = TrainingState(config, stores[0].header.protocol.frames)
-    (report,) = train(stores, state, on_step=on_step)
-    package_run(state, stores, folder, run, search)
-    return report
 
 
 def separator_info(

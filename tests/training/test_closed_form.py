@@ -16,7 +16,7 @@ from dtsinn.networks.rivals.linear import LinearConfig, LinearNetwork
 from dtsinn.training.config import load_run_config
 from dtsinn.training.finetune import read_parent
 from dtsinn.training.loop import train
-from dtsinn.training.package import package_linear, package_run
+from dtsinn.training.package import package_run
 from dtsinn.training.run import fresh_state, resumed_state
 from dtsinn.training.state import TrainingState
 
@@ -114,7 +114,9 @@ def test_a_package_brings_the_linear_map_of_its_stores(
     assert kept is not None
     assert torch.equal(kept.map.weight, wanted)
 
-    report = package_linear(stores, tmp_path / "linear", "floor")
+    state = TrainingState(load_run_config("default", ["model.kind=linear"]), 3)
+    (report,) = train(stores, state)
+    package_run(state, stores, tmp_path / "linear", "floor")
     linear = Separator.load(tmp_path / "linear")
     assert report.finished
     assert linear.info.metrics["val_psnr"] == report.metrics["val_psnr"]
