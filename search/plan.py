@@ -42,6 +42,7 @@ CHANGEABLE = {
     "workers_per_trial",
     "cluster",
     "gate",
+    "floor",
 }
 """What a resumed search may be given anew; the rest decides what is searched, and stays."""
 NO_SETTING = {"space", "name", "store", "cluster", "gate", *SEARCH_PLAN.mark}
@@ -89,6 +90,8 @@ class SearchPlan:
     """Address of a Ray cluster; None starts Ray on this machine."""
     gate: str = "default"
     """Name or file of the gate that the best trial comes to."""
+    floor: bool = True
+    """The linear map is fitted first, which the trials are measured against."""
 
     def __post_init__(self) -> None:
         for key, known in (("sampler", SAMPLERS), ("scheduler", SCHEDULERS)):
@@ -237,6 +240,8 @@ class SearchOptions(TypedDict, total=False):
     """One of :data:`SCHEDULERS`."""
     gate: str
     """Gate for the best trial: name or YAML file."""
+    floor: bool
+    """Fit the linear map first, which the trials are measured against (``--no-floor``)."""
     cluster: str
     """Address of a Ray cluster; by default this machine."""
     seed: int

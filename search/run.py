@@ -13,22 +13,25 @@ from typing import Any
 from rich.console import Console
 
 from dtsinn.core.causes import brief
-from dtsinn.core.errors import DtsinnError, InputError, RunError
+from dtsinn.core.errors import DtsinnError, InputError, PackageError, RunError
 from dtsinn.core.tracker import Tracker
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.known_stores import remember_store
 from dtsinn.data.store import Store
+from dtsinn.deploy.package import load_package
 from dtsinn.eventlog.lock import check_undriven, driving
 from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.eventlog.outbox import Outbox, PATIENCE_s
 from dtsinn.kinetics.measure import SubjectMeter
+from dtsinn.networks.rivals.linear import LinearNetwork
 from dtsinn.search.engine.cluster import ray_session, trials_that_fit
 from dtsinn.search.engine.driver import Driver
+from dtsinn.search.engine.floor import fit_floor, floor_package
 from dtsinn.search.engine.packing import GpuShare, share_of_gpus
 from dtsinn.search.engine.session import open_session
 from dtsinn.search.engine.tuner import TRIALS, interruptible, train_trials
 from dtsinn.search.events.state import replay
-from dtsinn.search.objective import best_trial, front_of, rank_trials
+from dtsinn.search.objective import OBJECTIVE, best_trial, front_of, rank_trials
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.space.constraints import OUTCOMES
 from dtsinn.search.status import end_again
@@ -58,6 +61,12 @@ class SearchResult:
     """What the best trial was given to try, by dotted key."""
     package: Path | None
     """The best trial as a separator package; None of a method without weights."""
+    floor: Path | None
+    """The linear map as a separator package; None where the search has none."""
+    floor_run: str
+    """Key of the floor's run; nothing without one."""
+    floor_psnr: float
+    """dB on the ``val`` subjects; NaN without one."""
     states: dict[str, int]
     """Number of trials by how they ended."""
     over: str
@@ -171,7 +180,9 @@ def _run_session(driver: Driver, store: Store, share: GpuShare | None) -> Path |
     driver.tools.outbox.start()
     try:
         with driver.tools.table, interruptible(driver):
-            if driver.to_come:
+            if driver.to_come and not driver.is_over():
+                fit_floor(driver, store)
+            if driver.to_come and not driver.is_over():
                 train_trials(driver, share)
         driver.close()
         with interruptible(driver):
@@ -200,9 +211,22 @@ def _package_best(driver: Driver, store: Store) -> Path | None:
     package = folder / PACKAGE
     if package.exists():
         shutil.rmtree(package)
-    state = TrainingState.load(checkpoint)
-    package_run(state, store, package, f"{plan.name}/{best.name}", search=plan.name)
+    state, key = TrainingState.load(checkpoint), f"{plan.name}/{best.name}"
+    package_run(state, store, package, key, search=plan.name, floor=_load_floor(driver))
     return package
+
+
+def _load_floor(driver: Driver) -> LinearNetwork | None:
+    """The floor as it was fitted; None without one, and of a package that is damaged."""
+    package = floor_package(driver.tools.folder, driver.search)
+    if package is None:
+        return None
+    try:
+        *_, floor = load_package(package)
+    except PackageError as error:
+        log.warning("the floor is fitted again: %s", error)
+        return None
+    return floor
 
 
 def _conclude(driver: Driver, package: Path | None, outbox: Outbox) -> SearchResult:
@@ -223,6 +247,7 @@ def _conclude(driver: Driver, package: Path | None, outbox: Outbox) -> SearchRes
         end_again(outbox.event_log, plan.name, outbox.connect)
     if driver.error is not None:
         raise driver.error
+    floor = floor_package(folder, search)
     if best is None and not interrupted:
         reasons = {trial.reason for trial in search.trials.values() if trial.reason}
         if best_trial(search, plan.objectives) is not None:
@@ -236,6 +261,9 @@ def _conclude(driver: Driver, package: Path | None, outbox: Outbox) -> SearchRes
         best_psnr=best.metrics.get("best_psnr", nan) if best else nan,
         suggestion=best.suggestion if best else {},
         package=package,
+        floor=floor,
+        floor_run=search.floor_key if floor else "",
+        floor_psnr=search.floor.metrics.get(OBJECTIVE, nan) if floor and search.floor else nan,
         states=search.states(),
         over=driver.outcome.over,
         interrupted=interrupted,

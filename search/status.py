@@ -7,6 +7,7 @@ for running although they ended are ended again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +49,8 @@ class SearchStatus:
     """Value of the first objective of that trial."""
     objective: str = ""
     """The first one: ``psnr:max``."""
+    floor: float | None = None
+    """Its value for the linear map; None where the search has no floor, or the floor no value."""
     steps: int = 0
     """Training steps of all trials."""
     seconds: float = 0.0
@@ -167,6 +170,8 @@ def _report_status(
         best = best_trial(search, objectives, plan.space.outcomes)
         if best is not None:
             status.best_trial, status.best = best.name, objectives[0].value(best.metrics)
+        floor = objectives[0].value(search.floor.metrics) if search.floor else math.nan
+        status.floor = floor if math.isfinite(floor) else None
     if plan and not driver and search.state == "killed":
         workspace = workspace_of(folder)
         lineage = search.run.get("tags", {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -151,6 +152,15 @@ def search(
         str,
         typer.Option(metavar="{gates}|FILE", help="Gate for the best trial.", rich_help_panel=WHAT),
     ] = "default",
+    floor: Annotated[
+        bool,
+        typer.Option(
+            " /--no-floor",
+            show_default=False,
+            help="Fit no linear map first, for the trials to be measured against.",
+            rich_help_panel=WHAT,
+        ),
+    ] = True,
     cluster: Annotated[
         str | None,
         typer.Option(
@@ -324,6 +334,8 @@ def _is_given(ctx: typer.Context, option: str) -> bool:
 def _say_search(result: SearchResult) -> None:
     states = ", ".join(f"{count} {state}" for state, count in sorted(result.states.items()))
     best = f"; best {result.best_psnr:.2f} dB in {result.best_trial}" if result.best_trial else ""
+    over = result.best_psnr - result.floor_psnr
+    best += f", {over:+.2f} dB over linear" if math.isfinite(over) else ""
     console.say(f"search {result.name}: {states}{best}")
     if result.over and not result.interrupted:
         console.say(f"it ended early: {result.over}")

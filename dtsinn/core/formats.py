@@ -102,6 +102,11 @@ def _make_halving_a_baseline(evaluation: Content) -> Content:
     }
 
 
+def _omit_floor(plan: Content) -> Content:
+    """Version 2 of a plan says whether the search has a floor; none had one before."""
+    return plan | {"floor": False}
+
+
 STORE = Format(name="dtsinn-store")
 """Attributes of a store (:mod:`dtsinn.data.layout`)."""
 SEPARATOR = Format(name="dtsinn-separator", version=5, oldest=4, upgrades={4: dict})
@@ -110,9 +115,10 @@ MANIFEST = Format(name="dtsinn-manifest", version=2, upgrades={1: dict})
 """``manifest.json`` of a package (:mod:`dtsinn.deploy.manifest`); 2 may list the floor."""
 CHECKPOINT = Format(name="dtsinn-checkpoint", marked=False)
 """``state.json`` of a checkpoint (:mod:`dtsinn.training.state`)."""
-EVENT_LOG = Format(name="dtsinn-event-log", marked=False)
-"""Each line of a ``ledger.jsonl``, also of trainings (:mod:`dtsinn.eventlog.log`)."""
-SEARCH_PLAN = Format(name="dtsinn-search-plan", marked=False)
+EVENT_LOG = Format(name="dtsinn-event-log", version=2, marked=False, upgrades={1: dict})
+"""Each line of a ``ledger.jsonl``, also of trainings (:mod:`dtsinn.eventlog.log`); 2 may tell of a
+search's floor."""
+SEARCH_PLAN = Format(name="dtsinn-search-plan", version=2, marked=False, upgrades={1: _omit_floor})
 """The plan in a search's event log (:mod:`dtsinn.search.plan`)."""
 SEARCH_REPORT = Format(
     name="dtsinn-search-report", version=2, marked=False, upgrades={1: _name_outcomes}

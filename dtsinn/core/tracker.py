@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 OWN_PLACE = "workspace"
 """Place of a tracker that records in the workspace's own database, wherever that lies."""
-RunKind = Literal["training", "search", "trial", "evaluation"]
+RunKind = Literal["training", "search", "trial", "floor", "evaluation"]
 RunStatus = Literal["finished", "pruned", "failed", "killed"]
 """How a run ended: to its budget; stopped early as an answer for the sampler (also what a
 configuration did wrong); by a machine fault; by the user."""

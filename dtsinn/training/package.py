@@ -13,6 +13,7 @@ from dtsinn.deploy.info import TrainingData
 from dtsinn.deploy.package import Lineage, SeparatorInfo, write_package
 from dtsinn.deploy.separator import Separator
 from dtsinn.networks.closed_form import fit_linear
+from dtsinn.networks.rivals.linear import LinearNetwork
 from dtsinn.training.protocols import as_stores
 from dtsinn.training.state import TrainingState
 
@@ -23,6 +24,7 @@ def package_run(
     folder: Path,
     run: str,
     search: str = "",
+    floor: LinearNetwork | None = None,
 ) -> None:
     """Write the best weights of a run as the separator package ``folder``.
 
@@ -34,11 +36,15 @@ def package_run(
         folder: Where to; must not exist.
         run: Key of the run.
         search: Name of the search that it belongs to.
+        floor: The linear map of the same stores; fitted here without one.
     """
     stores = as_stores(stores)
     header, *further = (store.header for store in stores)
     info = separator_info(state, header, run, search, further)
-    floor = None if state.network.learning == "closed form" else fit_linear(stores)
+    if state.network.learning == "closed form":
+        floor = None
+    elif floor is None:
+        floor = fit_linear(stores)
     write_package(folder, state.best_network(), info, floor)
 
 

@@ -48,7 +48,9 @@ def find_recorded_search(tracker: MlflowTracker, name: str) -> RecordedSearch | 
         return None
     children = tracker.search(f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     children.sort(key=lambda child: str(child.info.run_name))
-    trials = [_read_trial(tracker, child) for child in children]
+    trials = [
+        _read_trial(tracker, child) for child in children if child.data.tags.get(KIND) != "floor"
+    ]
     return RecordedSearch(
         store_digest=tagged.digest(parent.data.tags, "store.digest"),
         objectives=parent.data.params.get("objectives", ""),

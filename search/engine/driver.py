@@ -24,7 +24,14 @@ from dtsinn.core.errors import DtsinnError
 from dtsinn.core.tracker import RunStart
 from dtsinn.eventlog.outbox import Outbox
 from dtsinn.search.engine.table import TrialTable
-from dtsinn.search.events.state import ENDED, INFEASIBLE, SearchState, TrialRecord, ends_of_died
+from dtsinn.search.events.state import (
+    ENDED,
+    FLOOR,
+    INFEASIBLE,
+    SearchState,
+    TrialRecord,
+    ends_of_died,
+)
 from dtsinn.search.objective import METRICS
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.sampling.feasibility import FeasibilityCheck
@@ -88,9 +95,11 @@ class Budget:
         return ""
 
     def seconds(self, now_ms: int) -> float:
-        """Wall time of all sessions, the one under way up to now."""
+        """Wall time of all sessions, the one under way up to now, without that of the floor."""
         *before, own = self.search.sessions
-        return sum(session.seconds for session in before) + (now_ms - own.begun_ms) / 1000
+        whole = sum(session.seconds for session in before) + (now_ms - own.begun_ms) / 1000
+        floor = self.search.floor
+        return whole - (floor.active_seconds(now_ms) if floor else 0.0)
 
     def gpu_hours(self, now_ms: int) -> float:
         """GPUs times hours of all trials, of shared ones their part."""
@@ -198,6 +207,9 @@ class Driver:
                 if trial.state != "running":  # no tracker knows the run otherwise
                     self._begin(trial)
                 self._end(trial, "pruned", reason)
+        floor = self.search.floor
+        if floor is not None and floor.state == "running":
+            self.end_floor("killed", reason)
         with suppress(OSError):  # of a full disk; the next session makes the study anew
             self.tools.study.close(reason)
 
@@ -224,6 +236,37 @@ class Driver:
             asked = (self.tools.folder / STOP).exists()
             outcome.over = "stopped" if asked else self.budget.why_over(now_ms())
         return bool(self.outcome.over)
+
+    # ------------------------------------------------------------- the floor
+
+    def begin_floor(self, settings: Mapping[str, Any]) -> None:
+        """The floor is fitted from now on, by this process; ``settings`` are its, by dotted key."""
+        now = now_ms()
+        run = RunStart(
+            key=self.search.floor_key,
+            name=FLOOR,
+            kind="floor",
+            experiment=self.tools.run.experiment,
+            parent=self.plan.name,
+            time_ms=now,
+            parameters=settings,
+            tags=dict(self.tools.lineage) | {"seed": str(settings["seed"]), "source": FLOOR},
+            description="The linear map fitted to the same store: what the trials are measured "
+            "against, and none of them.",
+        )
+        self._record("begin", now, run=asdict(run))
+
+    def report_floor(self, step: int, metrics: Mapping[str, float], time_ms: int) -> None:
+        """The floor reports; a driver before this one may have written the same."""
+        floor = self.search.floor
+        if floor is not None and step > floor.step:
+            key = self.search.floor_key
+            self._record("report", time_ms, key=key, step=step, metrics=_finite(metrics))
+
+    def end_floor(self, status: str, reason: str = "") -> None:
+        """The floor ended; one that was ``killed`` is fitted by the next session."""
+        tags = {"reason": reason} if reason else {}
+        self._record("end", now_ms(), key=self.search.floor_key, status=status, tags=tags)
 
     # ------------------------------------------------------------- what Ray asks and notifies
 
@@ -270,9 +313,7 @@ class Driver:
         if step <= trial.step:  # a worker that goes on from a checkpoint says it again
             self._record("repeat", now_ms(), trial=trial.name, step=step)
         else:
-            given = sorted(result["metrics"].items())
-            metrics = {key: value for key, value in given if math.isfinite(value)}
-            now = int(result["time_ms"])
+            metrics, now = _finite(result["metrics"]), int(result["time_ms"])
             best = self._record("report", now, key=self._key(trial), step=step, metrics=metrics)
             if best:  # the search's own chart: the incumbent over the steps of all trials
                 wanted = {METRICS[objective.metric] for objective in self.plan.objectives}
@@ -405,6 +446,11 @@ class Driver:
 
     def _key(self, trial: TrialRecord) -> str:
         return f"{self.plan.name}/{trial.name}"
+
+
+def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
+    """What JSON can hold of metrics, by name."""
+    return {key: value for key, value in sorted(metrics.items()) if math.isfinite(value)}
 
 
 def _describe(trial: TrialRecord) -> str:

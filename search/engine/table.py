@@ -14,11 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from dtsinn.core.display import duration, value_text
-from dtsinn.search.events.state import ENDED, SearchState, TrialRecord
+from dtsinn.search.events.state import ENDED, FLOOR, SearchState, TrialRecord
 from dtsinn.search.plan import SearchPlan
 
 SHOWN = 12
-"""Rows of the table: running trials first, then the best."""
+"""Rows of the table below the floor: running trials first, then the best."""
 STYLES = {"running": "cyan", "finished": "green", "pruned": "yellow", "failed": "red"}
 REDRAW_s = 0.25
 """Least time between two drawings."""
@@ -38,6 +38,7 @@ class TrialTable:
         self.live = Live(console=console, auto_refresh=False, transient=True)
         self._counts: Counter[str] = Counter()
         self._open: dict[str, TrialRecord] = {}
+        self._floor: TrialRecord | None = None
         self._best: list[TrialRecord] = []
         """The best that ended, best first."""
         self._steps = 0
@@ -62,7 +63,10 @@ class TrialTable:
         kind = event["event"]
         if kind not in {"begin", "report", "end"}:
             return
-        trial = search.trial_of(event["run"]["key"] if kind == "begin" else event["key"])
+        key = event["run"]["key"] if kind == "begin" else event["key"]
+        trial = search.trial_of(key)
+        if key == search.floor_key and search.floor is not None:
+            self._apply_floor(search.floor, ended=kind == "end")
         if trial is None:
             return
         if kind == "begin":
@@ -74,6 +78,16 @@ class TrialTable:
             self._open.pop(trial.name, None)
             self._apply_end(trial)
         self._draw(force=kind == "end")
+
+    def _apply_floor(self, floor: TrialRecord, *, ended: bool) -> None:
+        self._floor = floor
+        if self._watching and ended:
+            self.begun = time.monotonic()  # rates, and the time that is left, are of the trials
+            if not self.console.is_terminal:
+                said = self._value(floor) or floor.reason
+                line = f"{FLOOR}  {floor.state}  {said}".rstrip()
+                self.console.print(line, highlight=False, soft_wrap=True)
+        self._draw(force=True)
 
     def _apply_end(self, trial: TrialRecord) -> None:
         if trial.state in ENDED:
@@ -135,6 +149,10 @@ class TrialTable:
             table.add_column(title, justify="left" if title in {"trial", "state"} else "right")
         for key in keys:
             table.add_column(key.rpartition(".")[2], justify="right", style="dim")
+        if self._floor is not None:
+            floor = self._floor
+            state = Text(floor.state, style=STYLES.get(floor.state, ""))
+            table.add_row(FLOOR, state, "", self._value(floor), *("" for _ in keys))
         for trial in shown:
             table.add_row(
                 trial.name,

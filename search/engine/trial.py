@@ -107,7 +107,7 @@ def _train(suggestion: dict[str, Any], folder: Path, plan: TrialPlan) -> None:
             {"step": config.steps, "metrics": scores, "finished": True, "time_ms": now_ms()}
         )
         return
-    state = _resume_state(folder, plan.device)
+    state = resume_state(folder, plan.device)
     if state is None:
         state = TrainingState(config, store.header.protocol.frames, plan.device)
     parameters = float(sum(p.numel() for p in state.network.parameters()))
@@ -149,7 +149,7 @@ def score_untrained(store: Store, method: UntrainedMethod) -> dict[str, float]:
     }
 
 
-def _resume_state(folder: Path, device: str) -> TrainingState | None:
+def resume_state(folder: Path, device: str) -> TrainingState | None:
     """The state of the last checkpoint; None without one, and of one that is damaged.
 
     That is no fault of the configuration: the trial begins anew, and says again what it said.

@@ -11,8 +11,9 @@
 ``repeat``  a report that came again and was not counted: ``trial``, ``step``
 =========== ==================================================================================
 
-The ``end`` of a trial that its own configuration ended has the tag ``spoiled``. The words of files
-are those of the first version: a session is a ``sitting`` there, an infeasible trial ``spoiled``.
+The floor begins, reports and ends as a trial does; nobody suggests it. The ``end`` of a trial that
+its own configuration ended has the tag ``spoiled``. The words of files are those of the first
+version: a session is a ``sitting`` there, an infeasible trial ``spoiled``.
 """
 
 from __future__ import annotations

@@ -23,6 +23,8 @@ INFEASIBLE = "spoiled"
 """Tag of the end of a trial that its own configuration ended, beside those that were stopped."""
 BEFORE = ("warm", "point")
 """What is written before the first session."""
+FLOOR = "floor"
+"""Name of the run of the linear map, which the trials are measured against; it is none of them."""
 ENDED = ("finished", "pruned", "failed")
 """States after which nothing follows; a trial that was ``killed`` goes on when it is resumed."""
 
@@ -33,13 +35,13 @@ class TrialRecord:
 
     name: str
     number: int
-    """Its place among the search's trials, from 0 on."""
+    """Its place among the search's trials, from 0 on; -1 of the floor."""
     suggestion: dict[str, Any]
     """What it tries, by dotted key."""
     seed: int
     """Seed of its training."""
     source: str
-    """Who thought of it: ``sampler``, ``base``, ``point`` or ``warm start``."""
+    """Who thought of it: ``sampler``, ``base``, ``point`` or ``warm start``; ``floor`` of that."""
     suggested_ms: int
     """When, in ms since 1970 UTC, as all times here."""
     suggest_seconds: float = 0.0
@@ -131,6 +133,8 @@ class SearchState:
     """Its own run, as it first began."""
     trials: dict[str, TrialRecord] = field(default_factory=dict)
     """By name, in the order in which they were thought of."""
+    floor: TrialRecord | None = None
+    """The linear map, fitted to the same store by the driver; None before that, and without one."""
     warm: list[dict[str, Any]] = field(default_factory=list)
     """Results of earlier searches that the sampler knows: ``warm`` events."""
     points: list[dict[str, Any]] = field(default_factory=list)
@@ -151,6 +155,11 @@ class SearchState:
         return sum(session.seconds for session in self.sessions)
 
     @property
+    def floor_key(self) -> str:
+        """Key of the floor's run."""
+        return f"{self.name}/{FLOOR}"
+
+    @property
     def steps(self) -> int:
         """Training steps of all trials."""
         return sum(trial.step for trial in self.trials.values())
@@ -165,12 +174,12 @@ class SearchState:
         _apply(self, event)
 
     def trial_of(self, key: str) -> TrialRecord | None:
-        """The trial with this key of a run; None for the search's own.
+        """The trial with this key of a run; None for the search's own and for its floor's.
 
         Raises:
             InputError: The key is of another search, or of a trial that nobody has suggested.
         """
-        if key == self.name:
+        if key in {self.name, self.floor_key}:
             return None
         search, _, trial = key.rpartition("/")
         if search != self.name:
@@ -261,9 +270,9 @@ def replay(
 def ends_of_died(search: SearchState) -> list[dict[str, Any]]:
     """The events that end what a driver left under way when it died, at its last event's time."""
     keys = [
-        f"{search.name}/{trial.name}"
-        for trial in search.trials.values()
-        if trial.state == "running"
+        f"{search.name}/{run.name}"
+        for run in filter(None, (*search.trials.values(), search.floor))
+        if run.state == "running"
     ]
     if search.state == "running" and search.run:
         keys.append(search.name)
@@ -314,11 +323,29 @@ def _apply(search: SearchState, event: Mapping[str, Any]) -> None:
     elif kind == "repeat":
         search.trial(event["trial"]).repeats += 1
     elif kind in {"begin", "report", "end"}:
-        trial_or_none = search.trial_of(event["run"]["key"] if kind == "begin" else event["key"])
+        key = event["run"]["key"] if kind == "begin" else event["key"]
+        is_floor = key == search.floor_key
+        trial_or_none = _floor(search, kind, now) if is_floor else search.trial_of(key)
         if trial_or_none is None:
             _apply_to_search(search, event)
         else:
             _apply_to_trial(trial_or_none, event, now)
+
+
+def _floor(search: SearchState, kind: str, now: int) -> TrialRecord:
+    """The floor that an event of a kind is of; it is known from its first begin on."""
+    if search.floor is None:
+        if kind != "begin":
+            raise InputError("out of order", got=f"{kind} of the floor before its begin")
+        search.floor = TrialRecord(
+            name=FLOOR,
+            number=-1,
+            suggestion={},
+            seed=0,
+            source=FLOOR,
+            suggested_ms=now,
+        )
+    return search.floor
 
 
 def _apply_to_search(search: SearchState, event: Mapping[str, Any]) -> None:

@@ -21,6 +21,9 @@ from dtsinn.search.explain.marks import (
     new_figure,
 )
 
+FLOOR_LINE = (0, (1, 2))
+"""Dots, in the units of Matplotlib's line styles."""
+
 
 def draw_progress(facts: Facts) -> Figure:
     """The best so far, and each trial's last value, against steps and against seconds."""
@@ -29,7 +32,9 @@ def draw_progress(facts: Facts) -> Figure:
     risen = facts.incumbents()
     scale, unit = time_unit(facts.history.seconds)
     heights = [one.value for _, one in risen]
-    limits = choose_value_limits([*facts.final.values(), *heights], facts.objective.maximise)
+    floor = [] if facts.floor is None else [facts.floor]
+    shown = [*facts.final.values(), *heights, *floor]
+    limits = choose_value_limits(shown, facts.objective.maximise)
     sides: list[tuple[str, float, Sequence[float], Mapping[str, float]]] = [
         (
             "training steps of all trials",
@@ -51,12 +56,16 @@ def draw_progress(facts: Facts) -> Figure:
             [*across, end], [*heights, heights[-1]], where="post", color=INK, lw=1.4,
             label="best so far",
         )  # fmt: skip
+        lines = [
+            axes.axhline(value, color=INK, lw=1.0, ls=FLOOR_LINE, label="floor: linear map")
+            for value in floor
+        ]
         axes.set_xlim(-0.02 * end, 1.02 * end)
         finish(axes, name)
     panels[0].set_ylabel(facts.objective.label)
     panels[1].tick_params(axis="y", length=0)
     panels[0].xaxis.set_major_formatter(EngFormatter(sep=""))
-    draw_outcome_legend(figure, facts, facts.reached, best)
+    draw_outcome_legend(figure, facts, facts.reached, [*best, *lines])
     return figure
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from dtsinn.search.events.state import SearchState, TrialRecord
-from dtsinn.search.objective import Objective, best_trial, front_of, pareto_front
+from dtsinn.search.objective import PSNR, Objective, best_trial, front_of, pareto_front
 from dtsinn.search.space.space import SearchSpace
 
 OUTCOMES = {
@@ -123,6 +123,22 @@ class Facts:
         if not then:
             return None
         return Gain(base=self.base.name, base_value=base[-1].value, best_value=then[-1], step=step)
+
+    @cached_property
+    def floor(self) -> float | None:
+        """Value of the first objective for the linear map, where the search has a floor."""
+        floor = self.history.floor
+        value = self.objective.value(floor.metrics) if floor else math.nan
+        return value if math.isfinite(value) else None
+
+    @cached_property
+    def over_linear(self) -> float | None:
+        """PSNR of the best trial minus that of the floor, dB, on the same ``val`` subjects."""
+        if self.best is None or self.history.floor is None:
+            return None
+        psnr = PSNR[0].value
+        over = psnr(self.best.metrics) - psnr(self.history.floor.metrics)
+        return over if math.isfinite(over) else None
 
     @cached_property
     def values(self) -> dict[str, tuple[float, ...]]:

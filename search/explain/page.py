@@ -26,7 +26,7 @@ from dtsinn.search.explain.facts import OUTCOMES, Facts
 from dtsinn.search.explain.importance import Importances, importances
 from dtsinn.search.explain.pictures import PICTURES, Picture, draw_pictures
 from dtsinn.search.explain.words import Conclusion, conclude
-from dtsinn.search.objective import Objective
+from dtsinn.search.objective import PSNR, Objective
 from dtsinn.search.plan import read_plan
 from dtsinn.search.space.space import SearchSpace, describe
 
@@ -49,6 +49,7 @@ def as_record(facts: Facts, found: Importances, said: Conclusion) -> dict[str, A
         "sessions": len(history.sessions),
         "seconds": history.seconds,
         "best": None if facts.best is None else _record_trial(facts, facts.best),
+        "floor": None if history.floor is None else _record_floor(facts, history.floor),
         "gain": facts.gain and asdict(facts.gain),
         "front": [_record_trial(facts, history.trials[name]) for name in facts.front]
         if len(facts.objectives) > 1
@@ -78,11 +79,24 @@ def _record_trial(facts: Facts, trial: TrialRecord) -> dict[str, Any]:
         "trial": trial.name,
         "state": trial.state,
         "step": trial.step,
-        "values": {
-            objective.metric: _drop_infinite(objective.value(trial.metrics))
-            for objective in facts.objectives
-        },
+        "values": _record_values(facts, trial),
         "suggestion": dict(trial.suggestion),
+    }
+
+
+def _record_floor(facts: Facts, floor: TrialRecord) -> dict[str, Any]:
+    return {
+        "state": floor.state,
+        "reason": floor.reason,
+        "values": _record_values(facts, floor),
+        "over_linear_dB": facts.over_linear,
+    }
+
+
+def _record_values(facts: Facts, trial: TrialRecord) -> dict[str, float | None]:
+    return {
+        objective.metric: _drop_infinite(objective.value(trial.metrics))
+        for objective in facts.objectives
     }
 
 
@@ -285,14 +299,20 @@ def _make_cards(facts: Facts) -> Iterator[Card]:
     if facts.best is not None:
         value = facts.objective.text(facts.final[facts.best.name])
         yield Card(f"Best {facts.objective.title}", value, facts.best.name)
+    if facts.over_linear is not None and facts.history.floor is not None:
+        psnr = PSNR[0].text(PSNR[0].value(facts.history.floor.metrics))
+        yield Card("Over linear", _signed(PSNR[0], facts.over_linear), f"the floor has {psnr}")
     gain = facts.gain
     if gain is not None:
-        difference = gain.best_value - gain.base_value
-        sign = "+" if difference >= 0 else "−"
-        text = sign + facts.objective.text(abs(difference))
+        text = _signed(facts.objective, gain.best_value - gain.base_value)
         where = "" if gain.step is None else f", at step {gain.step:,}"
         yield Card("Against the base configuration", text, f"{gain.base}{where}")
     if facts.trials:
         outcomes = ", ".join(f"{count} {outcome}" for outcome, count in facts.outcomes.items())
         yield Card("Trials", f"{len(facts.trials):,}", outcomes)
         yield Card("Training steps", f"{facts.history.steps:,}", duration(facts.history.seconds))
+
+
+def _signed(objective: Objective, difference: float) -> str:
+    """A difference with its sign and unit: ``+0.42 dB``."""
+    return ("+" if difference >= 0 else "−") + objective.text(abs(difference))

@@ -131,12 +131,13 @@ def draw_pictures(facts: Facts, found: Importances) -> Iterator[Picture]:
         return Picture(name=name, section=section, caption=caption, png=png(figure))
 
     title = facts.objective.title
+    dotted = "" if facts.floor is None else " The dotted line is the floor, the linear map."
     if facts.final:
         yield make_picture(
             "progress", "Progress", charts.draw_progress(facts),
             f"Best {title} so far, and what each trial had reached at its last report, against "
             "the training steps of all trials and against time. Trials without a value are not "
-            "shown; hollow marks at the edge lie outside.",
+            f"shown; hollow marks at the edge lie outside.{dotted}",
         )  # fmt: skip
         yield make_picture(
             "curves", "Progress", charts.draw_learning_curves(facts),

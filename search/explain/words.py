@@ -10,6 +10,7 @@ from dtsinn.core.display import duration, percent, value_text
 from dtsinn.search.explain.advice import find_warnings
 from dtsinn.search.explain.facts import Facts
 from dtsinn.search.explain.importance import Importances
+from dtsinn.search.objective import PSNR
 from dtsinn.search.space.space import SearchSpace
 
 PUBLISHED: Mapping[str, Any] = {
@@ -117,6 +118,8 @@ class Conclusion:
     best: str
     gain: str
     """Over the base configuration; empty where there is no best."""
+    floor: str
+    """The best over the linear map; empty where the search has no floor."""
     front: str
     """The Pareto front of several objectives; empty for one."""
     mattered: tuple[str, ...]
@@ -128,8 +131,8 @@ class Conclusion:
     @property
     def lines(self) -> list[str]:
         """Sentence by sentence, without warnings and comparison."""
-        found = [self.ended, self.best, self.gain, self.front, *self.mattered, self.cost]
-        return [line for line in found if line]
+        found = [self.ended, self.best, self.floor, self.gain, self.front]
+        return [line for line in (*found, *self.mattered, self.cost) if line]
 
 
 def conclude(facts: Facts, found: Importances) -> Conclusion:
@@ -138,6 +141,7 @@ def conclude(facts: Facts, found: Importances) -> Conclusion:
     return Conclusion(
         ended=_describe_end(facts),
         best=_describe_best(facts),
+        floor=_describe_floor(facts),
         gain=_describe_gain(facts),
         front=_describe_front(facts),
         mattered=tuple(_describe_parameters(facts, found)),
@@ -176,6 +180,22 @@ def _describe_best(facts: Facts) -> str:
     outcome = facts.outcome(best)
     end = {"finished": "finished", "running": "still running"}.get(outcome, outcome)
     return f"Best: {best.name} with a {title} of {value}, {end} at step {best.step:,}."
+
+
+def _describe_floor(facts: Facts) -> str:
+    floor = facts.history.floor
+    if floor is None:
+        return ""
+    if floor.state == "failed":
+        return f"There is no floor, the linear map could not be fitted: {floor.reason}."
+    if facts.over_linear is None or facts.best is None:
+        return ""
+    psnr = PSNR[0].text(PSNR[0].value(floor.metrics))
+    over = f"{facts.over_linear:+.2f} dB over linear"
+    text = f"{facts.best.name} is {over}: the map fitted in closed form has {psnr} on val."
+    if facts.over_linear <= 0 and facts.objective.metric == "psnr":
+        text += " No trial is better than that."
+    return text
 
 
 def _describe_gain(facts: Facts) -> str:

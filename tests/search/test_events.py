@@ -86,7 +86,7 @@ FOREIGN = [
             SITTING | {"pid": "1"},
             SITTING | {"plan": None},
             SITTING | {"plan": SITTING["plan"] | {"name": "other"}},
-            REPORT | {"format_version": 2},
+            REPORT | {"format_version": 3},
             REPORT | {"format_version": "1"},
             REPORT | {"format": "dtsinn-store", "format_version": 0},
         )
@@ -208,7 +208,7 @@ def test_no_number_is_larger_than_its_readers_can_hold(number: float) -> None:
         {"objectives": None},
         {"space": {"name": "a", "file": {}}},
         {"space": {"name": "a", "file": {"base": 3}}},
-        {"format_version": 2},
+        {"format_version": 3},
         {"sampler": "mine"},
     ],
 )
@@ -285,7 +285,7 @@ def test_an_outbox_that_is_damaged_is_told_anew(folder: Path, memory: str) -> No
 def test_each_line_says_its_version(tmp_path: Path) -> None:
     event_log = EventLog(tmp_path / LOG_FILE)
     event_log.append(END)
-    assert json.loads(event_log.path.read_text())["format_version"] == 1
+    assert json.loads(event_log.path.read_text())["format_version"] == 2
     assert list(event_log) == [END], "whoever reads it need not know"
 
 

@@ -102,6 +102,7 @@ CHANGES = {
     "workers_per_trial": 1,
     "cluster": "auto",
     "gate": "mine.yaml",
+    "floor": False,
 }
 
 
