@@ -62,13 +62,13 @@ def test_every_trial_is_told_to_the_tracker(searched) -> None:
 
     result, workspace = searched
     tracker = connect_existing(workspace)
-    for name in ("bases", "bases/trial-000", "bases/trial-001"):
+    for name in ("bases", "bases/floor", "bases/trial-000", "bases/trial-001"):
         assert tracker.find_run(name).info.status == "FINISHED"
     metrics = tracker.find_run(result.best_trial).data.metrics
     assert metrics["val_psnr"] == result.best_psnr
     assert {"val_psnr_fmz", "val_psnr_fdg"} <= metrics.keys()
     events = [event["event"] for event in EventLog(result.folder / "ledger.jsonl")]
-    assert events.count("begin") == events.count("end") == 3
+    assert events.count("begin") == events.count("end") == 4, "the search, its floor and its trials"
 
 
 def test_spectral_analysis_is_not_trained(

@@ -102,7 +102,7 @@ def wait_for_reports(job: Job, workspace: Workspace, session: int, trials: int =
         sessions = 0
         for event in events(workspace):
             sessions += event["event"] == "sitting"
-            if sessions == session and event["event"] == "report" and "/" in event["key"]:
+            if sessions == session and event["event"] == "report" and "/trial-" in event["key"]:
                 seen.add(event["key"])
             elif event["event"] == "end":
                 seen.discard(event["key"])
@@ -207,7 +207,7 @@ def test_a_killed_driver_leaves_nothing_running_once_its_search_was_looked_at(
     assert story.standing["resume"].partition(" --workspace ")[0].endswith("--name s --resume")
     trials = story.killed.trials.values()
     begun = {f"s/{t.name}": "KILLED" if t.is_open else "FINISHED" for t in trials if t.begun_ms}
-    assert story.mended == begun | {"s": "KILLED"}
+    assert story.mended == begun | {"s/floor": "FINISHED", "s": "KILLED"}
     assert story.study == {t.name: "FAIL" if t.is_open else "COMPLETE" for t in trials}
 
 
@@ -217,6 +217,12 @@ def test_a_search_that_goes_on_ends_as_if_nothing_had_happened(story: Story) -> 
     now = history(story.workspace)
     assert now.states() == {"finished": 3}
     assert len(now.sessions) == 2
+    floor = [
+        event["event"]
+        for event in events(story.workspace)
+        if "s/floor" in (event.get("key"), event.get("run", {}).get("key"))
+    ]
+    assert floor == ["begin", "report", "end"], "the second session has it from the first"
     for name, trial in story.killed.trials.items():
         assert now.trials[name].suggestion == trial.suggestion
     assert set(statuses(story.workspace).values()) == {"FINISHED"}
@@ -255,7 +261,8 @@ def test_ctrl_c_keeps_what_is_under_way_and_stop_ends_it_for_good(
     assert code == 130, err
     (line,) = [line for line in err.splitlines() if "interrupted (Ctrl-C)" in line]
     assert history(workspace).states() == {"killed": 2}
-    assert set(statuses(workspace).values()) == {"KILLED"}
+    killed = {"s": "KILLED", "s/trial-000": "KILLED", "s/trial-001": "KILLED"}
+    assert statuses(workspace) == killed | {"s/floor": "FINISHED"}
     assert set(study(workspace).values()) == {"FAIL"}
 
     again = shlex.split(line.rpartition("; try ")[2])

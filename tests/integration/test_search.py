@@ -6,6 +6,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+import torch
 from mlflow.entities import Run
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -44,7 +45,10 @@ def test_one_parent_and_a_child_per_trial_all_ended(runs: dict[str, Run]) -> Non
     parent = runs["first"]
     assert parent.info.status == "FINISHED"
     children = {key: run for key, run in runs.items() if key != "first"}
-    assert sorted(children) == [f"first/trial-{number:03d}" for number in range(5)]
+    trials = [f"first/trial-{number:03d}" for number in range(5)]
+    assert sorted(children) == ["first/floor", *trials]
+    kinds = {key: child.data.tags["dtsinn.kind"] for key, child in children.items()}
+    assert kinds == dict.fromkeys(trials, "trial") | {"first/floor": "floor"}
     for child in children.values():
         assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert child.info.status == "FINISHED"
@@ -57,7 +61,10 @@ def test_each_child_can_be_traced_and_repeated(done, runs: dict[str, Run]) -> No
         assert run.data.tags["store.digest"] == digest
         assert run.data.tags["code.version"]
         assert run.data.tags["seed"]
-        if key != "first":
+        if key == "first/floor":
+            assert run.data.params["model.kind"] == "linear"
+            assert {"val_psnr", "best_psnr", "val_conservation"} <= set(run.data.metrics)
+        elif key != "first":
             assert run.data.params["model.width"] == "8"
             assert {"model.blocks", "loss.backward", "optimizer.learning_rate", "seed"} <= set(
                 run.data.params
@@ -70,7 +77,7 @@ def test_curves_and_pictures_are_there(done, runs: dict[str, Run]) -> None:
 
     client = connect_existing(done.workspace).client
     for key, run in runs.items():
-        if key == "first":
+        if key in {"first", "first/floor"}:
             continue
         history = client.get_metric_history(run.info.run_id, "val_psnr")
         steps = [point.step for point in history]
@@ -118,6 +125,24 @@ def test_the_best_trial_becomes_champion_through_the_gate(done) -> None:
     assert found.search.undelivered == 0
 
 
+def test_the_floor_is_fitted_once_and_goes_with_the_best_trial(done, runs: dict[str, Run]) -> None:
+    from dtsinn.deploy.package import load_package
+
+    result = done.found.search
+    floor, info, _, _ = load_package(result.floor)
+    *_, kept = load_package(done.found.package)
+    assert all(
+        torch.equal(kept.state_dict()[name], own) for name, own in floor.state_dict().items()
+    )
+    assert (info.model.kind, info.lineage.run, result.floor_run) == (
+        *("linear", "first/floor"),
+        "first/floor",
+    )
+    assert result.floor_psnr == runs["first/floor"].data.metrics["best_psnr"]
+    assert result.states.keys() <= {"finished", "pruned"}
+    assert sum(result.states.values()) == done.plan.trials
+
+
 def test_the_ledger_tells_the_same_story_again(done, runs: dict[str, Run]) -> None:
     """Delivering every event a second time changes nothing in MLflow."""
     from dtsinn.eventlog.outbox import deliver
@@ -161,6 +186,7 @@ def test_a_time_budget_ends_a_search_in_order(make_space, small_path: Path, tmp_
         trials=50,
         time_budget_s=45,
         scheduler="none",
+        floor=False,
     )
     result = run_search(
         plan, open_store(plan.store, need_truth=True), workspace, NullTracker, QUIET
@@ -200,7 +226,8 @@ def test_what_a_configuration_does_wrong_is_an_answer(
     assert all("lost its inverse" in trial.user_attrs["reason"] for trial in trials)
     events = list(EventLog(workspace.searches / "wild" / "ledger.jsonl"))
     ends = [event for event in events if event["event"] == "end"]
-    assert [end["status"] for end in ends] == ["pruned", "pruned", "failed"]
+    assert ends[0]["key"] == "wild/floor"
+    assert [end["status"] for end in ends] == ["finished", "pruned", "pruned", "failed"]
 
 
 @pytest.mark.slow

@@ -47,17 +47,11 @@ def test_it_is_fitted_reported_and_packaged_and_is_no_trial(
     fit_floor(hand.driver, small_store)
     search = hand.driver.search
     assert [event["event"] for event in events_of(folder)] == ["begin", "report", "end"]
-    assert {
-        "val_psnr",
-        "best_psnr",
-        "val_conservation",
-        "parameters",
-    } <= search.floor.metrics.keys()
+    told = {"val_psnr", "best_psnr", "val_conservation", "parameters"}
+    assert told <= search.floor.metrics.keys()
     run = events_of(folder)[0]["run"]
-    assert (run["kind"], run["parent"], run["parameters"]["model.kind"]) == (
-        *(FLOOR, "hand"),
-        "linear",
-    )
+    kind = run["parameters"]["model.kind"]
+    assert (run["kind"], run["parent"], kind) == (FLOOR, "hand", "linear")
     assert run["tags"]["store.digest"] == small_store.header.digest
 
     package = floor_package(folder, search)
@@ -94,9 +88,10 @@ def test_what_is_killed_meanwhile_is_fitted_by_the_next_driver(
         raise Killed
 
     hand = sit(make_plan(), tracker=recording)
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(module, "package_run" if reported else "train_here", die)
-        fit_floor(hand.driver, small_store)
+        with pytest.raises(Killed):
+            fit_floor(hand.driver, small_store)
     again = sit(make_plan(), tracker=recording)
     floor = again.driver.search.floor
     assert (floor.state, floor.reason, len(floor.points)) == ("killed", DIED, int(reported))

@@ -14,18 +14,22 @@ from typing import Any
 import psutil
 import pytest
 import ray
+import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
+import dtsinn.training.package
 from dtsinn.cli import app
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
+from dtsinn.deploy.package import load_package
 from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.search import run as module
 from dtsinn.search.engine.cluster import ray_session, trials_that_fit
+from dtsinn.search.engine.floor import fit_floor
 from dtsinn.search.engine.tuner import TRIALS
-from dtsinn.search.events.state import read_state
+from dtsinn.search.events.state import FLOOR, read_state
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import PACKAGE, REPORT, SearchResult, run_search
 from dtsinn.search.status import reconcile
@@ -84,8 +88,10 @@ def plan(make_plan, small_path: Path) -> SearchPlan:
 def leave(plan: SearchPlan, workspace: Workspace, sit) -> Callable[..., Path]:
     """Leaves a search whose driver died when all trials had ended, the last one infeasible."""
 
-    def begin(reason: str = "no memory") -> Path:
+    def begin(reason: str = "no memory", *, floor: bool = False) -> Path:
         hand = sit(plan, within=workspace.searches)
+        if floor:
+            fit_floor(hand.driver, open_store(plan.store, need_truth=True))
         for psnr in PSNR.values():
             hand.whole(psnr)
         spoiled = hand.start()
@@ -194,6 +200,7 @@ def test_what_is_typed_to_deliver_a_search_that_ended_early_trains_nothing(
     leave()
     begun = ["search", str(small_path), "--name", "hand", "--resume", "--quiet"]
     more = ["--trials", "44", "--max-steps", "9", "--workspace", str(workspace.root)]
+    more += ["--no-floor"]
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with socket.socket() as closed:  # bound, and nobody listens
         closed.bind(("127.0.0.1", 0))
@@ -205,6 +212,7 @@ def test_what_is_typed_to_deliver_a_search_that_ended_early_trains_nothing(
     again = shlex.split(result.stderr.partition("; try ")[2].partition(" when it")[0])
     assert again[:2] == ["dtsinn", "search"]
     assert again[again.index("--trials") + 1] == "4", "as many as it has"
+    assert read_state(workspace.searches / "hand").plan["floor"] is False
 
 
 def damage(folder: Path, trial: str) -> None:
@@ -223,6 +231,32 @@ def test_a_damaged_checkpoint_costs_its_trial_s_pictures(
     drawn = {call[1] for call in recording.calls if call[0] == "artifact"} - {"hand"}
     assert drawn == {f"hand/{name}" for name in PSNR if name != SECOND}
     assert read_state(folder).state == "finished"
+
+
+def test_the_package_takes_the_floor_that_was_fitted(
+    leave, resume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = leave(floor=True)
+    monkeypatch.setattr(module, "PICTURED", 0)
+    monkeypatch.delattr(dtsinn.training.package, "fit_linear")
+    result = resume()
+    assert (result.floor, result.floor_run) == (folder / FLOOR, "hand/floor")
+    assert result.floor_psnr == read_state(folder).floor.metrics["best_psnr"]
+    *_, kept = load_package(result.package)
+    *_, fitted = load_package(result.floor)
+    assert torch.equal(kept.map.weight, fitted.map.weight)
+
+
+def test_a_floor_whose_package_is_damaged_is_fitted_again_for_the_best_trial(
+    leave, resume, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = leave(floor=True)
+    monkeypatch.setattr(module, "PICTURED", 0)
+    *_, fitted = load_package(folder / FLOOR)
+    (folder / FLOOR / "weights.safetensors").write_bytes(b"")
+    *_, kept = load_package(resume().package)
+    assert torch.equal(kept.map.weight, fitted.map.weight)
+    assert "the floor is fitted again" in caplog.text
 
 
 def test_a_trial_whose_checkpoint_is_damaged_begins_anew(
