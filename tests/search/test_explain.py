@@ -106,8 +106,8 @@ class Fake:
         ]
         self.number = 0
 
-    def _begin(self, key: str, time_ms: int) -> dict[str, Any]:
-        run = {"key": key, "name": key, "kind": "trial", "experiment": "e", "time_ms": time_ms}
+    def _begin(self, key: str, time_ms: int, kind: str = "trial") -> dict[str, Any]:
+        run = {"key": key, "name": key, "kind": kind, "experiment": "e", "time_ms": time_ms}
         return {"event": "begin", "run": run, "time_ms": time_ms}
 
     def trial(self, suggestion: Mapping[str, Any] | None = None, source: str = "sampler") -> str:
@@ -142,6 +142,18 @@ class Fake:
         self.number += 1
         return name
 
+    def floor(self, psnr: float | None, reason: str = "") -> None:
+        """The linear map, fitted before the trials; None where it could not be."""
+        now = BEGAN_MS + 100
+        self._add(self._begin("made/floor", now, "floor"))
+        if psnr is not None:
+            metrics = {"best_psnr": psnr}
+            self._add(
+                {"event": "report", "key": "made/floor", "step": 1, "metrics": metrics,
+                 "time_ms": now}
+            )  # fmt: skip
+        self.end("made/floor", "failed" if psnr is None else "finished", reason, now)
+
     def end(
         self,
         key: str,
@@ -165,9 +177,13 @@ class Fake:
         return replay("made", sorted(self.events, key=lambda event: event["time_ms"]))
 
 
-def searched(space: SearchSpace, trials: int, **more: Any) -> SearchState:
+def searched(
+    space: SearchSpace, trials: int, floor: tuple[float | None, str] | None = None, **more: Any
+) -> SearchState:
     """A search of so many trials that has finished; the first is the base configuration."""
     fake = Fake(space, **more)
+    if floor is not None:
+        fake.floor(*floor)
     for number in range(trials):
         start = {
             "model.blocks": 1, "model.width": 16, "model.coupling": "additive",
@@ -269,6 +285,28 @@ def test_the_gain_is_told_over_the_base_at_a_common_step(space: SearchSpace) -> 
     )
 
 
+@pytest.mark.parametrize("over", [0.75, -1.25])
+def test_the_best_is_set_against_the_floor(space: SearchSpace, over: float) -> None:
+    alone = explained(searched(space, 4), space)
+    best = alone.facts.final[alone.facts.best.name]
+    found = explained(searched(space, 4, floor=(best - over, "")), space)
+    line = f"{alone.facts.best.name} is {over:+.2f} dB over linear: the map fitted in closed form"
+    assert line in found.conclusion.floor
+    assert ("No trial is better" in found.conclusion.floor) == (over < 0)
+    floor = found.record["floor"]
+    assert floor["over_linear_dB"] == pytest.approx(over)
+    assert floor["values"] == {"psnr": best - over}
+    assert (alone.record["floor"], alone.conclusion.floor) == (None, "")
+    changed = {key for key, value in found.record.items() if value != alone.record[key]}
+    assert changed == {"floor", "conclusion"}, "it is none of the trials"
+
+
+def test_a_floor_that_could_not_be_fitted_is_told_with_the_reason(space: SearchSpace) -> None:
+    found = explained(searched(space, 2, floor=(None, "no memory")), space)
+    assert found.conclusion.floor.endswith("the linear map could not be fitted: no memory.")
+    assert found.record["floor"]["over_linear_dB"] is None
+
+
 def test_the_best_is_set_against_the_published_recipe(space: SearchSpace) -> None:
     found = explained(searched(space, 12), space)
     assert found.conclusion.comparison is not None
@@ -367,8 +405,8 @@ def test_what_restarts_lost_is_apart_from_what_trials_took(space: SearchSpace) -
 
 ODD: dict[str, tuple[int, dict[str, Any]]] = {
     "no trial": (0, {}),
-    "one trial": (1, {}),
-    "three trials": (3, {}),
+    "one trial": (1, {"floor": (None, "no memory")}),
+    "three trials": (3, {"floor": (29.5, "")}),
     "all diverged": (6, {"spoils": lambda _: True}),
     "all alike": (6, {"value": lambda *_: 30.0, "halving": False}),
     "far outliers": (9, {"value": lambda s, *_: -1e4 if s["model.blocks"] == 1 else 30.0}),
