@@ -75,7 +75,8 @@ class KillTarget:
         begun = (self.folder / LOG_FILE).exists()
         words = [sys.executable, "-c", "from dtsinn.cli import main; main()", "search", self.store]
         words += ["--name", self.name, "--workspace", str(self.workspace.root)]
-        words += ["--resume"] if begun else ["--space", self.space, "--trials", str(self.trials)]
+        anew = ["--space", self.space, "--trials", str(self.trials), "--no-floor"]
+        words += ["--resume"] if begun else anew
         with (self.workspace.root / f"{self.name}.log").open("ab") as log:
             self.driver = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
 

@@ -131,7 +131,7 @@ class Conclusion:
     @property
     def lines(self) -> list[str]:
         """Sentence by sentence, without warnings and comparison."""
-        found = [self.ended, self.best, self.floor, self.gain, self.front]
+        found = [self.ended, self.best, self.gain, self.floor, self.front]
         return [line for line in (*found, *self.mattered, self.cost) if line]
 
 
@@ -141,8 +141,8 @@ def conclude(facts: Facts, found: Importances) -> Conclusion:
     return Conclusion(
         ended=_describe_end(facts),
         best=_describe_best(facts),
-        floor=_describe_floor(facts),
         gain=_describe_gain(facts),
+        floor=_describe_floor(facts),
         front=_describe_front(facts),
         mattered=tuple(_describe_parameters(facts, found)),
         cost=_describe_cost(facts),
@@ -191,8 +191,8 @@ def _describe_floor(facts: Facts) -> str:
     if facts.over_linear is None or facts.best is None:
         return ""
     psnr = PSNR[0].text(PSNR[0].value(floor.metrics))
-    over = f"{facts.over_linear:+.2f} dB over linear"
-    text = f"{facts.best.name} is {over}: the map fitted in closed form has {psnr} on val."
+    over = f"{abs(facts.over_linear):.2f} dB {'over' if facts.over_linear >= 0 else 'under'} linear"
+    text = f"{facts.best.name} is {over}, the map fitted in closed form, which has {psnr}."
     if facts.over_linear <= 0 and facts.objective.metric == "psnr":
         text += " No trial is better than that."
     return text
