@@ -115,6 +115,10 @@ def train(
     reached, version = trained.run, trained.version
     registered = "" if version is None else f", registered as {version.ref}"
     console.say(f"run {reached.key}: {reached.best_psnr:.2f} dB on val{registered}")
+    if trained.first_champion is not None:
+        from dtsinn.registry.gate.report import say_first_champion
+
+        console.say(say_first_champion(trained.first_champion.ref))
     console.say(f"package: {reached.package}")
     if version is None:
         again = at.command("train", *stores, "--resume", called)
