@@ -85,6 +85,8 @@ def train(
 ) -> None:
     """Train one separator and register it; its checkpoint is kept for --resume.
 
+    Where its model has no champion, the linear map is registered first and made it.
+
     The number of workers changes how fast a result comes, not what it is.
     """
     from dtsinn.workflows.pipeline import train as run
