@@ -72,17 +72,13 @@ class LinearMap:
     """The linear map that a candidate is measured against, as a model of its own."""
 
     network: LinearNetwork
-    info: SeparatorInfo
-    """Its run has no name yet, unless the candidate is the map."""
+    """As it is written into a package."""
+    separator: Separator
+    """Ready to separate; its run has no name yet, unless the candidate is the map."""
     store: Store | None
     """That it was fitted to, where it is at hand."""
     is_candidate: bool = False
     """The candidate is a linear map itself: it has a run and a package."""
-
-    @property
-    def separator(self) -> Separator:
-        """The map, ready to separate."""
-        return Separator(self.network, self.info)
 
 
 def find_linear_map(package: Path, store: Store | None) -> LinearMap:
@@ -103,7 +99,7 @@ def find_linear_map(package: Path, store: Store | None) -> LinearMap:
     info, floor = candidate.info, candidate.floor
     own = store if store is not None and _is_own(store.header, info.lineage) else None
     if isinstance(candidate.network, LinearNetwork) and floor is not None:
-        return LinearMap(network=floor, info=info, store=own, is_candidate=True)
+        return LinearMap(network=floor, separator=candidate, store=own, is_candidate=True)
     if floor is not None:
         lineage = dataclasses.replace(info.lineage, search="", trial="", init="", init_tracers="")
     else:
@@ -115,7 +111,7 @@ def find_linear_map(package: Path, store: Store | None) -> LinearMap:
         lineage, run="", config=to_mapping(config), seed=config.seed, steps=1
     )
     linear = dataclasses.replace(info, model=floor.config, metrics={}, lineage=lineage)
-    return LinearMap(network=floor, info=linear, store=own)
+    return LinearMap(network=floor, separator=Separator(floor, linear), store=own)
 
 
 def ensure_champion(
@@ -155,7 +151,7 @@ def ensure_champion(
                 made = package, run_key
                 if not linear.is_candidate:
                     made = _record(linear, name, tracker, workspace)
-                make_registered_model(tracker, name, linear.info)
+                make_registered_model(tracker, name, linear.separator.info)
             try:
                 with promotion_lock(tracker, name) as held:
                     recover(held)
@@ -199,12 +195,10 @@ def _record(
     known = tracker.find_run(key)
     if known is not None and known.data.tags.get(STATUS) == "finished" and package.exists():
         return package, key
-    info, store = linear.info, linear.store
-    named = dataclasses.replace(info, lineage=dataclasses.replace(info.lineage, run=key))
     with record(folder, lambda: tracker) as recorder:
-        recorder.begin(_run_start(named, key, store))
+        recorder.begin(_run_start(linear.separator.info, key, linear.store))
         try:
-            _make_package(dataclasses.replace(linear, info=named), package, key, recorder)
+            _make_package(linear, package, key, recorder)
         except BaseException as error:
             status: RunStatus = "killed" if isinstance(error, KeyboardInterrupt) else "failed"
             recorder.end(key, status, now_ms(), {"reason": str(error) or type(error).__name__})
@@ -225,8 +219,10 @@ def _make_package(linear: LinearMap, package: Path, key: str, recorder: Recorder
         recorder.report(key, [Point(step=1, metrics=metrics, time_ms=now_ms())])
     if not package.exists():
         shown = {name: metrics[name] for name in ("val_psnr",) if name in metrics}
-        info = dataclasses.replace(linear.info, metrics=shown)
-        write_package(package, linear.network, info)
+        info = linear.separator.info
+        lineage = dataclasses.replace(info.lineage, run=key)
+        named = dataclasses.replace(info, metrics=shown, lineage=lineage)
+        write_package(package, linear.network, named)
     recorder.artifact(key, package, PACKAGE_FOLDER)
 
 
