@@ -22,6 +22,7 @@ from dtsinn.deploy.package import (
     package_digest,
     read_package,
 )
+from dtsinn.networks.rivals.linear import LinearConfig
 from dtsinn.registry.tracking.names import (
     EXISTS,
     check_name,
@@ -90,7 +91,7 @@ def register(
             return known
     with mlflow_errors_as(f"registering {package.name} as {chosen}"), tracker.lock(REGISTERING):
         model = _make_logged_model(tracker, run_id, package, info, digest)
-        _make_registered_model(tracker, chosen, info)
+        make_registered_model(tracker, chosen, info)
         described = _version_tags(info, files.manifest, digest, run_key) | dict(tags or {})
         # The location, not models:/ID: that one MLflow looks up at its global tracking URI.
         made = tracker.client.create_model_version(
@@ -169,15 +170,18 @@ def _describe(info: SeparatorInfo, run_key: str) -> str:
     lineage = info.lineage
     psnr = info.metrics.get("val_psnr")
     of = f"trial {run_key} of search {lineage.search}" if lineage.search else f"run {run_key}"
+    kind = info.model.kind
+    what = "Linear floor" if kind == LinearConfig.kind else f"Separator {kind}"
     return (
-        f"Separator {info.model.kind} for {' then '.join(t.upper() for t in info.tracers)}, "
+        f"{what} for {' then '.join(t.upper() for t in info.tracers)}, "
         f"protocol {info.protocol}: {of}, trained on {name_of_store(lineage.store_path)}"
         + (f"; {psnr:.2f} dB on its val subjects" if psnr is not None else "")
         + ". The gate's verdict is in the tags gate.*."
     )
 
 
-def _make_registered_model(tracker: MlflowTracker, name: str, info: SeparatorInfo) -> None:
+def make_registered_model(tracker: MlflowTracker, name: str, info: SeparatorInfo) -> None:
+    """Make the registered model of a name, where there is none, for separators like this one."""
     pair = " + ".join(tracer.upper() for tracer in info.tracers)
     with suppress_mlflow(EXISTS):
         tracker.client.create_registered_model(

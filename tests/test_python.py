@@ -60,7 +60,7 @@ def test_the_documentation_runs_as_a_script_without_a_guard(tmp_path: Path, bloc
     said = run_python(str(script), folder=tmp_path)
     assert said.count("begun") == 1, "no worker ran the script again"
     assert re.search(r"^-?\d+\.\d dB of 1 subject; see .*report\.html$", said, re.MULTILINE)
-    assert re.search(r"^dtsinn-fmz-fdg-p1/2 (True|False) \d", said, re.MULTILINE) or blocks == 1
+    assert re.search(r"^dtsinn-fmz-fdg-p1/3 (True|False) \d", said, re.MULTILINE) or blocks == 1
     (found,) = (tmp_path / "dtsinn-workspace" / "evaluations").iterdir()
     assert (found / "report.html").is_file()
 

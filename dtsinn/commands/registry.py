@@ -80,7 +80,10 @@ def promote(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Make a version the champion if it passes the gate; exit code 3 if it does not."""
+    """Make a version the champion if it passes the gate; exit code 3 if it does not.
+
+    Where there is no champion, the linear map is registered and made it first.
+    """
     from dtsinn.registry.gate.config import load_gate
     from dtsinn.workflows.pipeline import promote_model
 

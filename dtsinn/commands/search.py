@@ -189,6 +189,7 @@ def search(
 ) -> None:
     """Search for the best separator, register it, and promote it if it passes the gate.
 
+    The first champion of a model is the linear map, which the best trial has to beat.
     Whichever budget is spent first ends it. Ctrl-C keeps what is under way for --resume.
     The same seed gives the same suggestions when trials run one at a time (--concurrent 1).
     """

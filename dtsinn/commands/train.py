@@ -85,6 +85,8 @@ def train(
 ) -> None:
     """Train one separator and register it; its checkpoint is kept for --resume.
 
+    Where its model has no champion, the linear map is registered first and made it.
+
     The number of workers changes how fast a result comes, not what it is.
     """
     from dtsinn.workflows.pipeline import train as run
@@ -115,6 +117,10 @@ def train(
     reached, version = trained.run, trained.version
     registered = "" if version is None else f", registered as {version.ref}"
     console.say(f"run {reached.key}: {reached.best_psnr:.2f} dB on val{registered}")
+    if trained.first_champion is not None:
+        from dtsinn.registry.gate.report import say_first_champion
+
+        console.say(say_first_champion(trained.first_champion.ref))
     console.say(f"package: {reached.package}")
     if version is None:
         again = at.command("train", *stores, "--resume", called)

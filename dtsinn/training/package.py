@@ -79,12 +79,13 @@ def separator_info(
             further_stores=state.progress.store_digest.partition(",")[2],
             init=state.progress.init,
             init_tracers=state.progress.init_tracers,
-            trained_on=tuple(_training_data(one) for one in (header, *further)),
+            trained_on=tuple(training_data(one) for one in (header, *further)),
         ),
     )
 
 
-def _training_data(header: StoreHeader) -> TrainingData:
+def training_data(header: StoreHeader) -> TrainingData:
+    """What a store holds, as a package says it of what it was trained on."""
     return TrainingData(
         tracers=header.tracers,
         protocol=header.protocol.name,

@@ -272,4 +272,9 @@ def _run_tags(state: TrainingState, stores: Sequence[Store]) -> dict[str, str]:
 def experiment_of(store: Store) -> str:
     """The experiment that runs on a store are listed in: one per pair, protocol and store."""
     header = store.header
-    return f"{'-'.join(header.tracers)} {header.protocol.name} {header.digest[:8]}"
+    return experiment_name(header.tracers, header.protocol.name, header.digest)
+
+
+def experiment_name(tracers: Sequence[str], protocol: str, digest: str) -> str:
+    """:func:`experiment_of` a store that is known by its digest."""
+    return f"{'-'.join(tracers)} {protocol} {digest[:8]}"

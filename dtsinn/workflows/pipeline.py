@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -56,7 +56,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PromotedSearch:
-    """A search whose best trial is registered, and what the gate said of it."""
+    """A search whose best trial is registered, and what the gate said of it.
+
+    Where the model's name had no champion, the linear map was made it before, as
+    ``gate.first_champion`` says.
+    """
 
     search: SearchResult
     package: Path
@@ -130,6 +134,8 @@ def search_and_promote(
 ) -> PromotedSearch | SearchResult:
     """Search, register the best trial, and promote it if it passes the gate.
 
+    Where the model's name has no champion, the linear map is registered first and made it.
+
     Args:
         plan: What to search.
         workspace: Where everything is kept.
@@ -148,6 +154,7 @@ def search_and_promote(
     """
     from dtsinn.registry.gate.config import load_gate
     from dtsinn.registry.lineage import note_best_model
+    from dtsinn.registry.promotion.first_champion import ensure_champion
     from dtsinn.registry.promotion.promotion import promote
     from dtsinn.registry.registration import register
     from dtsinn.registry.tracking.embedded import tracking_uri
@@ -159,7 +166,7 @@ def search_and_promote(
 
     store = open_store(plan.store, need_truth=True)
     check_store_fits(store)
-    model_name(store.header.tracers, store.header.protocol.name)
+    name = model_name(store.header.tracers, store.header.protocol.name)
     check_cluster(plan.cluster)
     METHODS[plan.space.base["model"]["kind"]].check_store(store)
     limits = load_gate(plan.gate)
@@ -177,10 +184,13 @@ def search_and_promote(
     )
     if result.interrupted or result.package is None or result.undelivered:
         return result
-    tracker = connect(workspace)
+    tracker, best = connect(workspace), (result.package, result.best_trial)
+    first = ensure_champion(tracker, workspace, name, *best, store)
     version = register(tracker, result.package, run_key=result.best_trial)
     note_best_model(version, plan.name, tracker)
     report = promote(tracker, workspace, version, store, limits, progress=progress)
+    if first is not None:
+        report = replace(report, first_champion=first.ref)
     return PromotedSearch(search=result, package=result.package, version=version, gate=report)
 
 
@@ -192,6 +202,8 @@ class TrainedModel:
     version: ModelVersion | None
     """None while the tracking server does not answer: the run's events wait in its log, and the run
     that is resumed then is registered."""
+    first_champion: ModelVersion | None = None
+    """The linear map, where it was made the champion of a name that had none."""
 
     @property
     def separator(self) -> Separator:
@@ -218,6 +230,8 @@ def train(
 ) -> TrainedModel:
     """Train one separator, or resume a run, and register it.
 
+    Where the model's name has no champion, the linear map is registered first and made it.
+
     Args:
         stores: What it trains on, in turn: open stores, paths or URLs; the first one names the
             separator.
@@ -240,6 +254,7 @@ def train(
         InputError: The stores, the settings or the separator to start from do not fit.
         DivergedError: The training left the numbers that make sense.
     """
+    from dtsinn.registry.promotion.first_champion import ensure_champion
     from dtsinn.registry.references import resolve
     from dtsinn.registry.registration import register
     from dtsinn.registry.tracking.embedded import tracking_uri
@@ -264,7 +279,7 @@ def train(
         raise InputError("a store is given twice", got=paths, wanted="each once")
     header, device, at = opened[0].header, device.lower(), open_workspace(workspace)
     check_device(device)
-    model_name(header.tracers, header.protocol.name)
+    model = model_name(header.tracers, header.protocol.name)
     folder = at.runs / choose_name(resume or name, "run")
     if resume:
         state = resumed_state(opened, folder, device)
@@ -280,8 +295,12 @@ def train(
     tracking_uri(at)  # which refuses what can never answer
     remember_store(at, opened[0])
     run = run_training(opened, state, folder, lambda: connect(at), on_report, trainer)
-    version = None if run.undelivered else register(connect(at), run.package, run_key=run.key)
-    return TrainedModel(run=run, version=version)
+    if run.undelivered:
+        return TrainedModel(run=run, version=None)
+    tracker = connect(at)
+    first = ensure_champion(tracker, at, model, run.package, run.key, opened[0])
+    version = register(tracker, run.package, run_key=run.key)
+    return TrainedModel(run=run, version=version, first_champion=first)
 
 
 def _share_among(
@@ -310,8 +329,11 @@ def promote_model(
 ) -> GateReport:
     """Put a registered version to the gate, with its own store or the given one.
 
+    Where there is no champion, the linear map is registered and made it before.
+
     Raises:
-        InputError: The REF names no registered version, or the store does not open.
+        InputError: The REF names no registered version, the store does not open, or there is
+            neither a champion nor a linear map to be one.
     """
     from dtsinn.registry.promotion.promotion import promote
     from dtsinn.registry.references import find_version

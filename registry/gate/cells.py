@@ -35,7 +35,7 @@ SIMULATED = "simulated"
 
 @dataclass(frozen=True, kw_only=True)
 class GateCell:
-    """Subjects on which candidate and opponent meet."""
+    """Subjects on which candidate and champion meet."""
 
     key: str
     store: Store

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 
 from dtsinn.core.errors import PackageError, RunError
+from dtsinn.data.store import StoreHeader
 from dtsinn.deploy.info import SeparatorInfo
 from dtsinn.deploy.package import verify_package
 from dtsinn.evaluation.kinetics import KineticSummary
@@ -169,7 +170,7 @@ def check_kinetics(
 
     Args:
         candidate: What it shows at the gate's noise level; None where nothing was measured.
-        opponent: The champion's; None where there is none.
+        opponent: The champion's, likewise.
         config: Limits.
         why: Reason for nothing being measured.
     """
@@ -264,14 +265,24 @@ def check_onnx_parity(comparison: Comparison, config: GateConfig) -> Check:
 
 
 def _misfit(info: SeparatorInfo, cell: GateCell) -> str:
-    header = cell.store.header
+    return describe_misfit(info, cell.store.header, cell.key)
+
+
+def describe_misfit(info: SeparatorInfo, header: StoreHeader, where: str) -> str:
+    """Why subjects are not of a separator's pair and frames, or nothing where they are.
+
+    Args:
+        info: The separator.
+        header: Of the store that they are in.
+        where: What the store is called.
+    """
     there = header.protocol
     if info.tracers != header.tracers:
-        return f"{cell.key} has {', '.join(header.tracers)}, model {', '.join(info.tracers)}"
+        return f"{where} has {', '.join(header.tracers)}, model {', '.join(info.tracers)}"
     times = (*info.frame_start, *info.frame_duration, *info.injection_time)
     others = (*there.frame_start, *there.frame_duration, *there.injection_time)
     if len(times) != len(others) or any(
         abs(one - other) > FRAME_TOLERANCE_s for one, other in zip(times, others, strict=True)
     ):
-        return f"the frames of {there.name} in {cell.key} are not those of the model"
+        return f"the frames of {there.name} in {where} are not those of the model"
     return ""

@@ -1,4 +1,4 @@
-"""A candidate's answers on the gate's cells, and those of its opponent there."""
+"""A candidate's answers on the gate's cells, and those of the champion there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dtsinn.deploy.manifest import MODEL_NAME
 from dtsinn.deploy.package import read_package
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation.kinetics import KineticSummary, summarise_kinetics
-from dtsinn.evaluation.score import Separate, SubjectScore, halve, score_subjects
+from dtsinn.evaluation.score import Separate, SubjectScore, score_subjects
 from dtsinn.kinetics.measure import SubjectMeter
 from dtsinn.registry.gate.cells import GateCell, GateCells
 
@@ -40,7 +40,7 @@ class LoadedPackage:
 
 
 class Comparison:
-    """Compares a candidate with opponents: it separates each subject once, whoever it meets.
+    """Compares a candidate with champions: it separates each subject once, whoever it meets.
 
     Args:
         candidate: The package that is to become champion.
@@ -68,19 +68,17 @@ class Comparison:
             self._candidate_scores = self._score("candidate", lambda cell: self._separate)
         return self._candidate_scores
 
-    def opponent_scores(self, champion: LoadedPackage | None) -> CellScores:
-        """Score the champion, or half of the mixture where there is none.
+    def opponent_scores(self, champion: LoadedPackage) -> CellScores:
+        """Score the champion.
 
         Raises:
             RunError: It gives no finite answer.
         """
 
         def method(cell: GateCell) -> Separate:
-            if champion is None:
-                return halve
             return champion.separator.for_protocol(cell.store.header).separate
 
-        return self._score("opponent", method)
+        return self._score("champion", method)
 
     def kinetics(self, cell: GateCell, scores: CellScores) -> KineticSummary | None:
         """What scores of a cell say of read-outs and conservation; None without subjects."""

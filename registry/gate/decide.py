@@ -1,7 +1,7 @@
 """The decision: candidate and champion separate the same subjects and are compared in pairs.
 
-Without a champion the opponent is the floor, half of the mixture for each tracer. A subject counts
-once: what it shows at several noise levels is averaged, since it is the same anatomy each time.
+A subject counts once: what it shows at several noise levels is averaged, since it is the same
+anatomy each time.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from dtsinn.registry.gate.cells import GateCell
 from dtsinn.registry.gate.checks import SubjectMeans
 from dtsinn.registry.gate.comparison import CellScores, Comparison, LoadedPackage
 from dtsinn.registry.gate.config import GateConfig
-from dtsinn.registry.gate.report import FLOOR, CellResult, Check, GateReport
+from dtsinn.registry.gate.report import CellResult, Check, GateReport
 
 
 def gate(
     comparison: Comparison,
-    champion: LoadedPackage | None,
+    champion: LoadedPackage,
     config: GateConfig,
     *,
     run_known: bool = True,
 ) -> GateReport:
-    """Compare a candidate with the champion, or with the floor.
+    """Compare a candidate with the champion.
 
     Args:
         comparison: The candidate and the subjects.
@@ -47,15 +47,14 @@ def gate(
         checks.check_files(candidate),
         checks.check_lineage(info, run_known),
         checks.check_pair_and_frames(info, cells),
+        checks.check_champion(champion, cells),
     ]
-    if champion:
-        found.append(checks.check_champion(champion, cells))
     sound = all(check.passed for check in found)
     found.append(checks.check_evidence(comparison.cells, config))
     report = GateReport(
         verdict="refused",
         candidate=candidate.ref,
-        against=champion.ref if champion else FLOOR,
+        against=champion.ref,
         checks=tuple(found),
     )
     if not sound or not cells:
@@ -76,7 +75,7 @@ def gate(
         return report
     found = [
         *report.checks,
-        *_check_readouts(comparison, scores, opponents if champion else None, config),
+        *_check_readouts(comparison, scores, opponents, config),
         checks.check_round_trip(comparison, config),
         checks.check_onnx_parity(comparison, config),
     ]
@@ -87,7 +86,7 @@ def gate(
 def _check_readouts(
     comparison: Comparison,
     candidate: CellScores,
-    champion: CellScores | None,
+    champion: CellScores,
     config: GateConfig,
 ) -> list[Check]:
     """Kinetics and conservation where they are judged, each check with its own verdict."""
@@ -99,7 +98,7 @@ def _check_readouts(
             *checks.check_conservation(None, config, why),
         ]
     own = comparison.kinetics(judged, candidate)
-    others = None if champion is None else comparison.kinetics(judged, champion)
+    others = comparison.kinetics(judged, champion)
     return [*checks.check_kinetics(own, others, config), *checks.check_conservation(own, config)]
 
 
@@ -136,8 +135,7 @@ def compare(
     ]
     for place, name in enumerate(deciding[0].store.header.tracers):
         found.append(checks.check_tracer(name, place, pairs, config))
-    if report.against != FLOOR:
-        found += checks.check_regions(pairs, config)
+    found += checks.check_regions(pairs, config)
     return replace(
         report,
         checks=tuple(found),

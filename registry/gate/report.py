@@ -12,8 +12,8 @@ from dtsinn.core.formats import GATE_REPORT
 from dtsinn.evaluation.metrics import Interval
 from dtsinn.evaluation.novelty import Novelty
 
-FLOOR = "halved mixture"
-"""The opponent where there is no champion."""
+NO_CHAMPION = "the linear map, not registered yet"
+"""The opponent in a dry run where there is no champion: the one that there would be."""
 NOT_APPLICABLE = "not applicable"
 Verdict = Literal["passed", "refused", "unchanged"]
 
@@ -75,7 +75,7 @@ class GateReport:
     verdict: Verdict
     candidate: str
     against: str
-    """The champion, or :data:`FLOOR`."""
+    """The champion, or :data:`NO_CHAMPION`; ``halved mixture`` in older reports."""
     checks: tuple[Check, ...] = ()
     difference: Interval | None = None
     """Mean PSNR of the candidate minus the opponent's and its interval over subjects, dB."""
@@ -83,6 +83,9 @@ class GateReport:
     """Mean PSNR of the candidate and its interval over subjects, dB."""
     cells: tuple[CellResult, ...] = ()
     dry_run: bool = False
+    first_champion: str = ""
+    """Version that was made champion before, without the gate, because there was none: the linear
+    map."""
     per_subject: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Subject that decided -> mean PSNR of candidate and opponent over its cells, dB."""
 
@@ -102,16 +105,20 @@ class GateReport:
         return tuple(check for check in self.checks if not check.passed)
 
     def lines(self) -> list[str]:
-        """For the terminal: the checks, then the decision."""
+        """For the terminal: a first champion, the checks, then the decision."""
+        first = [say_first_champion(self.first_champion)] if self.first_champion else []
         if self.verdict == "unchanged":
-            return [f"{self.candidate} holds the champion's own weights: nothing to do"]
+            own = "the champion's own weights: nothing to do"
+            if self.against == NO_CHAMPION:
+                own = "the linear map, which would be the first champion without the gate"
+            return [*first, f"{self.candidate} holds {own}"]
         names = ", ".join(check.name for check in self.failures)
         end = {
             "passed": f"{self.candidate} passes the gate against {self.against}",
             "refused": f"{self.candidate} is refused against {self.against}: {names}",
         }[self.verdict]
         tail = "; a dry run, nothing was changed" if self.dry_run else ""
-        return [*(check.line() for check in self.checks), end + tail]
+        return [*first, *(check.line() for check in self.checks), end + tail]
 
     @property
     def summary(self) -> str:
@@ -131,6 +138,7 @@ class GateReport:
             "dry_run": self.dry_run,
             "candidate": self.candidate,
             "against": self.against,
+            "first_champion": self.first_champion,
             "subjects": self.subjects,
             "unit": "dB",
             "difference": None if self.difference is None else self.difference._asdict(),
@@ -149,6 +157,11 @@ class GateReport:
                 for subject, (candidate, opponent) in self.per_subject.items()
             },
         }
+
+
+def say_first_champion(ref: str) -> str:
+    """Say that a version, ``NAME/1``, was made the first champion."""
+    return f"{ref} is the linear map, registered as the first champion: networks challenge it"
 
 
 def _plain(value: float | str) -> float | str:

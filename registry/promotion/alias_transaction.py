@@ -29,7 +29,7 @@ MOVING = "dtsinn.moving"
 """Tag of a registered model whose aliases are on the move: the transaction."""
 HISTORY = "dtsinn.history."
 """Begins the tags of its history, one a decision."""
-What = Literal["promoted", "refused", "rolled back"]
+What = Literal["made first champion", "promoted", "refused", "rolled back"]
 Number = Annotated[int, Field(ge=0, le=10**9)]
 _HISTORY_KEY = re.compile(re.escape(HISTORY) + r"([0-9]{1,9})")
 
@@ -73,7 +73,13 @@ def make_decision(
     """Make a decision of now, by whoever is logged in."""
     when = datetime.now(UTC).isoformat(timespec="seconds")
     return Decision(
-        what=what, version=version, before=before, note=note, when=when, by=_user(), tags=tags or {}
+        what=what,
+        version=version,
+        before=before,
+        note=note,
+        when=when,
+        by=current_user(),
+        tags=tags or {},
     )
 
 
@@ -86,7 +92,7 @@ def history(tracker: MlflowTracker, name: str) -> list[dict[str, Any]]:
 
 
 def apply_decision(held: PromotionLock, taken: Decision) -> None:
-    """Do what was decided: aliases for a promotion or a way back, tags and history for all.
+    """Do what was decided: aliases unless it was a refusal, tags and history for all.
 
     Raises:
         PromotionLockLostError: Others went on meanwhile; nothing more was changed.
@@ -187,8 +193,8 @@ def _number_of(key: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _user() -> str:
-    """The server's user, else the system's; nothing where there is none, as in containers."""
+def current_user() -> str:
+    """Name the server's user, else the system's; nothing where there is none, as in containers."""
     try:
         return os.environ.get("MLFLOW_TRACKING_USERNAME") or getpass.getuser()
     except (KeyError, OSError):

@@ -1,8 +1,9 @@
 """Promotion and the way back: the gate decides, aliases move, and the decision is written down.
 
-The gate takes minutes, so it is asked without holding anything. Then, under the promotion lock
-(:mod:`.lock`), the champion is read again: a decision that was taken against another one is taken
-again.
+Where a name has no champion, it first gets one (:mod:`.first_champion`): the opponent is always a
+champion. The gate takes minutes, so it is asked without holding anything. Then, under the promotion
+lock (:mod:`.lock`), the champion is read again: a decision that was taken against another one is
+taken again.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dtsinn.registry.gate.cells import gate_cells
 from dtsinn.registry.gate.comparison import Comparison, LoadedPackage
 from dtsinn.registry.gate.config import GateConfig
 from dtsinn.registry.gate.decide import gate
-from dtsinn.registry.gate.report import FLOOR, GateReport
+from dtsinn.registry.gate.report import NO_CHAMPION, GateReport
 from dtsinn.registry.promotion.alias_transaction import (
     What,
     apply_decision,
@@ -30,6 +31,7 @@ from dtsinn.registry.promotion.alias_transaction import (
     recover,
     recover_abandoned,
 )
+from dtsinn.registry.promotion.first_champion import ensure_champion, find_linear_map
 from dtsinn.registry.promotion.lock import PromotionLockLostError, promotion_lock
 from dtsinn.registry.references import fetch
 from dtsinn.registry.tracking.names import check_name, mlflow_errors_as
@@ -61,6 +63,8 @@ def promote(
 ) -> GateReport:
     """Make a version the champion if it passes the gate; a refusal is written down too.
 
+    Where there is no champion, the linear map is made the first one.
+
     Args:
         tracker: The registry.
         workspace: Where suites and copies of packages are kept.
@@ -74,23 +78,37 @@ def promote(
     Raises:
         StoreError: A store is damaged.
         PackageError: Files of candidate or champion are missing or damaged.
+        InputError: There is no champion, and no linear map to be one.
         RunError: MLflow failed, or the champion changes faster than it can be measured.
     """
     target = version.name if name is None else check_name(name)
     candidate = LoadedPackage.load(version.ref, fetch(tracker, workspace, version))
     run_known = tracker.find_run(version.run_id) is not None if version.run_id else False
     comparison: Comparison | None = None
+    first = ""
     for _ in range(ATTEMPTS):
         recover_abandoned(tracker, target)
         champion = find_alias(tracker, target, CHAMPION)
-        if champion is not None and champion.digest == version.digest:
-            return GateReport(verdict="unchanged", candidate=version.ref, against=champion.ref)
+        if champion is None and not dry_run:
+            made = ensure_champion(
+                tracker, workspace, target, candidate.path, version.run_key, store
+            )
+            first = made.ref if made else first
+            continue
+        opponent = _load_opponent(tracker, workspace, champion, candidate, store)
+        if opponent.separator.digest == version.digest:
+            return GateReport(
+                verdict="unchanged",
+                candidate=version.ref,
+                against=opponent.ref,
+                dry_run=dry_run,
+                first_champion=first,
+            )
         if comparison is None:
             cells = gate_cells(candidate.separator.info, config, store, workspace, progress)
             comparison = Comparison(candidate, cells, progress)
-        opponent = _load_champion(tracker, workspace, champion) if champion is not None else None
         report = gate(comparison, opponent, config, run_known=run_known)
-        report = replace(report, dry_run=dry_run)
+        report = replace(report, dry_run=dry_run, first_champion=first)
         if dry_run or _record_decision(tracker, version, champion, target, report):
             return report
     raise RunError(f"the champion of {target} keeps changing", hint="again later")
@@ -125,10 +143,20 @@ def roll_back(
     return get_version(tracker, name, target.version), present
 
 
-def _load_champion(
-    tracker: MlflowTracker, workspace: Workspace, champion: ModelVersion
+def _load_opponent(
+    tracker: MlflowTracker,
+    workspace: Workspace,
+    champion: ModelVersion | None,
+    candidate: LoadedPackage,
+    store: Store | None,
 ) -> LoadedPackage:
-    """Load the champion, or say how to go on without it where its files are not what they were."""
+    """Load the champion, or say how to go on without it where its files are not what they were.
+
+    In a dry run without a champion it is the linear map that would be the first one.
+    """
+    if champion is None:
+        separator = find_linear_map(candidate.path, store).separator
+        return LoadedPackage(ref=NO_CHAMPION, path=candidate.path, separator=separator)
     try:
         return LoadedPackage.load(champion.ref, fetch(tracker, workspace, champion))
     except PackageError as error:
@@ -234,7 +262,7 @@ def _attach_report(tracker: MlflowTracker, version: ModelVersion, report: GateRe
         return
     from dtsinn.registry.gate.page import gate_page  # here: it draws with matplotlib
 
-    opponent = "floor" if report.against == FLOOR else report.against.replace("/", "-")
+    opponent = report.against.replace("/", "-")
     with TemporaryDirectory(prefix="dtsinn-") as folder:
         when = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")  # a server adds, and changes nothing
         stem = f"{version.name}-{version.version}-against-{opponent}-{when}"

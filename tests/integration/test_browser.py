@@ -122,7 +122,7 @@ def test_the_registry_shows_the_champion(browser_page: Page, done: Done, shot) -
     page.get_by_role("button", name="Try it now").click()  # what is new in MLflow's registry
     page.get_by_role("link", name=done.found.version.name).click()
     expect(page.get_by_text("@ champion")).to_be_visible()
-    page.get_by_role("link", name="Version 1").click()
+    page.get_by_role("link", name="Version 2").click()
     expect(page.get_by_text("gate.interval")).to_be_attached()
     expect(page.get_by_text(f"of search {done.plan.name}")).to_be_visible()
     shot("champion")

@@ -58,4 +58,4 @@ def test_a_search_joins_a_cluster(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "search far: 2 finished" in done.stdout
-    assert "passes the gate against halved mixture" in done.stdout
+    assert "against dtsinn-fmz-fdg-p1/1: better" in done.stdout

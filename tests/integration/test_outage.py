@@ -103,7 +103,7 @@ def test_a_training_survives_the_tracking_server_and_is_delivered_later(
 
     assert recorded_steps() == steps
     again = ["train", small_path, "--resume", "r", "--quiet", "--workspace", workspace.root]
-    assert "registered as dtsinn-fmz-fdg-p1/1" in run(*again)
+    assert "registered as dtsinn-fmz-fdg-p1/2" in run(*again)
     assert recorded_steps() == steps
 
 

@@ -135,7 +135,7 @@ def test_a_run_on_two_workers_is_registered(small_path: Path, tmp_path: Path) ->
          "--name", "two", "--workspace", str(tmp_path / "workspace")],
     )  # fmt: skip
     assert result.exit_code == 0, result.stdout + result.stderr
-    assert "registered as dtsinn-fmz-fdg-p1/1" in result.stdout
+    assert "registered as dtsinn-fmz-fdg-p1/2" in result.stdout
     assert re.search(r"step 6 of 6: .* dB on val, .* samples/s, .* ms a step", result.stderr)
 
 

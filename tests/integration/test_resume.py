@@ -213,7 +213,7 @@ def test_a_killed_driver_leaves_nothing_running_once_its_search_was_looked_at(
 
 def test_a_search_that_goes_on_ends_as_if_nothing_had_happened(story: Story) -> None:
     assert story.code == 0, story.out
-    assert "registered as dtsinn-fmz-fdg-p1/1" in story.out
+    assert "registered as dtsinn-fmz-fdg-p1/2" in story.out
     now = history(story.workspace)
     assert now.states() == {"finished": 3}
     assert len(now.sessions) == 2
@@ -274,7 +274,7 @@ def test_ctrl_c_keeps_what_is_under_way_and_stop_ends_it_for_good(
     assert code == 0, err
     assert "it ended early: stopped" in out
     assert "evidence: 12 subjects" in out, "by the gate that the search began with"
-    assert "registered as dtsinn-fmz-fdg-p1/1" in out
+    assert "registered as dtsinn-fmz-fdg-p1/2" in out
     now = history(workspace)
     assert (now.state, now.states()) == ("finished", {"pruned": 2})
     assert {trial.reason for trial in now.trials.values()} == {"stopped"}
@@ -311,7 +311,7 @@ def test_without_a_tracking_server_a_search_ends_and_is_told_later(
         assert curve(workspace, f"s/{name}") == [10, 20]
 
     again = ["search", str(small_path), "--name", "s", "--resume", "--quiet"]
-    assert "registered as dtsinn-fmz-fdg-p1/1" in told(workspace, *again)
+    assert "registered as dtsinn-fmz-fdg-p1/2" in told(workspace, *again)
     assert history(workspace).states() == {"finished": 2}
     for name in ("trial-000", "trial-001"):
         assert curve(workspace, f"s/{name}") == [10, 20]

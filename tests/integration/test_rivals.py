@@ -41,7 +41,8 @@ def test_a_rival_is_trained_exported_and_evaluated(
 ) -> None:
     root = begin_workspace(tmp_path / "workspace").root
     text = run("train", small_path, *settings("temporal"), "--name", "mine", "--workspace", root)
-    assert "registered as dtsinn-fmz-fdg-p1/1" in text
+    assert "registered as dtsinn-fmz-fdg-p1/2" in text
+    assert "dtsinn-fmz-fdg-p1/1 is the linear map, registered as the first champion" in text
     text = run("export", "run:mine", "--out", tmp_path / "out", "--workspace", root, "--quiet")
     assert "ONNX Runtime against torch" in text
     assert "inverse" not in text
@@ -60,7 +61,7 @@ def test_a_rival_is_trained_exported_and_evaluated(
 @pytest.mark.parametrize("kind", TINY)
 def test_every_rival_is_trained(kind: str, small_path: Path, tmp_path: Path) -> None:
     text = run("train", small_path, *settings(kind), "--workspace", tmp_path / "workspace")
-    assert "registered as dtsinn-fmz-fdg-p1/1" in text
+    assert "registered as dtsinn-fmz-fdg-p1/2" in text
 
 
 def test_a_rival_can_be_searched(tmp_path: Path) -> None:

@@ -35,6 +35,10 @@ combinations:
 """
 
 
+FOUND = "dtsinn-fmz-fdg-p1/2"
+"""The search's best trial; the champion is version 1, the linear map."""
+
+
 def run(*arguments: object) -> str:
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert result.exit_code == 0, result.stdout + result.stderr
@@ -52,7 +56,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evaluated(done, suite: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("evaluation") / "report"
     text = run(
-        "evaluate", "--model", "best", "--suite", suite, "--out", out, "--quiet",
+        "evaluate", "--model", FOUND, "--suite", suite, "--out", out, "--quiet",
         "--workspace", done.workspace.root,
     )  # fmt: skip
     assert "Store: FMZ + FDG, p1, brain, mid noise" in text
@@ -78,10 +82,10 @@ def test_evaluation_scores_the_test_subjects_and_the_suite(evaluated: Path, done
 
 
 def test_evaluation_is_logged_and_found_from_the_model(evaluated: Path, done) -> None:
-    shown = run("models", "show", "best", "--json", "--workspace", done.workspace.root)
+    shown = run("models", "show", FOUND, "--json", "--workspace", done.workspace.root)
     lineage = json.loads(shown)
     assert lineage["search"]["key"] == "first"
-    assert lineage["gate"]["verdict"] == "promoted"
+    assert lineage["gate"]["verdict"] == "refused"
     (evaluation,) = lineage["evaluations"]
     assert "store.psnr" in evaluation["metrics"]
     files = connect_existing(done.workspace).client.list_artifacts(evaluation["id"], "evaluation")
@@ -92,15 +96,31 @@ def test_models_are_listed(done) -> None:
     text = run("models", "--workspace", done.workspace.root)
     psnr = r"\d+\.\d\d"
     gate = rf"{psnr} \[{psnr}, {psnr}\], n = 12"
-    row = rf"dtsinn-fmz-fdg-p1/1\s+champion\s+{gate}\s+{psnr}\s+promoted\s+first\s"
+    assert re.search(rf"{FOUND}\s+{gate}\s+{psnr}\s+refused\s+first\s", text)
+    row = rf"dtsinn-fmz-fdg-p1/1\s+champion\s+{psnr}\s+first champion\s"
     assert re.search(row, text)
-    (model,) = json.loads(run("models", "--json", "--workspace", done.workspace.root))
+    _, model = json.loads(run("models", "--json", "--workspace", done.workspace.root))
     assert model["aliases"] == ["champion"]
+
+
+def test_the_champion_that_kept_its_place_is_exported(done, tmp_path: Path) -> None:
+    out, root = tmp_path / "export", done.workspace.root
+    assert "dtsinn-fmz-fdg-p1/1 is in" in run("export", "--out", out, "--workspace", root)
+    assert json.loads((out / "separator.json").read_text())["model"]["kind"] == "linear"
+    session = onnxruntime.InferenceSession(out / "model.onnx")
+    mixture = next(open_store(done.plan.store).subjects("test")).mixture_NTYX
+    tracers, _ = session.run(None, {"mixture": mixture})
+    by_torch = Separator.load(out).separate(mixture)
+    assert np.linalg.norm(tracers - by_torch) / np.linalg.norm(by_torch) <= 1e-5
+    text = run(
+        "evaluate", "--suite", "none", "--out", tmp_path / "report", "--quiet", "--workspace", root
+    )
+    assert "dtsinn-fmz-fdg-p1-1" in text
 
 
 def test_the_export_runs_without_dtsinn(done, tmp_path: Path) -> None:
     out = tmp_path / "export"
-    text = run("export", "best", "--out", out, "--workspace", done.workspace.root)
+    text = run("export", FOUND, "--out", out, "--workspace", done.workspace.root)
     assert "ONNX Runtime against torch" in text
     assert {path.name for path in out.iterdir()} == {
         "weights.safetensors", "separator.json", "card.md", "model.onnx", "inverse.onnx",
@@ -120,7 +140,7 @@ def test_the_export_runs_without_dtsinn(done, tmp_path: Path) -> None:
 
 def test_an_exported_package_is_a_model_without_any_workspace(done, tmp_path: Path) -> None:
     out = tmp_path / "export"
-    run("export", "best", "--out", out, "--workspace", done.workspace.root)
+    run("export", FOUND, "--out", out, "--workspace", done.workspace.root)
     text = run(
         "evaluate", "--model", out, "--suite", "none", "--data", done.plan.store, "--quiet",
         "--out", tmp_path / "report", "--workspace", tmp_path / "none",
@@ -164,19 +184,19 @@ def test_a_training_is_registered_resumed_and_compared(done, suite: Path, tmp_pa
     settings = ["--set", "steps=40", "--set", "validate_every=20", "--set", "model.width=8"]
     settings += ["--set", "model.blocks=1"]
     text = run("train", done.plan.store, *settings, "--name", "mine", "--workspace", root)
-    assert "registered as dtsinn-fmz-fdg-p1/2" in text
-    assert f"try: dtsinn evaluate --model dtsinn-fmz-fdg-p1/2 --workspace '{root}'" in text
+    assert "registered as dtsinn-fmz-fdg-p1/3" in text
+    assert f"try: dtsinn evaluate --model dtsinn-fmz-fdg-p1/3 --workspace '{root}'" in text
     text = run("train", done.plan.store, "--resume", "mine", "--workspace", root)
-    assert "registered as dtsinn-fmz-fdg-p1/2" in text
+    assert "registered as dtsinn-fmz-fdg-p1/3" in text
     text = run(
         "evaluate", "--model", "run:mine", "--model", "best", "--suite", "none", "--quiet",
         "--out", tmp_path / "pair", "--workspace", root,
     )  # fmt: skip
-    assert "dtsinn-fmz-fdg-p1-2" in text
+    assert "dtsinn-fmz-fdg-p1-3" in text
     assert "dtsinn-fmz-fdg-p1-1" in text
     record = json.loads((tmp_path / "pair" / "evaluation.json").read_text())
     assert any(
-        {d["first"], d["second"]} == {"dtsinn-fmz-fdg-p1-2", "dtsinn-fmz-fdg-p1-1"}
+        {d["first"], d["second"]} == {"dtsinn-fmz-fdg-p1-3", "dtsinn-fmz-fdg-p1-1"}
         for d in record["cells"][0]["differences"]
     )
     assert record["cells"][0]["store_digest"] == open_store(done.plan.store).header.digest

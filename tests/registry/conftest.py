@@ -32,6 +32,7 @@ from dtsinn.deploy.separator import Separator
 from dtsinn.networks.build import ModelConfig, build_network
 from dtsinn.networks.invertible import InvertibleConfig
 from dtsinn.networks.normalisation import per_sample, sample_scale
+from dtsinn.networks.rivals.linear import LinearConfig, LinearNetwork
 from dtsinn.networks.rivals.unet import UNetConfig
 from dtsinn.networks.separator import SeparatorNetwork
 from dtsinn.registry.registration import register
@@ -162,8 +163,16 @@ def trained(store: Store, *steps: int, model: ModelConfig = MODEL) -> Iterator[S
         optimiser.step()
 
 
+def equal_split() -> LinearNetwork:
+    """A linear map that nobody fitted."""
+    return LinearNetwork(PROTOCOL.frames, LinearConfig())
+
+
 class Packages:
-    """Separators, from untrained to well trained; each is trained when it is first asked for."""
+    """Separators, from untrained to well trained; each is trained when it is first asked for.
+
+    The linear map in them is not fitted, so that short trainings beat it: an equal split.
+    """
 
     STEPS: ClassVar = {"untrained": 0, "weak": 30, "strong": 120, "stronger": 300}
 
@@ -177,7 +186,7 @@ class Packages:
         path = self._folder / name
         while not path.exists():
             made, network = next(self._made)
-            write_package(self._folder / made, network, self._info)
+            write_package(self._folder / made, network, self._info, equal_split())
         return path
 
 
@@ -197,7 +206,7 @@ def squeezed(store) -> Separator:
 def rival(tmp_path, store) -> Path:
     """A trained network without an inverse."""
     (network,) = trained(store, 120, model=RIVAL)
-    write_package(tmp_path / "rival", network, info(store, RIVAL))
+    write_package(tmp_path / "rival", network, info(store, RIVAL), equal_split())
     return tmp_path / "rival"
 
 

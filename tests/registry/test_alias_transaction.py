@@ -13,6 +13,7 @@ from dtsinn.core.tracker import RunStart
 from dtsinn.core.workspace import Workspace
 from dtsinn.registry.gate.config import GateConfig
 from dtsinn.registry.promotion.alias_transaction import MOVING, history, recover_abandoned
+from dtsinn.registry.promotion.first_champion import ensure_champion
 from dtsinn.registry.promotion.promotion import promote, roll_back
 from dtsinn.registry.registration import register
 from dtsinn.registry.tracking.tracker import connect
@@ -31,14 +32,14 @@ def alias(tracker, name):
 
 @pytest.fixture(scope="module")
 def led(tmp_path_factory, begin_workspace, packages, store):
-    """A workspace after two promotions: version 2 leads, version 1 led before."""
+    """A workspace after a promotion: version 2 leads, version 1, the linear map, led before."""
     workspace = begin_workspace(tmp_path_factory.mktemp("led") / "workspace")
     tracker = connect(workspace)
-    for package in (packages.weak, packages.strong):
-        key = f"search/{package.name}"
-        tracker.begin(RunStart(key=key, name=key, kind="training", experiment="x", time_ms=1_000))
-        version = register(tracker, package, run_key=key)
-        assert promote(tracker, workspace, version, store, CONFIG).passed
+    key = "search/strong"
+    assert ensure_champion(tracker, workspace, NAME, packages.strong, key, store).version == 1
+    tracker.begin(RunStart(key=key, name=key, kind="training", experiment="x", time_ms=1_000))
+    version = register(tracker, packages.strong, run_key=key)
+    assert promote(tracker, workspace, version, store, CONFIG).passed
     return workspace.root
 
 

@@ -10,12 +10,13 @@ import torch
 from dtsinn.commands.registry import gate_psnr
 from dtsinn.core.errors import InputError
 from dtsinn.core.protocol import load_protocol
-from dtsinn.deploy.package import write_package
+from dtsinn.deploy.package import read_info, write_package
 from dtsinn.evaluation.kinetics import KineticSummary
 from dtsinn.evaluation.metrics import Interval, bootstrap_interval
 from dtsinn.evaluation.novelty import Novelty
 from dtsinn.evaluation.suite import load_suite
 from dtsinn.kinetics.conservation import Conservation
+from dtsinn.networks.build import build_network
 from dtsinn.networks.normalisation import per_sample, sample_scale
 from dtsinn.networks.rivals.linear import LinearConfig, LinearNetwork
 from dtsinn.registry.gate.cells import gate_cells, suite_for
@@ -28,8 +29,9 @@ from dtsinn.registry.gate.checks import (
 from dtsinn.registry.gate.config import GateConfig, load_gate
 from dtsinn.registry.gate.page import gate_page
 from dtsinn.registry.gate.report import CellResult, GateReport
+from dtsinn.registry.promotion.first_champion import ensure_champion
 from dtsinn.registry.promotion.promotion import promote
-from dtsinn.registry.versions import find_alias, list_models
+from dtsinn.registry.versions import get_alias, get_version
 from dtsinn.simulation.images import render_subject
 from dtsinn.simulation.request import StudyRequest, region_names
 
@@ -87,9 +89,19 @@ def biased(tmp_path, store):
     return tmp_path / "biased"
 
 
+@pytest.fixture
+def halving(tmp_path, biased):
+    """A linear map of the same frames that was not fitted."""
+    described = read_info(biased)
+    write_package(tmp_path / "halving", build_network(described.model, described.frames), described)
+    return tmp_path / "halving"
+
+
 def test_a_separator_of_good_psnr_and_biased_caudate_is_refused(
-    tracker, workspace, registered, biased, tmp_path
+    tracker, workspace, registered, halving, biased, tmp_path
 ):
+    first = registered(halving)
+    ensure_champion(tracker, workspace, first.name, halving, first.run_key, None)
     suite = tmp_path / "heads.yaml"
     suite.write_text(HEADS)
     report = promote(tracker, workspace, registered(biased), None, GateConfig(suite=str(suite)))
@@ -102,7 +114,7 @@ def test_a_separator_of_good_psnr_and_biased_caudate_is_refused(
     assert "worst region" in report.lines()[-1]
     assert checks["conserved, body"].passed
     assert checks["conserved, |z|"].applicable
-    assert find_alias(tracker, report.candidate.split("/")[0], "champion") is None
+    assert get_alias(tracker, first.name, "champion").ref == report.against == first.ref
 
 
 def kinetics(bias=6.0, worst=12.0, **more):
@@ -189,7 +201,7 @@ def test_the_suite_decides_for_the_candidates_own_pair_and_frames(
     ):
         assert candidate == pytest.approx(opponent), place
     assert report.psnr.mean == pytest.approx((low.candidate + high.candidate) / 2)
-    written = json.loads(list_models(tracker)[0].tags["gate.psnr"])
+    written = json.loads(get_version(tracker, "dtsinn-fmz-fdg-p1", 1).tags["gate.psnr"])
     assert written == pytest.approx(list(report.psnr), abs=1e-4)
     assert {check.name for check in report.checks} >= {"worst cell", "evidence", "better"}
     made = sorted(path.name for path in workspace.suites.glob("protocol-*.yaml"))
@@ -280,7 +292,7 @@ def test_a_suite_that_is_lost_refuses_what_the_own_store_would_promote(
     assert promote(tracker, workspace, version, simulated, alone, dry_run=True).passed
     report = promote(tracker, workspace, version, simulated, config)
     assert {"better", "worst cell"} <= {check.name for check in report.failures}
-    assert find_alias(tracker, version.name, "champion") is None
+    assert get_alias(tracker, version.name, "champion").ref == report.against
 
 
 def test_measured_subjects_decide_where_there_are_enough(store, small_store, workspace, config):
@@ -305,7 +317,7 @@ def test_without_kinetics_and_without_subjects_there_is_no_evidence(
     none = promote(tracker, workspace, registered(packages.strong), None, GateConfig(suite=None))
     assert [check.name for check in none.failures] == ["evidence"]
     assert none.failures[0].value == "0 subjects"
-    assert find_alias(tracker, "dtsinn-fmz-fdg-p1", "champion") is None
+    assert get_alias(tracker, "dtsinn-fmz-fdg-p1", "champion").ref == none.against
 
 
 def test_the_anatomy_is_the_one_that_it_was_trained_on(store, workspace):

@@ -23,7 +23,7 @@ from dtsinn.registry.copying.ids import Ids
 from dtsinn.registry.gate.config import GateConfig
 from dtsinn.registry.promotion.promotion import promote, roll_back
 from dtsinn.registry.registration import register
-from dtsinn.registry.versions import find_alias
+from dtsinn.registry.versions import find_alias, get_alias
 
 NAME = "dtsinn-fmz-fdg-p1"
 CONFIG = GateConfig(suite=None)
@@ -193,7 +193,7 @@ def test_a_model_of_another_pair_neither_wins_nor_is_beaten(
     stranger = registered(other)
     assert stranger.name == "dtsinn-ace-fdg-p1"
     report = promote(tracker, workspace, stranger, store, CONFIG)
-    assert [check.name for check in report.failures] == ["pair and frames"]
+    assert [check.name for check in report.failures] == ["pair and frames", "champion here"]
     assert "has fmz, fdg, model ace, fdg" in str(report.failures[0].value)
     tracker.client.set_registered_model_alias(stranger.name, "champion", "1")
     ours = registered(packages.stronger)
@@ -210,6 +210,7 @@ def test_a_champion_whose_files_are_gone_says_how_to_go_on(
     weak, strong = registered(packages.weak), registered(packages.strong)
     challenger = registered(packages.stronger)
     assert promote(tracker, workspace, weak, store, CONFIG).passed
+    tracker.client.delete_registered_model_alias(NAME, "previous")
     away = files_of(weak).rename(files_of(weak).with_name("away"))
     with pytest.raises(PackageError, match=rf"are gone.* try .*to delete {NAME}/1 in MLflow"):
         promote(tracker, workspace, challenger, store, CONFIG)
@@ -237,9 +238,9 @@ def test_a_gate_that_refuses_is_exit_code_three(
          "--workspace", str(workspace.root)],
     )  # fmt: skip
     assert result.exit_code == 3
-    assert f"{NAME}/1 is refused against halved mixture: better" in result.stdout
+    assert f"{NAME}/1 is refused against {NAME}/2: better" in result.stdout
     assert result.stderr == ""
-    assert find_alias(tracker, NAME, "champion") is None
+    assert get_alias(tracker, NAME, "champion").version == 2
 
 
 @pytest.mark.parametrize(

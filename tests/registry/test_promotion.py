@@ -9,7 +9,7 @@ from dtsinn.core.errors import InputError
 from dtsinn.registry.gate.comparison import round_trip_error
 from dtsinn.registry.gate.config import GateConfig, load_gate
 from dtsinn.registry.promotion.promotion import promote
-from dtsinn.registry.versions import find_alias, list_models
+from dtsinn.registry.versions import find_alias, get_version, list_models
 
 NAME = "dtsinn-fmz-fdg-p1"
 CONFIG = GateConfig(suite=None)
@@ -34,13 +34,15 @@ def test_first_better_and_worse(tracker, workspace, registered, packages, store)
     weak, strong = registered(packages.weak), registered(packages.strong)
 
     first = promote(tracker, workspace, weak, store, CONFIG)
-    assert (first.verdict, first.against, first.subjects) == ("passed", "halved mixture", 12)
-    assert (alias(tracker, "champion"), alias(tracker, "previous")) == (1, None)
+    assert (first.verdict, first.against, first.subjects) == ("passed", f"{NAME}/3", 12)
+    assert first.first_champion == f"{NAME}/3"
+    assert "registered as the first champion" in first.lines()[0]
+    assert (alias(tracker, "champion"), alias(tracker, "previous")) == (1, 3)
 
     trial = promote(tracker, workspace, strong, store, CONFIG, dry_run=True)
     assert trial.verdict == "passed"
     assert alias(tracker, "champion") == 1
-    assert "gate.verdict" not in list_models(tracker)[0].tags
+    assert "gate.verdict" not in get_version(tracker, NAME, 2).tags
 
     second = promote(tracker, workspace, strong, store, CONFIG)
     assert (second.verdict, second.against) == ("passed", f"{NAME}/1")
@@ -58,7 +60,8 @@ def test_first_better_and_worse(tracker, workspace, registered, packages, store)
     assert back.lines()[-1].startswith(f"{NAME}/1 is refused against {NAME}/2: better")
     assert (alias(tracker, "champion"), alias(tracker, "previous")) == (2, 1)
 
-    newest, oldest = list_models(tracker)
+    floor, newest, oldest = list_models(tracker)
+    assert floor.tags["gate.verdict"] == "first champion"
     assert newest.tags["gate.verdict"] == "promoted"
     assert newest.tags["gate.against"] == f"{NAME}/1"
     assert oldest.tags["gate.verdict"] == "refused"
@@ -76,14 +79,14 @@ def test_first_better_and_worse(tracker, workspace, registered, packages, store)
 def test_the_floor_is_not_beaten_by_itself(tracker, workspace, registered, packages, store):
     report = promote(tracker, workspace, registered(packages.untrained), store, CONFIG)
     assert names_of(report.failures) == {"better"}
-    assert alias(tracker, "champion") is None
+    assert alias(tracker, "champion") == 2
 
 
 def test_too_few_subjects_are_no_evidence(tracker, workspace, registered, packages, small_store):
     report = promote(tracker, workspace, registered(packages.strong), small_store, CONFIG)
     assert names_of(report.failures) == {"evidence"}
     assert report.difference.low > 0
-    assert alias(tracker, "champion") is None
+    assert alias(tracker, "champion") == 2
 
 
 def test_a_rival_needs_no_inverse(tracker, workspace, registered, rival, store):
@@ -104,7 +107,7 @@ def test_the_round_trip_of_padded_slices_is_that_of_the_rest(squeezed, store):
 def test_incomplete_lineage_is_refused(tracker, workspace, registered, store, orphan):
     report = promote(tracker, workspace, registered(orphan), store, CONFIG)
     assert names_of(report.failures) == {"lineage"}
-    assert "code_version" in report.lines()[1]
+    assert "code_version" in report.failures[0].line()
 
 
 def test_limits_are_honoured(tracker, workspace, registered, packages, store):
@@ -118,7 +121,8 @@ def test_under_another_name(tracker, workspace, registered, packages, store):
     report = promote(tracker, workspace, version, store, CONFIG, name="ours")
     assert report.passed
     assert alias(tracker, "champion") is None
-    leader = find_alias(tracker, "ours", "champion")
+    leader, floor = (find_alias(tracker, "ours", name) for name in ("champion", "previous"))
+    assert (leader.version, floor.version, report.against) == (2, 1, "ours/1")
     assert (leader.digest, leader.run_key) == (version.digest, version.run_key)
     assert leader.tags["gate.verdict"] == "promoted"
 
@@ -127,7 +131,7 @@ def test_two_processes_promote_one_after_the_other(
     tracker, workspace, registered, packages, store, tmp_path, forks
 ):
     promote(tracker, workspace, registered(packages.weak), store, CONFIG)
-    versions = [registered(packages.strong), registered(packages.stronger)]
+    versions = [registered(packages.strong), registered(packages.stronger)]  # after the floor
     path = tmp_path / "store.zarr"
     shutil.copytree(store.header.path, path)
     code = (
@@ -147,11 +151,11 @@ def test_two_processes_promote_one_after_the_other(
         out, err = job.communicate(timeout=120)
         assert (job.returncode, out) == (0, ""), err
     by_number = {v.version: v for v in list_models(tracker)}
-    assert alias(tracker, "champion") == 3
-    decided_against = by_number[3].tags["gate.against"]
+    assert alias(tracker, "champion") == 4
+    decided_against = by_number[4].tags["gate.against"]
     # Whoever came first, each decision was taken against the champion of its moment.
-    if by_number[2].tags["gate.verdict"] == "promoted":
-        assert (decided_against, alias(tracker, "previous")) == (f"{NAME}/2", 2)
+    if by_number[3].tags["gate.verdict"] == "promoted":
+        assert (decided_against, alias(tracker, "previous")) == (f"{NAME}/3", 3)
     else:
         assert (decided_against, alias(tracker, "previous")) == (f"{NAME}/1", 1)
-        assert by_number[2].tags["gate.against"] == f"{NAME}/3"
+        assert by_number[3].tags["gate.against"] == f"{NAME}/4"

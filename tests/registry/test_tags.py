@@ -143,13 +143,15 @@ def test_a_poisoned_version_does_not_hold_up_the_others(
     assert promote(tracker, workspace, first, store, CONFIG).passed
     poisoned = registered(packages.untrained)
     for key in OF_VERSIONS:
-        tracker.client.set_model_version_tag(NAME, "2", key, POISONS["wrong types"])
+        number = str(poisoned.version)
+        tracker.client.set_model_version_tag(NAME, number, key, POISONS["wrong types"])
     for key in (MOVING, f"{HISTORY}²", f"{HISTORY}0999"):
         tracker.client.set_registered_model_tag(NAME, key, POISONS["wrong types"])
     begin("search/c")
     third = register(tracker, packages.strong, run_key="search/c")
     assert promote(tracker, workspace, third, store, CONFIG).passed
-    assert [line["what"] for line in history(tracker, NAME)] == ["promoted", "promoted"]
+    told = [line["what"] for line in history(tracker, NAME)]
+    assert told == ["made first champion", "promoted", "promoted"]
     assert roll_back(tracker, workspace, NAME)[0].version == first.version
     assert poisoned.ref in [version.ref for version in list_models(tracker)]
     report = copy_registry(tracker, workspace, f"sqlite:///{tmp_path}/copy.db")
