@@ -29,10 +29,11 @@ from dtsinn.core.workspace import Workspace, command
 from dtsinn.workflows import console
 
 if TYPE_CHECKING:
-    from dtsinn.search.plan import SearchPlan
+    from dtsinn.search.plan import SearchOptions, SearchPlan
     from dtsinn.search.run import SearchResult
     from dtsinn.search.status import SearchStatus
     from dtsinn.workflows.delivery import RunDelivery
+    from dtsinn.workflows.pipeline import PromotedSearch
 
 app = Commands()
 
@@ -148,6 +149,14 @@ def search(
             rich_help_panel=WHAT,
         ),
     ] = None,
+    pairs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A+B,C+D",
+            help="One search per tracer pair, on stores simulated as STORE was.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
     gate: Annotated[
         str,
         typer.Option(metavar="{gates}|FILE", help="Gate for the best trial.", rich_help_panel=WHAT),
@@ -203,6 +212,11 @@ def search(
         for option in SearchOptions.__annotations__
         if not resume or _is_given(ctx, option)
     }
+    if pairs is not None:
+        if dry_run:
+            raise InputError("--pairs", wanted="no --dry-run: a search of one pair has that")
+        _search_pairs(name, store, pairs, options, at, resume, warm_start or [], quiet)
+        return
     plan = make_plan(name, store, options, at, resume=resume)
     if dry_run:
         _say_forecast(plan)
@@ -222,10 +236,7 @@ def search(
         _say_search(found)
         _say_what_is_missing(found, plan, at)
         return
-    _say_search(found.search)
-    console.say(f"registered as {found.version.ref}")
-    for line in found.gate.lines():
-        console.say(line)
+    _say_promoted(found)
     further = at.command("evaluate", "--model", found.version.ref)
     console.say(f"try: {further}", quiet=quiet)
 
@@ -330,6 +341,50 @@ def stop(
 def _is_given(ctx: typer.Context, option: str) -> bool:
     source = ctx.get_parameter_source(option)
     return source is not None and source.name == "COMMANDLINE"
+
+
+def _search_pairs(
+    name: str | None,
+    store: str,
+    pairs: str,
+    options: SearchOptions,
+    at: Workspace,
+    resume: bool,
+    warm_start: Sequence[str],
+    quiet: bool,
+) -> None:
+    from dtsinn.search.events.state import read_state
+    from dtsinn.search.plan import read_plan
+    from dtsinn.workflows.pairs import PairSearches, read_pairs, search_pairs
+
+    asked = read_pairs(pairs)
+    with console.progress(quiet) as progress:
+        found = search_pairs(
+            name,
+            store,
+            asked,
+            options,
+            at,
+            console.live(quiet),
+            resume=resume,
+            warm_start=warm_start,
+            progress=progress,
+        )
+    if not isinstance(found, PairSearches):
+        _say_search(found)
+        _say_what_is_missing(found, read_plan(found.folder, read_state(found.folder)), at)
+        return
+    for one in found.searches:
+        _say_promoted(one)
+    console.say_pairs(found)
+    console.say(f"report: {found.report / 'report.html'}")
+
+
+def _say_promoted(found: PromotedSearch) -> None:
+    _say_search(found.search)
+    console.say(f"registered as {found.version.ref}")
+    for line in found.gate.lines():
+        console.say(line)
 
 
 def _say_search(result: SearchResult) -> None:

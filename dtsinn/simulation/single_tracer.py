@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtsinn.core.config import from_mapping
-from dtsinn.core.errors import DtsinnError, RunError
+from dtsinn.core.errors import DtsinnError, InputError, RunError
 from dtsinn.data.body import truth_of
 from dtsinn.data.store import Samples, Store
 from dtsinn.simulation.images import render_single_tracers
@@ -25,21 +25,35 @@ SingleTracerScan = Callable[[Samples], NDArray[np.float32]]
 """All slices of a subject -> tracers [N, K, T, Y, X] in kBq/mL."""
 
 
+def request_of(store: Store) -> StudyRequest:
+    """What was asked for when a store was simulated.
+
+    Raises:
+        InputError: It was not, or by a version whose request means nothing today.
+    """
+    attributes: Mapping[str, Any] = dict(store.group.attrs)
+    if store.header.origin != "simulated" or "request" not in attributes:
+        raise InputError("the store is not simulated", got=store.header.path)
+    try:
+        return from_mapping(StudyRequest, attributes["request"], f"{store.header.path}: request")
+    except DtsinnError as error:
+        raise InputError(
+            f"the store's request cannot be simulated any more ({error.what})"
+        ) from None
+
+
 def single_tracer_scans(store: Store, split: str) -> SingleTracerScan | str:
     """What makes single-tracer scans of a split's subjects, or why nothing can.
 
     The request in the store's attributes is simulated again. The names in it mean what they mean
     today: where the truth of the first subject comes out otherwise, none is scanned.
     """
-    attributes: Mapping[str, Any] = dict(store.group.attrs)
-    if store.header.origin != "simulated" or "request" not in attributes:
-        return "the store is not simulated"
-    if store.header.labels != "truth":
+    if store.header.origin == "simulated" and store.header.labels != "truth":
         return f"the store's labels are {store.header.labels or 'not known'}, not the truth"
     try:
-        request = from_mapping(StudyRequest, attributes["request"], f"{store.header.path}: request")
+        request = request_of(store)
     except DtsinnError as error:
-        return f"the store's request cannot be simulated any more ({error.what})"
+        return error.what
 
     def scan(samples: Samples) -> NDArray[np.float32]:
         subject = str(samples.subject_N[0])

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dtsinn.core.protocol import Protocol
     from dtsinn.core.tracer import Tracer
     from dtsinn.evaluation.results import Evaluation
+    from dtsinn.workflows.pairs import PairSearches
 
 PIPE_WIDTH = 1000
 """Columns where nobody looks at a terminal: a row of a table is a line."""
@@ -119,6 +120,22 @@ def say_evaluation(evaluation: Evaluation) -> None:
             rows.append([cell.title, scores.model, str(psnr.n), psnr.text(2), over, seen])
     titles = ["cell", "model", "n", "PSNR dB (95 %)", "over linear dB", "against training"]
     say_table(titles, rows)
+
+
+def say_pairs(found: PairSearches) -> None:
+    """The matrix of training pair by test pair: PSNR, and the gain over the linear map, dB."""
+    titles = [" + ".join(tracer.upper() for tracer in pair) for pair in found.pairs]
+    rows = []
+    for row, title in enumerate(titles):
+        texts = []
+        for cell in found.cells:
+            scores = cell.models[row]
+            gain = cell.difference(scores.model)
+            over = "" if gain is None else f" ({gain.psnr.mean:+.2f})"
+            known = scores.summary is not None
+            texts.append(f"{scores.summary.psnr.mean:.2f}{over}" if known else scores.reason)
+        rows.append([title, *texts])
+    say_table(["trained on; tested on, dB (over linear)", *titles], rows)
 
 
 def say_tracers(tracers: Sequence[Tracer]) -> None:

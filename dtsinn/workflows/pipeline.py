@@ -26,7 +26,7 @@ from dtsinn.deploy.export import ParityReport, export_package
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation.evaluate import evaluate as score_separators
 from dtsinn.evaluation.results import Evaluation
-from dtsinn.evaluation.suite import load_suite
+from dtsinn.evaluation.suite import Suite, load_suite
 from dtsinn.networks.build import METHODS
 from dtsinn.networks.build import baselines as untrained_methods
 from dtsinn.training.config import load_run_config, stated_settings
@@ -360,7 +360,7 @@ def evaluate(
     models: Separator | str | Path | Sequence[Separator | str | Path],
     store: Store | str | Path | None = None,
     *,
-    suite: str | None = None,
+    suite: Suite | str | None = None,
     baselines: bool = False,
     out: Path | str | None = None,
     workspace: Folder = None,
@@ -375,7 +375,7 @@ def evaluate(
             first is the one that the report is about.
         store: Whose ``test`` subjects count: open, or its path or URL. Without it, the one that the
             first model was trained on, where it is registered and the store still what it was.
-        suite: A grid of noise, tracers and protocols to score on as well: name or YAML file.
+        suite: A grid of noise, tracers and protocols to score on as well: one, or its name or file.
         baselines: Score the rivals that need no training too.
         out: Folder of the report; by default one in the workspace.
         workspace: Folder of runs, searches and models; by default ``DTSINN_WORKSPACE``, else
@@ -390,7 +390,7 @@ def evaluate(
         RunError: A separator's answer is not finite.
     """
     at = open_workspace(workspace)
-    grid = None if suite is None else load_suite(suite)
+    grid = load_suite(suite) if isinstance(suite, str) else suite
     several = [models] if isinstance(models, Separator | str | Path) else models
     candidates = [_load_candidate(model, at) for model in several]
     first = candidates[0].version
