@@ -16,14 +16,12 @@ from dtsinn.data.store import Samples, Store
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation import charts
 from dtsinn.evaluation.findings import kinetic_error, worst_cell
-from dtsinn.evaluation.results import FLOOR, CellResult, Evaluation, ModelScores
+from dtsinn.evaluation.results import FLOOR, SUMMARY, CellResult, Evaluation, ModelScores
 from dtsinn.evaluation.suite import SPLIT
 from dtsinn.plots.montage import ERROR_SPAN, FAINTEST, montage
 from dtsinn.plots.style import png
 
 Kind = Literal["overview", "agreement", "bias", "curves", "montage"]
-SUMMARY = "summary.png"
-"""The picture of all cells, which stands for the evaluation where there is room for one."""
 
 
 @dataclass(frozen=True, kw_only=True)
