@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from mlflow.entities import LoggedModelInput, LoggedModelOutput, Run
+from mlflow.exceptions import MlflowException
 
 from dtsinn.registry.promotion.alias_transaction import history
 from dtsinn.registry.references import find_version
@@ -25,6 +26,9 @@ BEST_TRIAL, MODEL = "best_trial", "model"
 """Tags of a search: key of its best trial's run, and the version that was made of it."""
 EVALUATED = "model.digest"
 """Tag of evaluation runs: the digests of the models that took part, with commas between."""
+
+VERDICT_HEAD = "**Evaluated:**"
+"""Begins the paragraph of a version's description that says what its latest evaluation found."""
 
 
 def show_model(ref: str, tracker: MlflowTracker) -> dict[str, Any]:
@@ -98,6 +102,31 @@ def note_evaluation(
         with mlflow_errors_as(f"noting the models of {evaluation}"):
             inputs = [LoggedModelInput(model) for model in dict.fromkeys(known) if model]
             tracker.client.log_inputs(tracker.run_id(evaluation), models=inputs)
+
+
+def note_verdict(version: ModelVersion, verdict: str, tracker: MlflowTracker) -> None:
+    """Begin a version's description with what its latest evaluation found.
+
+    Whoever may read a model but not change it leaves its description as it is.
+
+    Args:
+        version: That was evaluated.
+        verdict: Plain text.
+        tracker: Where it is registered.
+    """
+    with mlflow_errors_as(f"noting the verdict on {version.ref}"):
+        known = tracker.client.get_model_version(version.name, str(version.version))
+        rest = [
+            paragraph
+            for paragraph in (known.description or "").split("\n\n")
+            if paragraph and not paragraph.startswith(VERDICT_HEAD)
+        ]
+        text = "\n\n".join([f"{VERDICT_HEAD} {verdict}", *rest])
+        try:
+            tracker.client.update_model_version(version.name, str(version.version), text)
+        except MlflowException as error:
+            if error.error_code != "PERMISSION_DENIED":
+                raise
 
 
 def _describe_run(tracker: MlflowTracker, run: Run | None) -> dict[str, Any] | None:

@@ -22,11 +22,12 @@ from dtsinn.core.formats import EVALUATION
 from dtsinn.core.readout import QUANTITY_UNITS
 from dtsinn.data.store import StoreHeader
 from dtsinn.evaluation.cell_record import cell_record
+from dtsinn.evaluation.definitions import definitions
 from dtsinn.evaluation.derivatives import write_derivatives
 from dtsinn.evaluation.gallery import Picture
 from dtsinn.evaluation.kinetics import subject_error
 from dtsinn.evaluation.novelty import Novelty
-from dtsinn.evaluation.report import definitions, render
+from dtsinn.evaluation.report import render
 from dtsinn.evaluation.results import CellResult, Evaluation, ModelScores
 from dtsinn.evaluation.score import SubjectScore
 
@@ -122,7 +123,9 @@ def write_evaluation(
             (partial / "pictures" / picture.file).write_bytes(picture.png)
         (partial / RECORD).write_text(record + "\n", encoding="utf-8")
         (partial / "table.csv").write_text(as_table(evaluation), encoding="utf-8")
-        (partial / "report.html").write_text(render(evaluation, pictures), encoding="utf-8")
+        (partial / "report.html").write_text(
+            render(evaluation, pictures, headers), encoding="utf-8"
+        )
         write_derivatives(evaluation, headers, partial / "derivatives")
 
 

@@ -18,6 +18,8 @@ HALVES = "halved mixture"
 """Name of the baseline that halves the mixture: no training."""
 SINGLE_TRACER = "single-tracer scan"
 """Name of what two separate scans would have shown: same doses, frames and noise law."""
+SUMMARY = "summary.png"
+"""Picture of all cells among those of a report, where there is room for one only."""
 Verdict = Literal["beats", "level with", "loses to", "no verdict"]
 
 

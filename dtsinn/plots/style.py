@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -97,6 +98,7 @@ def region_style(name: str) -> dict[str, Any]:
     return {"color": REGION_COLOURS[place % 10], "ls": ("-", "--")[place // 10 % 2]}
 
 
+@cache
 def text_width(text: str, size: float, weight: str = "normal") -> float:
     """Width of a line of text of a font size in points, inches."""
     if not text.strip():

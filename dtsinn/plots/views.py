@@ -74,8 +74,16 @@ class View:
         """Which slice is shown."""
         level = round(float(self.samples.slice_N[self.sample]))
         where = f"slice {self.sample + 1} of {len(self.samples.slice_N)} at {level} mm"
-        # Rows and columns of an imported matrix may run anywhere.
-        return f"{where}, patient's left at the left" if self.header.phantom else where
+        return f"{where}, patient's left at the left" if self.left_at_left else where
+
+    @property
+    def left_at_left(self) -> bool:
+        """Whether the patient's left is known to be at the left of the image.
+
+        It is of phantoms and of scans that said how they lie; rows and columns of an imported
+        matrix may run anywhere.
+        """
+        return bool(self.header.phantom) or self.header.origin in ("measured", "semi-real")
 
     def images(self, image_NTYX: Floats, frames: list[int]) -> Floats:
         """[T, Y, X] the window in some frames."""

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from dtsinn.core.protocol import Protocol
     from dtsinn.core.tracer import Tracer
     from dtsinn.evaluation.results import Evaluation
-    from dtsinn.workflows.pairs import PairSearches
     from dtsinn.evaluation.suite import Suite
+    from dtsinn.workflows.pairs import PairSearches
 
 PIPE_WIDTH = 1000
 """Columns where nobody looks at a terminal: a row of a table is a line."""

@@ -17,11 +17,12 @@ from dtsinn.core.paths import name_of_store
 from dtsinn.core.tracker import Point, RunStart
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store
-from dtsinn.evaluation.results import Evaluation
+from dtsinn.evaluation.findings import state_verdict
+from dtsinn.evaluation.results import SUMMARY, Evaluation
 from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.eventlog.outbox import MEMORY
 from dtsinn.eventlog.recorder import record
-from dtsinn.registry.lineage import EVALUATED, note_evaluation
+from dtsinn.registry.lineage import EVALUATED, note_evaluation, note_verdict
 from dtsinn.registry.tracking.tracker import MlflowTracker, connect
 from dtsinn.registry.versions import list_models
 from dtsinn.training.run import experiment_of, lineage_tags
@@ -52,15 +53,9 @@ def log_evaluation(
         known = None
     if known is not None and known.info.status == "FINISHED":
         return
-    metrics: dict[str, float] = {}
-    for cell in evaluation.cells:
-        first = cell.models[0]
-        if first.summary is not None:
-            metrics[f"{cell.key}.psnr"] = first.summary.psnr.mean
-        gain = cell.difference(first.model)
-        if gain is not None:
-            metrics[f"{cell.key}.over_linear"] = gain.psnr.mean
     names, now = [model.name for model in evaluation.models], now_ms()
+    where = _where(evaluation, store)
+    verdicts = [f"On {where}: {state_verdict(evaluation, name)}" for name in names]
     run = RunStart(
         key=key,
         name=f"evaluate {names[0]} {evaluation.suite}".strip(),
@@ -68,8 +63,9 @@ def log_evaluation(
         experiment=experiment_of(store) if store else "evaluations",
         time_ms=now,
         parameters={"suite": evaluation.suite, "models": ", ".join(names)},
-        description=_describe(evaluation, names, store),
+        description=_describe(names, where, verdicts),
         tags={EVALUATED: ",".join(model.digest for model in evaluation.models)}
+        | {_verdict_tag(place): verdict for place, verdict in enumerate(verdicts)}
         | (lineage_tags(store) if store else {}),
     )
     (folder / MEMORY).unlink(missing_ok=True)  # MLflow has not got it, or is another one
@@ -78,8 +74,11 @@ def log_evaluation(
         report = shutil.copytree(out, folder / REPORT, dirs_exist_ok=True)
         if not any(e.get("status") == "finished" for e in recorder.outbox.event_log):
             recorder.begin(run)
-            recorder.report(key, [Point(step=0, metrics=metrics, time_ms=now)])
+            recorder.report(key, [Point(step=0, metrics=_metrics(evaluation), time_ms=now)])
             recorder.artifact(key, report, "evaluation")
+            picture = report / "pictures" / SUMMARY
+            if picture.exists():
+                recorder.artifact(key, picture)
             recorder.end(key, "finished", now)
     if recorder.undelivered:
         hint = workspace.command("status")
@@ -91,7 +90,8 @@ def log_evaluation(
 def link_evaluation(folder: Path, connect: Callable[[], MlflowTracker]) -> None:
     """Link the run of an evaluation that was delivered with the versions that it evaluated.
 
-    The copy of the report, which MLflow has now, goes.
+    Their descriptions begin with its verdict from now on. The copy of the report, which MLflow
+    has now, goes.
     """
     events = list(EventLog(folder / LOG_FILE, readonly=True))
     if not any(event.get("status") == "finished" for event in events):
@@ -101,12 +101,46 @@ def link_evaluation(folder: Path, connect: Callable[[], MlflowTracker]) -> None:
         digests = run["tags"][EVALUATED].split(",")
         versions = [version for version in list_models(tracker) if version.digest in digests]
         note_evaluation(versions, run["key"], tracker)
+        for version in versions:
+            verdict = run["tags"].get(_verdict_tag(digests.index(version.digest)))
+            if verdict:  # logs of older versions have none
+                note_verdict(version, verdict, tracker)
     shutil.rmtree(folder / REPORT, ignore_errors=True)  # another process may do the same now
 
 
-def _describe(evaluation: Evaluation, names: Sequence[str], store: Store | None) -> str:
-    """An evaluation in a sentence."""
+def _metrics(evaluation: Evaluation) -> dict[str, float]:
+    """What the first model reached in each cell, as far as it can be told."""
+    metrics: dict[str, float] = {}
+    for cell in evaluation.cells:
+        first, gain = cell.models[0], cell.difference(cell.models[0].model)
+        if first.summary is None:
+            continue
+        kinetics = first.summary.kinetics
+        found = {
+            "psnr": first.summary.psnr.mean,
+            "over_linear": None if gain is None else gain.psnr.mean,
+            "kinetic_error": None if kinetics is None else kinetics.kinetic_error,
+            "kinetic_bias": None if kinetics is None else kinetics.kinetic_bias,
+            "worst_region": None if kinetics is None else kinetics.worst_bias,
+        }
+        metrics |= {f"{cell.key}.{name}": x for name, x in found.items() if x is not None}
+    return metrics
+
+
+def _verdict_tag(place: int) -> str:
+    """Tag of the verdict on a model, by its place among those that took part."""
+    return f"verdict.{place + 1}" if place else "verdict"
+
+
+def _where(evaluation: Evaluation, store: Store | None) -> str:
+    """On what models were evaluated."""
     where = [f"suite {evaluation.suite}"] if evaluation.suite else []
     where += [f"the test subjects of {name_of_store(store.header.path)}"] if store else []
-    scored, on = " and ".join(names), " and ".join(where)
-    return f"{scored} on {on}; the report is under Artifacts, evaluation."
+    return " and ".join(where)
+
+
+def _describe(names: Sequence[str], where: str, verdicts: Sequence[str]) -> str:
+    """What was found, and where the rest stands."""
+    found = [f"**{name}.** {verdict}" for name, verdict in zip(names, verdicts, strict=True)]
+    scored = f"{' and '.join(names)} on {where}; the report is under Artifacts, evaluation."
+    return "\n\n".join([*found, scored])

@@ -9,12 +9,14 @@ import matplotlib.image
 import numpy as np
 import pytest
 from matplotlib._pylab_helpers import Gcf
+from matplotlib.text import Text
 
 from dtsinn.data.body import mean_curves
 from dtsinn.evaluation import charts
 from dtsinn.evaluation.results import CellResult, ModelScores, summarise
 from dtsinn.evaluation.score import score_subjects
 from dtsinn.plots import separations
+from dtsinn.plots.montage import ERROR_SPAN, montage, region_edges, relative_error
 from dtsinn.plots.style import png
 
 
@@ -111,3 +113,54 @@ def test_png_is_an_image_repeats_and_leaves_no_global_figure(scene, samples, ans
     image = matplotlib.image.imread(io.BytesIO(first))
     assert min(image.shape[:2]) > 500
     assert Gcf.get_num_fig_managers() == 0
+
+
+def draw_montage(samples, answer, header, tracer=1):
+    return montage(samples, answer, header, tracer, "FDG", "a subject")
+
+
+def test_a_montage_shows_mixture_truth_answer_and_relative_error(scene, samples, answer):
+    figure = draw_montage(samples, answer, scene.header)
+    mixture, truth, answered, error = (axes.images[0] for axes in figure.axes if axes.images)
+    assert truth.norm.vmax == answered.norm.vmax
+    assert (error.norm.vmin, error.norm.vmax) == (-ERROR_SPAN, ERROR_SPAN)
+    shown = np.ma.getdata(error.get_array())
+    there = np.isfinite(shown)
+    assert there.any()
+    np.testing.assert_allclose(shown[there], 10, rtol=1e-4)  # the answer is 1.1 times the truth
+    assert np.nanmax(np.ma.getdata(mixture.get_array())) <= samples.mixture_NTYX.max()
+    bars = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
+    assert bars == ["kBq/mL, as measured", "kBq/mL", "% of the truth"]
+
+
+def test_a_montage_marks_sides_where_they_are_known_and_names_regions(scene, samples, answer):
+    figure = draw_montage(samples, answer, scene.header)
+    assert [text.get_text() for text in figure.axes[0].texts[-2:]] == ["L", "R"]
+    (legend,) = figure.legends
+    assert {text.get_text() for text in legend.get_texts()} == {"frontal", "putamen"}
+    unknown = dataclasses.replace(scene.header, phantom="", origin="imported")
+    texts = [text.get_text() for text in draw_montage(samples, answer, unknown).findobj(Text)]
+    assert "L" not in texts
+    assert "The store does not say which side is left" in texts
+
+
+def test_no_text_of_a_montage_is_cut(scene, samples, answer, check_texts):
+    unknown = dataclasses.replace(scene.header, phantom="", origin="imported")  # no letters on it
+    check_texts(draw_montage(samples, answer, unknown))
+
+
+def test_relative_errors_are_left_out_where_the_truth_is_faint():
+    truth = np.array([[[10.0, 0.5, 0.0, 5.0]]])
+    found = relative_error(truth * 1.2, truth)
+    np.testing.assert_allclose(found, [[[20, np.nan, np.nan, 20]]])
+
+
+def test_edges_of_a_region_go_around_it():
+    inside = np.zeros((4, 5), dtype=bool)
+    inside[1, 1:3] = True
+    edges = region_edges(inside)
+    assert len(edges) == 6  # a rectangle of one by two pixels
+    assert (edges[..., 0].min(), edges[..., 0].max()) == (0.5, 2.5)
+    assert (edges[..., 1].min(), edges[..., 1].max()) == (0.5, 1.5)
+    lengths = np.abs(np.diff(edges, axis=1)).sum(axis=(1, 2))
+    np.testing.assert_array_equal(lengths, 1)

@@ -1,0 +1,253 @@
+"""The tables of an evaluation's report: plain cells, or HTML where a number has its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from dtsinn.core.display import value_text
+from dtsinn.evaluation.findings import CellFindings, find_failures
+from dtsinn.evaluation.limits import CONSERVATION, KINETIC_BIAS, WORST_REGION
+from dtsinn.evaluation.metrics import Interval
+from dtsinn.evaluation.results import FLOOR, CellResult, Difference, Evaluation, ModelScores
+
+MINUS = "\N{MINUS SIGN}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of a page."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str | Markup, ...], ...]
+    begins: tuple[bool, ...]
+    """Of each row whether it begins a group."""
+
+
+class _Rows:
+    """Rows in groups: what all rows of a group say stands in the first one only."""
+
+    def __init__(self, *head: str) -> None:
+        self._head = head
+        self._rows: list[tuple[str | Markup, ...]] = []
+        self._begins: list[bool] = []
+        self._group = ""
+
+    def add(self, group: str, *cells: str | Markup) -> None:
+        """Add a row of a group."""
+        begins = group != self._group
+        self._rows.append((group if begins else "", *cells))
+        self._begins.append(begins)
+        self._group = group
+
+    def table(self) -> Table:
+        """All of them."""
+        return Table(head=self._head, rows=tuple(self._rows), begins=tuple(self._begins))
+
+
+def tabulate_failures(evaluation: Evaluation) -> Table:
+    """The cells in which something is wrong, the worst first; what is wrong is marked."""
+    several = len(evaluation.models) > 1
+    rows = _Rows(
+        "Cell", *["Model"] * several, "n", "PSNR over linear, dB",
+        "Kinetic error over linear's, %-points",
+        f"kinetic_bias, limit {KINETIC_BIAS.text}", f"Worst region, limit {WORST_REGION.text}",
+        "Sum of the answers",
+    )  # fmt: skip
+    for found in find_failures(evaluation):
+        kinetics = None if found.scores.summary is None else found.scores.summary.kinetics
+        where = "" if kinetics is None else kinetics.worst_bias_region
+        rows.add(
+            found.cell.title,
+            *[found.scores.model] * several,
+            str(len(found.scores.subjects)),
+            _of_interval(None if found.gain is None else found.gain.psnr, bad=found.loses_psnr),
+            _of_interval(found.kinetic_loss, bad=found.loses_kinetics),
+            *(
+                _marked(f"{found.measures[limit]:.1f} %", more, bad=limit in found.exceeded)
+                if limit in found.measures
+                else "cannot be told"
+                for limit, more in ((KINETIC_BIAS, ""), (WORST_REGION, where))
+            ),
+            _sums(found),
+        )
+    return rows.table()
+
+
+def tabulate_cells(evaluation: Evaluation) -> Table:
+    """PSNR of every series in every cell."""
+    pairs = {cell.tracers for cell in evaluation.cells}
+    columns = [name.upper() for name in pairs.pop()] if len(pairs) == 1 else ["First", "Second"]
+    rows = _Rows("Cell", "Model", "n", "PSNR, dB", *columns, "Over linear, dB")
+    for cell in evaluation.cells:
+        for scores in cell.series:
+            if scores.summary is None:
+                rows.add(cell.title, scores.model, "", f"not applicable: {scores.reason}")
+                continue
+            rows.add(
+                cell.title,
+                scores.model,
+                str(len(scores.subjects)),
+                _with_range(scores.summary.psnr),
+                *map(_with_range, scores.summary.psnr_by_tracer),
+                _gain(cell.difference(scores.model)),
+            )
+    return rows.table()
+
+
+def tabulate_pairs(evaluation: Evaluation) -> Table:
+    """Every pair of models, or of model and baseline, in every cell."""
+    rows = _Rows("Cell", "Pair", "n", "PSNR, dB", "The first")
+    for cell in evaluation.cells:
+        for difference in cell.differences:
+            if difference.second != FLOOR:
+                rows.add(
+                    cell.title,
+                    f"{difference.first} {MINUS} {difference.second}",
+                    str(difference.psnr.n),
+                    _gain(difference),
+                    difference.verdict,
+                )
+    return rows.table()
+
+
+def tabulate_kinetics(evaluation: Evaluation) -> tuple[Table, list[str]]:
+    """Read-outs and conserved activity of every series; and what cannot be told, with why."""
+    rows = _Rows(
+        "Cell", "Model", "Read", "n", "Error, %", "Bias, %", "Worst region, bias",
+        "Body residual, %",
+    )  # fmt: skip
+    reasons: dict[str, None] = {}
+    for cell, scores in _scored(evaluation, beside=True):
+        found = None if scores.summary is None else scores.summary.kinetics
+        if found is None:
+            continue
+        reasons |= {f"{cell.title}: {what}: {why}.": None for what, why in found.lacking.items()}
+        residual = "" if found.conservation is None else f"{found.conservation.body:.1f}"
+        for tracer, quantity in found.judged.items():
+            one = found.readouts.get(tracer, {}).get(quantity)
+            if one is None:
+                continue
+            worst = _number(f"{one.regions[one.worst_bias_region].bias:+.1f}")
+            rows.add(
+                cell.title,
+                scores.model,
+                f"{quantity} of {tracer.upper()}",
+                str(one.subjects),
+                f"{one.error:.1f}",
+                f"{one.bias:.1f}",
+                f"{one.worst_bias_region} {worst}",
+                residual,
+            )
+    return rows.table(), list(reasons)
+
+
+def tabulate_details(evaluation: Evaluation) -> Table:
+    """What is measured of pixels beyond the PSNR; pairs are first / second tracer."""
+    rows = _Rows("Cell", "Model", "n", "SSIM", "NRMSE", "Before injection, kBq/mL", "Sum residual")
+    for cell, scores in _scored(evaluation):
+        if scores.summary is None:
+            continue
+        pairs = (scores.summary.ssim, scores.summary.nrmse, scores.summary.before_injection)
+        rows.add(
+            cell.title,
+            scores.model,
+            str(len(scores.subjects)),
+            *(" / ".join(f"{value.mean:.3f}" for value in pair) for pair in pairs),
+            f"{scores.summary.sum_residual.mean:.3f}",
+        )
+    return rows.table()
+
+
+def tabulate_novelty(evaluation: Evaluation) -> Table:
+    """What of every cell each model's training had seen, and where its linear map comes from."""
+    rows = _Rows("Cell", "Model", "Its training", "Linear map")
+    for cell in evaluation.cells:
+        fitted = (
+            "" if cell.floor is None or not cell.floor.fitted else f"fitted {cell.floor.fitted}"
+        )
+        for scores in cell.models:
+            rows.add(cell.title, scores.model, _tags(scores), _tag(fitted) if fitted else "")
+    return rows.table()
+
+
+def list_lineage(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """Names and values of all that the numbers come from."""
+    entries = [("evaluated with", f"dtsinn {evaluation.code_version}")]
+    for model in evaluation.models:
+        pair = " + ".join(model.tracers)
+        entries.append((model.name, f"trained for {pair}, {model.protocol}"))
+        entries.append(("digest", model.digest))
+        entries += [
+            (key.replace("_", " "), str(value))
+            for key, value in model.lineage.items()
+            if value != ""
+        ]
+    for baseline in evaluation.baselines:
+        settings = ", ".join(
+            f"{key} {value_text(value)}" for key, value in baseline.settings.items()
+        )
+        entries.append((baseline.name, settings))
+    return entries + [
+        (f"data, {cell.title}", cell.store_digest) for cell in evaluation.cells if cell.store_digest
+    ]
+
+
+def _scored(
+    evaluation: Evaluation, *, beside: bool = False
+) -> Iterator[tuple[CellResult, ModelScores]]:
+    """Every cell that applies with every series, and the single-tracer scans ``beside`` them."""
+    for cell in evaluation.cells:
+        if cell.applicable:
+            yield from ((cell, scores) for scores in (cell.every if beside else cell.series))
+
+
+def _sums(found: CellFindings) -> str | Markup:
+    told = [limit for limit in CONSERVATION if limit in found.measures]
+    over = [limit for limit in told if limit in found.exceeded]
+    if not over:
+        return "within limits" if told else "cannot be told"
+    names = {limit: limit.label.split()[-1] for limit in over} | {CONSERVATION[-1]: "|z|"}
+    texts = [f"{names[limit]} {found.measures[limit]:.3g} {limit.unit}".strip() for limit in over]
+    return Markup("<br>").join(_marked(text, bad=True) for text in texts)
+
+
+def _of_interval(interval: Interval | None, *, bad: bool) -> str | Markup:
+    if interval is None:
+        return "cannot be told"
+    return _marked(_number(f"{interval.mean:+.1f}"), _number(interval.range_text(1, "+")), bad=bad)
+
+
+def _gain(difference: Difference | None) -> str | Markup:
+    """A difference in dB; marked where the first is not better."""
+    if difference is None:
+        return ""
+    return _of_interval(difference.psnr, bad=difference.verdict in ("loses to", "level with"))
+
+
+def _with_range(interval: Interval) -> Markup:
+    return _marked(_number(f"{interval.mean:.1f}"), _number(interval.range_text(1)))
+
+
+def _marked(text: str, more: str = "", *, bad: bool = False) -> Markup:
+    """A text, in red where it is bad, and more about it below, in small."""
+    marked = Markup('<span class="bad">{}</span>').format(text) if bad else Markup.escape(text)
+    return marked + (Markup(' <span class="range">{}</span>').format(more) if more else "")
+
+
+def _number(text: str) -> str:
+    return text.replace("-", MINUS)
+
+
+def _tags(scores: ModelScores) -> Markup:
+    """A badge for each thing that the training had seen or not."""
+    seen = {} if scores.novelty is None else vars(scores.novelty)
+    return Markup(" ").join(
+        _tag(f"{name} {state}", new=state == "new") for name, state in seen.items()
+    )
+
+
+def _tag(text: str, *, new: bool = False) -> Markup:
+    return Markup('<span class="tag{}">{}</span>').format(" new" if new else "", text)
