@@ -131,10 +131,12 @@ def say_pairs(found: PairSearches) -> None:
         texts = []
         for cell in found.cells:
             scores = cell.models[row]
+            if scores.summary is None:
+                texts.append(scores.reason)
+                continue
             gain = cell.difference(scores.model)
             over = "" if gain is None else f" ({gain.psnr.mean:+.2f})"
-            known = scores.summary is not None
-            texts.append(f"{scores.summary.psnr.mean:.2f}{over}" if known else scores.reason)
+            texts.append(f"{scores.summary.psnr.mean:.2f}{over}")
         rows.append([title, *texts])
     say_table(["trained on; tested on, dB (over linear)", *titles], rows)
 
