@@ -121,9 +121,9 @@ def commands(project: Project, beside: Forks) -> list[str]:
 def test_its_commands_run(commands: list[str], project: Project) -> None:
     assert "18F-marker" in commands[0]
     assert "halton" in commands[-1]
-    (info,) = (project.folder / "workspace" / "runs").glob("*/separator/separator.json")
-    model = json.loads(info.read_text())["model"]
-    assert model == {"kind": "patch", "width": 16}
+    found = (project.folder / "workspace" / "runs").glob("*/separator/separator.json")
+    models = [json.loads(info.read_text())["model"] for info in found]
+    assert {"kind": "patch", "width": 16} in models
 
 
 def test_settings_of_another_package_are_checked_and_written_as_all_are(

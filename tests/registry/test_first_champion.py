@@ -13,6 +13,7 @@ from dtsinn.deploy.export import export_package
 from dtsinn.deploy.package import write_package
 from dtsinn.deploy.separator import Separator
 from dtsinn.eventlog import recorder
+from dtsinn.networks.build import build_network
 from dtsinn.networks.closed_form import fit_linear
 from dtsinn.registry.gate.config import GateConfig
 from dtsinn.registry.gate.report import NO_CHAMPION
@@ -23,7 +24,7 @@ from dtsinn.registry.references import fetch, resolve
 from dtsinn.registry.tracking.tracker import MlflowTracker
 from dtsinn.registry.versions import find_alias, list_models
 from dtsinn.workflows.prune import Policy, prune_workspace
-from tests.registry.conftest import MODEL, build_network, info
+from tests.registry.conftest import MODEL, info
 from tests.support.aliases import violations
 
 NAME = "dtsinn-fmz-fdg-p1"
