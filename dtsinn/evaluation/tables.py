@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from markupsafe import Markup
 
@@ -11,9 +11,12 @@ from dtsinn.core.display import value_text
 from dtsinn.evaluation.findings import CellFindings, find_failures
 from dtsinn.evaluation.limits import CONSERVATION, KINETIC_BIAS, WORST_REGION
 from dtsinn.evaluation.metrics import Interval
+from dtsinn.evaluation.novelty import Novelty
 from dtsinn.evaluation.results import FLOOR, CellResult, Difference, Evaluation, ModelScores
 
 MINUS = "\N{MINUS SIGN}"
+MOST_FAILURES = 12
+"""Rows of the table of failures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,21 +51,23 @@ class _Rows:
 
 
 def tabulate_failures(evaluation: Evaluation) -> Table:
-    """The cells in which something is wrong, the worst first; what is wrong is marked."""
+    """The cells in which something is wrong, the worst first; what is wrong is marked.
+
+    At most :data:`MOST_FAILURES`; the grid shows the others.
+    """
     several = len(evaluation.models) > 1
     rows = _Rows(
-        "Cell", *["Model"] * several, "n", "PSNR over linear, dB",
+        "Cell", *["Model"] * several, "PSNR over linear, dB",
         "Kinetic error over linear's, %-points",
         f"kinetic_bias, limit {KINETIC_BIAS.text}", f"Worst region, limit {WORST_REGION.text}",
-        "Sum of the answers",
+        "Sum of the answers", "n",
     )  # fmt: skip
-    for found in find_failures(evaluation):
+    for found in find_failures(evaluation)[:MOST_FAILURES]:
         kinetics = None if found.scores.summary is None else found.scores.summary.kinetics
         where = "" if kinetics is None else kinetics.worst_bias_region
         rows.add(
             found.cell.title,
             *[found.scores.model] * several,
-            str(len(found.scores.subjects)),
             _of_interval(None if found.gain is None else found.gain.psnr, bad=found.loses_psnr),
             _of_interval(found.kinetic_loss, bad=found.loses_kinetics),
             *(
@@ -72,6 +77,7 @@ def tabulate_failures(evaluation: Evaluation) -> Table:
                 for limit, more in ((KINETIC_BIAS, ""), (WORST_REGION, where))
             ),
             _sums(found),
+            str(len(found.scores.subjects)),
         )
     return rows.table()
 
@@ -163,13 +169,17 @@ def tabulate_details(evaluation: Evaluation) -> Table:
 
 def tabulate_novelty(evaluation: Evaluation) -> Table:
     """What of every cell each model's training had seen, and where its linear map comes from."""
-    rows = _Rows("Cell", "Model", "Its training", "Linear map")
+    several = len(evaluation.models) > 1
+    names = [field.name for field in fields(Novelty)]
+    rows = _Rows("Cell", *["Model"] * several, *(name.capitalize() for name in names), "Linear map")
     for cell in evaluation.cells:
         fitted = (
             "" if cell.floor is None or not cell.floor.fitted else f"fitted {cell.floor.fitted}"
         )
         for scores in cell.models:
-            rows.add(cell.title, scores.model, _tags(scores), _tag(fitted) if fitted else "")
+            seen = {} if scores.novelty is None else vars(scores.novelty)
+            states = [_tag(seen.get(name, "unknown")) for name in names]
+            rows.add(cell.title, *[scores.model] * several, *states, fitted)
     return rows.table()
 
 
@@ -210,14 +220,16 @@ def _sums(found: CellFindings) -> str | Markup:
     if not over:
         return "within limits" if told else "cannot be told"
     names = {limit: limit.label.split()[-1] for limit in over} | {CONSERVATION[-1]: "|z|"}
-    texts = [f"{names[limit]} {found.measures[limit]:.3g} {limit.unit}".strip() for limit in over]
-    return Markup("<br>").join(_marked(text, bad=True) for text in texts)
+    first, *others = sorted(over, key=lambda limit: -found.measures[limit] / limit.most)
+    text = f"{names[first]} {found.measures[first]:.3g} {first.unit}".strip()
+    more = f"limit {first.text}" + "".join(f"; {names[limit]} too" for limit in others)
+    return _marked(text, more, bad=True)
 
 
 def _of_interval(interval: Interval | None, *, bad: bool) -> str | Markup:
     if interval is None:
         return "cannot be told"
-    return _marked(_number(f"{interval.mean:+.1f}"), _number(interval.range_text(1, "+")), bad=bad)
+    return _marked(_number(f"{interval.mean:+.1f}"), bad=bad) + _range(interval, "+")
 
 
 def _gain(difference: Difference | None) -> str | Markup:
@@ -228,26 +240,23 @@ def _gain(difference: Difference | None) -> str | Markup:
 
 
 def _with_range(interval: Interval) -> Markup:
-    return _marked(_number(f"{interval.mean:.1f}"), _number(interval.range_text(1)))
+    return _marked(_number(f"{interval.mean:.1f}")) + _range(interval)
+
+
+def _range(interval: Interval, sign: str = "") -> Markup:
+    return Markup(' <span class="range">{}</span>').format(_number(interval.range_text(1, sign)))
 
 
 def _marked(text: str, more: str = "", *, bad: bool = False) -> Markup:
     """A text, in red where it is bad, and more about it below, in small."""
     marked = Markup('<span class="bad">{}</span>').format(text) if bad else Markup.escape(text)
-    return marked + (Markup(' <span class="range">{}</span>').format(more) if more else "")
+    return marked + (Markup(' <span class="more">{}</span>').format(more) if more else "")
 
 
 def _number(text: str) -> str:
     return text.replace("-", MINUS)
 
 
-def _tags(scores: ModelScores) -> Markup:
-    """A badge for each thing that the training had seen or not."""
-    seen = {} if scores.novelty is None else vars(scores.novelty)
-    return Markup(" ").join(
-        _tag(f"{name} {state}", new=state == "new") for name, state in seen.items()
-    )
-
-
-def _tag(text: str, *, new: bool = False) -> Markup:
-    return Markup('<span class="tag{}">{}</span>').format(" new" if new else "", text)
+def _tag(seen: str) -> Markup:
+    """A badge that says whether the training had seen something."""
+    return Markup('<span class="tag{}">{}</span>').format(" new" * (seen == "new"), seen)

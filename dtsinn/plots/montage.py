@@ -208,10 +208,11 @@ def _outline(
 ) -> None:
     """The edges of the regions in every frame of a strip."""
     for name, inside_YX in regions.items():
-        edges = region_edges(inside_YX)
+        style = region_style(name)
+        edges = region_edges(inside_YX)[:: 2 if style["ls"] == "--" else 1]  # every other: dashed
         lines = [edge + np.array([step, 0]) for step in steps for edge in edges]
-        colour = region_style(name)["color"]
-        axes.add_collection(LineCollection(lines, colors=colour, linewidths=0.9), autolim=False)
+        outline = LineCollection(lines, colors=style["color"], linewidths=0.9)
+        axes.add_collection(outline, autolim=False)
 
 
 def _mark_sides(axes: Axes, shape: tuple[int, ...]) -> None:
@@ -223,7 +224,7 @@ def _mark_sides(axes: Axes, shape: tuple[int, ...]) -> None:
 
 
 def _legend_columns(regions: Mapping[str, Any]) -> int:
-    widest = max((text_width(name, 8.5) for name in regions), default=0.0) + 0.45
+    widest = max((text_width(name, 8.5) for name in regions), default=0.0) + 0.5
     return max(int((LEFT + FRAMES * ACROSS + BAR - 0.2) / widest), 1)
 
 
@@ -236,7 +237,7 @@ def _name_regions(figure: Figure, regions: Mapping[str, Any], view: View) -> Non
     figure.text(0.12 / width, 0.1 / height, sides, fontsize=8.5, color=FAINT, va="bottom")
     if not regions:
         return
-    handles = [Line2D([], [], color=region_style(name)["color"], lw=1.6) for name in regions]
+    handles = [Line2D([], [], lw=1.6, **region_style(name)) for name in regions]
     figure.legend(
         handles,
         list(regions),
@@ -246,7 +247,7 @@ def _name_regions(figure: Figure, regions: Mapping[str, Any], view: View) -> Non
         frameon=False,
         fontsize=8.5,
         labelcolor=INK,
-        handlelength=1.2,
+        handlelength=1.5,
         columnspacing=1.0,
         handletextpad=0.5,
         labelspacing=0.25,
