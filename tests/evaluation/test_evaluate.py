@@ -15,7 +15,8 @@ from dtsinn.core.isotopes import decay_correction
 from dtsinn.core.progress import no_progress
 from dtsinn.core.protocol import load_protocol
 from dtsinn.core.workspace import Workspace
-from dtsinn.deploy.info import Lineage, SeparatorInfo
+from dtsinn.deploy.facts import Lineage
+from dtsinn.deploy.info import SeparatorInfo
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation.evaluate import evaluate, run_grid
 from dtsinn.evaluation.floor import separate_with
