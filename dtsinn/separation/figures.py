@@ -21,12 +21,12 @@ from dtsinn.plots.style import (
     ERROR,
     FAINT,
     INK,
+    REGION_COLOURS,
     SERIES,
     body_window,
     colour_bar,
     grid_lines,
     injection_line,
-    region_style,
     show_image,
     shown_frames,
     tidy,
@@ -104,16 +104,16 @@ def draw_curves(
         unit: Of the values.
     """
     figure = Figure(figsize=(10.5, 3.6), dpi=DPI)
-    for place, (title, regions, minute_T, value_RT) in enumerate(curves):
-        axes = figure.add_subplot(1, len(curves), place + 1)
+    for column, (title, regions, minute_T, value_RT) in enumerate(curves):
+        axes = figure.add_subplot(1, len(curves), column + 1)
         tidy(axes)
         grid_lines(axes, "y")
-        for region, value_T in list(zip(regions, value_RT, strict=True))[:ROWS]:
-            style = region_style(region)
-            axes.plot(minute_T, value_T, marker="o", ms=2.5, lw=1.2, label=region, **style)
+        for place, (region, value_T) in enumerate(zip(regions[:ROWS], value_RT, strict=False)):
+            look = {"color": REGION_COLOURS[place % 10], "ls": "-" if place < 10 else "--"}
+            axes.plot(minute_T, value_T, marker="o", ms=2.5, lw=1.2, label=region, **look)
         axes.set_title(title, fontsize=10, color=INK, loc="left")
         axes.set_xlabel("min", fontsize=9, color=INK)
-        if place == 0:
+        if column == 0:
             axes.set_ylabel(unit, fontsize=9, color=INK)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="center right", fontsize=8, frameon=False, labelcolor=INK)

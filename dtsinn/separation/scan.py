@@ -169,10 +169,10 @@ def _open_nifti(place: Path, plan: MixturePlan, request: Request) -> Mixture:
     image, grid = open_image(place, WHERE, by_slices=True)
     beside = _sidecar_of(place) if plan.sidecar is None else place.parent / home_path(plan.sidecar)
     injections = request.injections or plan.injection_time
-    plan = dataclasses.replace(plan, sidecar=str(beside), injection_time=injections)
+    plan = dataclasses.replace(plan, sidecar=str(beside.absolute()), injection_time=injections)
 
     def reopen(file: Path) -> Scan:
-        own = dataclasses.replace(plan, image=str(file))
+        own = dataclasses.replace(plan, image=str(file.absolute()))
         return open_nifti(own, file.parent, WHERE, None, by_slices=True, nan=True)
 
     scan, fields = reopen(place), _raw_fields(beside)

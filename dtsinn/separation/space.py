@@ -34,7 +34,7 @@ class Space:
         affine: [4, 4] from voxel to RAS, mm.
         orientation: [3, 2] as nibabel's: axis of RAS, and direction, for each axis of the file.
         header: Of the file, whose fields of space are kept; None where it is no NIfTI.
-        placed: Whether it is known where the grid lies: of bare arrays it is not.
+        placed: Whether the file says where the grid lies: a bare array does not.
     """
 
     shape: tuple[int, int, int]
@@ -64,8 +64,8 @@ class Space:
         header.set_data_dtype(dtype)
         header.set_data_shape((*self.shape, frames))
         if self.header is None:
-            header.set_qform(self.affine, code=1 if self.placed else 0)
-            header.set_sform(self.affine, code=1 if self.placed else 0)
+            header.set_qform(self.affine, code=1)
+            header.set_sform(self.affine, code=1)
         header.set_xyzt_units("mm", "sec")
         header["pixdim"][4] = 0  # frames differ in length; the sidecar has them
         header["cal_max"] = header["cal_min"] = 0
