@@ -14,8 +14,8 @@ import numpy.typing as npt
 from dtsinn.separation.scan import reserve
 from dtsinn.separation.space import Space
 
-LEVEL = 3
-"""Of gzip: noise is not made smaller by more (measured: 6 takes twice the time for 1 %)."""
+LEVEL = 1
+"""Of gzip: noise is not made smaller by more (measured: 92.7 % by 1, 92.5 % by 6)."""
 MOST_INTEGER = 32767
 """Of a 16-bit voxel."""
 
@@ -49,7 +49,7 @@ class Image:
 
     def fill(self, which: slice, images_STYX: npt.NDArray[Any]) -> None:
         """Put slices in their place."""
-        self._largest = max(self._largest, float(np.abs(images_STYX).max()))
+        self._largest = max(self._largest, float(images_STYX.max()), -float(images_STYX.min()))
         with self._mapped() as stored:
             self._space.view(stored)[which] = images_STYX
 

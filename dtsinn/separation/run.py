@@ -6,6 +6,7 @@ Shape letters: S slice, K tracer (2), T frame, R region, Y X pixel, P pixel of a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,54 +77,76 @@ def separate_slices(
     """
     slices, Y, X = body_SYX.shape
     step = max(1, BATCH_PIXELS // (Y * X))
+    parts = [slice(start, min(start + step, slices)) for start in range(0, slices, step)]
     sums = _Sums(residual.frames, Y * X, int(labels_SYX.max()) + 1)
-    for start in range(0, slices, step):
-        progress("separating slices", start, slices)
-        which = slice(start, min(start + step, slices))
-        mixture_STYX = np.nan_to_num(read(which)).astype(np.float32)
-        tracers_SKTYX = separate(mixture_STYX)
+
+    def load(which: slice) -> npt.NDArray[np.float32]:
+        return read(which).astype(np.float32, copy=False)
+
+    def keep(which: slice, mixture_STYX: Any, tracers_SKTYX: Any) -> None:
+        sum_STYX = tracers_SKTYX[:, 0] + tracers_SKTYX[:, 1]
         for k, image in enumerate(tracers):
             image.fill(which, tracers_SKTYX[:, k])
-        residual.fill(which, mixture_STYX - tracers_SKTYX.sum(axis=1))
-        sums.add(mixture_STYX, tracers_SKTYX, body_SYX[which], labels_SYX[which])
+        for at, s in enumerate(range(which.start, which.stop)):
+            sums.add(mixture_STYX[at], tracers_SKTYX[at], sum_STYX[at], body_SYX[s], labels_SYX[s])
+        residual.fill(which, np.subtract(mixture_STYX, sum_STYX, out=sum_STYX))
+
+    # While the model works on some slices, those before are kept and those after are read.
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as keeper:
+        loading, keeping = reader.submit(load, parts[0]), None
+        for number, which in enumerate(parts):
+            progress("separating slices", which.start, slices)
+            mixture_STYX = loading.result()
+            if number + 1 < len(parts):
+                loading = reader.submit(load, parts[number + 1])
+            tracers_SKTYX = separate(mixture_STYX)
+            if keeping is not None:
+                keeping.result()
+            keeping = keeper.submit(keep, which, mixture_STYX, tracers_SKTYX)
+        if keeping is not None:
+            keeping.result()
     progress("separating slices", slices, slices)
     return sums.totals(body_SYX)
 
 
 class _Sums:
-    """Sums over slices; an axis of 3 is mixture and tracers, one of 2 mixture and their sum."""
+    """Sums over slices; an axis of 3 is mixture and tracers, one of 2 mixture and their sum.
+
+    Sums over pixels are products with masks: that takes one pass over the images.
+    """
 
     def __init__(self, frames: int, pixels: int, labels: int) -> None:
         self.body_3T = np.zeros((3, frames))
-        self.negative_KT, self.absolute_KT = np.zeros((2, frames)), np.zeros((2, frames))
+        self.negative_KT = np.zeros((2, frames))
         self.pixels_2TP = np.zeros((2, frames, pixels), np.float32)
         self.region_3RT = np.zeros((3, labels, frames))
         self.voxels_R = np.zeros(labels, np.intp)
 
     def add(
         self,
-        mixture_STYX: npt.NDArray[np.float32],
-        tracers_SKTYX: npt.NDArray[np.float32],
-        body_SYX: npt.NDArray[np.bool_],
-        labels_SYX: npt.NDArray[np.uint8],
+        mixture_TYX: npt.NDArray[np.float32],
+        tracers_KTYX: npt.NDArray[np.float32],
+        sum_TYX: npt.NDArray[np.float32],
+        body_YX: npt.NDArray[np.bool_],
+        labels_YX: npt.NDArray[np.uint8],
     ) -> None:
-        """Add slices."""
-        for mixture, tracers, body, labels in zip(
-            mixture_STYX, tracers_SKTYX, body_SYX, labels_SYX, strict=True
-        ):
-            all_3TP = np.concatenate([mixture[None], tracers]).reshape(3, len(mixture), -1)
-            inside = np.flatnonzero(body)
-            own_3TP = all_3TP[:, :, inside]
-            self.body_3T += own_3TP.sum(axis=2, dtype=np.float64)
-            self.negative_KT -= np.minimum(own_3TP[1:], 0).sum(axis=2, dtype=np.float64)
-            self.absolute_KT += np.abs(own_3TP[1:]).sum(axis=2, dtype=np.float64)
-            self.pixels_2TP[0][:, inside] += own_3TP[0]
-            self.pixels_2TP[1][:, inside] += own_3TP[1] + own_3TP[2]
-            flat = labels.ravel()
-            for label in np.unique(flat[flat > 0]):
-                where = np.flatnonzero(flat == label)
-                self.region_3RT[:, label] += all_3TP[:, :, where].sum(axis=2, dtype=np.float64)
-                self.voxels_R[label] += len(where)
+        """Add a slice."""
+        frames = len(mixture_TYX)
+        body_P, labels_P = body_YX.ravel().astype(np.float32), labels_YX.ravel()
+        present = np.flatnonzero(np.bincount(labels_P, minlength=1))
+        present = present[present > 0]
+        masks = [body_P, *((labels_P == label).astype(np.float32) for label in present)]
+        mask_PM = np.stack(masks, axis=1)
+        images = (mixture_TYX, *tracers_KTYX)
+        for place, image_TYX in enumerate(images):
+            sum_TM = image_TYX.reshape(frames, -1) @ mask_PM
+            self.body_3T[place] += sum_TM[:, 0]
+            self.region_3RT[place, present] += sum_TM[:, 1:].T
+        self.voxels_R[present] += mask_PM[:, 1:].sum(axis=0).astype(np.intp)
+        for k, tracer_TYX in enumerate(tracers_KTYX):
+            self.negative_KT[k] -= np.minimum(tracer_TYX, 0).reshape(frames, -1) @ body_P
+        for place, image_TYX in enumerate((mixture_TYX, sum_TYX)):
+            self.pixels_2TP[place] += image_TYX.reshape(frames, -1) * body_P
 
     def totals(self, body_SYX: npt.NDArray[np.bool_]) -> Totals:
         """Means of what was added."""
@@ -140,7 +163,8 @@ class _Sums:
             body_voxels=voxels,
             mixture_T=mean_3T[0],
             tracers_KT=mean_3T[1:],
-            negative_KT=_ratio(self.negative_KT, self.absolute_KT),
+            # All of |x| is the sum of x, and twice what is below 0.
+            negative_KT=_ratio(self.negative_KT, self.body_3T[1:] + 2 * self.negative_KT),
             tile_JT=_ratio(tile_J2T[:, 1], tile_J2T[:, 0]) - 1,
             regions_R=regions,
             voxels_R=self.voxels_R[regions],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -150,11 +151,16 @@ class _Job:
             nan_is_air=self.nan_is_air,
         )
         rois = self.rois or rois_of_body(body.inside_SYX)
+
+        def read_filled(which: slice) -> npt.NDArray[Any]:
+            images = read(which)
+            return np.nan_to_num(images, copy=False) if body.nan_voxels else images
+
         frames, space = self.protocol.frames, self.mixture.space
         tracers = [Image(partial / f".tracer-{k}", space, frames) for k in (0, 1)]
         residual = Image(partial / ".residual", space, frames)
         totals = separate_slices(
-            read,
+            read_filled,
             self.model.separate,
             tracers,
             residual,
@@ -240,26 +246,29 @@ class _Job:
             "Verdict": verdict.text,
             **({"VerdictAccepted": self.accept} if self.accept else {}),
         }
-        paths = []
-        for k, (stem, image) in enumerate(zip(stems, [*tracers, residual], strict=True)):
-            self.progress("writing images", k, len(stems))
-            path = self.names.folder / f"{stem}.nii.gz"
+        paths = [self.names.folder / f"{stem}.nii.gz" for stem in stems]
+
+        def write(k: int, image: Image) -> None:
             factor_T = self._factors(k) if k < 2 and self.decay_correct else None
             image.write(
-                partial / path,
+                partial / paths[k],
                 unit=unit,
                 factor_T=np.ones(self.protocol.frames) if factor_T is None else factor_T,
                 whole_numbers=mixture.whole_numbers,
             )
-            about = (self.facts, self.protocol)
-            fields = mixture.fields
+            about, fields = (self.facts, self.protocol), mixture.fields
             content = (
                 tracer_sidecar(*about, k, begin, mixture.units, factor_T, fields)
                 if k < 2
                 else residual_sidecar(*about, begin, mixture.units, fields)
             )
-            write_sidecar(partial / self.names.folder / f"{stem}.json", content | marked)
-            paths.append(path)
+            write_sidecar(partial / self.names.folder / f"{stems[k]}.json", content | marked)
+
+        with ThreadPoolExecutor(len(stems)) as pool:  # zlib works while others do
+            jobs = [pool.submit(write, k, image) for k, image in enumerate([*tracers, residual])]
+            for done, job in enumerate(jobs):
+                self.progress("writing images", done, len(stems))
+                job.result()
         self.progress("writing images", len(stems), len(stems))
         return paths
 
