@@ -109,8 +109,8 @@ def draw_curves(
         tidy(axes)
         grid_lines(axes, "y")
         for place, (region, value_T) in enumerate(zip(regions[:ROWS], value_RT, strict=False)):
-            look = {"color": REGION_COLOURS[place % 10], "ls": "-" if place < 10 else "--"}
-            axes.plot(minute_T, value_T, marker="o", ms=2.5, lw=1.2, label=region, **look)
+            axes.plot(minute_T, value_T, marker="o", ms=2.5, lw=1.2, label=region,
+                      color=REGION_COLOURS[place % 10], ls="-" if place < 10 else "--")  # fmt: skip
         axes.set_title(title, fontsize=10, color=INK, loc="left")
         axes.set_xlabel("min", fontsize=9, color=INK)
         if column == 0:

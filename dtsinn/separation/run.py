@@ -174,4 +174,4 @@ class _Sums:
 
 
 def _ratio(above: Any, below: Any) -> FloatArray:
-    return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0)
+    return np.asarray(np.divide(above, below, np.full(np.shape(above), np.nan), where=below > 0))

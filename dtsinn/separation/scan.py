@@ -13,7 +13,7 @@ import math
 import os
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +72,7 @@ class Mixture:
         accepted: What a plan says yes to of what is unusual.
         fields: Technical fields of its sidecar.
         packed: The compressed NIfTI file that has to be decompressed before slices are read.
+        reopen: From the decompressed file to its scan.
     """
 
     scan: Scan
@@ -88,8 +89,7 @@ class Mixture:
     accepted: frozenset[str] = frozenset()
     fields: Mapping[str, Any] = field(default_factory=dict)
     packed: Path | None = None
-    reopen: Any = None
-    """From the decompressed file to the scan."""
+    reopen: Callable[[Path], Scan] | None = None
 
     def unpack(self, folder: Path) -> Scan:
         """The scan, quick to read by slices: a compressed file is decompressed into ``folder``.
@@ -98,7 +98,7 @@ class Mixture:
             InputError: The file is truncated or damaged.
             OSError: The disk is full.
         """
-        if self.packed is None:
+        if self.packed is None or self.reopen is None:
             return self.scan
         plain = folder / ".scan.nii"
         image, _ = open_image(self.packed, WHERE, by_slices=True)
@@ -121,8 +121,7 @@ class Mixture:
                 got="a .nii.gz file that ends too early, or is no gzip",
                 hint="copying it again",
             ) from None
-        scan: Scan = self.reopen(plain)
-        return scan
+        return self.reopen(plain)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,9 +177,7 @@ def _open_nifti(place: Path, plan: MixturePlan, request: Request) -> Mixture:
     scan, fields = reopen(place), _raw_fields(beside)
     units = plan.units or str(fields.get("Units", ""))
     told = _told(fields)
-    times = [time for _, time in scan.administered]
-    if injections is None and len(times) == 2 and None not in times:
-        injections = (times[0], times[1])
+    injections = injections or _both([time for _, time in scan.administered])
     return Mixture(
         scan=scan,
         space=Space(
@@ -210,9 +207,9 @@ def _open_dicom(folder: Path, plan: MixturePlan, request: Request) -> Mixture:
         folder, WHERE, half_life=plan.half_life, accepted=plan.accepted, by_slices=True
     )
     injections = request.injections or plan.injection_time
-    times = sorted(time for _, time in scan.administered if time is not None)
-    if injections is None and len(times) == 2:
-        injections = (times[0], times[1])
+    injections = injections or _both(
+        sorted(time for _, time in scan.administered if time is not None)
+    )
     ordered = sorted(scan.administered, key=lambda one: math.inf if one[1] is None else one[1])
     return Mixture(
         scan=scan,
@@ -345,10 +342,7 @@ def _open_array(place: Path, request: Request) -> Mixture:
         decay_corrected=known.decay_corrected,
         administered=known.administered,
     )
-    times = [time for _, time in known.administered]
-    injections = request.injections
-    if injections is None and len(times) == 2 and None not in times:
-        injections = (times[0], times[1])  # type: ignore[assignment]
+    injections = request.injections or _both([time for _, time in known.administered])
     return Mixture(
         scan=scan,
         space=dataclasses.replace(space_of(scan), placed=False),
@@ -387,6 +381,12 @@ def _voxel_size(fields: Mapping[str, Any]) -> Vector:
         raise InputError(f"{WHERE}.sidecar: VoxelSize", wanted="three lengths along x, y, z in mm")
     check_voxels(f"{WHERE}.sidecar: VoxelSize", value)
     return (float(value[0]), float(value[1]), float(value[2]))
+
+
+def _both(times: Sequence[float | None]) -> tuple[float, float] | None:
+    """Two times, where there are two."""
+    told = [time for time in times if time is not None]
+    return (told[0], told[1]) if len(told) == len(times) == 2 else None
 
 
 def _choose(names: list[str], wanted: str, what: str, *, tell: bool) -> int:
@@ -445,7 +445,7 @@ def reserve(descriptor: int, size: int) -> None:
 
 
 @contextmanager
-def _without_a_plan() -> Any:
+def _without_a_plan() -> Iterator[None]:
     """What importers advise for a plan is for a plan, which can be the scan."""
     try:
         yield

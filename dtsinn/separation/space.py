@@ -56,7 +56,8 @@ class Space:
             dtype: Of the voxels.
             slope: Of one stored unit.
         """
-        header = nibabel.Nifti1Header() if self.header is None else copy.deepcopy(self.header)
+        new: Any = nibabel.Nifti1Header
+        header = new() if self.header is None else copy.deepcopy(self.header)
         header.extensions.clear()  # they may hold anything
         for name in _TEXTS:
             if name in header:

@@ -17,7 +17,7 @@ import pytest
 
 import dtsinn
 from dtsinn.core.errors import DtsinnError
-from tests.support.independent_scan import P1, Head, affine, make_head, write_scan
+from tests.support.independent_scan import P1, Head, affine, load, make_head, write_scan
 
 Write = Callable[..., Path]
 
@@ -71,7 +71,7 @@ def test_other_frames_are_listed(model: Path, tmp_path: Path) -> None:
 
 def test_a_volume_without_frames(model: Path, write: Write, tmp_path: Path) -> None:
     path = write()
-    image = nibabel.load(path)
+    image = load(path)
     nibabel.save(nibabel.Nifti1Image(image.get_fdata()[..., 0], image.affine), path)
     assert "is no dynamic scan; got 40 x 48 x 5" in refusal(path, model, tmp_path / "out")
 
@@ -112,7 +112,7 @@ def test_nan_is_refused_unless_it_is_air(
     assert "--nan-is-air" in line
     if accepted:
         found = dtsinn.separate(path, model, tmp_path / "out", nan_is_air=True)
-        assert np.isfinite(nibabel.load(found.tracers["fmz"]).get_fdata()).all()
+        assert np.isfinite(load(found.tracers["fmz"]).get_fdata()).all()
     else:
         said = refusal(path, model, tmp_path / "out", nan_is_air=True)
         assert "NaN inside the body" in said

@@ -21,6 +21,7 @@ from tests.support.independent_scan import (
     INJECTED_S,
     Head,
     decay_factors,
+    load,
     make_head,
     write_labels,
     write_scan,
@@ -31,7 +32,7 @@ PAIR = ("fmz", "fdg")
 
 def kbq(path: Path) -> np.ndarray:
     """[X, Y, Z, T] along RAS, kBq/mL."""
-    image = nibabel.as_closest_canonical(nibabel.load(path))
+    image = nibabel.as_closest_canonical(load(path))
     return image.get_fdata() * {"Bq/mL": 1e-3, "kBq/mL": 1.0}[sidecar_of(path)["Units"]]
 
 
@@ -69,9 +70,9 @@ def test_a_scan_is_separated_in_its_own_space(
 ) -> None:
     path = write(**how)
     found = dtsinn.separate(path, model, tmp_path / "out")
-    scan = nibabel.load(path)
+    scan = load(path)
     for k, name in enumerate(PAIR):
-        image = nibabel.load(found.tracers[name])
+        image = load(found.tracers[name])
         assert apart(kbq(found.tracers[name]), answer[k]) < 1e-5
         np.testing.assert_array_equal(image.affine, scan.affine)
         assert image.shape == scan.shape
@@ -87,7 +88,7 @@ def test_a_scan_is_separated_in_its_own_space(
 
 
 def kbq_of_scan(path: Path, how: dict[str, Any]) -> np.ndarray:
-    image = nibabel.as_closest_canonical(nibabel.load(path)).get_fdata()
+    image = nibabel.as_closest_canonical(load(path)).get_fdata()
     image = image / (1000 if how["units"] == "Bq/mL" else 1)
     if "corrected" in how:
         image = image / decay_factors(make_head(seed=1), HALF_LIFE_S[0], 0)
@@ -98,7 +99,7 @@ def test_the_lesion_stays_at_the_patients_left(
     model: Path, write: Callable[..., Path], tmp_path: Path
 ) -> None:
     found = dtsinn.separate(write(axes="LPS"), model, tmp_path / "out")
-    image = nibabel.load(found.tracers["fdg"])
+    image = load(found.tracers["fdg"])
     hottest = np.unravel_index(image.get_fdata()[..., -1].argmax(), image.shape[:3])
     x, y, _ = nibabel.affines.apply_affine(image.affine, hottest)
     assert -45 < x < -15
@@ -109,7 +110,7 @@ def test_whole_numbers_stay_whole_numbers_with_a_scale(
     model: Path, answer: np.ndarray, write: Callable[..., Path], tmp_path: Path
 ) -> None:
     found = dtsinn.separate(write(dtype="int16"), model, tmp_path / "out")
-    image = nibabel.load(found.tracers["fmz"])
+    image = load(found.tracers["fmz"])
     assert image.get_data_dtype() == np.int16
     assert apart(kbq(found.tracers["fmz"]), answer[0]) < 1e-3
 

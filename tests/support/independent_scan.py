@@ -147,6 +147,11 @@ def write_labels(folder: Path, head: Head, axes: str = "RAS") -> Path:
     return path
 
 
+def load(path: Path) -> Any:
+    """A NIfTI image."""
+    return nibabel.load(path)
+
+
 def affine() -> np.ndarray:
     """Of the RAS grid."""
     matrix = np.diag([*VOXEL_MM, 1.0])
