@@ -14,7 +14,18 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 import dtsinn
-from dtsinn.commands import data, doctor, models, registry, report, search, show, train, upkeep
+from dtsinn.commands import (
+    data,
+    doctor,
+    models,
+    registry,
+    report,
+    search,
+    separate,
+    show,
+    train,
+    upkeep,
+)
 from dtsinn.commands.command_log import CommandLog
 from dtsinn.commands.options import read_arguments
 from dtsinn.core.causes import in_our_words
@@ -138,7 +149,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Find, prove, keep and use networks that separate two tracers in one dynamic PET scan.",
 )
-for part in (data, train, search, report, models, registry, show, doctor, upkeep):
+for part in (data, train, search, report, models, separate, registry, show, doctor, upkeep):
     app.add_typer(part.app)
 
 

@@ -5,6 +5,7 @@ From Python, in this order (docs/python.md):
 * :func:`simulate` makes a store of dual-tracer scans, :func:`open_store` opens one;
 * :func:`train` trains one separator, :func:`run_search` searches for the best one;
 * :func:`evaluate` scores separators on subjects that training never saw;
+* :func:`separate` splits a new scan into two, and judges whether its model knows such scans;
 * :class:`Separator` separates mixtures [N, T, Y, X] into tracers [N, 2, T, Y, X], and mixes again;
 * :class:`Tracer` and :class:`Protocol` say what is injected, and when what is measured.
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from dtsinn.deploy.separator import Separator
     from dtsinn.simulation.study import simulate
     from dtsinn.workflows.pipeline import evaluate, run_search, train
+    from dtsinn.workflows.separating import separate
 
 __version__ = "0.1.0"
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "evaluate",
     "open_store",
     "run_search",
+    "separate",
     "simulate",
     "train",
 ]
@@ -43,6 +46,7 @@ _MODULES = {
     "evaluate": "dtsinn.workflows.pipeline",
     "open_store": "dtsinn.data.store",
     "run_search": "dtsinn.workflows.pipeline",
+    "separate": "dtsinn.workflows.separating",
     "simulate": "dtsinn.simulation.study",
     "train": "dtsinn.workflows.pipeline",
 }

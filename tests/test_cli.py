@@ -51,6 +51,7 @@ COMMANDS = [
     "report",
     "evaluate",
     "export",
+    "separate",
     "models",
     "promote",
     "rollback",

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from dtsinn.core.atomic import fresh_folder
-from dtsinn.core.causes import brief
 from dtsinn.core.errors import RunError
 from dtsinn.core.numerics import relative_error
 from dtsinn.core.seeds import generator
 from dtsinn.deploy.manifest import INVERSE_NAME, MODEL_NAME
+from dtsinn.deploy.onnx_session import open_session as open_session
+from dtsinn.deploy.onnx_session import run_session as run_session
 from dtsinn.deploy.package import copy_package, load_network, read_package
 from dtsinn.deploy.separator import Separator
 from dtsinn.networks.separator import SeparatorNetwork
@@ -162,51 +162,6 @@ def parity_mixture(batch: int, frames: int, height: int, width: int) -> Float32A
 def worst_relative_error(got: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> float:
     """Largest relative error of a sample (first axis)."""
     return max(relative_error(*pair) for pair in zip(got, wanted, strict=True))
-
-
-def open_session(path: Path, graph: bytes | None = None) -> InferenceSession:
-    """ONNX Runtime on the CPU, with as many threads as torch would use.
-
-    Args:
-        path: An ONNX file.
-        graph: Its content, where it was read and verified already.
-
-    Raises:
-        RunError: It refuses the graph.
-    """
-    from onnxruntime import InferenceSession, SessionOptions  # its import starts a thread
-
-    options = SessionOptions()
-    # By default it takes one thread per core of the machine, pinned, whatever this process got.
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors only: the warnings are about its own optimisations
-    try:
-        return InferenceSession(
-            path if graph is None else graph, options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # its exceptions share no base but Exception
-        raise RunError(f"ONNX Runtime refuses {path.name}", got=brief(error)) from error
-
-
-def run_session(
-    session: InferenceSession, inputs: dict[str, Float32Array], *wanted: Float32Array
-) -> list[npt.NDArray[Any]]:
-    """The outputs of a graph, each of the shape of ``wanted``, where such are given.
-
-    Raises:
-        RunError: ONNX Runtime fails, or an output has another shape.
-    """
-    try:
-        outputs: list[npt.NDArray[Any]] = session.run(None, inputs)
-    except Exception as error:  # its exceptions share no base but Exception
-        raise RunError("ONNX Runtime fails", got=brief(error)) from error
-    for output, like in zip(outputs, wanted, strict=False):
-        if output.shape != like.shape:
-            raise RunError(
-                "ONNX Runtime's answer has another shape", got=output.shape, wanted=like.shape
-            )
-    return outputs
 
 
 def _worst(errors: list[float]) -> float:

@@ -14,7 +14,7 @@ from dtsinn.core.bounds import open_file, read_bytes, refuse_more
 from dtsinn.core.config import STRICT, to_mapping
 from dtsinn.core.errors import InputError, PackageError
 from dtsinn.core.formats import MANIFEST
-from dtsinn.deploy.info import INFO_NAME, read_json, strictly
+from dtsinn.deploy.facts import INFO_NAME, read_json, strictly
 
 MANIFEST_NAME = "manifest.json"
 WEIGHTS_NAME = "weights.safetensors"

@@ -9,8 +9,6 @@ only way a model travels, it never changes, and nothing in it is a pickle.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,15 +23,9 @@ from dtsinn.core.causes import brief
 from dtsinn.core.config import to_mapping
 from dtsinn.core.errors import PackageError, naming
 from dtsinn.deploy.card import card_text
-from dtsinn.deploy.info import (
-    INFO_NAME,
-    Lineage,
-    SeparatorInfo,
-    info_text,
-    portable,
-    read_info,
-    read_json,
-)
+from dtsinn.deploy.digest import digest_of_files, digest_of_weights
+from dtsinn.deploy.facts import INFO_NAME, Lineage
+from dtsinn.deploy.info import SeparatorInfo, info_text, portable, read_info
 from dtsinn.deploy.manifest import (
     CARD_NAME,
     FLOOR_NAME,
@@ -76,17 +68,6 @@ __all__ = [
     "verify_package",
     "write_package",
 ]
-
-DIGEST_KEYS = (
-    "model",
-    "tracers",
-    "frame_start",
-    "frame_duration",
-    "injection_time",
-    "half_life",
-    "normalisation",
-)
-"""What of ``separator.json`` makes a separator the one that it is."""
 
 
 def write_package(
@@ -202,7 +183,7 @@ def load_package(
     weights = _weights_of(files, folder, WEIGHTS_NAME)
     network = _network_of(weights, info, str(folder / WEIGHTS_NAME))
     floor = network if isinstance(network, LinearNetwork) else _floor_of(files, info, folder)
-    return network, info, _digest_of(files, weights, folder), floor
+    return network, info, digest_of_files(files, folder), floor
 
 
 def package_digest(folder: Path) -> str:
@@ -213,12 +194,7 @@ def package_digest(folder: Path) -> str:
     Raises:
         PackageError: The package does not verify.
     """
-    files, _ = read_package(folder)
-    return _digest_of(files, _weights_of(files, folder, WEIGHTS_NAME), folder)
-
-
-def _digest_of(files: VerifiedFiles, weights: Mapping[str, Tensor], folder: Path) -> str:
-    return separator_digest(weights, read_json(folder / INFO_NAME, files.contents[INFO_NAME]))
+    return digest_of_files(read_package(folder)[0], folder)
 
 
 def separator_digest(weights: Mapping[str, Tensor], info: SeparatorInfo | Mapping[str, Any]) -> str:
@@ -230,16 +206,9 @@ def separator_digest(weights: Mapping[str, Tensor], info: SeparatorInfo | Mappin
             today's classes it would also hold settings that there were not when it was made. Of a
             separator that is in no package yet, what will be written.
     """
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        tensor = weights[name].detach().cpu().contiguous()
-        head = [name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]
-        digest.update(json.dumps(head).encode())
-        digest.update(tensor.numpy().tobytes())
     plain = to_mapping(info) if isinstance(info, SeparatorInfo) else info
-    made = {key: plain[key] for key in DIGEST_KEYS if key in plain}
-    digest.update(json.dumps(made, sort_keys=True, separators=(",", ":")).encode())
-    return digest.hexdigest()
+    arrays = {name: tensor.detach().cpu().numpy() for name, tensor in weights.items()}
+    return digest_of_weights(arrays, plain)
 
 
 def features_of(scan: SeparatorInfo | StoreHeader) -> Tensor:

@@ -13,13 +13,10 @@ in kBq/mL, decay-corrected to it.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -28,31 +25,10 @@ from dtsinn.data.store import StoreHeader
 from dtsinn.evaluation.results import Evaluation
 from dtsinn.evaluation.score import SubjectScore
 from dtsinn.kinetics.curves import tracer_frames
+from dtsinn.kinetics.tables import ABSENT, MODELS, TAC_COLUMNS, TAC_FACTS, label, write_table
 
 TRUTH = "truth"
 """Name of the data set of true values."""
-TAC_COLUMNS = (
-    "pet",
-    "region",
-    "volume_mm3",
-    "InjectedRadioactivity",
-    "bodyweight",
-    "frame_start",
-    "frame_end",
-    "frame_dur",
-    "frame_mid",
-    "TAC",
-)
-TAC_FACTS = {
-    "frame_start": {"Description": "From the injection of the tracer", "Units": "s"},
-    "frame_end": {"Description": "From the injection of the tracer", "Units": "s"},
-    "frame_dur": {"Description": "Without what was before the injection", "Units": "s"},
-    "frame_mid": {"Description": "From the injection of the tracer", "Units": "s"},
-    "TAC": {"Description": "Regional mean, decay-corrected to the injection", "Units": "kBq/mL"},
-}
-MODELS = {"V_T": "Logan", "DVR": "refLogan", "Ki": "Patlak", "SUVR": "SUVR", "K1": "TCM"}
-"""Quantity -> label of the entity ``model``."""
-ABSENT = "n/a"
 
 
 def write_derivatives(
@@ -100,23 +76,18 @@ def _write_subject(score: SubjectScore, header: StoreHeader, folder: Path, which
         if curves:
             frames = tracer_frames(header.protocol, k, header.half_life[k])
             rows = _tac_rows(start, curves, frames.edge_T.tolist(), which)
-            _write(place / f"{start}_desc-combinedregions_tacs", TAC_COLUMNS, rows, TAC_FACTS)
+            write_table(place / f"{start}_desc-combinedregions_tacs", TAC_COLUMNS, rows, TAC_FACTS)
         for quantity, values in readouts.values.get(tracer, {}).items():
             name = place / f"{start}_model-{MODELS[quantity]}_kinpar"
             unit = {quantity: {"Units": QUANTITY_UNITS[quantity]}}
             pairs = ([region, pair[which]] for region, pair in values.items())
-            _write(name, ("region", quantity), pairs, unit)
+            write_table(name, ("region", quantity), pairs, unit)
 
 
 def _folder_name(model: str) -> str:
     """A model's name as a folder that is not the truth's."""
     name = re.sub(r"[^A-Za-z0-9@._-]+", "-", model).strip(".") or "model"
     return f"{name}-model" if name == TRUTH else name
-
-
-def label(text: str) -> str:
-    """A text as the label of a BIDS entity: letters and digits alone."""
-    return re.sub(r"[^A-Za-z0-9]", "", text) or "none"
 
 
 def _tac_rows(
@@ -130,14 +101,3 @@ def _tac_rows(
         for (start, end), value in zip(frames, pair[which], strict=True):
             times = [start, end, end - start, (start + end) / 2]
             yield [pet, region, ABSENT, ABSENT, ABSENT, *times, value]
-
-
-def _write(path: Path, columns: Sequence[str], rows: Any, facts: dict[str, dict[str, str]]) -> None:
-    """A table, and beside it what its columns are."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    path.with_name(f"{path.name}.tsv").write_text(text.getvalue(), encoding="utf-8")
-    sidecar = json.dumps(facts, indent=1, sort_keys=True) + "\n"
-    path.with_name(f"{path.name}.json").write_text(sidecar, encoding="utf-8")

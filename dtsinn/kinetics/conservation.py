@@ -111,8 +111,14 @@ def applicable_frames(protocol: Protocol) -> NDArray[np.bool_]:
     return fits
 
 
-def body_tiles(body_NYX: NDArray[np.bool_], least: int = TILE_PIXELS) -> list[NDArray[np.intp]]:
+def body_tiles(
+    body_NYX: NDArray[np.bool_] | NDArray[np.intp], least: int = TILE_PIXELS
+) -> list[NDArray[np.intp]]:
     """Cut the body into tiles, each through all slices, by halving along its longer side.
+
+    Args:
+        body_NYX: Whether pixels are in the body; or, with N = 1, in how many slices.
+        least: Body pixels that a tile holds.
 
     Returns:
         The pixels (of Y times X) of each tile; none where the body has too few.

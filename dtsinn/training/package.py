@@ -9,7 +9,7 @@ from dtsinn.core.config import to_mapping
 from dtsinn.core.paths import name_of_store
 from dtsinn.core.version import code_version
 from dtsinn.data.store import Store, StoreHeader
-from dtsinn.deploy.info import TrainingData
+from dtsinn.deploy.facts import TrainingData
 from dtsinn.deploy.package import Lineage, SeparatorInfo, write_package
 from dtsinn.deploy.separator import Separator
 from dtsinn.networks.closed_form import fit_linear

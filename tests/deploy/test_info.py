@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dtsinn.core.errors import InputError, PackageError
-from dtsinn.deploy.info import INFO_NAME, SeparatorInfo, info_text, portable, read_info
+from dtsinn.deploy.facts import INFO_NAME
+from dtsinn.deploy.info import SeparatorInfo, info_text, portable, read_info
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(-1e9, 1e9) | st.text(),

@@ -17,7 +17,8 @@ from dtsinn.core.progress import no_progress
 from dtsinn.core.protocol import load_protocol
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
-from dtsinn.deploy.info import Lineage, SeparatorInfo
+from dtsinn.deploy.facts import Lineage
+from dtsinn.deploy.info import SeparatorInfo
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation.evaluate import evaluate
 from dtsinn.evaluation.floor import separate_with

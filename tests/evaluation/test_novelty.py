@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 from dtsinn.core.protocol import load_protocol
-from dtsinn.deploy.info import Lineage, SeparatorInfo, TrainingData, info_text, read_info
+from dtsinn.deploy.facts import Lineage, TrainingData
+from dtsinn.deploy.info import SeparatorInfo, info_text, read_info
 from dtsinn.evaluation.novelty import Novelty, novelty
 from dtsinn.networks.invertible import InvertibleConfig
 

@@ -18,7 +18,8 @@ from dtsinn.data.inputs import SubjectInputs, lacks_inputs, subject_inputs
 from dtsinn.data.plan import StorePlan
 from dtsinn.data.store import Store, open_store
 from dtsinn.data.writer import StoreWriter
-from dtsinn.deploy.info import Lineage, SeparatorInfo
+from dtsinn.deploy.facts import Lineage
+from dtsinn.deploy.info import SeparatorInfo
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation import metrics
 from dtsinn.evaluation.evaluate import evaluate

@@ -47,6 +47,7 @@ def open_dicom(
     injection_time: float | None = None,
     quantity: Quantity | None = None,
     accepted: frozenset[str] = frozenset(),
+    by_slices: bool = False,
 ) -> Scan:
     """Open the one dynamic PET series below a folder.
 
@@ -60,6 +61,7 @@ def open_dicom(
         injection_time: s from the start of the first frame; wins over the header.
         quantity: Body weight and dose, for images in SUV; wins over the header.
         accepted: What the user's plan says yes to of what is unusual.
+        by_slices: It is never read whole, so that a slice alone has to fit into memory.
 
     Returns:
         The scan; ``half_life`` and ``injection_time`` are None where neither the caller nor the
@@ -74,7 +76,7 @@ def open_dicom(
     grid = series_grid(series)
     check_voxels(f"{where}: voxel size", grid.voxel_size, accepted)
     files = read_stamps((header.path for header in series.all), where)
-    voxels = math.prod(grid.size) * grid.frames
+    voxels = math.prod(grid.size[1:] if by_slices else grid.size) * grid.frames
     refuse_more(where, voxels * BYTES_OF_NUMBER, sum(size for size, _ in files))
     used = header_half_life(series) if half_life is None else half_life
     if used is not None:

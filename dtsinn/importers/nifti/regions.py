@@ -82,7 +82,7 @@ class LabelledStudy(Source):
             InputError: A label has no name.
         """
         image, grid = self._opened[subject]
-        labels = _read_labels(image, grid, self.shape.region_names, self._places[subject])
+        labels = read_labels(image, grid, self.shape.region_names, self._places[subject])
         return self._study.read(subject) | {"regions": labels}
 
 
@@ -139,7 +139,7 @@ def read_names(table: Path) -> tuple[str, ...]:
     return tuple(found.get(label, f"label {label}") for label in range(max(found) + 1))
 
 
-def _read_labels(image: Any, grid: Grid, names: Sequence[str], where: str) -> npt.NDArray[np.uint8]:
+def read_labels(image: Any, grid: Grid, names: Sequence[str], where: str) -> npt.NDArray[np.uint8]:
     """[S, Y, X] labels in the store's orientation."""
     try:
         stored = np.asarray(image.dataobj)

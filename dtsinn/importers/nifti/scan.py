@@ -43,6 +43,9 @@ def open_nifti(
     where: str,
     half_life: float | None,
     longest_half_life: float | None = None,
+    *,
+    by_slices: bool = False,
+    nan: bool = False,
 ) -> Scan:
     """Open a NIfTI file and its sidecar.
 
@@ -53,6 +56,8 @@ def open_nifti(
         half_life: Of the tracer, s: what decay correction is undone with where neither plan nor
             sidecar name a half-life. None for a mixture, which has no half-life of its own.
         longest_half_life: Of the tracers in the scan, s; by default that of the one tracer.
+        by_slices: It is never read whole, so that a slice alone has to fit into memory.
+        nan: Hand out NaN as it is; infinity is refused.
 
     Returns:
         The scan; ``half_life`` and ``injection_time`` are those of plan or sidecar, or None. Of a
@@ -63,7 +68,7 @@ def open_nifti(
             that the plan does not give either.
     """
     path = folder / home_path(plan.image)
-    image, grid = open_image(path, f"{where}.image")
+    image, grid = open_image(path, f"{where}.image", by_slices=by_slices)
     beside = _beside(path) if plan.sidecar is None else folder / home_path(plan.sidecar)
     known = merge(plan, read_sidecar(beside, f"{where}.sidecar"), where)
     if len(known.frames.start) != grid.frames:
@@ -80,7 +85,7 @@ def open_nifti(
     factor_T = to_present_activity(known, half_life, where)
 
     def read_slices(which: slice) -> FloatArray:
-        return _read(image, grid, factor_T, which, f"{where}.image")
+        return _read(image, grid, factor_T, which, f"{where}.image", nan=nan)
 
     return Scan(
         frame_start=known.frames.start,
@@ -100,19 +105,22 @@ def open_nifti(
     )
 
 
-def open_image(path: Path, where: str, *, frames: bool = True) -> tuple[Any, Grid]:
+def open_image(
+    path: Path, where: str, *, frames: bool = True, by_slices: bool = False
+) -> tuple[Any, Grid]:
     """A NIfTI image, whose voxels stay on disk, and its grid.
 
     Args:
         path: The file.
         where: Its place in the plan, for messages.
         frames: It is dynamic; otherwise it has three axes, or a fourth of length 1.
+        by_slices: It is never read whole.
 
     Raises:
         InputError: It is missing, no such image, or on a grid that dtsinn does not read.
     """
     image = _open(path, where)
-    return image, _grid(image, path, where, frames=frames)
+    return image, _grid(image, path, where, frames=frames, by_slices=by_slices)
 
 
 def _open(path: Path, where: str) -> Any:
@@ -181,7 +189,7 @@ def _beside(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
 
 
-def _grid(image: Any, path: Path, where: str, *, frames: bool) -> Grid:
+def _grid(image: Any, path: Path, where: str, *, frames: bool, by_slices: bool) -> Grid:
     header, shape = image.header, tuple(image.shape)
     if not frames and len(shape) == 3:
         shape = (*shape, 1)
@@ -195,7 +203,8 @@ def _grid(image: Any, path: Path, where: str, *, frames: bool) -> Grid:
     voxels = math.prod(shape) * header.get_data_dtype().itemsize
     promised = image.dataobj.offset + voxels
     packed = path.name.endswith(".gz")
-    refuse_absurd(where, shape[:3], shape[3], promised, state[0], packed=packed)
+    together = 1 if by_slices else shape[3]  # no slice is larger than a frame
+    refuse_absurd(where, shape[:3], together, promised, state[0], packed=packed)
     if int(header["sform_code"]) <= 0 and int(header["qform_code"]) <= 0:
         raise InputError(
             f"{where} does not say how it is oriented",
@@ -208,7 +217,9 @@ def _grid(image: Any, path: Path, where: str, *, frames: bool) -> Grid:
     return grid_of(np.asarray(image.affine, dtype=np.float64), shape, where)
 
 
-def _read(image: Any, grid: Grid, factor_T: FloatArray, which: slice, where: str) -> FloatArray:
+def _read(
+    image: Any, grid: Grid, factor_T: FloatArray, which: slice, where: str, *, nan: bool
+) -> FloatArray:
     """[S, T, Y, X] kBq/mL; only the slices asked for are read and turned."""
     Z = grid.size[0]
     first, last, _ = which.indices(Z)
@@ -225,18 +236,21 @@ def _read(image: Any, grid: Grid, factor_T: FloatArray, which: slice, where: str
         ) from None
     ras_XYST = apply_orientation(voxels, grid.orientation)  # type: ignore[no-untyped-call]
     from_front_STYX = ras_XYST.transpose(2, 3, 1, 0)[:, :, ::-1]
-    _refuse_non_numbers(from_front_STYX, first, where)
+    _refuse_non_numbers(from_front_STYX, first, where, nan=nan)
     present_STYX = np.multiply(
         from_front_STYX, factor_T[:, None, None], dtype=np.float64, order="C"
     )
     return np.asarray(present_STYX)
 
 
-def _refuse_non_numbers(images_STYX: npt.NDArray[Any], first: int, where: str) -> None:
-    bad = ~np.isfinite(images_STYX).all(axis=(2, 3))
+def _refuse_non_numbers(
+    images_STYX: npt.NDArray[Any], first: int, where: str, *, nan: bool
+) -> None:
+    bad = (np.isinf(images_STYX) if nan else ~np.isfinite(images_STYX)).any(axis=(2, 3))
     if bad.any():
         one, frame = np.argwhere(bad)[0].tolist()
         raise InputError(
-            f"{where}: NaN or infinity in frame {frame}, slice {first + one} from the feet",
+            f"{where}: {'infinity' if nan else 'NaN or infinity'} in frame {frame}, slice "
+            f"{first + one} from the feet",
             wanted="numbers",
         )

@@ -1,0 +1,104 @@
+"""A first look at a scan, before anything of it is separated: its body, its size, and NaN in it.
+
+Shape letters: S slice, T frame, Y X pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import binary_fill_holes
+
+from dtsinn.core.errors import InputError
+from dtsinn.core.plausibility import check_activity, check_before_injection
+from dtsinn.core.progress import Progress
+from dtsinn.core.protocol import Protocol
+from dtsinn.data.body import BODY_FRACTION, SCALE_FLOOR_kBq_mL
+from dtsinn.separation.scan import WHERE
+
+FloatArray = npt.NDArray[np.floating[Any]]
+ReadSlices = Callable[[slice], FloatArray]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Body:
+    """What of a scan is body: voxels whose mean over time exceeds 5 % of the brightest (uncited).
+
+    Attributes:
+        inside_SYX: True in the body.
+        nan_voxels: How many voxels held NaN; all of them outside.
+    """
+
+    inside_SYX: npt.NDArray[np.bool_]
+    nan_voxels: int = 0
+
+
+def look_at(
+    read: ReadSlices,
+    slices: int,
+    protocol: Protocol,
+    accepted: frozenset[str],
+    progress: Progress,
+    *,
+    nan_is_air: bool,
+) -> Body:
+    """Read a scan once, slice by slice.
+
+    Args:
+        read: Gives [S, T, Y, X] in kBq/mL on the model's frames; NaN where the file has it.
+        slices: How many there are.
+        protocol: Frames and injections.
+        accepted: What the user said yes to of what is unusual.
+        progress: Told of every slice.
+        nan_is_air: NaN outside the body counts as 0.
+
+    Raises:
+        InputError: It is no activity of such a scan, or holds NaN that is not air.
+    """
+    duration_T = np.array(protocol.frame_duration)
+    mean_SYX: npt.NDArray[np.float16] | None = None  # all that is kept of a scan of any size
+    peaks_S = np.zeros(slices)
+    nan_slices: dict[int, npt.NDArray[np.bool_]] = {}
+    total_T = np.zeros(protocol.frames)
+    for s in range(slices):
+        progress("looking at the scan", s, slices)
+        image_TYX = read(slice(s, s + 1))[0]
+        missing_YX = np.isnan(image_TYX).any(axis=0)
+        if missing_YX.any():
+            if not nan_is_air:
+                raise InputError(
+                    f"{WHERE} holds NaN",
+                    got=f"{int(missing_YX.sum())} voxels in slice {s} from the feet",
+                    wanted="numbers",
+                    hint="--nan-is-air, if they lie outside the body",
+                )
+            nan_slices[s] = missing_YX
+            image_TYX = np.where(missing_YX, 0.0, image_TYX)
+        mean_YX = np.tensordot(duration_T / duration_T.sum(), image_TYX, axes=1)
+        peaks_S[s] = mean_YX.max()
+        if mean_SYX is None:
+            mean_SYX = np.empty((slices, *mean_YX.shape), np.float16)
+        mean_SYX[s] = np.minimum(mean_YX, np.finfo(np.float16).max)
+        total_T += image_TYX.mean(axis=(1, 2))
+    progress("looking at the scan", slices, slices)
+    brightest = int(peaks_S.argmax())
+    image_1TYX = np.nan_to_num(read(slice(brightest, brightest + 1)), copy=False)
+    check_activity(WHERE, image_1TYX, accepted)
+    ends = protocol.frame_edges[1:]
+    check_before_injection(WHERE, total_T / slices, ends, protocol.injection_time[0], accepted)
+    scale = max(float(peaks_S[brightest]), SCALE_FLOOR_kBq_mL)
+    inside_SYX = np.asarray(mean_SYX) > np.float16(min(BODY_FRACTION * scale, 6e4))
+    for s, missing_YX in nan_slices.items():
+        if (binary_fill_holes(inside_SYX[s]) & missing_YX).any():
+            raise InputError(
+                f"{WHERE}: NaN inside the body",
+                got=f"{int(missing_YX.sum())} voxels with NaN in slice {s} from the feet",
+                wanted="NaN in the air at most",
+                hint="another reconstruction",
+            )
+    nan_voxels = sum(int(missing_YX.sum()) for missing_YX in nan_slices.values())
+    return Body(inside_SYX=inside_SYX, nan_voxels=nan_voxels)

@@ -1,0 +1,196 @@
+"""Regional curves and kinetic parameters of a separated scan, as tables.
+
+Shape letters: K tracer (2), R region, T frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from dtsinn.core.errors import InputError
+from dtsinn.core.protocol import Protocol
+from dtsinn.core.readout import QUANTITY_UNITS
+from dtsinn.core.tracer import NOT_READ, load_tracer, tracer_names
+from dtsinn.kinetics.curves import FEWEST_PIXELS, TracerFrames, tracer_frames
+from dtsinn.kinetics.graphical import (
+    input_means,
+    logan,
+    patlak,
+    reference_logan,
+    uptake_ratio,
+)
+from dtsinn.kinetics.readouts import FEWEST_FRAMES
+from dtsinn.kinetics.tables import ABSENT, MODELS, TAC_COLUMNS, TAC_FACTS, label, write_table
+from dtsinn.separation.inputs import Inputs
+from dtsinn.separation.regions import Rois
+from dtsinn.separation.run import Totals
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TracerCurves:
+    """What is read of one tracer.
+
+    Attributes:
+        name: Of the tracer.
+        regions: Names, in the order of the rows of ``curve_RT``.
+        volume_R: mm3.
+        frames: Counted from its injection; None where no frame ends after it.
+        curve_RT: kBq/mL, decay-corrected to the injection.
+        values: Quantity -> region -> value.
+        lacking: Why there is no quantity; empty where there is one.
+    """
+
+    name: str
+    regions: tuple[str, ...]
+    volume_R: FloatArray
+    frames: TracerFrames | None
+    curve_RT: FloatArray
+    values: dict[str, dict[str, float]] = field(default_factory=dict)
+    lacking: str = ""
+
+
+def read_curves(
+    totals: Totals,
+    rois: Rois,
+    tracers: Sequence[str],
+    half_life: Sequence[float],
+    protocol: Protocol,
+    voxel_mm3: float,
+    inputs: Inputs | None,
+) -> list[TracerCurves]:
+    """Curves of both tracers, and what can be read from them.
+
+    Args:
+        totals: Of the answer.
+        rois: In which it was summed up.
+        tracers: Names, by order of injection.
+        half_life: Of each, s.
+        protocol: Frames and injections.
+        voxel_mm3: Volume of a voxel.
+        inputs: Input functions, where there are some.
+    """
+    regions = tuple(rois.name(int(label)) for label in totals.regions_R)
+    found = []
+    for k, name in enumerate(tracers):
+        volume_R = totals.voxels_R * voxel_mm3
+        try:
+            frames = tracer_frames(protocol, k, half_life[k])
+        except InputError as error:
+            found.append(
+                TracerCurves(
+                    name=name,
+                    regions=regions,
+                    volume_R=volume_R,
+                    frames=None,
+                    curve_RT=np.zeros((len(regions), 0)),
+                    lacking=str(error),
+                )
+            )
+            continue
+        curve_RT = frames.correct(totals.tracers_KRT[k])
+        values, lacking = _read_values(
+            name, regions, totals.voxels_R, curve_RT, frames, inputs, given=rois.given
+        )
+        found.append(
+            TracerCurves(
+                name=name,
+                regions=regions,
+                volume_R=volume_R,
+                frames=frames,
+                curve_RT=curve_RT,
+                values=values,
+                lacking=lacking,
+            )
+        )
+    return found
+
+
+def _read_values(
+    name: str,
+    regions: tuple[str, ...],
+    voxels_R: npt.NDArray[np.intp],
+    curve_RT: FloatArray,
+    frames: TracerFrames,
+    inputs: Inputs | None,
+    *,
+    given: bool,
+) -> tuple[dict[str, dict[str, float]], str]:
+    """Quantity -> region -> value of one tracer; and why there are none."""
+    readout = load_tracer(name).readout if name in tracer_names() else None
+    if readout is None:
+        return {}, f"no read-out of tracer {name} is known"
+    if not given:
+        return {}, "no regions were given (--rois)"
+    late = frames.late(readout.start_min)
+    if readout.method != "one_tissue" and late.stop - late.start < FEWEST_FRAMES:
+        return {}, (
+            f"{late.stop - late.start} frames start at or after {readout.start_min:g} min from the "
+            f"injection of {name}, and a plot needs {FEWEST_FRAMES}"
+        )
+    kept = [
+        r
+        for r, region in enumerate(regions)
+        if region not in NOT_READ and voxels_R[r] >= FEWEST_PIXELS
+    ]
+    if not kept:
+        return {}, f"no region has {FEWEST_PIXELS} voxels"
+    kept_RT, start = curve_RT[kept], readout.start_min
+    fits: dict[str, Callable[[], FloatArray]] = {}
+    if inputs is not None and readout.method in ("logan", "patlak"):
+        plot = logan if readout.method == "logan" else patlak
+        plasma = input_means(*inputs.curves[name], frames)
+        fits[readout.quantity] = lambda: plot(kept_RT, plasma, frames, start)
+    if readout.reference in regions and readout.method != "one_tissue":
+        reference_T = curve_RT[regions.index(readout.reference)]
+        fits["SUVR"] = lambda: uptake_ratio(kept_RT, reference_T, frames, start)
+        if readout.method == "logan":
+            fits["DVR"] = lambda: reference_logan(kept_RT, reference_T, frames, start)
+    if not fits:
+        reference = f"region {readout.reference}" if readout.reference else "reference region"
+        return {}, f"there is no input function (--input), and no {reference}"
+    values = {}
+    for quantity, fit in fits.items():
+        pairs = zip(kept, fit().tolist(), strict=True)
+        ratio = quantity in ("DVR", "SUVR")
+        values[quantity] = {
+            regions[r]: value
+            for r, value in pairs
+            if np.isfinite(value) and not (ratio and regions[r] == readout.reference)
+        }
+    return values, ""
+
+
+def write_tables(curves: Sequence[TracerCurves], folder: Path, stems: Sequence[str]) -> None:
+    """Write the tables of both tracers.
+
+    Args:
+        curves: By order of injection.
+        folder: Where to.
+        stems: Begin the names of the files, as ``sub-01_trc-FMZ``.
+    """
+    for own, stem in zip(curves, stems, strict=True):
+        if own.frames is not None:
+            name = folder / f"{stem}_desc-combinedregions_tacs"
+            write_table(name, TAC_COLUMNS, _tac_rows(own, stem), TAC_FACTS)
+        for quantity, values in own.values.items():
+            name = folder / f"{stem}_model-{label(MODELS[quantity])}_kinpar"
+            facts = {quantity: {"Units": QUANTITY_UNITS[quantity]}}
+            write_table(name, ("region", quantity), values.items(), facts)
+
+
+def _tac_rows(own: TracerCurves, stem: str) -> Iterator[list[object]]:
+    if own.frames is None:
+        return
+    edges = own.frames.edge_T.tolist()
+    for region, volume, curve_T in zip(own.regions, own.volume_R, own.curve_RT, strict=True):
+        spans = zip(edges[:-1], edges[1:], curve_T.tolist(), strict=True)
+        for start, end, value in spans:
+            times = [start, end, end - start, (start + end) / 2]
+            yield [stem, region, round(float(volume), 3), ABSENT, ABSENT, *times, value]
