@@ -1,24 +1,30 @@
 """Scores of one method on the subjects of a store, and how much of the other tracer leaks in.
 
 Shape letters: N sample (slice), K tracer (2), T frame, Y X pixel, P scored voxel,
-R run (seed), S subject.
+R run (seed), S subject, Q region.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from dtsinn.core.protocol import Protocol
+from dtsinn.core.seeds import generator
 from dtsinn.data.body import body_mask, truth_of
 from dtsinn.data.store import Samples, Store
-from dtsinn.evaluation.metrics import Interval, bootstrap_interval, paired_difference
-from dtsinn.evaluation.score import score_subject
+from dtsinn.evaluation.metrics import FEWEST, Interval, bootstrap_interval, paired_difference
+from dtsinn.evaluation.score import SubjectScore, score_subject
+from dtsinn.kinetics.measure import SubjectMeter
 from dtsinn.networks.method import SeparateSubject
 
+Statistic = Literal["kinetic_error", "kinetic_bias", "worst_error"]
+"""As :mod:`dtsinn.kinetics.agreement` defines them: mean of the tracers, or the worst region."""
+RESAMPLES = 1000
 Floats = npt.NDArray[np.floating[Any]]
 
 
@@ -28,15 +34,15 @@ def score(separate: SeparateSubject, store: Store, split: str) -> list[dict[str,
     Returns:
         ``subject``; ``psnr`` in dB; ``ssim``; ``nrmse``, RMS error over RMS truth, percent;
         ``crosstalk``, see :func:`crosstalk`, percent; ``sum_residual``, RMS of the answers' sum
-        less the mixture over RMS of the mixture, percent.
+        less the mixture over RMS of the mixture, percent; ``readouts``, see :func:`ratios`.
 
     Raises:
         RunError: An answer is not finite.
     """
-    found = []
+    found, meter = [], SubjectMeter.of(store)
     for samples in store.subjects(split):
         answer = separate(samples)
-        one = score_subject(samples, answer, store.header)
+        one = score_subject(samples, answer, store.header, meter)
         found.append(
             {
                 "subject": one.subject,
@@ -45,9 +51,25 @@ def score(separate: SeparateSubject, store: Store, split: str) -> list[dict[str,
                 "nrmse": (100 * one.nrmse[0], 100 * one.nrmse[1]),
                 "crosstalk": crosstalk(samples, answer, store.header.protocol),
                 "sum_residual": 100 * one.sum_residual,
+                "readouts": ratios(one),
             }
         )
     return found
+
+
+def ratios(one: SubjectScore) -> dict[str, dict[str, float]]:
+    """Answer over truth of the quantity that a tracer is judged by: tracer -> region -> ratio."""
+    if one.measures is None:
+        return {}
+    read = one.measures.readouts
+    return {
+        tracer: {
+            region: answer / truth
+            for region, (answer, truth) in read.values[tracer].get(quantity, {}).items()
+            if truth > 0 and np.isfinite(answer)
+        }
+        for tracer, quantity in read.quantity.items()
+    }
 
 
 def crosstalk(samples: Samples, predicted_NKTYX: Floats, protocol: Protocol) -> tuple[float, float]:
@@ -136,3 +158,60 @@ def difference(first: Runs, second: Runs) -> Interval | None:
 def shown(found: Interval | None, digits: int = 2, sign: str = "") -> str:
     """An interval as text; ``sign`` is ``+`` or empty."""
     return "not finite" if found is None else found.text(digits, sign)
+
+
+def kinetic(runs: Runs, statistic: Statistic, less: Runs = ()) -> Interval | None:
+    """A kinetic number, mean over seeds, with its bootstrap interval over subjects; percent.
+
+    Args:
+        runs: Of one method.
+        statistic: Which number.
+        less: Of another method on the same subjects, whose number is taken off, pair by pair.
+
+    Returns:
+        None where nothing can be read, or nothing was finite.
+    """
+    first, second = _readout_errors(runs), _readout_errors(less) if less else None
+    if first is None or (less and second is None):
+        return None
+
+    def number(subjects: slice | npt.NDArray[np.int64]) -> float:
+        own = _kinetic(first[:, subjects], statistic)
+        return own if second is None else own - _kinetic(second[:, subjects], statistic)
+
+    everybody, n = number(slice(None)), first.shape[1]
+    if n < FEWEST:
+        return Interval(everybody, n=n)
+    draws = generator(0, "bootstrap").integers(n, size=(RESAMPLES, n))
+    low, high = np.nanquantile([number(drawn) for drawn in draws], (0.025, 0.975))
+    return Interval(everybody, float(low), float(high), n)
+
+
+def _readout_errors(runs: Runs) -> Floats | None:
+    """[R, S, K, Q] of 100 (answer / truth - 1); NaN where a subject lacks a region."""
+    kept = [[one.get("readouts", {}) for one in run] for run in scored(runs)]
+    tracers = sorted({tracer for run in kept for one in run for tracer in one})
+    regions = sorted({q for run in kept for one in run for own in one.values() for q in own})
+    if not regions:
+        return None
+    return np.array(
+        [
+            [
+                [[100 * (own.get(t, {}).get(q, np.nan) - 1) for q in regions] for t in tracers]
+                for own in run
+            ]
+            for run in kept
+        ]
+    )
+
+
+def _kinetic(error_RSKQ: Floats, statistic: Statistic) -> float:
+    with warnings.catch_warnings():  # a tracer, or a draw of subjects, may lack a region
+        warnings.simplefilter("ignore", RuntimeWarning)
+        if statistic == "kinetic_bias":
+            value_RKQ = np.abs(np.nanmean(error_RSKQ, axis=1))
+        else:
+            value_RKQ = np.nanmean(np.abs(error_RSKQ), axis=1)
+        if statistic == "worst_error":
+            return float(np.nanmax(value_RKQ, axis=(1, 2)).mean())
+        return float(np.nanmean(np.nanmean(value_RKQ, axis=2), axis=1).mean())
