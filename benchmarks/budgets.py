@@ -18,7 +18,7 @@ from benchmarks.prepare import WORK
 from benchmarks.quality.comparison import Done
 from benchmarks.quality.data import DataSet, data_sets
 from benchmarks.quality.methods import LINEAR, OURS, TWIN, all_methods
-from benchmarks.quality.scores import difference, interval, kinetic, scored, shown
+from benchmarks.quality.scores import difference, interval, kinetic, scored, shown, summarise
 from benchmarks.report import Result, Say, Seeds, Table, Work, Workers, make_table
 from benchmarks.trainings import Wanted, fit_all, found_settings
 from benchmarks.workers import Book
@@ -129,14 +129,22 @@ def report(data: DataSet, rows: Sequence[Row], known: dict[str, bool]) -> Result
                 {
                     "method": row.method,
                     "seconds": row.seconds,
-                    "runs": [{"seed": job.seed, "steps": job.plan.steps} | result
-                             for job, result in row.runs],
+                    **summarise(row.runs),
+                    "runs": [
+                        {"seed": job.seed, "steps": job.plan.steps}
+                        | {name: value for name, value in result.items() if name != "test"}
+                        | {
+                            name: found["mean"]
+                            for name, found in summarise([(job, result)]).items()
+                        }
+                        for job, result in row.runs
+                    ],
                 }
                 for row in rows
             ]
         },
         pictures={f"{NAME}.png": _chart(rows)},
-    )  # fmt: skip
+    )
 
 
 def _table(rows: Sequence[Row]) -> Table:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from dtsinn.networks.method import SeparateSubject
 
 Statistic = Literal["kinetic_error", "kinetic_bias", "worst_error"]
 """As :mod:`dtsinn.kinetics.agreement` defines them: mean of the tracers, or the worst region."""
+STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
 RESAMPLES = 1000
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -185,6 +186,13 @@ def kinetic(runs: Runs, statistic: Statistic, less: Runs = ()) -> Interval | Non
     draws = generator(0, "bootstrap").integers(n, size=(RESAMPLES, n))
     low, high = np.nanquantile([number(drawn) for drawn in draws], (0.025, 0.975))
     return Interval(everybody, float(low), float(high), n)
+
+
+def summarise(runs: Runs) -> dict[str, dict[str, Any]]:
+    """PSNR and kinetic numbers of a method with their intervals, as plain data."""
+    found = {name: kinetic(runs, name) for name in STATISTICS}
+    every = {"psnr": interval(runs, "psnr"), **found}
+    return {name: one._asdict() for name, one in every.items() if one is not None}
 
 
 def _readout_errors(runs: Runs) -> Floats | None:
