@@ -1,7 +1,7 @@
 """Scores of one method on the subjects of a store, and how much of the other tracer leaks in.
 
 Shape letters: N sample (slice), K tracer (2), T frame, Y X pixel, P scored voxel,
-R run (seed), S subject, Q region.
+R run (seed), S subject, Q region, D draw of subjects.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from dtsinn.networks.method import SeparateSubject
 Statistic = Literal["kinetic_error", "kinetic_bias", "worst_error"]
 """As :mod:`dtsinn.kinetics.agreement` defines them: mean of the tracers, or the worst region."""
 STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
+METRICS = ("psnr", "ssim", "mse")
+"""Of images, by subject."""
 RESAMPLES = 1000
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -33,7 +35,8 @@ def score(separate: SeparateSubject, store: Store, split: str) -> list[dict[str,
     """What is kept of each subject of a split; pairs are in the order of the tracers.
 
     Returns:
-        ``subject``; ``psnr`` in dB; ``ssim``; ``nrmse``, RMS error over RMS truth, percent;
+        ``subject``; ``psnr`` in dB; ``ssim``; ``mse`` of the images over their peak, times 10,000,
+        which says what the PSNR says; ``nrmse``, RMS error over RMS truth, percent;
         ``crosstalk``, see :func:`crosstalk`, percent; ``sum_residual``, RMS of the answers' sum
         less the mixture over RMS of the mixture, percent; ``readouts``, see :func:`ratios`.
 
@@ -49,6 +52,7 @@ def score(separate: SeparateSubject, store: Store, split: str) -> list[dict[str,
                 "subject": one.subject,
                 "psnr": one.psnr,
                 "ssim": one.ssim,
+                "mse": [1e4 * 10 ** (-psnr / 10) for psnr in one.psnr],
                 "nrmse": (100 * one.nrmse[0], 100 * one.nrmse[1]),
                 "crosstalk": crosstalk(samples, answer, store.header.protocol),
                 "sum_residual": 100 * one.sum_residual,
@@ -128,9 +132,12 @@ def values(runs: Runs, metric: str) -> npt.NDArray[np.float64]:
     return np.array([[one[metric] for one in run] for run in scored(runs)], dtype=np.float64)
 
 
-def psnr_by_subject(runs: Runs) -> list[float]:
-    """PSNR by subject, mean over seeds and tracers, dB."""
-    return [float(value) for value in values(runs, "psnr").mean(axis=(0, 2))]
+def by_subject(runs: Runs, metric: str) -> list[float]:
+    """A metric by subject, mean over seeds and tracers."""
+    value_RS = values(runs, metric)
+    if value_RS.ndim == 3:
+        value_RS = value_RS.mean(axis=2)
+    return [float(value) for value in value_RS.mean(axis=0)]
 
 
 def interval(runs: Runs, metric: str, tracer: int | None = None) -> Interval | None:
@@ -143,22 +150,21 @@ def interval(runs: Runs, metric: str, tracer: int | None = None) -> Interval | N
     """
     if not scored(runs):
         return None
-    value_RS = values(runs, metric)
-    if value_RS.ndim == 3:
-        value_RS = value_RS.mean(axis=2) if tracer is None else value_RS[:, :, tracer]
-    return bootstrap_interval([float(value) for value in value_RS.mean(axis=0)])
+    if tracer is None:
+        return bootstrap_interval(by_subject(runs, metric))
+    return bootstrap_interval([float(v) for v in values(runs, metric)[:, :, tracer].mean(axis=0)])
 
 
-def difference(first: Runs, second: Runs) -> Interval | None:
-    """PSNR of first - second, paired by subject, dB; None where one gave nothing finite."""
+def difference(first: Runs, second: Runs, metric: str = "psnr") -> Interval | None:
+    """A metric of first - second, paired by subject; None where one gave nothing finite."""
     if not scored(first) or not scored(second):
         return None
-    return paired_difference(psnr_by_subject(first), psnr_by_subject(second))
+    return paired_difference(by_subject(first, metric), by_subject(second, metric))
 
 
 def shown(found: Interval | None, digits: int = 2, sign: str = "") -> str:
     """An interval as text; ``sign`` is ``+`` or empty."""
-    return "not finite" if found is None else found.text(digits, sign)
+    return "none" if found is None else found.text(digits, sign)
 
 
 def kinetic(runs: Runs, statistic: Statistic, less: Runs = ()) -> Interval | None:
@@ -176,16 +182,17 @@ def kinetic(runs: Runs, statistic: Statistic, less: Runs = ()) -> Interval | Non
     if first is None or (less and second is None):
         return None
 
-    def number(subjects: slice | npt.NDArray[np.int64]) -> float:
-        own = _kinetic(first[:, subjects], statistic)
-        return own if second is None else own - _kinetic(second[:, subjects], statistic)
-
-    everybody, n = number(slice(None)), first.shape[1]
-    if n < FEWEST:
-        return Interval(everybody, n=n)
+    n = first.shape[1]
     draws = generator(0, "bootstrap").integers(n, size=(RESAMPLES, n))
-    low, high = np.nanquantile([number(drawn) for drawn in draws], (0.025, 0.975))
-    return Interval(everybody, float(low), float(high), n)
+    drawn = np.concatenate([np.arange(n)[None], draws])  # everybody once, then the draws
+    value = _kinetic(first[:, drawn], statistic)
+    if second is not None:
+        value = value - _kinetic(second[:, drawn], statistic)
+    mean = float(value[0])
+    if n < FEWEST:
+        return Interval(mean, n=n)
+    low, high = np.nanquantile(value[1:], (0.025, 0.975))
+    return Interval(mean, float(low), float(high), n)
 
 
 def summarise(runs: Runs) -> dict[str, dict[str, Any]]:
@@ -213,13 +220,14 @@ def _readout_errors(runs: Runs) -> Floats | None:
     )
 
 
-def _kinetic(error_RSKQ: Floats, statistic: Statistic) -> float:
+def _kinetic(error_RDSKQ: Floats, statistic: Statistic) -> Floats:
+    """[D] the number of each draw of subjects, mean over seeds."""
     with warnings.catch_warnings():  # a tracer, or a draw of subjects, may lack a region
         warnings.simplefilter("ignore", RuntimeWarning)
         if statistic == "kinetic_bias":
-            value_RKQ = np.abs(np.nanmean(error_RSKQ, axis=1))
+            value_RDKQ = np.abs(np.nanmean(error_RDSKQ, axis=2))
         else:
-            value_RKQ = np.nanmean(np.abs(error_RSKQ), axis=1)
+            value_RDKQ = np.nanmean(np.abs(error_RDSKQ), axis=2)
         if statistic == "worst_error":
-            return float(np.nanmax(value_RKQ, axis=(1, 2)).mean())
-        return float(np.nanmean(np.nanmean(value_RKQ, axis=2), axis=1).mean())
+            return np.asarray(np.nanmax(value_RDKQ, axis=(2, 3)).mean(axis=0))
+        return np.asarray(np.nanmean(np.nanmean(value_RDKQ, axis=3), axis=2).mean(axis=0))

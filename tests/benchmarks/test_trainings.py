@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import budgets, objective
+from benchmarks import budgets, claims, objective
 from benchmarks.objective import Trial, by_psnr, from_front, under_bound
 from benchmarks.quality import method
 from benchmarks.quality.data import REQUEST, data_sets
 from benchmarks.quality.methods import OURS
+from benchmarks.workers import Book
 from tests.benchmarks.test_benchmarks import check_written, silent
 
 TINY = replace(REQUEST, subjects=12, slices=1, size=32)
@@ -58,3 +59,18 @@ def test_rules_pick_what_they_say() -> None:
     assert under_bound(5.0)(trials) == far
     assert under_bound(1.0)(trials) is None
     assert from_front(trials) == near
+
+
+def test_claims(tmp_path: Path) -> None:
+    base = replace(claims.BASE, subjects=8, slices=1, size=32)
+    axes = {"noise": [{"noise": "mid"}, {"noise": "high"}], "phantom": [{"phantom": "brain"}]}
+    shares = {"train": 2 / 8, "val": 1 / 8, "test": 5 / 8}
+    result = claims.measure(base, axes, 0.2, work=tmp_path, splits=shares, say=silent)
+    check_written(result, tmp_path / "out")
+    mid, high, brain = result.data["settings"]
+    assert mid["methods"] == brain["methods"]  # one setting, trained once
+    assert len(Book(tmp_path / claims.BOOK).results) == 2 * 3 + 2  # trainings and speeds
+    for one in (mid, high):
+        linear = one["methods"]["linear"]
+        assert linear["mse"]["mean"] > 0
+        assert linear["kinetic_error"]["low"] < linear["kinetic_error"]["high"]
