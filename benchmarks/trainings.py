@@ -78,7 +78,11 @@ def fit_all(
     Returns:
         The job and the result of each, in the order of ``wanted``.
     """
-    jobs = _plan(wanted, stores, book, work, say)
+    return run_jobs(_plan(wanted, stores, book, work, say), book, workers=workers, say=say)
+
+
+def run_jobs(jobs: Sequence[Job], book: Book, *, workers: int, say: Say) -> list[Done]:
+    """Do what the book does not know yet, in this order; the jobs with their results."""
 
     async def row(do: Do[Job], job: Job) -> None:
         await do(job)

@@ -185,6 +185,10 @@ class HalvingMethod(Method):
         """What separates the subjects of ``store``."""
         return lambda samples: halve(samples.mixture_NTYX)
 
+    def load(self, store: Store, settings: Mapping[str, Any], weights: Path) -> Fitted:
+        """As ready as ever: there are no weights."""
+        return Fitted(separate=self.on(store, settings))
+
     def fit(self, store: Store, settings: Mapping[str, Any], plan: Plan, seed: int) -> Fitted:
         """Nothing to train: validate."""
         begun, separate = time.process_time(), self.on(store, settings)

@@ -11,8 +11,10 @@ from benchmarks import budgets, claims, objective
 from benchmarks.objective import Trial, by_psnr, from_front, under_bound
 from benchmarks.quality import method
 from benchmarks.quality.data import REQUEST, data_sets
-from benchmarks.quality.methods import OURS
+from benchmarks.quality.methods import LINEAR, OURS
+from benchmarks.report import Result, Say
 from benchmarks.workers import Book
+from dtsinn.evaluation.suite import Combination, Suite
 from tests.benchmarks.test_benchmarks import check_written, silent
 
 TINY = replace(REQUEST, subjects=12, slices=1, size=32)
@@ -24,18 +26,37 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(method, "ROUNDS", 1)
 
 
+SUITE = Suite(
+    name="tiny",
+    description="its own pair at two levels of noise",
+    phantom="own",
+    population="varied",
+    subjects=5,
+    slices=1,
+    size=32,
+    noise=("low", "high"),
+    combinations=(Combination(),),
+)
+
+
 def test_budgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budgets, "NETWORKS", (OURS,))
-    said: list[str] = []
-    result = budgets.measure(SETS["image"], {0.2: 2, 0.4: 1}, work=tmp_path, say=said.append)
+
+    def measure(say: Say) -> Result:
+        return budgets.measure(SETS["image"], {0.2: 2, 0.4: 1}, [SUITE], work=tmp_path, say=say)
+
+    result = measure(silent)
     check_written(result, tmp_path / "out")
     rows = {(row["method"], row["seconds"]): row["runs"] for row in result.data["rows"]}
     assert [len(rows[OURS, seconds]) for seconds in (0.2, 0.4)] == [2, 1]
     assert rows[OURS, 0.4][0]["steps"] > rows[OURS, 0.2][0]["steps"]
     assert len(list((tmp_path / "weights").iterdir())) == 4  # with those of the linear map
+    low, high = result.data["suites"]["tiny"].values()
+    assert [row["method"] for row in low] == [LINEAR, "spectral", OURS, OURS]
+    assert high[0]["psnr"]["mean"] < low[0]["psnr"]["mean"]
     again: list[str] = []
-    same = budgets.measure(SETS["image"], {0.2: 2, 0.4: 1}, work=tmp_path, say=again.append)
-    assert again == []
+    same = measure(again.append)
+    assert not [text for text in again if text.startswith("[")]
     assert same.data == result.data
 
 
