@@ -21,6 +21,10 @@ from dtsinn.registry.tracking import environment
 RESULTS = Path(__file__).parent / "results"
 BENCHMARKS = {
     "quality": ("quality.tables", "Give every method the same search and the same seeds."),
+    "claims": ("claims", "Train on the axes of the paper: noise, phantom, pair, protocol."),
+    "objective": ("objective", "What should a search maximise, so that kinetics are right?"),
+    "real_curves": ("real_curves", "Fit curves of real scans: scipy, retest, noise law."),
+    "budgets": ("budgets", "Train for 30, 100 and 600 CPU seconds: PSNR and kinetic error."),
     "reading": ("reading", "Compare the training stream with other loaders."),
     "roundtrip": ("roundtrip", "Measure how exact the inverse and its ONNX graphs stay."),
     "ablation": ("ablation", "Train with and without each term of the loss."),

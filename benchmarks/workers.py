@@ -77,7 +77,7 @@ class Book:
             file.write(line + "\n")
             file.flush()
             os.fsync(file.fileno())
-        self.results[key] = result
+        self.results[key] = json.loads(line)["result"]  # as whoever opens the book again has it
 
 
 def run_rows(

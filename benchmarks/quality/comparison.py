@@ -22,6 +22,7 @@ from benchmarks.quality.scores import score
 from benchmarks.report import Say
 from benchmarks.workers import Book, Do, Result, run_rows
 from dtsinn.core.errors import RunError
+from dtsinn.core.version import code_version
 from dtsinn.data.store import Store, open_store
 
 ROOT = Path(__file__).parents[2]
@@ -167,8 +168,9 @@ def perform(job: Job) -> dict[str, Any]:
     """Do a job; plain data come back.
 
     Returns:
-        ``val_psnr`` (None where the training diverged), ``cpu_seconds``, ``round_trip_error``
-        and, unless it is a trial, ``test``: scores by subject.
+        ``val_psnr`` (None where the training diverged), ``cpu_seconds``, ``round_trip_error``,
+        ``code_version``; the kinetic numbers of ``val`` where they can be told; and, unless it is a
+        trial, ``test``: scores by subject.
     """
     torch.set_num_threads(1)
     method, store = all_methods()[job.method], open_store(job.store, need_truth=True)
@@ -183,6 +185,8 @@ def perform(job: Job) -> dict[str, Any]:
         "val_psnr": _finite(fitted.val_psnr),
         "cpu_seconds": fitted.cpu_seconds,
         "round_trip_error": _finite(fitted.round_trip_error),
+        "code_version": code_version(),
+        **fitted.kinetics,
     }
     if job.task != "trial":
         result["test"] = _scored(fitted, job)
@@ -445,24 +449,30 @@ def measure(
 def _speeds(
     methods: Mapping[str, Method], store: Store, book: Book, say: Say
 ) -> dict[str, dict[int, Speed]]:
-    """Speeds of each method by place of its width; those that the book knows are not measured."""
+    """Speeds of each method by place of its width."""
     shape = [store.header.protocol.frames, *store.header.size, store.subject_count("val")]
-    wanted, keys = {}, {}
+    keys, wanted = {}, {}
     for name, method in methods.items():
         for place, settings in places_of(method).items():
-            decisive = ["speed", name, settings, code_digest(method.modules), shape]
-            keys[name, place] = key_of(decisive)
-            if keys[name, place] not in book.results:
-                wanted[name, place] = settings
-    if wanted:
-        say(f"measuring the speed of {len(wanted)} settings")
-        clocks = [
-            partial(methods[name].rounds, store, settings) for (name, _), settings in wanted.items()
-        ]
-        for which, speed in zip(wanted, calibrate(store, clocks), strict=True):
-            job = {"task": "speed", "method": which[0], "settings": wanted[which]}
-            book.record(keys[which], job, asdict(speed))
+            key = key_of(["speed", name, settings, code_digest(method.modules), shape])
+            keys[name, place], wanted[key] = key, (method, settings)
+    speeds = measure_speeds(wanted, store, book, say)
     found: dict[str, dict[int, Speed]] = {name: {} for name in methods}
     for (name, number), key in keys.items():
-        found[name][number] = Speed(**book.results[key])
+        found[name][number] = speeds[key]
     return found
+
+
+def measure_speeds(
+    wanted: Mapping[str, tuple[Method, dict[str, Any]]], store: Store, book: Book, say: Say
+) -> dict[str, Speed]:
+    """Speeds of methods with settings, by key; those that the book knows are not measured."""
+    unknown = {key: one for key, one in wanted.items() if key not in book.results}
+    if unknown:
+        say(f"measuring the speed of {len(unknown)} settings")
+        clocks = [partial(method.rounds, store, settings) for method, settings in unknown.values()]
+        for key, speed in zip(unknown, calibrate(store, clocks), strict=True):
+            method, settings = unknown[key]
+            job = {"task": "speed", "method": method.name, "settings": settings}
+            book.record(key, job, asdict(speed))
+    return {key: Speed(**book.results[key]) for key in wanted}

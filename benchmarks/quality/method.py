@@ -210,6 +210,8 @@ class Fitted:
     """Mean over ``val`` subjects and tracers, dB; None where the training diverged."""
     round_trip_error: float | None = None
     """Relative; None where there is no inverse."""
+    kinetics: Mapping[str, float] = field(default_factory=dict)
+    """``val_kinetic_error`` and ``val_kinetic_bias`` of these weights, percent, where told."""
     weights: Mapping[str, Tensor] = field(default_factory=dict)
 
 

@@ -48,6 +48,7 @@ from dtsinn.training.validation import validate
 
 CALIBRATION_STEPS = 10**6
 """Steps that a calibration pretends to plan; it takes as many as it is asked for."""
+KINETICS = ("val_kinetic_error", "val_kinetic_bias")
 CALIBRATION_RATE = 1e-6
 """Learning rate of a calibration: no network may diverge in it."""
 
@@ -110,9 +111,11 @@ class NetworkMethod(Method):
             nonlocal ended
             ended = time.process_time()
 
+        metrics: dict[str, float] = {}
         try:
-            for _ in train(store, state, on_step=note):
-                pass
+            for report in train(store, state, on_step=note):
+                if report.step == state.progress.best_step:
+                    metrics = report.metrics
         except DivergedError:
             return Fitted(separate=None, cpu_seconds=ended - begun)
         separator, exact = separator_of(state, store), METHODS[config.model.kind].exact
@@ -122,16 +125,21 @@ class NetworkMethod(Method):
             cpu_seconds=ended - begun,
             val_psnr=state.progress.best_psnr,
             round_trip_error=max(map(separator.round_trip_error, mixtures), default=None),
+            kinetics={name: metrics[name] for name in KINETICS if name in metrics},
             weights=state.best,
         )
 
     def load(self, store: Store, settings: Mapping[str, Any], weights: Path) -> Fitted:
         """What an earlier fit left."""
+        separator = separator_of(self.restore(store, settings, weights), store)
+        return Fitted(separate=lambda samples: separator.separate(samples.mixture_NTYX))
+
+    def restore(self, store: Store, settings: Mapping[str, Any], weights: Path) -> TrainingState:
+        """The state of an earlier fit, as far as its best weights go."""
         config = from_mapping(RunConfig, settings, self.name)
         state = TrainingState(config, store.header.protocol.frames)
         state.best = load_file(weights)
-        separator = separator_of(state, store)
-        return Fitted(separate=lambda samples: separator.separate(samples.mixture_NTYX))
+        return state
 
     def cost(self, store: Store, settings: Mapping[str, Any]) -> Cost:
         """Size and work."""
@@ -144,6 +152,17 @@ class NetworkMethod(Method):
             return torch.stack([total(terms) for terms in passes]).sum()
 
         return cost_of(network, loss, store)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearMethod(NetworkMethod):
+    """The linear map, fitted in closed form: no budget, no seeds."""
+
+    trained: bool = False
+
+    def fit(self, store: Store, settings: Mapping[str, Any], plan: Plan, seed: int) -> Fitted:
+        """Solve its equations; the plan says nothing."""
+        return super().fit(store, settings, Plan(steps=1, validations=1), seed)
 
 
 def save_weights(weights: Mapping[str, torch.Tensor], path: Path) -> None:
@@ -165,6 +184,10 @@ class HalvingMethod(Method):
     def on(self, store: Store, settings: Mapping[str, Any]) -> SeparateSubject:
         """What separates the subjects of ``store``."""
         return lambda samples: halve(samples.mixture_NTYX)
+
+    def load(self, store: Store, settings: Mapping[str, Any], weights: Path) -> Fitted:
+        """As ready as ever: there are no weights."""
+        return Fitted(separate=self.on(store, settings))
 
     def fit(self, store: Store, settings: Mapping[str, Any], plan: Plan, seed: int) -> Fitted:
         """Nothing to train: validate."""
@@ -208,6 +231,7 @@ RIVALS = [
 ]
 OURS = "dtsinn"
 HALVING = "halving"
+LINEAR = "linear"
 RECIPE = "published"
 
 
@@ -222,6 +246,13 @@ def all_methods() -> dict[str, Method]:
             role="floor",
             modules=("dtsinn.networks.rivals.spectral", __name__),
             space=SPECTRAL_SPACE,
+        ),
+        LinearMethod(
+            name=LINEAR,
+            title="linear map of 5 x 5 pixels' frames, closed form",
+            role="floor",
+            modules=("dtsinn.networks.closed_form", *_modules(LINEAR)),
+            changes={"model.kind": LINEAR, "loss.backward": 0.0},
         ),
         RecipeMethod(
             name=RECIPE,

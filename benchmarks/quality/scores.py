@@ -1,24 +1,33 @@
 """Scores of one method on the subjects of a store, and how much of the other tracer leaks in.
 
 Shape letters: N sample (slice), K tracer (2), T frame, Y X pixel, P scored voxel,
-R run (seed), S subject.
+R run (seed), S subject, Q region, D draw of subjects.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from dtsinn.core.protocol import Protocol
+from dtsinn.core.seeds import generator
 from dtsinn.data.body import body_mask, truth_of
 from dtsinn.data.store import Samples, Store
-from dtsinn.evaluation.metrics import Interval, bootstrap_interval, paired_difference
-from dtsinn.evaluation.score import score_subject
+from dtsinn.evaluation.metrics import FEWEST, Interval, bootstrap_interval, paired_difference
+from dtsinn.evaluation.score import SubjectScore, score_subject
+from dtsinn.kinetics.measure import SubjectMeter
 from dtsinn.networks.method import SeparateSubject
 
+Statistic = Literal["kinetic_error", "kinetic_bias", "worst_error"]
+"""As :mod:`dtsinn.kinetics.agreement` defines them: mean of the tracers, or the worst region."""
+STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
+METRICS = ("psnr", "ssim", "mse")
+"""Of images, by subject."""
+RESAMPLES = 1000
 Floats = npt.NDArray[np.floating[Any]]
 
 
@@ -26,28 +35,46 @@ def score(separate: SeparateSubject, store: Store, split: str) -> list[dict[str,
     """What is kept of each subject of a split; pairs are in the order of the tracers.
 
     Returns:
-        ``subject``; ``psnr`` in dB; ``ssim``; ``nrmse``, RMS error over RMS truth, percent;
+        ``subject``; ``psnr`` in dB; ``ssim``; ``mse`` of the images over their peak, times 10,000,
+        which says what the PSNR says; ``nrmse``, RMS error over RMS truth, percent;
         ``crosstalk``, see :func:`crosstalk`, percent; ``sum_residual``, RMS of the answers' sum
-        less the mixture over RMS of the mixture, percent.
+        less the mixture over RMS of the mixture, percent; ``readouts``, see :func:`ratios`.
 
     Raises:
         RunError: An answer is not finite.
     """
-    found = []
+    found, meter = [], SubjectMeter.of(store)
     for samples in store.subjects(split):
         answer = separate(samples)
-        one = score_subject(samples, answer, store.header)
+        one = score_subject(samples, answer, store.header, meter)
         found.append(
             {
                 "subject": one.subject,
                 "psnr": one.psnr,
                 "ssim": one.ssim,
+                "mse": [1e4 * 10 ** (-psnr / 10) for psnr in one.psnr],
                 "nrmse": (100 * one.nrmse[0], 100 * one.nrmse[1]),
                 "crosstalk": crosstalk(samples, answer, store.header.protocol),
                 "sum_residual": 100 * one.sum_residual,
+                "readouts": ratios(one),
             }
         )
     return found
+
+
+def ratios(one: SubjectScore) -> dict[str, dict[str, float]]:
+    """Answer over truth of the quantity that a tracer is judged by: tracer -> region -> ratio."""
+    if one.measures is None:
+        return {}
+    read = one.measures.readouts
+    return {
+        tracer: {
+            region: answer / truth
+            for region, (answer, truth) in read.values[tracer].get(quantity, {}).items()
+            if truth > 0 and np.isfinite(answer)
+        }
+        for tracer, quantity in read.quantity.items()
+    }
 
 
 def crosstalk(samples: Samples, predicted_NKTYX: Floats, protocol: Protocol) -> tuple[float, float]:
@@ -105,9 +132,12 @@ def values(runs: Runs, metric: str) -> npt.NDArray[np.float64]:
     return np.array([[one[metric] for one in run] for run in scored(runs)], dtype=np.float64)
 
 
-def psnr_by_subject(runs: Runs) -> list[float]:
-    """PSNR by subject, mean over seeds and tracers, dB."""
-    return [float(value) for value in values(runs, "psnr").mean(axis=(0, 2))]
+def by_subject(runs: Runs, metric: str) -> list[float]:
+    """A metric by subject, mean over seeds and tracers."""
+    value_RS = values(runs, metric)
+    if value_RS.ndim == 3:
+        value_RS = value_RS.mean(axis=2)
+    return [float(value) for value in value_RS.mean(axis=0)]
 
 
 def interval(runs: Runs, metric: str, tracer: int | None = None) -> Interval | None:
@@ -120,19 +150,84 @@ def interval(runs: Runs, metric: str, tracer: int | None = None) -> Interval | N
     """
     if not scored(runs):
         return None
-    value_RS = values(runs, metric)
-    if value_RS.ndim == 3:
-        value_RS = value_RS.mean(axis=2) if tracer is None else value_RS[:, :, tracer]
-    return bootstrap_interval([float(value) for value in value_RS.mean(axis=0)])
+    if tracer is None:
+        return bootstrap_interval(by_subject(runs, metric))
+    return bootstrap_interval([float(v) for v in values(runs, metric)[:, :, tracer].mean(axis=0)])
 
 
-def difference(first: Runs, second: Runs) -> Interval | None:
-    """PSNR of first - second, paired by subject, dB; None where one gave nothing finite."""
+def difference(first: Runs, second: Runs, metric: str = "psnr") -> Interval | None:
+    """A metric of first - second, paired by subject; None where one gave nothing finite."""
     if not scored(first) or not scored(second):
         return None
-    return paired_difference(psnr_by_subject(first), psnr_by_subject(second))
+    return paired_difference(by_subject(first, metric), by_subject(second, metric))
 
 
 def shown(found: Interval | None, digits: int = 2, sign: str = "") -> str:
     """An interval as text; ``sign`` is ``+`` or empty."""
-    return "not finite" if found is None else found.text(digits, sign)
+    return "none" if found is None else found.text(digits, sign)
+
+
+def kinetic(runs: Runs, statistic: Statistic, less: Runs = ()) -> Interval | None:
+    """A kinetic number, mean over seeds, with its bootstrap interval over subjects; percent.
+
+    Args:
+        runs: Of one method.
+        statistic: Which number.
+        less: Of another method on the same subjects, whose number is taken off, pair by pair.
+
+    Returns:
+        None where nothing can be read, or nothing was finite.
+    """
+    first, second = _readout_errors(runs), _readout_errors(less) if less else None
+    if first is None or (less and second is None):
+        return None
+
+    n = first.shape[1]
+    draws = generator(0, "bootstrap").integers(n, size=(RESAMPLES, n))
+    drawn = np.concatenate([np.arange(n)[None], draws])  # everybody once, then the draws
+    value = _kinetic(first[:, drawn], statistic)
+    if second is not None:
+        value = value - _kinetic(second[:, drawn], statistic)
+    mean = float(value[0])
+    if n < FEWEST:
+        return Interval(mean, n=n)
+    low, high = np.nanquantile(value[1:], (0.025, 0.975))
+    return Interval(mean, float(low), float(high), n)
+
+
+def summarise(runs: Runs) -> dict[str, dict[str, Any]]:
+    """PSNR and kinetic numbers of a method with their intervals, as plain data."""
+    found = {name: kinetic(runs, name) for name in STATISTICS}
+    every = {"psnr": interval(runs, "psnr"), **found}
+    return {name: one._asdict() for name, one in every.items() if one is not None}
+
+
+def _readout_errors(runs: Runs) -> Floats | None:
+    """[R, S, K, Q] of 100 (answer / truth - 1); NaN where a subject lacks a region."""
+    kept = [[one.get("readouts", {}) for one in run] for run in scored(runs)]
+    tracers = sorted({tracer for run in kept for one in run for tracer in one})
+    regions = sorted({q for run in kept for one in run for own in one.values() for q in own})
+    if not regions:
+        return None
+    return np.array(
+        [
+            [
+                [[100 * (own.get(t, {}).get(q, np.nan) - 1) for q in regions] for t in tracers]
+                for own in run
+            ]
+            for run in kept
+        ]
+    )
+
+
+def _kinetic(error_RDSKQ: Floats, statistic: Statistic) -> Floats:
+    """[D] the number of each draw of subjects, mean over seeds."""
+    with warnings.catch_warnings():  # a tracer, or a draw of subjects, may lack a region
+        warnings.simplefilter("ignore", RuntimeWarning)
+        if statistic == "kinetic_bias":
+            value_RDKQ = np.abs(np.nanmean(error_RDSKQ, axis=2))
+        else:
+            value_RDKQ = np.nanmean(np.abs(error_RDSKQ), axis=2)
+        if statistic == "worst_error":
+            return np.asarray(np.nanmax(value_RDKQ, axis=(2, 3)).mean(axis=0))
+        return np.asarray(np.nanmean(np.nanmean(value_RDKQ, axis=3), axis=2).mean(axis=0))

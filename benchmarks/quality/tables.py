@@ -15,8 +15,16 @@ from benchmarks.prepare import WORK
 from benchmarks.quality.comparison import FEW_SUBJECTS, Budget, Done, Entry, SetResults, measure
 from benchmarks.quality.data import UNSEEN_LEVELS, data_sets
 from benchmarks.quality.method import FACTORS, LEARNING_RATE, ROUNDS, STARTUP, Cost
-from benchmarks.quality.methods import HALVING, OURS, RECIPE, TWIN, all_methods
-from benchmarks.quality.scores import difference, interval, scored, shown, values
+from benchmarks.quality.methods import LINEAR, OURS, RECIPE, TWIN, all_methods
+from benchmarks.quality.scores import (
+    Statistic,
+    difference,
+    interval,
+    kinetic,
+    scored,
+    shown,
+    values,
+)
 from benchmarks.report import Result, Say, Seeds, T, Table, Trials, Work, Workers, make_table
 from dtsinn.core.errors import InputError
 from dtsinn.plots.style import INK, SERIES, heading, png
@@ -120,12 +128,17 @@ def _metric(metric: str, digits: int = 2, *, tracer: int | None = None, sign: st
     return lambda one: shown(interval(one.finals, metric, tracer), digits, sign)
 
 
+def _kinetic(statistic: Statistic) -> Column:
+    """A column of one kinetic number, with its interval."""
+    return lambda one: shown(kinetic(one.finals, statistic), 1)
+
+
 def _scores(standing: SetResults) -> Table:
     first, second = (tracer.upper() for tracer in standing.store.header.tracers)
-    floor = standing.entries.get(HALVING)
+    floor = standing.entries.get(LINEAR)
     over: dict[str, Column] = {}
     if floor is not None:
-        over["over halving dB"] = lambda one: shown(difference(one.finals, floor.finals), sign="+")
+        over["over linear dB"] = lambda one: shown(difference(one.finals, floor.finals), sign="+")
     return make_table(
         standing.entries.values(),
         {
@@ -138,6 +151,9 @@ def _scores(standing: SetResults) -> Table:
             f"{second} SSIM": _metric("ssim", 3, tracer=1),
             f"{first} NRMSE %": _metric("nrmse", 1, tracer=0),
             f"{second} NRMSE %": _metric("nrmse", 1, tracer=1),
+            "kinetic_error %": _kinetic("kinetic_error"),
+            "kinetic_bias %": _kinetic("kinetic_bias"),
+            "worst region %": _kinetic("worst_error"),
         },
         f"{standing.data.title}: {standing.store.subject_count('test')} test subjects",
     )

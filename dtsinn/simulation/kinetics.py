@@ -119,10 +119,12 @@ def _states_at(
     after = np.where(x < 1e-2, series, (1.0 - whole) / np.maximum(x, 1e-2))  # below, it cancels
     inputs = input_I[..., None, :]
     pieces = h * ((whole - after) * inputs[..., :-1] + after * inputs[..., 1:])
-    states = np.zeros((*decay_M.shape, at_edge.size))
-    for edge, (first, last) in enumerate(itertools.pairwise(at_edge.tolist())):
+    # From the first sample on: a scan may begin when activity is there already.
+    stops = [0, *at_edge.tolist()]
+    states = np.zeros((*decay_M.shape, len(stops)))
+    for edge, (first, last) in enumerate(itertools.pairwise(stops)):
         left = time_I[last] - time_I[first + 1 : last + 1]
         fresh = (pieces[..., first:last] * np.exp(-decay_M[..., None] * left)).sum(axis=-1)
         carried = states[..., edge] * np.exp(-decay_M * (time_I[last] - time_I[first]))
         states[..., edge + 1] = carried + fresh
-    return states
+    return states[..., 1:]

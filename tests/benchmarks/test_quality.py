@@ -28,7 +28,7 @@ from benchmarks.quality.method import (
 )
 from benchmarks.quality.methods import OURS, RECIPE, RIVALS, all_methods
 from benchmarks.quality.recipe import RecipeMethod
-from benchmarks.quality.scores import crosstalk
+from benchmarks.quality.scores import STATISTICS, crosstalk, kinetic
 from benchmarks.quality.tables import NAME, report
 from benchmarks.report import write
 from benchmarks.workers import Book
@@ -37,6 +37,7 @@ from dtsinn.data.body import truth_of
 from dtsinn.data.splits import assign_splits
 from dtsinn.data.store import Store
 from dtsinn.evaluation.score import halve
+from dtsinn.kinetics.agreement import agreement, headline
 
 TINY = replace(REQUEST, subjects=12, slices=1, size=16)
 SHARES = {"train": 8 / 12, "val": 2 / 12, "test": 2 / 12}
@@ -250,3 +251,26 @@ def test_other_code_makes_other_jobs_only_where_it_is_used(monkeypatch: pytest.M
     after = {name: code_digest.__wrapped__(method.modules) for name, method in methods.items()}
     changed = {name for name in methods if after[name] != before[name]}
     assert changed == {OURS, RECIPE, "published-exact"}
+
+
+def test_kinetic_numbers_are_those_of_an_evaluation() -> None:
+    ratios = [
+        {"fmz": {"frontal": 1.1, "caudate": 0.9}, "fdg": {"frontal": 1.02}},
+        {"fmz": {"frontal": 0.9}, "fdg": {"frontal": 1.04}},  # lacks a region
+    ]
+    found = {
+        tracer: agreement(
+            "V_T",
+            {str(s): {q: (r, 1.0) for q, r in one[tracer].items()} for s, one in enumerate(ratios)},
+        )
+        for tracer in ("fmz", "fdg")
+    }
+    wanted = headline([one for one in found.values() if one is not None])
+    runs = [(None, {"test": [{"readouts": one} for one in ratios]})]
+    for statistic in STATISTICS:
+        got = kinetic(runs, statistic)
+        assert got is not None
+        assert got.mean == pytest.approx(wanted[statistic])
+        none = kinetic(runs, statistic, runs)
+        assert none is not None
+        assert none.mean == 0

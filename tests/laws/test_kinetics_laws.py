@@ -184,3 +184,14 @@ def test_a_closed_system_keeps_what_it_took_up() -> None:
     middle = (edges[1:] + edges[:-1]) / 2
     wanted = np.interp(middle, times, taken) * np.exp(-tracer.decay_constant * middle)
     np.testing.assert_allclose(held[:, 30:], np.stack([wanted, wanted])[:, 30:], rtol=2e-4)
+
+
+def test_a_scan_that_begins_late_shows_what_a_whole_one_does() -> None:
+    rng = np.random.default_rng(3)
+    kinetics = rng.uniform(0.01, 0.3, (4, 5))
+    times = time_grid(EDGES[-1], EDGES)
+    plasma, blood = rng.uniform(1, 5, (2, times.size))
+    decay = load_tracer("fdg").decay_constant
+    whole = frame_averages(kinetics, times, plasma, blood, decay, EDGES)
+    late = frame_averages(kinetics, times, plasma, blood, decay, EDGES[3:])
+    np.testing.assert_allclose(late, whole[:, 3:], rtol=1e-12)
