@@ -13,7 +13,8 @@ from dtsinn.core.errors import InputError
 from dtsinn.core.progress import no_progress
 from dtsinn.core.protocol import load_protocol
 from dtsinn.core.workspace import Workspace
-from dtsinn.deploy.info import Lineage, SeparatorInfo, TrainingData
+from dtsinn.deploy.facts import Lineage, TrainingData
+from dtsinn.deploy.info import SeparatorInfo
 from dtsinn.evaluation.metrics import FEWEST
 from dtsinn.evaluation.suite import Combination, Suite, cell_store, cells_of, load_suite
 from dtsinn.networks.invertible import InvertibleConfig
