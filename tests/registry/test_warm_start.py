@@ -63,6 +63,9 @@ def record_search(tracker, begin, plan: SearchPlan, digest: str) -> None:
         ("killed", 30, 40.0),
         ("pruned", 80, 50.0, "spoiled"),
     ]
+    begin("old/floor", kind="floor", parent="old", parameters=plan.space.settings(SETTINGS))
+    tracker.report("old/floor", [Point(step=1, metrics={"best_psnr": 60.0}, time_ms=2_000)])
+    tracker.end("old/floor", "finished", 3_000)
     for number, (status, step, psnr, *marks) in enumerate(ends):
         key = f"old/trial-{number:03d}"
         settings = plan.space.settings(SETTINGS | {"model.width": 4 * (1 + number % 4)})

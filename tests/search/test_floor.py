@@ -23,6 +23,7 @@ from dtsinn.search.engine.table import TrialTable
 from dtsinn.search.engine.tuner import TRIALS
 from dtsinn.search.events.state import DIED, FLOOR, SearchState, replay
 from dtsinn.search.objective import best_trial
+from dtsinn.search.status import reconcile
 from dtsinn.training.loop import train_here
 
 KEY = "hand/floor"
@@ -75,6 +76,7 @@ def test_it_is_fitted_reported_and_packaged_and_is_no_trial(
     again.driver.tools.outbox.deliver()
     told = [call[0] for call in recording.calls if call[1] == KEY]
     assert told == ["begin", "report", "end"]
+    assert reconcile(folder, lambda: recording).floor == search.floor.metrics["best_psnr"]
 
 
 @pytest.mark.parametrize("reported", [False, True])
