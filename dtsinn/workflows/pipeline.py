@@ -185,8 +185,10 @@ def search_and_promote(
     )
     if result.interrupted or result.package is None or result.undelivered:
         return result
-    tracker, best = connect(workspace), (result.package, result.best_trial)
-    first = ensure_champion(tracker, workspace, name, *best, store)
+    tracker = connect(workspace)
+    best, floor = (result.package, result.best_trial), (result.floor, result.floor_run)
+    package, run = best if result.floor is None else floor
+    first = ensure_champion(tracker, workspace, name, package, run, store)
     version = register(tracker, result.package, run_key=result.best_trial)
     note_best_model(version, plan.name, tracker)
     report = promote(tracker, workspace, version, store, limits, progress=progress)

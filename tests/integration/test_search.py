@@ -121,7 +121,7 @@ def test_the_best_trial_challenges_the_linear_map(done) -> None:
     cells = [(cell.key, cell.decides) for cell in found.gate.cells]
     assert cells == [("fmz-fdg-p1-mid", True), ("store", False)]
     best = Separator.load(resolve("best", done.workspace).path)
-    assert best.info.model.kind == "linear"
+    assert (best.info.model.kind, best.info.lineage.run) == ("linear", found.search.floor_run)
     assert best.info.metrics["val_psnr"] > found.search.best_psnr
     model = resolve(found.version.ref, done.workspace)
     assert (model.name, model.version) == ("dtsinn-fmz-fdg-p1", 2)
