@@ -14,7 +14,7 @@ from dtsinn.importers.run import import_study
 from dtsinn.importers.scans import NiftiImporter
 from tests.importers.dicom_series import SeriesRecipe, write_series
 from tests.separation.conftest import turned
-from tests.support.independent_scan import ORIGIN_MM, P1, VOXEL_MM, Head
+from tests.support.independent_scan import ORIGIN_MM, P1, VOXEL_MM, Head, load
 
 
 def test_a_dicom_series_keeps_left_and_right_and_names_nobody(
