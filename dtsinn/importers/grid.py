@@ -14,7 +14,7 @@ import numpy.typing as npt
 from nibabel.orientations import inv_ornt_aff, io_orientation
 
 from dtsinn.core.errors import InputError
-from dtsinn.importers.scan import Vector
+from dtsinn.importers.scan import Affine, Scan, Vector
 
 MOST_TILT_DEG = 10.0
 """Angle up to which the axes of a grid count as left-right, front-back and feet-head (uncited).
@@ -80,6 +80,28 @@ def grid_of(affine: FloatArray, shape: tuple[int, ...], where: str) -> Grid:
         origin=_vector(ras @ [0.0, Y - 1.0, 0.0, 1.0]),
         axes=(_vector(axes[:, 0]), _vector(axes[:, 1]), _vector(axes[:, 2])),
     )
+
+
+def affine_of(scan: Scan) -> Affine:
+    """The affine of a scan's file; of one in the store's orientation that of a RAS file.
+
+    Rows of the store run from front to back, so that the second axis of that file is turned.
+    """
+    if scan.affine is not None:
+        return scan.affine
+    z, y, x = scan.voxel_size
+    right, front, head = (np.array(axis) for axis in scan.axes)
+    affine = np.eye(4)
+    affine[:3, :3] = np.stack([right * x, front * y, head * z], axis=1)
+    affine[:3, 3] = np.array(scan.origin) - front * y * (scan.size[1] - 1)
+    return tuple(map(tuple, affine.tolist()))
+
+
+def shape_of(affine: FloatArray, size: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Lengths of the three axes of a file, whose slices, rows and columns are ``size``."""
+    sizes = size[::-1]
+    first, second, third = io_orientation(affine)[:, 0].astype(int)  # type: ignore[no-untyped-call]
+    return sizes[first], sizes[second], sizes[third]
 
 
 def _vector(values: FloatArray) -> Vector:

@@ -14,6 +14,7 @@ from dtsinn.core.protocol import Protocol, protocol_of_frames
 from dtsinn.importers.files import fingerprint
 from dtsinn.importers.fitting import describe, refuse_other_grid
 from dtsinn.importers.frames import JITTER_S
+from dtsinn.importers.grid import affine_of
 from dtsinn.importers.plan import MixturePlan, MixturesPlan
 from dtsinn.importers.remarks import (
     HEADER_INJECTION_S,
@@ -59,6 +60,7 @@ class MeasuredStudy(Source):
                 slice_position=scan.slice_position,
                 where=subject.where,
                 accepted=subject.accepted,
+                affine=affine_of(scan),
             )
             for scan, subject in zip(scans, subjects, strict=True)
         )

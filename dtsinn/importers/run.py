@@ -264,6 +264,11 @@ def _plan(
         block=min(SAMPLES_PER_BLOCK, len(subject)),
         attributes={
             **shape.attributes,
+            "affines": {
+                names[number]: source.subjects[number].affine
+                for number in order
+                if source.subjects[number].affine is not None
+            },
             # An interrupted import goes on only where these are the same.
             "samples_digest": hashlib.sha256(samples.encode()).hexdigest(),
             "generator_version": code_version(),

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from dtsinn.importers.files import Stamp
 
 Vector = tuple[float, float, float]
+Affine = tuple[tuple[float, ...], ...]
+"""[4, 4] from voxels of a file to RAS, mm."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,7 @@ class Scan:
             x, y and z but for a small tilt of the grid.
         decay_corrected: Whether the images of the file were, before reading undid it; None where
             the importer does not say.
+        affine: Of the file's own grid; None where it has none but the store's orientation.
         stamps: Size and time of change of its files.
         given: Body weight in kg and dose in MBq, each None where it is not known.
         administered: Half-life in s and time of injection, s on the scan's clock, of each tracer
@@ -52,6 +55,7 @@ class Scan:
     read_slices: Callable[[slice], npt.NDArray[np.floating[Any]]]
     axes: tuple[Vector, Vector, Vector] = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
     decay_corrected: bool | None = None
+    affine: Affine | None = None
     stamps: tuple[Stamp, ...] = field(default=(), compare=False, repr=False)
     given: tuple[float | None, float | None] = (None, None)
     administered: tuple[tuple[float | None, float | None], ...] = ()

@@ -24,6 +24,7 @@ from dtsinn.importers.fitting import (
     refuse_unregistered,
 )
 from dtsinn.importers.frames import Frames, refuse_coarse, resample, resampling_weights
+from dtsinn.importers.grid import affine_of
 from dtsinn.importers.plan import PairsPlan
 from dtsinn.importers.plan_file import PlannedTracer
 from dtsinn.importers.remarks import format_remarks, injections_inside
@@ -83,6 +84,7 @@ class SemiRealStudy(Source):
                 where=subject.where,
                 accepted=subject.accepted,
                 given=(pair[0].given, pair[1].given),
+                affine=affine_of(pair[0]),
             )
             for pair, subject in zip(pairs, subjects, strict=True)
         )

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy.typing as npt
 
 from dtsinn.core.protocol import Protocol as ScanProtocol
+from dtsinn.importers.scan import Affine
 
 Given = tuple[float | None, float | None]
 """Body weight, kg, and dose, MBq; None where it is not known."""
@@ -27,6 +28,7 @@ class SourceSubject:
         where: Place in the user's plan, for messages, such as ``subjects.2``.
         accepted: What the plan says yes to of what is unusual.
         given: Body weight in kg and dose in MBq of each tracer, where they are known.
+        affine: [4, 4] from the voxels of the scan's own file to RAS, mm; None where it has none.
     """
 
     identity: str = field(repr=False)
@@ -35,6 +37,7 @@ class SourceSubject:
     where: str
     accepted: frozenset[str] = frozenset()
     given: tuple[Given, ...] = ()
+    affine: Affine | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ from dtsinn.core.paths import home_path, is_file, is_url
 from dtsinn.core.plausibility import check_times, check_voxels
 from dtsinn.importers.activity import UNITS, merge, to_present_activity
 from dtsinn.importers.files import BYTES_OF_NUMBER
+from dtsinn.importers.grid import grid_of, shape_of
 from dtsinn.importers.nifti.scan import open_image, open_nifti
 from dtsinn.importers.nifti.sidecar import read_sidecar
 from dtsinn.importers.plan import MixturePlan, MixturesPlan, read_plan
@@ -165,7 +166,7 @@ def _open(path: str, request: Request) -> Mixture:
 
 
 def _open_nifti(place: Path, plan: MixturePlan, request: Request) -> Mixture:
-    image, grid = open_image(place, WHERE, by_slices=True)
+    image, _ = open_image(place, WHERE, by_slices=True)
     beside = _sidecar_of(place) if plan.sidecar is None else place.parent / home_path(plan.sidecar)
     injections = request.injections or plan.injection_time
     plan = dataclasses.replace(plan, sidecar=str(beside.absolute()), injection_time=injections)
@@ -180,12 +181,7 @@ def _open_nifti(place: Path, plan: MixturePlan, request: Request) -> Mixture:
     injections = injections or _both([time for _, time in scan.administered])
     return Mixture(
         scan=scan,
-        space=Space(
-            shape=(image.shape[0], image.shape[1], image.shape[2]),
-            affine=np.asarray(image.affine, np.float64),
-            orientation=grid.orientation,
-            header=image.header,
-        ),
+        space=dataclasses.replace(space_of(scan), header=image.header),
         units="Bq/mL" if UNITS[units.strip().lower()] < 1 else "kBq/mL",
         whole_numbers=image.header.get_data_dtype().kind in "iu",
         injections=injections,
@@ -266,18 +262,25 @@ def _open_store(path: str, request: Request) -> Mixture:
         values = np.concatenate([store.arrays["mixture"][int(i) : int(i) + 1] for i in own])
         return np.asarray(store.check_values("mixture", own, values))
 
+    size = (len(index), *header.size)
+    affine = _known_affine(store.group.attrs.get("affines"), subject)
+    grid = None if affine is None else grid_of(affine, (*shape_of(affine, size), 1), WHERE)
     Y, X = header.size
     scan = Scan(
         frame_start=header.protocol.frame_start,
         frame_duration=header.protocol.frame_duration,
         injection_time=None,
         half_life=None,
-        size=(len(index), Y, X),
-        voxel_size=(z, y, x),
+        size=size,
+        voxel_size=(z, y, x) if grid is None else grid.voxel_size,
         slice_position=tuple(position.tolist()),
-        origin=(-x * (X - 1) / 2, y * (Y - 1) / 2, float(position[0])),
+        origin=(-x * (X - 1) / 2, y * (Y - 1) / 2, float(position[0]))
+        if grid is None
+        else grid.origin,
+        **({} if grid is None else {"axes": grid.axes}),
         read_slices=read_slices,
         decay_corrected=False,
+        affine=None if affine is None else tuple(map(tuple, affine.tolist())),
     )
     labels = None
     if "regions" in store.arrays:
@@ -294,6 +297,18 @@ def _open_store(path: str, request: Request) -> Mixture:
         region_names=header.region_names,
         accepted=frozenset({"unusual_activity"}),  # asked when the store was made
     )
+
+
+def _known_affine(kept: Any, subject: str) -> npt.NDArray[np.float64] | None:
+    """The affine that an import kept of a subject's scan; None where there is none."""
+    value = kept.get(subject) if isinstance(kept, Mapping) else None
+    try:
+        affine = np.array(value, np.float64)
+    except (TypeError, ValueError):
+        return None
+    if affine.shape != (4, 4) or not np.isfinite(affine).all():
+        return None
+    return affine
 
 
 def _open_array(place: Path, request: Request) -> Mixture:

@@ -14,13 +14,12 @@ from typing import Any
 import nibabel
 import numpy as np
 import numpy.typing as npt
-from nibabel.orientations import apply_orientation
+from nibabel.orientations import apply_orientation, io_orientation
 
+from dtsinn.importers.grid import affine_of, shape_of
 from dtsinn.importers.scan import Scan
 
 FloatArray = npt.NDArray[np.float64]
-RAS = np.array([[0.0, 1.0], [1.0, 1.0], [2.0, 1.0]])
-"""nibabel's orientation of a file whose axes are RAS."""
 _TEXTS = ("descrip", "aux_file", "intent_name", "db_name")
 """Fields of a header that hold free text, and with it a name at times."""
 
@@ -79,14 +78,10 @@ class Space:
 
 
 def space_of(scan: Scan) -> Space:
-    """A RAS grid for a scan whose file is no NIfTI.
-
-    Rows of the store run from front to back, so that the file's second axis is turned.
-    """
-    Z, Y, X = scan.size
-    z, y, x = scan.voxel_size
-    right, front, head = (np.array(axis) for axis in scan.axes)
-    affine = np.eye(4)
-    affine[:3, :3] = np.stack([right * x, front * y, head * z], axis=1)
-    affine[:3, 3] = np.array(scan.origin) - front * y * (Y - 1)
-    return Space(shape=(X, Y, Z), affine=affine, orientation=RAS)
+    """The grid of a scan's file; of one without its own a RAS grid."""
+    affine = np.array(affine_of(scan))
+    return Space(
+        shape=shape_of(affine, scan.size),
+        affine=affine,
+        orientation=io_orientation(affine),  # type: ignore[no-untyped-call]
+    )

@@ -79,7 +79,7 @@ def read_curves(
     regions = tuple(rois.name(int(label)) for label in totals.regions_R)
     found = []
     for k, name in enumerate(tracers):
-        volume_R = totals.voxels_R * voxel_mm3
+        volume_R = np.asarray(totals.voxels_R * voxel_mm3, np.float64)
         try:
             frames = tracer_frames(protocol, k, half_life[k])
         except InputError as error:

@@ -14,7 +14,7 @@ from dtsinn.importers.run import import_study
 from dtsinn.importers.scans import NiftiImporter
 from tests.importers.dicom_series import SeriesRecipe, write_series
 from tests.separation.conftest import turned
-from tests.support.independent_scan import ORIGIN_MM, P1, VOXEL_MM, Head
+from tests.support.independent_scan import ORIGIN_MM, P1, VOXEL_MM, Head, load, write_scan
 
 
 def test_a_dicom_series_keeps_left_and_right_and_names_nobody(
@@ -42,6 +42,24 @@ def test_a_dicom_series_keeps_left_and_right_and_names_nobody(
         path.read_text() for path in found.folder.rglob("*") if path.suffix in (".json", ".tsv")
     )
     assert not [piece for piece in identity.pieces() if piece in text]
+
+
+def test_a_store_knows_where_its_scans_lie(model: Path, head: Head, tmp_path: Path) -> None:
+    scan = write_scan(tmp_path, head, axes="LPS")
+    one = dtsinn.separate(scan, model, tmp_path / "one")
+    plan = tmp_path / "plan.yaml"
+    mixture = {"image": scan.name, "injection_time": [0, 1200]}
+    subject = {"id": "Joanna-Doe", "mixture": mixture}
+    plan.write_text(yaml.safe_dump({"tracers": ["fmz", "fdg"], "subjects": [subject]}))
+    path = tmp_path / "measured.zarr"
+    import_study(NiftiImporter.open(plan), str(path), tmp_path / "map.json")
+    two = dtsinn.separate(path, model, tmp_path / "two")
+    assert "Joanna" not in two.tracers["fmz"].name
+    for name in ("fmz", "fdg"):
+        first, second = load(one.tracers[name]), load(two.tracers[name])
+        np.testing.assert_array_equal(second.affine, first.affine)
+        apart = np.abs(second.get_fdata() * 1000 - first.get_fdata()).max()
+        assert apart < 1e-6 * np.abs(first.get_fdata()).max()
 
 
 def test_separated_scans_are_imported_as_they_are(

@@ -98,6 +98,7 @@ def open_nifti(
         origin=grid.origin,
         axes=grid.axes,
         decay_corrected=known.decay_corrected,
+        affine=tuple(map(tuple, image.affine.tolist())),
         read_slices=read_slices,
         stamps=read_stamps([path, beside], where),
         given=usable_dose(*known.given, plan.accepted),
