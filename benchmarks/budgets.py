@@ -213,8 +213,8 @@ def report(
             "does not change the scores. Brackets: 95 % bootstrap intervals over subjects, means "
             "over seeds.",
             "kinetic_error, kinetic_bias and worst region: read-outs (V_T, Ki) of the answers "
-            "against those of the true images, percent; regions under 60 pixels a subject are "
-            "left out.",
+            "against those of the true images, percent; regions under 60 pixels a subject "
+            "and those of fewer than five subjects are left out.",
             "Suites: all their cells together, each subject counting once; then PSNR (dB) and "
             "kinetic_error (%) by cell. The linear map is the one fitted to the training subjects.",
         ],
