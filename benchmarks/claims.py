@@ -1,7 +1,7 @@
 """``claims``: the axes on which the DTS-INN paper says that it holds, one at a time.
 
 On each setting the linear map, a U-Net and the default separator are trained for the same CPU
-time, and tested on unseen subjects of that setting. docs/claims.md says what follows.
+time, and tested on unseen subjects of that setting.
 """
 
 from __future__ import annotations
