@@ -162,7 +162,7 @@ def _ssim_map(a_TYX: Floats, b_TYX: Floats, rows: Floats, columns: Floats) -> Fl
 
 @functools.lru_cache(maxsize=8)
 def _window_matrix(size: int) -> NDArray[np.float32]:
-    """[size, size] that takes means over the Gaussian window along an axis, mirrored at its ends."""
+    """[size, size] that takes means over the window along an axis, mirrored at its ends."""
     offset = np.arange(-SSIM_RADIUS, SSIM_RADIUS + 1)
     weight = np.exp(-(offset**2) / (2 * SSIM_SIGMA**2))
     index = np.pad(np.arange(size), SSIM_RADIUS, mode="reflect")
