@@ -5,7 +5,8 @@ BIN := .venv/bin
 TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: env demo test test-all check release bench bench-quality bench-search bench-faults \
-	bench-efficiency bench-registry bench-postgres browser screenshots
+	bench-efficiency bench-registry bench-postgres bench-budgets bench-objective bench-claims \
+	browser screenshots
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +17,9 @@ help:
 	@echo "make release   source distribution and wheel in dist/, the wheel tried on its own"
 	@echo "make bench     benchmarks, with their tables in benchmarks/results"
 	@echo "make bench-quality  every method with the same search and seeds, about an hour"
+	@echo "make bench-budgets  PSNR and kinetic errors after 30, 100 and 600 CPU seconds, 3 hours"
+	@echo "make bench-objective  what a search should maximise, 20 minutes"
+	@echo "make bench-claims   the axes of the paper, each trained on, under an hour"
 	@echo "make bench-search   what searching costs beside training, and with 5,000 trials"
 	@echo "make bench-faults   30 random kills of searches, and what is left of them"
 	@echo "make bench-postgres  200 searches that report at once to a server, a minute"
@@ -58,6 +62,15 @@ bench: env
 
 bench-quality: env
 	$(BIN)/python -m benchmarks quality
+
+bench-budgets: env
+	$(BIN)/python -m benchmarks budgets
+
+bench-objective: env
+	$(BIN)/python -m benchmarks objective
+
+bench-claims: env
+	$(BIN)/python -m benchmarks claims
 
 bench-search: env
 	$(BIN)/python -m benchmarks overhead

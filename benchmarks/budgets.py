@@ -213,8 +213,8 @@ def report(
             "does not change the scores. Brackets: 95 % bootstrap intervals over subjects, means "
             "over seeds.",
             "kinetic_error, kinetic_bias and worst region: read-outs (V_T, Ki) of the answers "
-            "against those of the true images, percent; regions under 60 pixels a subject are "
-            "left out.",
+            "against those of the true images, percent; regions under 60 pixels a subject "
+            "and those of fewer than five subjects are left out.",
             "Suites: all their cells together, each subject counting once; then PSNR (dB) and "
             "kinetic_error (%) by cell. The linear map is the one fitted to the training subjects.",
         ],
@@ -304,10 +304,10 @@ def _mean(row: Row, name: str) -> str:
 
 def _chart(sets: Mapping[str, Sequence[Row]]) -> bytes:
     """PSNR and kinetic error over CPU seconds as PNG, a row of panels for each set of subjects."""
-    height = 2.9 * len(sets) + 1.1
+    height = 2.7 * len(sets) + 1.9
     figure = Figure(figsize=(10.0, height))
     figure.subplots_adjust(
-        left=0.08, right=0.76, top=1 - 0.75 / height, bottom=0.55 / height, wspace=0.22, hspace=0.3
+        left=0.09, right=0.98, top=1 - 0.75 / height, bottom=1.15 / height, wspace=0.2, hspace=0.2
     )
     panels = figure.subplots(len(sets), 2, squeeze=False)
     for (name, rows), line in zip(sets.items(), panels, strict=True):
@@ -320,8 +320,8 @@ def _chart(sets: Mapping[str, Sequence[Row]]) -> bytes:
         axes.set_xlabel("CPU seconds of training", fontsize=9.5, color=INK)
     figure.legend(
         *panels[0][0].get_legend_handles_labels(),
-        loc="center left",
-        bbox_to_anchor=(0.77, 0.5),
+        loc="lower center",
+        ncols=3,
         frameon=False,
         fontsize=9,
     )

@@ -1,9 +1,9 @@
 """``real_curves PATH``: fits, frame averages and the noise law against curves of real scans.
 
-PATH is a folder with ``pbr28_tacdata.csv`` and ``pbr28_blooddata.csv`` of kinfitr's ``data-raw``:
-regional curves and arterial blood of ten people scanned twice with [11C]PBR28 (Matheson, kinfitr,
-MIT licence; Collste et al., EJNMMI Research 6:1, 2016). Nothing of it is copied: results are
-figures over all scans.
+PATH is a folder with ``pbr28_tacdata.csv`` and ``pbr28_blooddata.csv`` of kinfitr's ``data-raw``
+(G. J. Matheson, MIT licence): regional curves and arterial blood of ten people scanned twice with
+[11C]PBR28 (Collste et al., Eur J Nucl Med Mol Imaging 43:173, 2016; Matheson et al., EJNMMI
+Research 7:58, 2017). Nothing of it is copied: results are figures over all scans.
 
 Shape letters: R region, T frame, I blood sample, S subject.
 """
@@ -198,7 +198,7 @@ def logan_volume(scan: Scan) -> FloatArray:
 
 def kinetics_of(found: CompartmentFit) -> FloatArray:
     """[R, 5] K1 to vB of a scan's fit."""
-    return np.stack([found.K1, found.k2, found.k3, found.k4, found.vB], axis=-1)[0]
+    return np.asarray(np.stack([found.K1, found.k2, found.k3, found.k4, found.vB], axis=-1)[0])
 
 
 def told_volume(found: CompartmentFit, tissues: int) -> FloatArray:
@@ -259,7 +259,7 @@ def _scipy_fit(scan: Scan, region: int, free: list[int]) -> tuple[float, FloatAr
         return kinetics
 
     def rest(values: FloatArray) -> FloatArray:
-        return root_T * (model.averages(whole(values)[None])[0] - scan.curve_RT[region])
+        return np.asarray(root_T * (model.averages(whole(values)[None])[0] - scan.curve_RT[region]))
 
     lowest = np.where(np.array(free) == BLOOD_VOLUME, -1.0, 1e-8)
     highest = np.where(np.array(free) == BLOOD_VOLUME, 1.0, 60.0)
@@ -441,7 +441,8 @@ def _notes(scans: Sequence[Scan]) -> list[str]:
     return [
         f"{len(scans)} scans with [11C]PBR28 of {people} people, test and retest, "
         f"{len(scans[0].names)} regions, {len(frames)} frames of {frames.min():g} to "
-        f"{frames.max():g} s, arterial blood: kinfitr's data-raw (G. J. Matheson, MIT licence).",
+        f"{frames.max():g} s, arterial blood: kinfitr's data-raw (G. J. Matheson, MIT licence; "
+        "Collste et al. 2016, Matheson et al. 2017).",
         "No delay between blood and tissue is fitted, genotypes are not told apart; the weights "
         f"are the file's; Logan from {LOGAN_FROM:g} min on.",
         f"scipy: least_squares from {len(STARTS)} starts, the best end; Logan: linregress through "

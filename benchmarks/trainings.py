@@ -22,7 +22,7 @@ from benchmarks.quality.comparison import (
     measure_speeds,
     perform,
 )
-from benchmarks.quality.method import Plan, plan
+from benchmarks.quality.method import Plan, Speed, plan
 from benchmarks.quality.methods import all_methods
 from benchmarks.report import Say
 from benchmarks.workers import Book, Do, run_rows
@@ -96,7 +96,8 @@ def _plan(
     wanted: Sequence[Wanted], stores: Mapping[str, Store], book: Book, work: Path, say: Say
 ) -> list[Job]:
     """Jobs with as many steps as fit their budgets."""
-    speeds, keys = {}, {}
+    speeds: dict[str, Speed] = {}
+    keys: dict[int, str] = {}
     for data, store in stores.items():
         shape = [store.header.protocol.frames, *store.header.size, store.subject_count("val")]
         unknown = {}

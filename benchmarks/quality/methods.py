@@ -249,7 +249,7 @@ def all_methods() -> dict[str, Method]:
         ),
         LinearMethod(
             name=LINEAR,
-            title="linear map of 5 x 5 pixels' frames, closed form",
+            title="linear map of 5 x 5 pixels, closed form",
             role="floor",
             modules=("dtsinn.networks.closed_form", *_modules(LINEAR)),
             changes={"model.kind": LINEAR, "loss.backward": 0.0},

@@ -170,6 +170,9 @@ def shown(found: Interval | None, digits: int = 2, sign: str = "") -> str:
 def kinetic(runs: Runs, statistic: Statistic, less: Runs = ()) -> Interval | None:
     """A kinetic number, mean over seeds, with its bootstrap interval over subjects; percent.
 
+    Regions that fewer than :data:`~dtsinn.evaluation.metrics.FEWEST` subjects have are left out:
+    of few slices, a single subject's hippocampus would count as much as everybody's cortex.
+
     Args:
         runs: Of one method.
         statistic: Which number.
@@ -183,10 +186,15 @@ def kinetic(runs: Runs, statistic: Statistic, less: Runs = ()) -> Interval | Non
         return None
 
     n = first.shape[1]
+    rare_KQ = np.isfinite(first[0]).sum(axis=0) < min(FEWEST, n)
+    first[..., rare_KQ] = np.nan
+    if bool(rare_KQ.all()):
+        return None
     draws = generator(0, "bootstrap").integers(n, size=(RESAMPLES, n))
     drawn = np.concatenate([np.arange(n)[None], draws])  # everybody once, then the draws
     value = _kinetic(first[:, drawn], statistic)
     if second is not None:
+        second[..., rare_KQ] = np.nan
         value = value - _kinetic(second[:, drawn], statistic)
     mean = float(value[0])
     if n < FEWEST:
@@ -197,8 +205,8 @@ def kinetic(runs: Runs, statistic: Statistic, less: Runs = ()) -> Interval | Non
 
 def summarise(runs: Runs) -> dict[str, dict[str, Any]]:
     """PSNR and kinetic numbers of a method with their intervals, as plain data."""
-    found = {name: kinetic(runs, name) for name in STATISTICS}
-    every = {"psnr": interval(runs, "psnr"), **found}
+    every: dict[str, Interval | None] = {"psnr": interval(runs, "psnr")}
+    every |= {name: kinetic(runs, name) for name in STATISTICS}
     return {name: one._asdict() for name, one in every.items() if one is not None}
 
 

@@ -220,8 +220,11 @@ def _score_all(
     field: Field, tasks: Sequence[Task], share: Share, progress: Progress
 ) -> list[CellResult]:
     """Results in the order of the tasks: what is known, then what ``share`` finds out."""
-    results = {number: read_cell(task.result_file(field)) for number, task in enumerate(tasks)}
-    results = {number: found for number, found in results.items() if found is not None}
+    results: dict[int, CellResult] = {}
+    for number, task in enumerate(tasks):
+        known = read_cell(task.result_file(field))
+        if known is not None:
+            results[number] = known
     pending = [number for number in range(len(tasks)) if number not in results]
     progress("score", len(results), len(tasks))
     for place, found in share(score_task, field, [tasks[number] for number in pending], progress):

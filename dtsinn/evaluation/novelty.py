@@ -54,7 +54,8 @@ def novelty(info: SeparatorInfo, header: StoreHeader) -> Novelty:
     lineage, protocol = info.lineage, header.protocol
     own = {lineage.store_digest, *lineage.further_stores.split(",")}
     if header.digest and header.digest in own:
-        return Novelty(**dict.fromkeys((one.name for one in fields(Novelty)), "as trained"))
+        seen: Seen = "as trained"
+        return Novelty(**dict.fromkeys((one.name for one in fields(Novelty)), seen))
     edges = (*info.frame_start, info.frame_start[-1] + info.frame_duration[-1])
     data = lineage.trained_on
     times = {(one.frame_edges, one.injection_time) for one in data}

@@ -32,6 +32,10 @@ def share_on(address: str) -> Callable[..., Iterator[tuple[int, Any]]]:
     return partial(_run_on_cluster, address)
 
 
+def _do(work: Callable[..., Any], shared: Any, task: Any) -> Any:
+    return work(shared, task)  # which may be built in: Ray wants to know a function's arguments
+
+
 def _run_on_cluster(
     address: str,
     work: Callable[..., Any],
@@ -48,14 +52,16 @@ def _run_on_cluster(
     if not tasks:
         return
     with ray_session(address):
-        remote = ray.remote(num_cpus=1, max_retries=RETRIES)(work)
-        reference = ray.put(shared)
-        waiting = {remote.remote(reference, task): number for number, task in enumerate(tasks)}
+        remote = ray.remote(num_cpus=1, max_retries=RETRIES)(_do)
+        reference = ray.put(shared)  # which Ray hands to each task as it is
+        waiting = {
+            remote.remote(work, reference, task): number for number, task in enumerate(tasks)
+        }
         while waiting:
             done, _ = ray.wait(list(waiting), num_returns=1)
             number = waiting.pop(done[0])
             try:
-                yield number, ray.get(done[0])
+                result = ray.get(done[0])
             except ray.exceptions.RayTaskError as error:
                 if isinstance(error.cause, DtsinnError):
                     raise error.cause from None
@@ -64,5 +70,6 @@ def _run_on_cluster(
                 raise RunError(
                     f"a worker on the cluster {address} died",
                     got=brief(error),
-                    hint=cure_of(error) or "the same command: finished cells are kept",
+                    hint=cure_of(error) or "the same command: what is done is kept",
                 ) from error
+            yield number, result

@@ -255,9 +255,10 @@ def test_other_code_makes_other_jobs_only_where_it_is_used(monkeypatch: pytest.M
 
 def test_kinetic_numbers_are_those_of_an_evaluation() -> None:
     ratios = [
-        {"fmz": {"frontal": 1.1, "caudate": 0.9}, "fdg": {"frontal": 1.02}},
-        {"fmz": {"frontal": 0.9}, "fdg": {"frontal": 1.04}},  # lacks a region
+        {"fmz": {"frontal": 1 + 0.1 * s, "caudate": 0.9 - 0.05 * s}, "fdg": {"frontal": 1.02}}
+        for s in range(5)
     ]
+    ratios.append({"fmz": {"frontal": 0.9}, "fdg": {"frontal": 1.04}})  # lacks a region
     found = {
         tracer: agreement(
             "V_T",
@@ -271,6 +272,8 @@ def test_kinetic_numbers_are_those_of_an_evaluation() -> None:
         got = kinetic(runs, statistic)
         assert got is not None
         assert got.mean == pytest.approx(wanted[statistic])
-        none = kinetic(runs, statistic, runs)
-        assert none is not None
-        assert none.mean == 0
+        assert kinetic(runs, statistic, runs) == (0, 0, 0, len(ratios))
+    ratios[0]["fdg"]["hippocampus"] = 3.0  # of one subject
+    worst = kinetic(runs, "worst_error")
+    assert worst is not None
+    assert worst.mean == pytest.approx(wanted["worst_error"])

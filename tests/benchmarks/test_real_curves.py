@@ -39,8 +39,10 @@ def folder(tmp_path: Path) -> Path:
     plasma = 900 * since / 20 * np.exp(-since / 20) + 60 * (1 - np.exp(-since / 30))
     blood = 1.2 * plasma
     grid = np.union1d(times, edges)
-    inputs = (np.interp(grid, times, one * np.exp(-decay * times)) for one in (plasma, blood))
-    clean_RT = frame_averages(KINETICS, grid, *inputs, decay, edges)
+    parent, whole = (
+        np.interp(grid, times, one * np.exp(-decay * times)) for one in (plasma, blood)
+    )
+    clean_RT = frame_averages(KINETICS, grid, parent, whole, decay, edges)
     correction_T = decay_correction(edges[:-1], np.diff(edges), HALF_LIVES["C-11"], 0.0)
     rng, scans = generator(0, "real curves"), ("a_1", "a_2", "b_1", "b_2")
 

@@ -83,7 +83,7 @@ def test_rules_pick_what_they_say() -> None:
 
 
 def test_claims(tmp_path: Path) -> None:
-    base = replace(claims.BASE, subjects=8, slices=1, size=32)
+    base = replace(claims.BASE, subjects=8, slices=3, size=32)
     axes = {"noise": [{"noise": "mid"}, {"noise": "high"}], "phantom": [{"phantom": "brain"}]}
     shares = {"train": 2 / 8, "val": 1 / 8, "test": 5 / 8}
     result = claims.measure(base, axes, 0.2, work=tmp_path, splits=shares, say=silent)

@@ -120,7 +120,10 @@ def test_ssim_is_one_for_the_truth_and_falls_with_noise(samples, protocol):
 def test_ssim_is_that_of_torchmetrics(samples, protocol):
     answer, first = noisy_answer(samples), protocol.first_frame(1)
     body_YX = samples.regions_NYX[0] > 0
-    images = [image[0, 1, first:] for image in (answer, samples.tracers_NKTYX)]
+    answer_TCYX, truth_TCYX = (
+        torch.from_numpy(image[0, 1, first:].astype(np.float32))[:, None]
+        for image in (answer, samples.tracers_NKTYX)
+    )
     one = dataclasses.replace(
         samples,
         **{
@@ -130,7 +133,8 @@ def test_ssim_is_that_of_torchmetrics(samples, protocol):
     )
     peak = samples.tracers_NKTYX[0, 1, first:][:, body_YX].max()
     _, map_TCYX = structural_similarity_index_measure(
-        *(torch.from_numpy(image.astype(np.float32))[:, None] for image in images),
+        answer_TCYX,
+        truth_TCYX,
         data_range=float(peak),
         sigma=1.5,
         return_full_image=True,
