@@ -129,7 +129,7 @@ def _map_gain(cells: Sequence[CellResult], found: Found, of: str) -> HeatMap:
             return _absent(cell)
         mark = {"loses to": " ▼", "beats": " ▲"}.get(gain.verdict, "")
         return _square(
-            f"{gain.psnr.mean:+.1f}{mark}",
+            f"{gain.psnr.mean:+z.1f}{mark}",
             (GAIN, 0.5 + 0.5 * gain.psnr.mean / span),
             f"{cell.title}: {gain.psnr.text(1, '+')} dB, {gain.verdict} the linear map",
             strong=gain.verdict == "loses to",
