@@ -1,4 +1,4 @@
-"""Commands that use models: evaluate, export."""
+"""Commands that use models: evaluate, suites, export."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ from typing import Annotated
 
 import typer
 
-from dtsinn.commands.options import ROOT, AsJson, Commands, Debug, Quiet, Root
+from dtsinn.commands.options import MACHINES, MOST, ROOT, AsJson, Commands, Debug, Quiet, Root
 from dtsinn.core.workspace import Workspace
 from dtsinn.workflows import console
 
 app = Commands()
 
 
-@app.command(epilog="Example: dtsinn evaluate --model best --suite quick")
+@app.command(epilog="Example: dtsinn evaluate --model best --suite standard")
 def evaluate(
     model: Annotated[
         list[str] | None,
         typer.Option(metavar="REF", help="The model (best); give it twice to compare two."),
     ] = None,
     suite: Annotated[
-        str, typer.Option(metavar="{suites}|FILE|none", help="Grid of cells to score on as well.")
-    ] = "quick",
+        str | None,
+        typer.Option(
+            metavar="{suites}|FILE|none",
+            help="Grid of cells to score on; by default own, or none with --data.",
+        ),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(metavar="STORE", help="Score its test subjects; by default the model's own."),
@@ -31,6 +35,23 @@ def evaluate(
         bool, typer.Option("--baselines", help="Score the rivals without training too.")
     ] = False,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the report.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=MOST,
+            help="Processes that score cells; by default one per core.",
+            rich_help_panel=MACHINES,
+        ),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="A running Ray cluster that scores them: HOST:PORT, or auto.",
+            rich_help_panel=MACHINES,
+        ),
+    ] = None,
     as_json: AsJson = False,
     workspace: Root = ROOT,
     quiet: Quiet = False,
@@ -44,8 +65,10 @@ def evaluate(
         evaluation, folder = run(
             model or ["best"],
             data,
-            suite=None if suite == "none" else suite,
+            suite=suite,
             baselines=baselines,
+            workers=workers,
+            cluster=cluster,
             out=out,
             workspace=Workspace(workspace),
             progress=progress,
@@ -57,6 +80,28 @@ def evaluate(
     if data is None and all(cell.source != "store" for cell in evaluation.cells):
         console.note("no test subjects of a store: the model's own is gone or changed; try --data")
     console.say(f"report: {folder / 'report.html'}")
+
+
+@app.command(epilog="Example: dtsinn suites standard")
+def suites(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One suite: name or YAML file.")
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """List the grids of `evaluate --suite`, or the cells of one; a file of yours is checked."""
+    from dtsinn.core.config import config_names, to_mapping
+    from dtsinn.evaluation.suite import load_suite
+
+    known = [load_suite(one) for one in ([name] if name else config_names("suites"))]
+    if as_json:
+        console.say_json([to_mapping(suite) for suite in known])
+    elif name:
+        console.say_suite(known[0])
+    else:
+        console.say_suites(known)
 
 
 @app.command(epilog="Example: dtsinn export best --out fmz-fdg")

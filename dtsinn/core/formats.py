@@ -102,6 +102,24 @@ def _make_halving_a_baseline(evaluation: Content) -> Content:
     }
 
 
+def _add_population(evaluation: Content) -> Content:
+    """Version 4 of an evaluation says of whom and under which conditions; older ones do not."""
+
+    def change(scores: Content | None) -> Content | None:
+        if scores is None or scores.get("novelty") is None:
+            return scores
+        seen = {"population": "unknown", "conditions": "unknown"} | scores["novelty"]
+        return scores | {"novelty": seen}
+
+    cells = [
+        {"population": "", "conditions": ""}
+        | cell
+        | {"models": [change(scores) for scores in cell["models"]]}
+        for cell in evaluation["cells"]
+    ]
+    return evaluation | {"cells": cells}
+
+
 STORE = Format(name="dtsinn-store")
 """Attributes of a store (:mod:`dtsinn.data.layout`)."""
 SEPARATOR = Format(name="dtsinn-separator", version=5, oldest=4, upgrades={4: dict})
@@ -121,11 +139,13 @@ SEARCH_REPORT = Format(
 IDENTITY_MAP = Format(name="dtsinn-identity-map")
 """The map of pseudonyms (:mod:`dtsinn.importers.pseudonym`)."""
 EVALUATION = Format(
-    name="dtsinn-evaluation", version=3, upgrades={1: dict, 2: _make_halving_a_baseline}
+    name="dtsinn-evaluation",
+    version=4,
+    upgrades={1: dict, 2: _make_halving_a_baseline, 3: _add_population},
 )
 """``evaluation.json`` (:mod:`dtsinn.evaluation.record`); 2 may lack intervals, and has ``n``; in 3
 the floor is the linear map, which is fitted, halving is a baseline, and read-outs, conservation,
-lesions and single-tracer scans are there."""
+lesions and single-tracer scans are there; 4 says the population and what else is varied."""
 GATE_REPORT = Format(name="dtsinn-gate-report", version=3, oldest=2, upgrades={2: dict})
 """What the gate said, as JSON (:mod:`dtsinn.registry.gate.report`); 3 likewise."""
 KNOWN_STORE = Format(name="dtsinn-known-store")

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 StrArray = npt.NDArray[np.object_]
 AGAIN = "to make the store again"
+USUAL = "usual"
+"""Conditions of a simulation in which nothing was changed."""
 TEXT_KINDS = "OTU"
 """Kinds of numpy types in which zarr hands out strings."""
 
@@ -56,6 +58,8 @@ class StoreHeader:
     population: str
     """How the subjects differ: its name; ``uniform`` for simulated stores that were made before
     there were others, empty for scans."""
+    conditions: str = ""
+    """How a simulated scan differs from the usual (:func:`conditions_text`); empty for others."""
     seed: int | None
     digest: str
     generator_version: str
@@ -119,6 +123,7 @@ def read_header(
         labels=of.text("labels", ""),
         phantom=of.text("phantom", ""),
         population=of.text("population", "uniform" if of.text("origin", "") == "simulated" else ""),
+        conditions=_conditions(of),
         seed=of.get("seed", None, lambda v: v is None or type(v) is int, "a whole number"),
         digest=of.text("digest"),
         generator_version=of.text("generator_version", ""),
@@ -245,6 +250,36 @@ def _check_memory(path: str, name: str, array: zarr.Array) -> None:
     if name not in IMAGES:
         numbers = max(numbers, array.size)
     refuse_more(f"{path}: {name}", numbers * array.dtype.itemsize, error=StoreError)
+
+
+def conditions_text(request: Mapping[str, Any]) -> str:
+    """How a simulation differs from the usual one, in words: ``dose x 2, motion 1 mm``.
+
+    Args:
+        request: Its request as plain data; what is not named is as usual.
+
+    Returns:
+        The words, or :data:`USUAL`.
+    """
+    kinetics, dose = request.get("kinetics", "typical"), request.get("dose", 1.0)
+    mismatch, motion = request.get("input_mismatch", 0.0), request.get("motion", 0.0)
+    words = [
+        f"{kinetics} kinetics" * (kinetics != "typical"),
+        f"dose x {dose:g}" * (dose != 1),
+        f"inputs off by {100 * mismatch:g} %" * (mismatch != 0),
+        f"motion {motion:g} mm" * (motion != 0),
+    ]
+    return ", ".join(filter(None, words)) or USUAL
+
+
+def _conditions(of: _Attributes) -> str:
+    if of.text("origin", "") != "simulated":
+        return ""
+    request = of.get("request", {}, lambda v: isinstance(v, Mapping), "a mapping")
+    try:
+        return conditions_text(request)
+    except (TypeError, ValueError):  # of another version, or damaged
+        return ""
 
 
 def _noise_in_words(noise: Mapping[str, Any]) -> str:

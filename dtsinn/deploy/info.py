@@ -40,6 +40,10 @@ class TrainingData:
     """Anatomy; empty where the store does not say."""
     noise: str
     """Its model where that is not the image's, and its level; empty where not known."""
+    population: str = ""
+    """How its subjects differ; empty where not known, as in older packages."""
+    conditions: str = ""
+    """Dose, kinetics and motion in words, where they are not usual; empty where not known."""
 
 
 @dataclass(frozen=True, kw_only=True)

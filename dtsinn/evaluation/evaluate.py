@@ -5,17 +5,25 @@ The floor is the linear map (:mod:`dtsinn.evaluation.floor`); halving is a basel
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import functools
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 from pathlib import Path
 
+from dtsinn.core.atomic import replace_file
 from dtsinn.core.errors import InputError
+from dtsinn.core.formats import EVALUATION
 from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.version import code_version
 from dtsinn.core.workspace import Workspace
-from dtsinn.data.store import Store, StoreHeader
+from dtsinn.data.header import USUAL
+from dtsinn.data.store import Store, StoreHeader, open_store
+from dtsinn.deploy.info import info_text
 from dtsinn.deploy.separator import Separator
+from dtsinn.evaluation.cell_record import cell_text, read_cell
 from dtsinn.evaluation.floor import Floor, find_floor, separate_with
 from dtsinn.evaluation.novelty import Novelty, novelty
 from dtsinn.evaluation.results import (
@@ -33,6 +41,7 @@ from dtsinn.evaluation.results import (
 )
 from dtsinn.evaluation.score import Separate, SubjectScore, halve, score_subject
 from dtsinn.evaluation.suite import SPLIT, Cell, Suite, cell_store, cells_of
+from dtsinn.evaluation.workers import Share, run_here
 from dtsinn.kinetics.measure import SubjectMeter
 from dtsinn.networks.method import SeparateSubject, UntrainedMethod
 from dtsinn.simulation.single_tracer import single_tracer_scans
@@ -42,6 +51,8 @@ Series = tuple[tuple[SubjectScore, ...], Summary]
 """Scores of all subjects of a cell, and what they say together."""
 STORE = "store"
 """Key of the cell of the user's own store."""
+RESULT = "result"
+"""Last word of the name of a file that keeps a cell's result."""
 
 
 def evaluate(
@@ -52,22 +63,27 @@ def evaluate(
     workspace: Workspace,
     out: Path,
     baselines: Sequence[UntrainedMethod] = (),
+    share: Share = run_here,
     progress: Progress = no_progress,
 ) -> Evaluation:
     """Score separators and write the folder ``out`` (:mod:`dtsinn.evaluation.record`).
+
+    A cell that was scored before, with the same models, data and code, is read from the workspace.
+    So an evaluation that was killed goes on with the next cell.
 
     Args:
         separators: Names and separators; the first is the one that the report is about.
         suite: The grid of simulated cells, or None.
         store: A store whose ``test`` subjects make one more cell, or None.
-        workspace: Where the stores of the suite are kept.
+        workspace: Where stores, floors and results of cells are kept.
         out: Folder of the report; an earlier evaluation there is replaced.
         baselines: Rivals without training, each one more row of every cell that it fits.
+        share: Who scores the cells that are not known yet: this process, several, or a cluster.
         progress: Called with simulations, scored cells and the report.
 
     Raises:
         InputError: Nothing to evaluate, a name that stands twice, or ``out`` holds other files.
-        RunError: A separator's answer is not finite.
+        RunError: A separator's answer is not finite, or a worker died.
     """
     # Here, as they draw: matplotlib is nothing for who only scores.
     from dtsinn.evaluation.gallery import draw_gallery
@@ -75,67 +91,17 @@ def evaluate(
 
     check_out(out)
     separators = _name_separators(separators, baselines)
-    evaluation, stores = _run(separators, baselines, suite, store, workspace, SPLIT, progress)
-    progress("report", 0, 1)
-    pictures = draw_gallery(evaluation, dict(separators), stores)
-    headers = {key: store.header for key, store in stores.items()}
-    write_evaluation(evaluation, pictures, headers, out)
-    progress("report", 1, 1)
-    return evaluation
-
-
-def run_grid(
-    separators: Separators,
-    *,
-    suite: Suite | None,
-    store: Store | None,
-    workspace: Workspace,
-    split: str = SPLIT,
-    progress: Progress = no_progress,
-) -> Evaluation:
-    """Score separators as :func:`evaluate` does, without writing a report.
-
-    ``split`` says which subjects of ``store``: ``test``, or ``gate`` for a promotion.
-    """
-    return _run(_name_separators(separators, ()), (), suite, store, workspace, split, progress)[0]
-
-
-def _run(
-    separators: Separators,
-    baselines: Sequence[UntrainedMethod],
-    suite: Suite | None,
-    store: Store | None,
-    workspace: Workspace,
-    split: str,
-    progress: Progress,
-) -> tuple[Evaluation, dict[str, Store]]:
-    """The evaluation, and the store behind each scored cell by the cell's key."""
     if suite is None and store is None:
         raise InputError("nothing to evaluate on", wanted="a suite or a store")
-    cells = cells_of(suite) if suite is not None else []
-    total = len(cells) + (store is not None)
-    results: list[CellResult] = []
-    stores: dict[str, Store] = {}
-    if store is not None:
-        progress("score", 0, total)
-        results.append(_store_cell(separators, baselines, store, split, workspace, progress))
-        stores[STORE] = store
-    for cell in cells:
-        progress("score", len(results), total)
-        reasons = _reasons(separators, cell.planned)
-        if not all(reasons.values()):  # where no model fits there is no need to simulate
-            stores[cell.key] = cell_store(cell, workspace, progress)
-        header = stores[cell.key].header if cell.key in stores else cell.planned
-        made = stores.get(cell.key)
-        floor = _floor(separators, reasons, cell, made, workspace, progress)
-        results.append(
-            _score_cell(separators, baselines, reasons, cell.key, header, made, SPLIT, floor)
-        )
-    progress("score", total, total)
+    cells = [] if suite is None else cells_of(suite, separators[0][1].info, workspace)
+    field = Field(separators=tuple(separators), baselines=tuple(baselines), workspace=workspace)
+    tasks = [] if store is None else [_task_of_store(field, store)]
+    tasks += [_task_of_cell(field, cell) for cell in cells]
+    results = _score_all(field, tasks, share, progress)
     evaluation = Evaluation(
         suite=suite.name if suite is not None else "",
         description=suite.description if suite is not None else "",
-        split=split,
+        split=SPLIT,
         models=tuple(_model_info(name, separator) for name, separator in separators),
         baselines=(
             BaselineInfo(name=HALVES, settings={}),
@@ -147,7 +113,121 @@ def _run(
         cells=tuple(results),
         code_version=code_version(),
     )
-    return evaluation, stores
+    progress("report", 0, 1)
+    scored = [task for task, found in zip(tasks, results, strict=True) if found.applicable]
+    pictures = draw_gallery(evaluation, dict(separators), _Stores(workspace, scored))
+    write_evaluation(evaluation, pictures, {task.key: task.header for task in scored}, out)
+    progress("report", 1, 1)
+    return evaluation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """Who is scored in every cell; it travels to a worker once."""
+
+    separators: tuple[tuple[str, Separator], ...]
+    baselines: tuple[UntrainedMethod, ...]
+    workspace: Workspace
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Digest of all that decides a cell's result beside its subjects."""
+        total = hashlib.sha256(f"{EVALUATION.mark} {code_version()}".encode())
+        for name, separator in self.separators:
+            total.update(f"{name} {separator.digest} {info_text(separator.info)}".encode())
+            if separator.floor is not None:
+                weights = separator.floor.state_dict().items()
+                total.update(b"".join(key.encode() + w.numpy().tobytes() for key, w in weights))
+        for baseline in self.baselines:
+            settings = json.dumps(dict(baseline.settings), sort_keys=True)
+            total.update(f"{baseline.title} {settings}".encode())
+        return total.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A cell that is to be scored."""
+
+    key: str
+    header: StoreHeader
+    """Of its store, or of what that will be."""
+    reasons: Mapping[str, str]
+    """Why each separator cannot be scored; empty where it can."""
+    cell: Cell | None = None
+    """None is a store of the user's, at the header's path."""
+    conditions: str = ""
+    """What is varied, in words."""
+
+    @property
+    def applies(self) -> bool:
+        """Whether any separator is scored."""
+        return not all(self.reasons.values())
+
+    def open(self, workspace: Workspace, progress: Progress, workers: int | None = None) -> Store:
+        """The store; a cell's is simulated where it is not there, by so many processes."""
+        if self.cell is None:
+            return open_store(self.header.path, need_truth=True)
+        return cell_store(self.cell, workspace, progress, workers)
+
+    def result_file(self, field: Field) -> Path:
+        """Where its result is kept."""
+        data = self.header.digest if self.cell is None else self.cell.digest
+        made_of = f"{field.digest} {self.key} {data} {self.conditions}"
+        name = hashlib.sha256(made_of.encode()).hexdigest()[:24]
+        return field.workspace.suites / f"{name}-{RESULT}.json"
+
+
+class _Stores(Mapping[str, Store]):
+    """The stores behind scored cells by key, opened when one is looked at."""
+
+    def __init__(self, workspace: Workspace, tasks: Sequence[Task]) -> None:
+        self._workspace, self._tasks = workspace, {task.key: task for task in tasks}
+
+    def __getitem__(self, key: str) -> Store:
+        return self._tasks[key].open(self._workspace, no_progress)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tasks)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+
+def score_task(
+    field: Field, task: Task, progress: Progress = no_progress, workers: int | None = 1
+) -> CellResult:
+    """Score one cell and keep the result.
+
+    Args:
+        field: Who is scored.
+        task: The cell.
+        progress: Told of simulations.
+        workers: Processes that simulate, where that is to be done; None is one per core.
+    """
+    if not task.applies:
+        return _score_cell(field, task, None, None)
+    store = task.open(field.workspace, progress, workers)
+    fitting = [one for name, one in field.separators if not task.reasons[name]]
+    floor = find_floor(fitting, task.cell, store, field.workspace, progress, workers)
+    found = _score_cell(field, task, store, floor)
+    path = task.result_file(field)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, cell_text(found))
+    return found
+
+
+def _score_all(
+    field: Field, tasks: Sequence[Task], share: Share, progress: Progress
+) -> list[CellResult]:
+    """Results in the order of the tasks: what is known, then what ``share`` finds out."""
+    results = {number: read_cell(task.result_file(field)) for number, task in enumerate(tasks)}
+    results = {number: found for number, found in results.items() if found is not None}
+    pending = [number for number in range(len(tasks)) if number not in results]
+    progress("score", len(results), len(tasks))
+    for place, found in share(score_task, field, [tasks[number] for number in pending], progress):
+        results[pending[place]] = found
+        progress("score", len(results), len(tasks))
+    return [results[number] for number in range(len(tasks))]
 
 
 def _name_separators(separators: Separators, baselines: Sequence[UntrainedMethod]) -> Separators:
@@ -166,49 +246,29 @@ def _name_separators(separators: Separators, baselines: Sequence[UntrainedMethod
     return named
 
 
-def _store_cell(
-    separators: Separators,
-    baselines: Sequence[UntrainedMethod],
-    store: Store,
-    split: str,
-    workspace: Workspace,
-    progress: Progress,
-) -> CellResult:
-    reasons = _reasons(separators, store.header)
+def _task_of_store(field: Field, store: Store) -> Task:
+    reasons = _reasons(field.separators, store.header)
     if not store.header.has_truth:
         reasons = dict.fromkeys(reasons, "the store has no true tracers")
-    elif store.subject_count(split) == 0:
-        reasons = dict.fromkeys(reasons, f"the store has no subject in split {split!r}")
-    floor = _floor(separators, reasons, None, store, workspace, progress)
-    return _score_cell(separators, baselines, reasons, STORE, store.header, store, split, floor)
+    elif store.subject_count(SPLIT) == 0:
+        reasons = dict.fromkeys(reasons, f"the store has no subject in split {SPLIT!r}")
+    conditions = "" if store.header.conditions == USUAL else store.header.conditions
+    return Task(key=STORE, header=store.header, reasons=reasons, conditions=conditions)
 
 
-def _floor(
-    separators: Separators,
-    reasons: Mapping[str, str],
-    cell: Cell | None,
-    store: Store | None,
-    workspace: Workspace,
-    progress: Progress,
-) -> Floor | None:
-    """The floor of a cell; None where no separator is scored."""
-    scored = [one for name, one in separators if not reasons[name]]
-    if store is None or not scored:
-        return None
-    return find_floor(scored, cell, store, workspace, progress)
+def _task_of_cell(field: Field, cell: Cell) -> Task:
+    reasons = _reasons(field.separators, cell.planned)
+    if cell.reason:
+        reasons = dict.fromkeys(reasons, cell.reason)
+    return Task(
+        key=cell.key, header=cell.planned, reasons=reasons, cell=cell, conditions=cell.varied
+    )
 
 
-def _score_cell(
-    separators: Separators,
-    baselines: Sequence[UntrainedMethod],
-    reasons: dict[str, str],
-    key: str,
-    header: StoreHeader,
-    store: Store | None,
-    split: str,
-    floor: Floor | None,
-) -> CellResult:
+def _score_cell(field: Field, task: Task, store: Store | None, floor: Floor | None) -> CellResult:
     """Score whoever fits, the baselines and the floor, on the same subjects."""
+    separators, baselines, reasons = field.separators, field.baselines, task.reasons
+    header = task.header if store is None else store.header
     lacking: dict[str, str] = {}
     scores: dict[str, Series] = {}
     base: ModelScores | None = None
@@ -222,12 +282,12 @@ def _score_cell(
         ways[HALVES] = _from_mixture(halve)
         if floor.network is not None:
             ways[FLOOR] = _from_mixture(separate_with(floor.network, header))
-        scans = single_tracer_scans(store, split)
+        scans = single_tracer_scans(store, SPLIT)
         if isinstance(scans, str):
             alone = scans
         else:
             ways[SINGLE_TRACER] = scans
-        scores = _scores(ways, store, split)
+        scores = _scores(ways, store, SPLIT)
         base = replace(_model_scores(FLOOR, floor.reason, scores), fitted=floor.fitted)
     models = [
         _model_scores(name, reasons[name], scores, novelty(separator.info, header))
@@ -239,12 +299,14 @@ def _score_cell(
     pairs = [(one, base) for one in (*scored, *known) if base is not None and base.applicable]
     pairs += [*product(scored, known), *combinations(scored, 2)]
     return CellResult(
-        key=key,
-        source="store" if key == STORE else "simulated",
+        key=task.key,
+        source="store" if task.cell is None else "simulated",
         tracers=header.tracers,
         protocol=header.protocol.name,
         noise=header.noise,
         phantom=header.phantom,
+        population=header.population,
+        conditions=task.conditions,
         store_digest=header.digest,
         models=tuple(models),
         baselines=tuple(rivals),

@@ -74,6 +74,7 @@ def find_floor(
     store: Store,
     workspace: Workspace,
     progress: Progress,
+    workers: int | None = None,
 ) -> Floor:
     """The floor of a cell.
 
@@ -83,6 +84,7 @@ def find_floor(
         store: The subjects of the cell.
         workspace: Where what is fitted for a cell is kept.
         progress: Told of simulations.
+        workers: Processes that simulate; by default one per core.
     """
     for separator in separators:
         seen = novelty(separator.info, store.header)
@@ -92,12 +94,12 @@ def find_floor(
     def fit(fitted_to: Store) -> LinearNetwork:
         return fit_linear((fitted_to,), lambda done, of: progress("fitting the floor", done, of))
 
-    if cell is not None:
+    if cell is not None and cell.request is not None:
         request = dataclasses.replace(
             cell.request, subjects=SUBJECTS, slices=SLICES, purpose=PURPOSE
         )
         path = workspace.suites / f"{request_digest(request)}-{PURPOSE}.safetensors"
-        return _keep(path, lambda: _fit_to_study(request, path, fit, progress))
+        return _keep(path, lambda: _fit_to_study(request, path, fit, progress, workers))
     if not store.subject_count("train"):
         return Floor(reason="the store has no train subject to fit it to")
     path = workspace.suites / f"{store.header.digest[:24]}-{PURPOSE}.safetensors"
@@ -105,14 +107,18 @@ def find_floor(
 
 
 def _fit_to_study(
-    request: StudyRequest, path: Path, fit: Callable[[Store], LinearNetwork], progress: Progress
+    request: StudyRequest,
+    path: Path,
+    fit: Callable[[Store], LinearNetwork],
+    progress: Progress,
+    workers: int | None,
 ) -> LinearNetwork:
     """Fit to a study that is simulated beside ``path`` for it, and gone afterwards."""
     from dtsinn.simulation.study import simulate_study  # here: not every evaluation simulates
 
     study = path.with_suffix(".zarr")
     shutil.rmtree(study, ignore_errors=True)
-    simulate_study(request, str(study), progress=progress, splits={"train": 1.0})
+    simulate_study(request, str(study), workers=workers, progress=progress, splits={"train": 1.0})
     try:
         return fit(open_store(str(study), need_truth=True))
     finally:

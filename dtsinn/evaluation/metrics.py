@@ -7,6 +7,7 @@ frames that start at or after that tracer's injection.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -26,6 +27,10 @@ Pair = tuple[float, float]
 RESOLUTION = float(np.finfo(np.float32).eps)
 """An RMS error below this part of the peak is rounding of the float32 truth: PSNR ends there,
 at 138 dB, so that a perfect answer has a finite score."""
+SSIM_SIGMA, SSIM_RADIUS = 1.5, 5
+"""Of the Gaussian window, pixels: 11 of them along each side (Wang et al. 2004)."""
+SSIM_K = 0.01, 0.03
+"""K1 and K2 (Wang et al. 2004)."""
 SSIM_SMALLEST = 6
 """Pixels per side from which the 11-pixel Gaussian window of the SSIM can be reflected in."""
 
@@ -116,9 +121,6 @@ def ssim(samples: Samples, predicted_NKTYX: Floats, protocol: Protocol) -> Pair:
     Raises:
         StoreError: Images too small for the window.
     """
-    import torch  # here: training scores by PSNR alone and spares the seconds of this import
-    from torchmetrics.functional.image import structural_similarity_index_measure
-
     if min(samples.mixture_NTYX.shape[-2:]) < SSIM_SMALLEST:
         raise StoreError(
             "images are too small for the SSIM",
@@ -126,23 +128,48 @@ def ssim(samples: Samples, predicted_NKTYX: Floats, protocol: Protocol) -> Pair:
             wanted=f"at least {SSIM_SMALLEST} pixels per side",
         )
     truth_NKTYX, body_NYX = truth_of(samples), body_mask(samples, protocol)
+    rows, columns = (_window_matrix(size) for size in body_NYX.shape[1:])
     means = []
     for tracer in (0, 1):
         first = protocol.first_frame(tracer)
         peak = _moments(samples, predicted_NKTYX, protocol, tracer).peak
         total = 0.0
         for n in range(len(body_NYX)):  # one slice at a time: the map is five images wide
-            images = (predicted_NKTYX[n, tracer, first:], truth_NKTYX[n, tracer, first:])
             predicted_TYX, truth_TYX = (
-                torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))[:, None]
-                for image in images
+                np.asarray(image[n, tracer, first:], dtype=np.float32) / np.float32(peak)
+                for image in (predicted_NKTYX, truth_NKTYX)
             )
-            _, map_TCYX = structural_similarity_index_measure(
-                predicted_TYX, truth_TYX, data_range=peak, sigma=1.5, return_full_image=True
-            )
-            total += float(map_TCYX[:, 0].mean(dim=0).double().numpy()[body_NYX[n]].sum())
+            map_TYX = _ssim_map(predicted_TYX, truth_TYX, rows, columns)
+            total += float(map_TYX.mean(axis=0)[body_NYX[n]].sum(dtype=np.float64))
         means.append(total / int(body_NYX.sum()))
     return means[0], means[1]
+
+
+def _ssim_map(a_TYX: Floats, b_TYX: Floats, rows: Floats, columns: Floats) -> Floats:
+    """The SSIM at each pixel of images whose data range is 1; windows are products of matrices."""
+
+    def mean(image_TYX: Floats) -> Floats:
+        return rows @ image_TYX @ columns.T
+
+    mean_a, mean_b = mean(a_TYX), mean(b_TYX)
+    variance_a = np.maximum(mean(a_TYX * a_TYX) - mean_a * mean_a, 0)  # rounding can be below 0
+    variance_b = np.maximum(mean(b_TYX * b_TYX) - mean_b * mean_b, 0)
+    covariance = mean(a_TYX * b_TYX) - mean_a * mean_b
+    c1, c2 = SSIM_K[0] ** 2, SSIM_K[1] ** 2
+    above = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
+    return above / ((mean_a * mean_a + mean_b * mean_b + c1) * (variance_a + variance_b + c2))
+
+
+@functools.lru_cache(maxsize=8)
+def _window_matrix(size: int) -> NDArray[np.float32]:
+    """[size, size] that takes means over the window along an axis, mirrored at its ends."""
+    offset = np.arange(-SSIM_RADIUS, SSIM_RADIUS + 1)
+    weight = np.exp(-(offset**2) / (2 * SSIM_SIGMA**2))
+    index = np.pad(np.arange(size), SSIM_RADIUS, mode="reflect")
+    matrix = np.zeros((size, size))
+    for place in range(size):
+        np.add.at(matrix[place], index[place : place + len(offset)], weight / weight.sum())
+    return matrix.astype(np.float32)
 
 
 def regional_bias(

@@ -1,9 +1,9 @@
-"""What of a cell a separator's training had seen: pair, protocol, phantom and noise, one by one."""
+"""What of a cell a separator's training had seen: pair, protocol, phantom and so on, one by one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from dtsinn.data.store import StoreHeader
@@ -22,13 +22,16 @@ class Novelty:
     protocol: Seen = "unknown"
     """By the times of frames and injections."""
     phantom: Seen = "unknown"
+    population: Seen = "unknown"
     noise: Seen = "unknown"
+    conditions: Seen = "unknown"
+    """Dose, kinetics, input functions and motion."""
 
     @property
     def trained_on(self) -> bool:
         """Pair and protocol are those of the training, and nothing else is known to be new."""
         known = self.pair == self.protocol == "as trained"
-        return known and "new" not in (self.phantom, self.noise)
+        return known and "new" not in vars(self).values()
 
     def text(self) -> str:
         """In words: ``pair, protocol as trained; phantom, noise new``."""
@@ -51,9 +54,7 @@ def novelty(info: SeparatorInfo, header: StoreHeader) -> Novelty:
     lineage, protocol = info.lineage, header.protocol
     own = {lineage.store_digest, *lineage.further_stores.split(",")}
     if header.digest and header.digest in own:
-        return Novelty(
-            pair="as trained", protocol="as trained", phantom="as trained", noise="as trained"
-        )
+        return Novelty(**dict.fromkeys((one.name for one in fields(Novelty)), "as trained"))
     edges = (*info.frame_start, info.frame_start[-1] + info.frame_duration[-1])
     data = lineage.trained_on
     times = {(one.frame_edges, one.injection_time) for one in data}
@@ -63,7 +64,9 @@ def novelty(info: SeparatorInfo, header: StoreHeader) -> Novelty:
             (protocol.frame_edges, protocol.injection_time), {(edges, info.injection_time), *times}
         ),
         phantom=_compare(header.phantom, {one.phantom for one in data}),
+        population=_compare(header.population, {one.population for one in data}),
         noise=_compare(header.noise, {one.noise for one in data}),
+        conditions=_compare(header.conditions, {one.conditions for one in data}),
     )
 
 

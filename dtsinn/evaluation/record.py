@@ -10,6 +10,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,14 @@ from dtsinn.core.errors import InputError
 from dtsinn.core.formats import EVALUATION
 from dtsinn.core.readout import QUANTITY_UNITS
 from dtsinn.data.store import StoreHeader
+from dtsinn.evaluation.cell_record import cell_record
 from dtsinn.evaluation.definitions import definitions
 from dtsinn.evaluation.derivatives import write_derivatives
 from dtsinn.evaluation.gallery import Picture
-from dtsinn.evaluation.kinetics import KineticSummary, subject_error
-from dtsinn.evaluation.metrics import Interval
+from dtsinn.evaluation.kinetics import subject_error
+from dtsinn.evaluation.novelty import Novelty
 from dtsinn.evaluation.report import render
-from dtsinn.evaluation.results import CellResult, Evaluation, ModelScores, Summary
+from dtsinn.evaluation.results import CellResult, Evaluation, ModelScores
 from dtsinn.evaluation.score import SubjectScore
 
 RECORD = "evaluation.json"
@@ -53,10 +55,14 @@ COLUMNS = (
     "model",
     "trained_on",
     "phantom",
+    "population",
+    "conditions",
     "pair_seen",
     "protocol_seen",
     "phantom_seen",
+    "population_seen",
     "noise_seen",
+    "conditions_seen",
     "subject",
     "mean_psnr_dB",
     "first_psnr_dB",
@@ -135,7 +141,7 @@ def as_record(evaluation: Evaluation) -> dict[str, Any]:
         "definitions": definitions(),
         "models": [to_mapping(model) for model in evaluation.models],
         "baselines": [to_mapping(baseline) for baseline in evaluation.baselines],
-        "cells": [_cell_record(cell) for cell in evaluation.cells],
+        "cells": [cell_record(cell) for cell in evaluation.cells],
     }
 
 
@@ -153,7 +159,10 @@ def as_table(evaluation: Evaluation) -> str:
 def _rows(cell: CellResult, scores: ModelScores) -> list[list[object]]:
     start = [cell.key, cell.source, *cell.tracers, cell.protocol, cell.noise]
     start += [scores.model, str(scores.trained_on).lower(), cell.phantom]
-    start += [""] * 4 if scores.novelty is None else vars(scores.novelty).values()
+    start += [cell.population, cell.conditions]
+    start += (
+        [""] * len(fields(Novelty)) if scores.novelty is None else vars(scores.novelty).values()
+    )
     if not scores.applicable:
         return [[*start, *[""] * (len(COLUMNS) - len(start) - 1), scores.reason]]
     return [
@@ -179,64 +188,6 @@ def _body_residual(score: SubjectScore) -> float | None:
     """The largest of all frames in percent, with its sign."""
     body = [] if score.measures is None else score.measures.conservation.body
     return max((value for value in body if value is not None), key=abs, default=None)
-
-
-def _cell_record(cell: CellResult) -> dict[str, Any]:
-    return {
-        "key": cell.key,
-        "title": cell.title,
-        "source": cell.source,
-        "tracers": list(cell.tracers),
-        "protocol": cell.protocol,
-        "noise": cell.noise,
-        "phantom": cell.phantom,
-        "store_digest": cell.store_digest,
-        "models": [_scores_record(scores) for scores in cell.models],
-        "baselines": [_scores_record(scores) for scores in cell.baselines],
-        "floor": None if cell.floor is None else _scores_record(cell.floor),
-        "single_tracer": None if cell.single_tracer is None else _scores_record(cell.single_tracer),
-        "differences": [
-            {
-                "first": difference.first,
-                "second": difference.second,
-                "psnr": difference.psnr._asdict(),
-                "verdict": difference.verdict,
-            }
-            for difference in cell.differences
-        ],
-    }
-
-
-def _scores_record(scores: ModelScores) -> dict[str, Any]:
-    return {
-        "model": scores.model,
-        "verdict": "scored" if scores.applicable else "not applicable",
-        "reason": scores.reason,
-        "trained_on": scores.trained_on,
-        "fitted": scores.fitted,
-        "novelty": None if scores.novelty is None else vars(scores.novelty),
-        "summary": None if scores.summary is None else _summary_record(scores.summary),
-        "subjects": [_subject_record(score) for score in scores.subjects],
-    }
-
-
-def _subject_record(score: SubjectScore) -> dict[str, Any]:
-    """Curves by frame are left to the tables of time-activity curves."""
-    record = {"mean_psnr": score.mean_psnr} | to_mapping(score)
-    if score.measures is not None:
-        del record["measures"]["readouts"]["curves"]
-    return record
-
-
-def _summary_record(summary: Summary) -> dict[str, Any]:
-    def plain(value: Interval | tuple[Interval, Interval] | KineticSummary | None) -> Any:
-        if value is None or isinstance(value, KineticSummary):
-            return None if value is None else to_mapping(value)
-        if isinstance(value, Interval):
-            return value._asdict()
-        return [interval._asdict() for interval in value]
-
-    return {name: plain(value) for name, value in vars(summary).items()}
 
 
 def _is_evaluation(folder: Path) -> bool:

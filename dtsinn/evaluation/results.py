@@ -124,6 +124,10 @@ class CellResult:
     protocol: str
     noise: str
     phantom: str
+    population: str = ""
+    """How the subjects differ; empty where not known."""
+    conditions: str = ""
+    """What of population, dose, kinetics, inputs and motion is varied, in words."""
     store_digest: str
     """Empty where nothing was simulated, as no model fits."""
     models: tuple[ModelScores, ...]
@@ -155,7 +159,8 @@ class CellResult:
         start = "Store: " if self.source == "store" else ""
         noise = f", {self.noise} noise" if self.noise else ""
         anatomy = f", {self.phantom}" if self.phantom else ""
-        return f"{start}{pair}, {self.protocol}{anatomy}{noise}"
+        varied = f", {self.conditions}" if self.conditions else ""
+        return f"{start}{pair}, {self.protocol}{anatomy}{noise}{varied}"
 
     @property
     def applicable(self) -> bool:

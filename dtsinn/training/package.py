@@ -86,6 +86,8 @@ def _training_data(header: StoreHeader) -> TrainingData:
         injection_time=header.protocol.injection_time,
         phantom=header.phantom,
         noise=header.noise,
+        population=header.population,
+        conditions=header.conditions,
     )
 
 

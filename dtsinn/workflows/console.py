@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dtsinn.core.protocol import Protocol
     from dtsinn.core.tracer import Tracer
     from dtsinn.evaluation.results import Evaluation
+    from dtsinn.evaluation.suite import Suite
 
 PIPE_WIDTH = 1000
 """Columns where nobody looks at a terminal: a row of a table is a line."""
@@ -119,6 +120,33 @@ def say_evaluation(evaluation: Evaluation) -> None:
             rows.append([cell.title, scores.model, str(psnr.n), psnr.text(2), over, seen])
     titles = ["cell", "model", "n", "PSNR dB (95 %)", "over linear dB", "against training"]
     say_table(titles, rows)
+
+
+def say_suites(suites: Sequence[Suite]) -> None:
+    """One row per suite: what it asks, how many cells, and of how many subjects and slices."""
+    rows = []
+    for suite in suites:
+        cells = len(list(suite.grid())) * len(suite.noise)
+        size = f"{suite.subjects} x {suite.slices}"
+        rows.append([suite.name, str(cells) if cells else "gate", size, suite.description])
+    say_table(["suite", "cells", "subjects x slices", "asks"], rows)
+
+
+def say_suite(suite: Suite) -> None:
+    """One row per combination of a suite, with what is not usual in it."""
+    from dtsinn.core.config import to_mapping
+    from dtsinn.data.header import conditions_text
+
+    rows = []
+    for one in suite.grid():
+        pair = one.tracers if isinstance(one.tracers, str) else " + ".join(one.tracers)
+        phantom = one.phantom or suite.phantom
+        model, population = one.noise_model or suite.noise_model, one.population or suite.population
+        noise = f"{model}: {', '.join(suite.noise)}"
+        rows.append(
+            [pair, one.protocol, phantom, population, noise, conditions_text(to_mapping(one))]
+        )
+    say_table(["tracers", "protocol", "phantom", "population", "noise", "conditions"], rows)
 
 
 def say_tracers(tracers: Sequence[Tracer]) -> None:

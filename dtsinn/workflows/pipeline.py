@@ -26,7 +26,8 @@ from dtsinn.deploy.export import ParityReport, export_package
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation.evaluate import evaluate as score_separators
 from dtsinn.evaluation.results import Evaluation
-from dtsinn.evaluation.suite import load_suite
+from dtsinn.evaluation.suite import OWN, Suite, load_suite
+from dtsinn.evaluation.workers import Share, share_among
 from dtsinn.networks.build import METHODS
 from dtsinn.networks.build import baselines as untrained_methods
 from dtsinn.training.config import load_run_config, stated_settings
@@ -325,6 +326,10 @@ def promote_model(
     )
 
 
+NO_SUITE = "none"
+"""In place of a suite's name: the store alone."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Candidate:
     """A separator that is evaluated, and the version that it is, if any."""
@@ -338,8 +343,10 @@ def evaluate(
     models: Separator | str | Path | Sequence[Separator | str | Path],
     store: Store | str | Path | None = None,
     *,
-    suite: str | None = None,
+    suite: Suite | str | None = None,
     baselines: bool = False,
+    workers: int | None = None,
+    cluster: str | None = None,
     out: Path | str | None = None,
     workspace: Folder = None,
     progress: Progress = no_progress,
@@ -353,8 +360,12 @@ def evaluate(
             first is the one that the report is about.
         store: Whose ``test`` subjects count: open, or its path or URL. Without it, the one that the
             first model was trained on, where it is registered and the store still what it was.
-        suite: A grid of noise, tracers and protocols to score on as well: name or YAML file.
+        suite: A grid of noise, tracers and protocols to score on as well: one, or its name or file;
+            ``none`` is no grid. By default ``own``, the first model's own pair and protocol, or no
+            grid where a store is given.
         baselines: Score the rivals that need no training too.
+        workers: Processes that score cells; by default one per core.
+        cluster: Address of a running Ray cluster that scores them in their place.
         out: Folder of the report; by default one in the workspace.
         workspace: Folder of runs, searches and models; by default ``DTSINN_WORKSPACE``, else
             ``dtsinn-workspace``.
@@ -368,7 +379,10 @@ def evaluate(
         RunError: A separator's answer is not finite.
     """
     at = open_workspace(workspace)
-    grid = None if suite is None else load_suite(suite)
+    asked = suite or (OWN if store is None else None)
+    grid = load_suite(asked) if isinstance(asked, str) and asked != NO_SUITE else None
+    grid = suite if isinstance(suite, Suite) else grid
+    share = _share_cells(workers, cluster)
     several = [models] if isinstance(models, Separator | str | Path) else models
     candidates = [_load_candidate(model, at) for model in several]
     first = candidates[0].version
@@ -395,6 +409,7 @@ def evaluate(
         workspace=at,
         out=folder,
         baselines=untrained_methods() if baselines else (),
+        share=share,
         progress=progress,
     )
     if first is not None:
@@ -402,6 +417,15 @@ def evaluate(
 
         log_evaluation(evaluation, scored, folder, at)
     return evaluation, folder
+
+
+def _share_cells(workers: int | None, cluster: str | None) -> Share:
+    """Who scores cells: processes of this machine, or a cluster."""
+    if cluster is None:
+        return share_among(workers)
+    from dtsinn.search.engine.tasks import share_on
+
+    return share_on(cluster)
 
 
 def _load_candidate(model: Separator | str | Path, workspace: Workspace) -> _Candidate:

@@ -7,24 +7,23 @@ levels, with seeds that no study and no other suite has. A store of measured sca
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from dtsinn.core.atomic import replace_file
 from dtsinn.core.errors import InputError
 from dtsinn.core.progress import Progress, no_progress
-from dtsinn.core.protocol import (
-    Protocol,
-    load_protocol,
-    protocol_names,
-    protocol_of_frames,
-    protocol_text,
-)
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store
 from dtsinn.deploy.info import SeparatorInfo
-from dtsinn.evaluation.suite import SPLIT, Combination, Suite, cell_store, cells_of, load_suite
+from dtsinn.evaluation.suite import (
+    SPLIT,
+    Combination,
+    Suite,
+    cell_store,
+    cells_of,
+    load_suite,
+    own_protocol,
+)
 from dtsinn.registry.gate.config import GateConfig
 from dtsinn.simulation.anatomy.phantom import PHANTOMS
 
@@ -115,30 +114,6 @@ def suite_for(suite: Suite, info: SeparatorInfo, phantom: str, workspace: Worksp
             got=len(suite.combinations),
             wanted="none, as a gate takes the candidate's own pair and protocol",
         )
-    own = Combination(tracers=info.tracers, protocol=_protocol_file(info, workspace))
+    own = Combination(tracers=info.tracers, protocol=own_protocol(info, workspace))
     known = phantom if phantom in PHANTOMS else suite.phantom
     return replace(suite, phantom=known, combinations=(own,))
-
-
-def _protocol_file(info: SeparatorInfo, workspace: Workspace) -> str:
-    """Name of the shipped protocol with the separator's frames, or the path of a file with them."""
-    own = protocol_of_frames(
-        info.protocol, info.frame_start, info.frame_duration, info.injection_time
-    )
-    if info.protocol in protocol_names() and _same_frames(load_protocol(info.protocol), own):
-        return info.protocol
-    text = protocol_text(own)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:24]
-    workspace.suites.mkdir(parents=True, exist_ok=True)
-    path = workspace.suites.absolute() / f"protocol-{digest}.yaml"
-    if not path.exists():
-        replace_file(path, text)
-    return str(path)
-
-
-def _same_frames(one: Protocol, other: Protocol) -> bool:
-    return (one.frame_start, one.frame_duration, one.injection_time) == (
-        other.frame_start,
-        other.frame_duration,
-        other.injection_time,
-    )

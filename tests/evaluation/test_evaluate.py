@@ -16,9 +16,10 @@ from dtsinn.core.isotopes import decay_correction
 from dtsinn.core.progress import no_progress
 from dtsinn.core.protocol import load_protocol
 from dtsinn.core.workspace import Workspace
+from dtsinn.data.store import open_store
 from dtsinn.deploy.info import Lineage, SeparatorInfo
 from dtsinn.deploy.separator import Separator
-from dtsinn.evaluation.evaluate import evaluate, run_grid
+from dtsinn.evaluation.evaluate import evaluate
 from dtsinn.evaluation.floor import separate_with
 from dtsinn.evaluation.metrics import Interval
 from dtsinn.evaluation.novelty import Novelty
@@ -30,6 +31,8 @@ from dtsinn.networks.build import build_network
 from dtsinn.networks.invertible import InvertibleConfig
 from dtsinn.networks.normalisation import sample_scale
 from dtsinn.networks.rivals.linear import LinearConfig, LinearNetwork
+from dtsinn.simulation.request import StudyRequest
+from dtsinn.simulation.study import simulate_study
 
 MODEL = InvertibleConfig(blocks=1, width=8, depth=3)
 
@@ -149,6 +152,7 @@ def test_scores_are_those_of_score_subjects(written, trained, store):
     assert cell.store_digest == store.header.digest
     assert cell.models[0].trained_on
     assert cell.models[0].novelty == Novelty(pair="as trained", protocol="as trained")
+    assert (cell.population, cell.conditions) == ("uniform", "")
 
 
 def test_a_cell_that_does_not_fit_is_not_applicable_and_not_simulated(
@@ -196,7 +200,7 @@ def test_the_record_is_whole_finite_and_names_no_path(written, trained, store):
     evaluation, out = written
     text = (out / "evaluation.json").read_text()
     record = json.loads(text)
-    assert (record["format"], record["format_version"]) == ("dtsinn-evaluation", 3)
+    assert (record["format"], record["format_version"]) == ("dtsinn-evaluation", 4)
     assert record["models"][0]["digest"] == trained.digest
     assert record["models"][1]["lineage"]["run"] == "runs/0"
     assert record["baselines"] == [{"name": HALVES, "settings": {}}]
@@ -296,33 +300,36 @@ def test_hostile_names_are_text_in_the_report_and_never_paths(
     assert name not in (out / "report.html").read_text()
     assert (out / "pictures" / "store-script-alert-1-script-fmz-worst.png").exists()
 
-    evaluation = run_grid(
-        [("/home/someone/package", untrained)], suite=None, store=store, workspace=workspace
+    evaluation = evaluate(
+        [("/home/someone/package", untrained)],
+        suite=None,
+        store=store,
+        workspace=workspace,
+        out=out,
     )
     assert evaluation.models[0].name == "package"
 
 
-def test_a_split_without_subjects_is_not_applicable(untrained, store, workspace):
-    evaluation = run_grid(
-        [("old", untrained)], suite=None, store=store, workspace=workspace, split="gate"
-    )
+def test_a_store_without_test_subjects_is_not_applicable(untrained, workspace, tmp_path):
+    request = StudyRequest(phantom="cylinder", subjects=2, slices=1, size=16)
+    simulate_study(request, str(tmp_path / "store"), workers=1, splits={"train": 1.0})
+    store = open_store(str(tmp_path / "store"))
+    at = {"workspace": workspace, "out": tmp_path / "out"}
+    evaluation = evaluate([("old", untrained)], suite=None, store=store, **at)
     assert evaluation.headline is None
-    assert evaluation.cells[0].models[0].reason == "the store has no subject in split 'gate'"
+    assert evaluation.cells[0].models[0].reason == "the store has no subject in split 'test'"
 
 
-def test_what_cannot_be_evaluated_is_refused(untrained, store, workspace):
+def test_what_cannot_be_evaluated_is_refused(untrained, store, workspace, tmp_path):
+    at = {"suite": None, "workspace": workspace, "out": tmp_path / "out"}
     with pytest.raises(InputError, match="at least one separator"):
-        run_grid([], suite=None, store=store, workspace=workspace)
+        evaluate([], store=store, **at)
     with pytest.raises(InputError, match="a suite or a store"):
-        run_grid([("old", untrained)], suite=None, store=None, workspace=workspace)
+        evaluate([("old", untrained)], store=None, **at)
     for names in (("a", "a"), ("a", FLOOR)):
         with pytest.raises(InputError, match="none twice"):
-            run_grid(
-                [(name, untrained) for name in names],
-                suite=None,
-                store=store,
-                workspace=workspace,
-            )
+            evaluate([(name, untrained) for name in names], store=store, **at)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

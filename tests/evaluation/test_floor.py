@@ -14,7 +14,7 @@ from dtsinn.core.progress import no_progress
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store, open_store
 from dtsinn.deploy.separator import Separator
-from dtsinn.evaluation.evaluate import run_grid
+from dtsinn.evaluation.evaluate import RESULT, evaluate
 from dtsinn.evaluation.floor import find_floor
 from dtsinn.evaluation.results import FLOOR, HALVES
 from dtsinn.evaluation.suite import Combination, Suite, cell_store, cells_of
@@ -50,16 +50,19 @@ def separator(small_path: Path) -> Separator:
 
 
 def test_another_pair_has_a_floor_fitted_for_it(
-    separator: Separator, suite: Suite, workspace: Workspace
+    separator: Separator, suite: Suite, workspace: Workspace, tmp_path: Path
 ) -> None:
     told: list[str] = []
 
     def grid() -> list[Any]:
-        found = run_grid(
+        for kept in workspace.suites.glob(f"*-{RESULT}.json"):
+            kept.unlink()
+        found = evaluate(
             [("net", separator)],
             suite=suite,
             store=None,
             workspace=workspace,
+            out=tmp_path / "out",
             progress=lambda what, *_: told.append(what),
         )
         return list(found.cells)
@@ -74,7 +77,7 @@ def test_another_pair_has_a_floor_fitted_for_it(
 
     told.clear()
     assert grid() == [cell]
-    assert set(told) == {"score"}, "nothing is simulated or fitted twice"
+    assert set(told) == {"score", "report"}, "nothing is simulated or fitted twice"
     kept[".safetensors"].write_bytes(b"damaged")
     assert grid() == [cell]
 
@@ -95,7 +98,7 @@ def test_the_noise_of_a_cell_decides_its_floor(
 
 
 def test_a_store_of_ones_own_has_the_floor_of_its_training_subjects(
-    separator: Separator, small_store: Store, workspace: Workspace, suite: Suite
+    separator: Separator, small_store: Store, workspace: Workspace, suite: Suite, tmp_path: Path
 ) -> None:
     bare = Separator(separator.network, separator.info)
     floor = find_floor((bare,), None, small_store, workspace, no_progress)
@@ -108,7 +111,8 @@ def test_a_store_of_ones_own_has_the_floor_of_its_training_subjects(
     assert brought.network is separator.floor
 
     without = cell_store(cells_of(suite)[0], workspace, no_progress)
-    found = run_grid([("net", bare)], suite=None, store=without, workspace=workspace).cells[0]
+    at: dict[str, Any] = {"workspace": workspace, "out": tmp_path / "out"}
+    found = evaluate([("net", bare)], suite=None, store=without, **at).cells[0]
     assert found.floor is not None
     assert found.floor.reason == "the store has no train subject to fit it to"
     assert found.difference("net") is None

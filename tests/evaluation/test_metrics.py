@@ -7,6 +7,8 @@ import math
 
 import numpy as np
 import pytest
+import torch
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 from dtsinn.core.errors import RunError, StoreError
 from dtsinn.core.protocol import Protocol, protocol_of_frames
@@ -113,6 +115,28 @@ def test_ssim_is_one_for_the_truth_and_falls_with_noise(samples, protocol):
     rng = generator(4, "more")
     more = noisy_answer(samples) + rng.normal(0, 3, samples.tracers_NKTYX.shape)
     assert 1 > min(little) > max(metrics.ssim(samples, more.astype(np.float32), protocol))
+
+
+def test_ssim_is_that_of_torchmetrics(samples, protocol):
+    answer, first = noisy_answer(samples), protocol.first_frame(1)
+    body_YX = samples.regions_NYX[0] > 0
+    images = [image[0, 1, first:] for image in (answer, samples.tracers_NKTYX)]
+    one = dataclasses.replace(
+        samples,
+        **{
+            name: None if getattr(samples, name) is None else getattr(samples, name)[:1]
+            for name in vars(samples)
+        },
+    )
+    peak = samples.tracers_NKTYX[0, 1, first:][:, body_YX].max()
+    _, map_TCYX = structural_similarity_index_measure(
+        *(torch.from_numpy(image.astype(np.float32))[:, None] for image in images),
+        data_range=float(peak),
+        sigma=1.5,
+        return_full_image=True,
+    )
+    wanted = float(map_TCYX[:, 0].mean(dim=0).numpy()[body_YX].mean())
+    assert metrics.ssim(one, answer[:1], protocol)[1] == pytest.approx(wanted, abs=1e-5)
 
 
 def test_ssim_averages_over_the_body_alone(samples, protocol):

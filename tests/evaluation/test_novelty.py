@@ -11,10 +11,18 @@ from dtsinn.deploy.info import Lineage, SeparatorInfo, TrainingData, info_text, 
 from dtsinn.evaluation.novelty import Novelty, novelty
 from dtsinn.networks.invertible import InvertibleConfig
 
-ALL = ("as trained",) * 4
+ALL = ("as trained",) * 6
+UNTOLD = "phantom", "population", "noise", "conditions"
+USUAL = {"phantom": "brain", "digest": "", "population": "varied", "conditions": "usual"}
 
 
-def data(protocol: str = "p1", phantom: str = "brain", noise: str = "mid") -> TrainingData:
+def data(
+    protocol: str = "p1",
+    phantom: str = "brain",
+    noise: str = "mid",
+    population: str = "varied",
+    conditions: str = "usual",
+) -> TrainingData:
     made = load_protocol(protocol)
     return TrainingData(
         tracers=("fmz", "fdg"),
@@ -23,7 +31,15 @@ def data(protocol: str = "p1", phantom: str = "brain", noise: str = "mid") -> Tr
         injection_time=made.injection_time,
         phantom=phantom,
         noise=noise,
+        population=population,
+        conditions=conditions,
     )
+
+
+def seen(*unknown: str, **new: str) -> tuple[str, ...]:
+    """What is as trained but for what is named."""
+    known = dict.fromkeys(vars(Novelty()), "as trained") | dict.fromkeys(unknown, "unknown")
+    return tuple((known | new).values())
 
 
 @pytest.fixture
@@ -44,33 +60,37 @@ def info(protocol) -> SeparatorInfo:
 
 
 @pytest.mark.parametrize(
-    ("trained", "cell", "seen"),
+    ("trained", "cell", "expected"),
     [
         ((data(),), {}, ALL),
-        ((data(),), {"phantom": "thorax"}, ("as trained", "as trained", "new", "as trained")),
-        ((data(),), {"noise": "high"}, ("as trained", "as trained", "as trained", "new")),
-        ((data(),), {"noise": "osem mid"}, ("as trained", "as trained", "as trained", "new")),
-        ((data(),), {"tracers": ("raclopride", "fdg")}, ("new", *ALL[:3])),
-        ((data(),), {"protocol": "p3"}, ("as trained", "new", *ALL[:2])),
+        ((data(),), {"phantom": "thorax"}, seen(phantom="new")),
+        ((data(),), {"noise": "high"}, seen(noise="new")),
+        ((data(),), {"noise": "osem mid"}, seen(noise="new")),
+        ((data(),), {"population": "uniform"}, seen(population="new")),
+        ((data(),), {"conditions": "dose x 2"}, seen(conditions="new")),
+        ((data(conditions="dose x 2"),), {"conditions": "dose x 2"}, ALL),
+        ((data(),), {"tracers": ("raclopride", "fdg")}, seen(pair="new")),
+        ((data(),), {"protocol": "p3"}, seen(protocol="new")),
         ((data(), data("p3", "thorax")), {"protocol": "p3", "phantom": "thorax"}, ALL),
-        # Neither anatomy nor noise of measured scans is told, and older packages say nothing.
-        ((data(phantom="", noise="measured"),), {"phantom": "", "noise": "measured"},
-         ("as trained", "as trained", "unknown", "unknown")),
-        ((data(phantom="", noise="measured"),), {},
-         ("as trained", "as trained", "unknown", "new")),
-        ((), {}, ("as trained", "as trained", "unknown", "unknown")),
+        # Of measured scans little is told, and older packages say nothing or not all.
+        ((data(phantom="", noise="measured", population="", conditions=""),),
+         {"phantom": "", "noise": "measured", "population": "", "conditions": ""},
+         seen(*UNTOLD)),
+        ((data(phantom="", noise="measured"),), {}, seen("phantom", noise="new")),
+        ((data(population="", conditions=""),), {}, seen("population", "conditions")),
+        ((), {}, seen(*UNTOLD)),
         ((), {"digest": "ab" * 32, "phantom": "thorax"}, ALL),
         ((), {"digest": "cd" * 32, "protocol": "p3"}, ALL),
     ],
 )  # fmt: skip
-def test_each_part_is_as_trained_new_or_unknown(info, scene, trained, cell, seen) -> None:
+def test_each_part_is_as_trained_new_or_unknown(info, scene, trained, cell, expected) -> None:
     if "protocol" in cell:
         cell = cell | {"protocol": load_protocol(cell["protocol"])}
-    header = dataclasses.replace(scene.header, **({"phantom": "brain", "digest": ""} | cell))
+    header = dataclasses.replace(scene.header, **(USUAL | cell))
     lineage = dataclasses.replace(info.lineage, trained_on=trained)
     found = novelty(dataclasses.replace(info, lineage=lineage), header)
-    assert tuple(vars(found).values()) == seen
-    assert found.trained_on == (seen[:2] == ALL[:2] and "new" not in seen)
+    assert tuple(vars(found).values()) == expected
+    assert found.trained_on == (expected[:2] == ALL[:2] and "new" not in expected)
 
 
 def test_what_a_training_saw_is_read_back_and_said_in_words(info, tmp_path) -> None:
@@ -79,4 +99,5 @@ def test_what_a_training_saw_is_read_back_and_said_in_words(info, tmp_path) -> N
     (tmp_path / "separator.json").write_text(info_text(known))
     assert read_info(tmp_path) == known
     some = Novelty(pair="as trained", protocol="new", phantom="new", noise="as trained")
-    assert some.text() == "pair, noise as trained; protocol, phantom new"
+    told = "pair, noise as trained; protocol, phantom new; population, conditions unknown"
+    assert some.text() == told

@@ -21,7 +21,7 @@ from dtsinn.data.writer import StoreWriter
 from dtsinn.deploy.info import Lineage, SeparatorInfo
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation import metrics
-from dtsinn.evaluation.evaluate import evaluate, run_grid
+from dtsinn.evaluation.evaluate import evaluate
 from dtsinn.evaluation.metrics import FEWEST
 from dtsinn.evaluation.results import FLOOR, HALVES
 from dtsinn.evaluation.score import halve
@@ -351,7 +351,7 @@ def test_no_model_may_take_the_name_of_a_baseline(separator, opened, workspace, 
             out=tmp_path / "out",
             baselines=baselines(),
         )
-    alone = run_grid(pair, suite=None, store=opened, workspace=workspace)
+    alone = evaluate(pair, suite=None, store=opened, workspace=workspace, out=tmp_path / "alone")
     assert alone.models[0].name == NAME
 
 

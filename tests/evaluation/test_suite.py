@@ -11,13 +11,46 @@ import pytest
 from dtsinn.core.config import config_names, find_config, from_mapping, to_mapping
 from dtsinn.core.errors import InputError
 from dtsinn.core.progress import no_progress
+from dtsinn.core.protocol import load_protocol
 from dtsinn.core.workspace import Workspace
+from dtsinn.deploy.info import Lineage, SeparatorInfo, TrainingData
+from dtsinn.evaluation.metrics import FEWEST
 from dtsinn.evaluation.suite import Combination, Suite, cell_store, cells_of, load_suite
+from dtsinn.networks.invertible import InvertibleConfig
+
+
+def data(phantom: str = "brain") -> TrainingData:
+    made = load_protocol("p1")
+    return TrainingData(
+        tracers=("fmz", "fdg"),
+        protocol=made.name,
+        frame_edges=made.frame_edges,
+        injection_time=made.injection_time,
+        phantom=phantom,
+        noise="mid",
+    )
+
+
+@pytest.fixture
+def info(protocol) -> SeparatorInfo:
+    return SeparatorInfo(
+        model=InvertibleConfig(blocks=1, width=8, depth=3),
+        tracers=("fmz", "fdg"),
+        protocol="p1",
+        frame_start=protocol.frame_start,
+        frame_duration=protocol.frame_duration,
+        injection_time=protocol.injection_time,
+        half_life=(1224.0, 6588.0),
+        lineage=Lineage(
+            run="r", config={}, store_path="s.zarr", store_digest="ab" * 32,
+            code_version="0.1.0", seed=0, trained_on=(data(),),
+        ),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", config_names("suites"))
-def test_every_shipped_suite_loads_plans_its_cells_and_survives_a_round_trip(name):
-    suite = load_suite(name)
+def test_every_shipped_suite_loads_plans_its_cells_and_survives_a_round_trip(name, info, tmp_path):
+    suite, workspace = load_suite(name), Workspace(tmp_path)
     assert suite.name == name
     assert from_mapping(Suite, to_mapping(suite), "again") == suite
     if name == "gate":
@@ -25,10 +58,88 @@ def test_every_shipped_suite_loads_plans_its_cells_and_survives_a_round_trip(nam
             cells_of(suite)
         own = Combination(tracers=("fmz", "fdg"), protocol="p1")
         suite = dataclasses.replace(suite, combinations=(own,))
-    cells = cells_of(suite)
-    assert len({cell.key for cell in cells}) == len(suite.noise) * len(suite.combinations)
+    cells = cells_of(suite, info, workspace)
+    assert not [cell.reason for cell in cells if cell.reason]
+    assert len({cell.key for cell in cells}) == len(cells)
     assert len({cell.digest for cell in cells}) == len(cells)
     assert {cell.request.purpose for cell in cells} == {f"suite-{name}"}
+    assert all(cell.request.subjects >= FEWEST for cell in cells)
+    alike = name == "stress"  # the brain, for a model of brains
+    assert len(cells) == len(suite.noise) * len(list(suite.grid())) - alike
+
+
+def test_the_standard_suite_is_a_full_grid():
+    cells = cells_of(load_suite("standard"))
+    assert len(cells) == 3 * 2 * 3 * 3
+    asked = [cell.request for cell in cells]
+    assert len({request.tracers for request in asked}) == 3
+    assert {request.phantom for request in asked} == {"brain", "brain-lesion"}
+    assert {request.protocol for request in asked} == {"p1", "p3", "scan60"}
+
+
+def test_a_stress_cell_changes_one_thing_and_says_which(info, tmp_path):
+    cells = cells_of(load_suite("stress"), info, Workspace(tmp_path))
+    assert {cell.key: cell.varied for cell in cells} == {
+        "fmz-fdg-p1-mid": "",
+        "fmz-fdg-p1-mid-kinetics-other": "other kinetics",
+        "fmz-fdg-p1-mid-dose-2": "dose x 2",
+        "fmz-fdg-p1-mid-dose-0.5": "dose x 0.5",
+        "fmz-fdg-p1-mid-input-mismatch-0.2": "inputs off by 20 %",
+        "fmz-fdg-p1-mid-motion-3": "motion 3 mm",
+        "fmz-fdg-p1-mid-brain-lesion": "",
+        "fmz-fdg-p1-mid-thorax": "",
+        "fmz-fdg-p1-osem-mid": "",
+    }
+    usual = to_mapping(cells[0].request)
+    for cell in cells[1:]:
+        asked = to_mapping(cell.request)
+        assert len([name for name in usual if asked[name] != usual[name]]) == 1, cell.key
+
+
+def test_own_is_what_the_first_model_was_trained_on(info, tmp_path):
+    lineage = dataclasses.replace(info.lineage, trained_on=(data("thorax"),))
+    frames = {"protocol": "mine", "frame_duration": (150.0,) * 18}
+    frames["frame_start"] = tuple(150.0 * frame for frame in range(18))
+    other = dataclasses.replace(info, tracers=("pib", "fdg"), lineage=lineage, **frames)
+    cells = cells_of(load_suite("own"), other, Workspace(tmp_path))
+    assert [cell.key for cell in cells] == [f"pib-fdg-mine-{n}" for n in ("low", "mid", "high")]
+    assert {cell.request.phantom for cell in cells} == {"thorax"}, "which has lesions already"
+    assert cells[0].planned.protocol.frame_duration == other.frame_duration
+    brains = cells_of(load_suite("own"), info, Workspace(tmp_path))
+    assert [cell.request.phantom for cell in brains] == ["brain"] * 3 + ["brain-lesion"] * 3
+
+
+def test_what_a_model_cannot_be_asked_is_said(info, tmp_path):
+    unknown = dataclasses.replace(info, tracers=("mystery", "fdg"))
+    cells = cells_of(load_suite("own"), unknown, Workspace(tmp_path))
+    assert [cell.request for cell in cells] == [None] * 6
+    assert "tracer mystery are known; try --data STORE" in cells[0].reason
+    assert cells[0].planned.tracers == ("mystery", "fdg")
+    with pytest.raises(InputError, match="mystery"):
+        cell_store(cells[0], Workspace(tmp_path), no_progress)
+    with pytest.raises(InputError, match="a model's own pair or protocol"):
+        cells_of(load_suite("own"))
+    late = dataclasses.replace(load_suite("combinations"), phantom="brain")
+    short = dataclasses.replace(
+        info, protocol="short", frame_start=(0.0,), frame_duration=(600.0,),
+        injection_time=(0.0, 590.0),
+    )  # fmt: skip
+    reasons = [cell.reason for cell in cells_of(late, short, Workspace(tmp_path))]
+    assert all("does not arrive within protocol" in reason for reason in reasons)
+
+
+def test_what_is_varied_is_crossed_with_every_combination():
+    vary = {"dose": (1.0, 2.0), "population": ("uniform", "varied")}
+    suite = dataclasses.replace(load_suite("quick"), vary=vary, noise=("mid",))
+    keys = [cell.key for cell in cells_of(suite)]
+    assert keys[:4] == [
+        "fmz-fdg-p1-mid-uniform",
+        "fmz-fdg-p1-mid",
+        "fmz-fdg-p1-mid-uniform-dose-2",
+        "fmz-fdg-p1-mid-dose-2",
+    ]
+    assert len(keys) == 8
+    assert cells_of(suite)[2].varied == "population uniform, dose x 2"
 
 
 def test_quick_asks_for_two_noise_levels_and_two_protocols():
@@ -37,16 +148,6 @@ def test_quick_asks_for_two_noise_levels_and_two_protocols():
         "fmz-fdg-p1-high",
         "fmz-fdg-p3-mid",
         "fmz-fdg-p3-high",
-    ]
-
-
-def test_a_combination_may_have_another_anatomy():
-    cells = cells_of(load_suite("unseen"))
-    assert [cell.request.phantom for cell in cells] == ["brain", "brain-lesion", "thorax"]
-    assert [cell.key for cell in cells] == [
-        "fmz-fdg-p1-mid",
-        "fmz-fdg-p1-mid-brain-lesion",
-        "fmz-fdg-p1-mid-thorax",
     ]
 
 
@@ -60,6 +161,9 @@ def test_a_combination_may_have_another_anatomy():
         ({"seed": -1}, "seed; got -1; wanted 0 or more"),
         ({"noise": []}, "at least one"),
         ({"name": "../up"}, "letters, digits"),
+        ({"vary": {"doses": [1, 2]}}, "unknown key; got doses; try dose"),
+        ({"vary": {"dose": [2, 2]}}, "vary.dose; .* none twice"),
+        ({"vary": {"dose": []}}, "vary.dose; got none"),
     ],
 )
 def test_a_wrong_suite_is_refused_in_one_line(change, message):

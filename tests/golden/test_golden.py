@@ -30,6 +30,8 @@ from dtsinn.deploy.manifest import verify_files
 from dtsinn.deploy.package import package_digest
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation import record
+from dtsinn.evaluation.cell_record import cell_of, cell_record
+from dtsinn.evaluation.floor import separate_with
 from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.eventlog.outbox import Outbox
 from dtsinn.importers.pseudonym import enrol
@@ -47,7 +49,11 @@ from tests.support.null_tracker import NullTracker
 
 HERE = Path(__file__).parent
 GOLDEN = HERE / "0.1.0"
-ALL = "9fb4501216a1d76991826d0b0af8b383f4a13ce9b7a105b51de45e8f4dbc737d"
+LATER = HERE / "0.1.0-later"
+ALL = {
+    GOLDEN: "9fb4501216a1d76991826d0b0af8b383f4a13ce9b7a105b51de45e8f4dbc737d",
+    LATER: "fe979711d598d8ade2013fdf7abb7c2682d22a08bcd2806f034590fcda8401b7",
+}
 PACKAGE = "d3c8d88c8b1da561c6efc771c374410647fb1af76442a805fbaf874114faa185"
 STORE = "5fd63f845463aefe9921d47ab114b11e10f8c5ef1a6a32a2a71d90a759e585d9"
 
@@ -67,11 +73,12 @@ def store() -> Store:
     return open_store(str(GOLDEN / "store.zarr"), need_truth=True)
 
 
-def test_no_byte_of_them_has_changed() -> None:
+@pytest.mark.parametrize("folder", list(ALL), ids=lambda folder: folder.name)
+def test_no_byte_of_them_has_changed(folder: Path) -> None:
     total = hashlib.sha256()
-    for path in sorted(path for path in GOLDEN.rglob("*") if path.is_file()):
-        total.update(path.relative_to(GOLDEN).as_posix().encode() + b"\0" + path.read_bytes())
-    assert total.hexdigest() == ALL
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        total.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    assert total.hexdigest() == ALL[folder]
 
 
 def test_the_store_is_whole() -> None:
@@ -171,6 +178,39 @@ def test_reports_are_known_as_such(golden: Path) -> None:
         assert (cell["floor"], cell["baselines"]) == (None, [before["floor"]])
     read = GATE_REPORT.read(json.loads((golden / "gate-report.json").read_text()), "it")
     assert read["verdict"] == "refused"
+
+
+def test_the_package_of_manifest_2_brings_its_floor(store: Store) -> None:
+    separator = Separator.load(LATER / "package")
+    told = json.loads((LATER / "evaluation.json").read_text())
+    assert separator.digest == told["models"][0]["digest"] == package_digest(LATER / "package")
+    assert separator.floor is not None
+    samples = next(store.subjects("test"))
+    answers = (
+        separator.separate(samples.mixture_NTYX),
+        separate_with(separator.floor, store.header)(samples.mixture_NTYX),
+    )
+    assert samples.tracers_NKTYX is not None
+    for answer_NKTYX in answers:
+        error = np.mean((answer_NKTYX - samples.tracers_NKTYX) ** 2)
+        assert error < 0.2 * np.mean(samples.tracers_NKTYX**2)
+
+
+def test_the_evaluation_of_version_3_is_read(tmp_path: Path) -> None:
+    shutil.copy(LATER / record.RECORD, tmp_path)
+    record.check_out(tmp_path)
+    old = json.loads((LATER / record.RECORD).read_text())
+    assert old["format_version"] == 3
+    upgraded = EVALUATION.read(old, "it")
+    for before, content in zip(old["cells"], upgraded["cells"], strict=True):
+        cell = cell_of(content, "it")
+        assert (cell.population, cell.conditions) == ("", "")
+        assert cell.models[0].novelty is not None
+        assert cell.models[0].novelty.population == "unknown"
+        wanted = before["models"][0]["summary"]["psnr"]["mean"]
+        assert cell.models[0].summary is not None
+        assert cell.models[0].summary.psnr.mean == wanted
+        assert cell_record(cell)["differences"] == before["differences"]
 
 
 def test_a_later_field_changes_nothing_that_was_written(tmp_path: Path) -> None:
