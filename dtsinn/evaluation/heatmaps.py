@@ -26,6 +26,8 @@ AXES: dict[str, Callable[[CellResult], str]] = {
     "pair": lambda cell: " + ".join(tracer.upper() for tracer in cell.tracers),
     "protocol": lambda cell: cell.protocol,
     "phantom": lambda cell: cell.phantom,
+    "population": lambda cell: cell.population,
+    "conditions": lambda cell: cell.conditions or "as usual",
     "noise": lambda cell: cell.noise,
 }
 """What a grid may vary, and how it is called in a cell; those at the end become columns."""
