@@ -20,6 +20,7 @@ from dtsinn.core.config import STRICT, from_mapping, load_config, to_mapping
 from dtsinn.core.display import value_text
 from dtsinn.core.errors import InputError, StoreError
 from dtsinn.core.lock import hold_lock
+from dtsinn.core.paths import home_path, is_file
 from dtsinn.core.progress import Progress
 from dtsinn.core.protocol import (
     Protocol,
@@ -194,7 +195,11 @@ def cells_of(
     for combination in suite.grid():
         for noise in suite.noise:
             cell = _plan(suite, combination, noise, info, workspace)
-            found.setdefault(cell.key, cell)
+            key, number = cell.key, 1
+            while key in found and found[key].digest != cell.digest:  # files that share a name
+                number += 1
+                key = f"{cell.key}-{number}"
+            found.setdefault(key, replace(cell, key=key))
     return list(found.values())
 
 
@@ -304,9 +309,10 @@ def _plan(
 
 
 def _cell(suite: Suite, combination: Combination, noise: str) -> Cell:
+    first, second = _names(combination)
     request = StudyRequest(
-        tracers=_names(combination),
-        protocol=combination.protocol,
+        tracers=(_from_root(first), _from_root(second)),
+        protocol=_from_root(combination.protocol),
         phantom=combination.phantom or suite.phantom,
         noise=noise,
         noise_model=combination.noise_model or suite.noise_model,
@@ -315,20 +321,20 @@ def _cell(suite: Suite, combination: Combination, noise: str) -> Cell:
         size=suite.size,
         seed=suite.seed,
         purpose=f"suite-{suite.name}",
-        population=combination.population or suite.population,
+        population=_from_root(combination.population or suite.population),
         dose=combination.dose,
         kinetics=combination.kinetics,
         input_mismatch=combination.input_mismatch,
         motion=combination.motion,
     )
     parts = request.parts
-    (first, second), protocol = parts.tracers, parts.protocol
+    one, other = parts.tracers
     image = request.noise_model == "image"
     planned = StoreHeader(
         path="",
-        tracers=(first.name, second.name),
-        protocol=protocol,
-        half_life=(first.half_life, second.half_life),
+        tracers=(one.name, other.name),
+        protocol=parts.protocol,
+        half_life=(one.half_life, other.half_life),
         size=(suite.size, suite.size),
         voxel_size=(0.0, 0.0),
         samples=0,
@@ -414,6 +420,12 @@ def _names(combination: Combination) -> tuple[str, str]:
     if combination.tracers == OWN:
         raise InputError("tracers", got=OWN, wanted="a model that has a pair")
     return combination.tracers
+
+
+def _from_root(name: str) -> str:
+    """A name as it is; of a file the absolute path: who simulates may run in another folder."""
+    path = home_path(name)
+    return str(path.resolve()) if path.suffix and is_file(path) else name
 
 
 def _own_phantom(info: SeparatorInfo | None) -> str:
