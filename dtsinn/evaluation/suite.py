@@ -18,7 +18,7 @@ from typing import Any, Literal
 from dtsinn.core.atomic import replace_file
 from dtsinn.core.config import STRICT, from_mapping, load_config, to_mapping
 from dtsinn.core.display import value_text
-from dtsinn.core.errors import InputError, StoreError
+from dtsinn.core.errors import InputError, StoreError, naming
 from dtsinn.core.lock import hold_lock
 from dtsinn.core.paths import home_path, is_file
 from dtsinn.core.progress import Progress
@@ -29,7 +29,7 @@ from dtsinn.core.protocol import (
     protocol_of_frames,
     protocol_text,
 )
-from dtsinn.core.tracer import tracer_names
+from dtsinn.core.tracer import load_tracer, tracer_names
 from dtsinn.core.version import code_version
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.header import USUAL, conditions_text
@@ -162,9 +162,13 @@ def load_suite(name_or_path: str) -> Suite:
     """The suite of a shipped name or of a user's YAML file.
 
     Raises:
-        InputError: No such suite, or its file holds something wrong.
+        InputError: No such suite, or its file holds something wrong: also a name that means
+            nothing, or a number that no model could be asked.
     """
-    return load_config(Suite, "suites", name_or_path)
+    suite = load_config(Suite, "suites", name_or_path)
+    with naming(f"suite {suite.name!r}"):
+        _check_values(suite)
+    return suite
 
 
 def cells_of(
@@ -269,6 +273,28 @@ def request_digest(request: StudyRequest) -> str:
     made_of = [asked, *map(to_mapping, named)]
     text = json.dumps([made_of, code_version()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _check_values(suite: Suite) -> None:
+    """Refuse what is wrong whatever the model is: it would be a cell that does not apply."""
+    conditions: set[tuple[Any, ...]] = set()
+    tracers: set[str] = set()
+    protocols: set[str] = set()
+    names = ("dose", "kinetics", "input_mismatch", "motion")
+    for one in suite.grid():
+        phantom = one.phantom or suite.phantom
+        phantom = "brain" if phantom in (OWN, WITH_LESIONS) else phantom
+        population, model = one.population or suite.population, one.noise_model or suite.noise_model
+        conditions.add((phantom, population, model, *(getattr(one, name) for name in names)))
+        tracers.update(() if one.tracers == OWN else one.tracers)
+        protocols.update(() if one.protocol == OWN else (one.protocol,))
+    fields = ("phantom", "population", "noise_model", *names)
+    for values, noise in itertools.product(conditions, suite.noise):
+        StudyRequest(noise=noise, **dict(zip(fields, values, strict=True)))
+    for name in tracers:
+        load_tracer(name)
+    for name in protocols:
+        load_protocol(name)
 
 
 def _plan(

@@ -239,3 +239,26 @@ def test_files_that_share_a_name_are_cells_of_their_own_and_are_found_from_any_f
         dataclasses.replace(cell.request, seed=1).parts.protocol == cell.planned.protocol
         for cell in cells
     )
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ("phantom: brian", "no such phantom"),
+        ("noise: [loud]", "loud"),
+        ("population: martians", "no such population"),
+        ("combinations: [{dose: 0}]", "dose"),
+        ("combinations: [{tracers: [fmz, water]}]", "no such tracer"),
+        ("vary: {protocol: [own, p99]}", "no such protocol"),
+    ],
+)
+def test_a_file_with_values_that_no_model_can_be_asked_is_refused(tmp_path, changed, said):
+    lines = {
+        "name": "mine", "description": "x", "subjects": "2", "slices": "1", "size": "16",
+        "noise": "[mid]", "combinations": "[{}]",
+    }  # fmt: skip
+    key, _, value = changed.partition(": ")
+    text = "".join(f"{k}: {v}\n" for k, v in (lines | {key: value}).items())
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(InputError, match=said):
+        load_suite(str(tmp_path / "mine.yaml"))
