@@ -299,3 +299,15 @@ def test_models_of_several_pairs_are_a_matrix_with_specialists_on_its_diagonal()
     assert bias.rows[0][1][0] is not None
     same = dataclasses.replace(evaluation, models=(models[0], dataclasses.replace(models[0])))
     assert draw_heat_maps(same) == [], "two cells, and models of one pair"
+
+
+def test_the_claim_says_what_it_does_not_know_of_the_subjects() -> None:
+    store = dataclasses.replace(make_cell(), key="store", source="store", store_digest="cd")
+    evaluation = make_evaluation(store)
+    own = dataclasses.replace(evaluation.models[0], lineage={"store_digest": "cd"})
+    told = [
+        dict(state_claim(dataclasses.replace(evaluation, models=models), {}).parts)["Data"]
+        for models in ((own,), evaluation.models)
+    ]
+    assert told[0].endswith("none of the subjects was trained on")
+    assert told[1].endswith("whether the training had seen subjects of the store is not known")
