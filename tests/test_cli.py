@@ -50,6 +50,7 @@ COMMANDS = [
     "stop",
     "report",
     "evaluate",
+    "suites",
     "export",
     "separate",
     "models",

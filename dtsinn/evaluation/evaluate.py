@@ -218,9 +218,10 @@ def score_task(
     fitting = [one for name, one in field.separators if not task.reasons[name]]
     floor = find_floor(fitting, task.cell, store, field.workspace, progress, workers)
     found = _score_cell(field, task, store, floor)
-    path = task.result_file(field)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, cell_text(found))
+    if task.cell is not None or field.workspace.root.exists():  # none is made for a package's sake
+        path = task.result_file(field)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, cell_text(found))
     return found
 
 

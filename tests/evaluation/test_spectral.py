@@ -283,7 +283,7 @@ def test_a_baseline_stands_in_record_table_and_report(written) -> None:
         models = [line["model"] for line in csv.DictReader(lines)]
     assert models.count(NAME) == models.count("net") == models.count(FLOOR) == 2 + 5
     page = (out / "report.html").read_text()
-    assert f"<b>net</b> against <b>{NAME}</b>, in pairs of subjects, 2 cells" in page
+    assert f"net against {NAME}, PSNR in pairs of subjects, 2 cells" in page
     assert "Cunningham and Jones" in page
     assert f"net − {NAME}" in page
 

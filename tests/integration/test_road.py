@@ -66,7 +66,7 @@ def evaluated(done, suite: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def test_evaluation_scores_the_test_subjects_and_the_suite(evaluated: Path, done) -> None:
     record = json.loads((evaluated / "evaluation.json").read_text())
     assert record["format"] == "dtsinn-evaluation"
-    assert record["format_version"] == 3
+    assert record["format_version"] == 4
     assert len(record["cells"]) == 3
     store = open_store(done.plan.store)
     own = next(cell for cell in record["cells"] if cell["source"] == "store")
