@@ -260,7 +260,8 @@ def test_fewer_than_five_subjects_prove_nothing(subjects, passes):
     lacking = f"n = {subjects}, no interval"
     assert [lacking in text for text in told[:3]] == [not passes] * 3
     assert told[3].endswith(f", n = {subjects}")
-    assert "pair, protocol as trained; phantom, population, conditions unknown; noise new" in told[2]
+    seen = "pair, protocol as trained; phantom, population, conditions unknown; noise new"
+    assert seen in told[2]
     plain = json.loads(json.dumps(report.to_json()))
     assert plain["cells"][0]["novelty"]["noise"] == "new"
     assert (plain["difference"]["low"] is None) == (not passes)
