@@ -189,7 +189,7 @@ def _train_recorded(
     except BaseException as error:
         status: RunStatus = "killed" if isinstance(error, KeyboardInterrupt) else "failed"
         try:
-            recorder.end(key, status, now_ms(), {"reason": _reason(error, stores)})
+            recorder.end(key, status, now_ms(), {"reason": describe_end(error, stores)})
         except OSError as failure:
             error.add_note(f"and its end was not written down: {failure}")
         raise
@@ -198,7 +198,7 @@ def _train_recorded(
     return package
 
 
-def _reason(error: BaseException, stores: Sequence[Store]) -> str:
+def describe_end(error: BaseException, stores: Sequence[Store]) -> str:
     """Why a run ended, without the folders that lead to its stores."""
     reason = str(error) or type(error).__name__
     for path in (store.header.path for store in stores):

@@ -55,7 +55,7 @@ from dtsinn.registry.versions import (
 )
 from dtsinn.training.config import load_run_config
 from dtsinn.training.package import training_data
-from dtsinn.training.run import experiment_name, lineage_tags
+from dtsinn.training.run import describe_end, experiment_name, lineage_tags
 from dtsinn.training.validation import validate
 
 ATTEMPTS = 20
@@ -201,7 +201,11 @@ def _record(
             _make_package(linear, package, key, recorder)
         except BaseException as error:
             status: RunStatus = "killed" if isinstance(error, KeyboardInterrupt) else "failed"
-            recorder.end(key, status, now_ms(), {"reason": str(error) or type(error).__name__})
+            reason = describe_end(error, () if linear.store is None else (linear.store,))
+            try:
+                recorder.end(key, status, now_ms(), {"reason": reason})
+            except OSError as failure:
+                error.add_note(f"and its end was not written down: {failure}")
             raise
         recorder.end(key, "finished", now_ms())
     if recorder.undelivered:

@@ -7,8 +7,9 @@ import signal
 
 import pytest
 
-from dtsinn.core.errors import InputError, PackageError, RunError
+from dtsinn.core.errors import InputError, PackageError, RunError, StoreError
 from dtsinn.core.workspace import Workspace
+from dtsinn.data.store import open_store
 from dtsinn.deploy.export import export_package
 from dtsinn.deploy.package import write_package
 from dtsinn.deploy.separator import Separator
@@ -23,6 +24,9 @@ from dtsinn.registry.promotion.promotion import promote, roll_back
 from dtsinn.registry.references import fetch, resolve
 from dtsinn.registry.tracking.tracker import MlflowTracker
 from dtsinn.registry.versions import find_alias, list_models
+from dtsinn.training.config import load_run_config
+from dtsinn.training.package import separator_info
+from dtsinn.training.state import TrainingState
 from dtsinn.workflows.prune import Policy, prune_workspace
 from tests.registry.conftest import MODEL, info
 from tests.support.aliases import violations
@@ -221,3 +225,22 @@ def test_the_way_back_leads_to_the_map_which_no_pruning_takes(
     for name in ("champion", "previous"):
         fetch(tracker, workspace, find_alias(tracker, NAME, name))
     assert violations(tracker, NAME) == []
+
+
+def test_a_damaged_store_ends_its_run_with_a_reason_that_names_no_folder(
+    tracker, workspace, damaged, tmp_path
+):
+    store = open_store(str(damaged))
+    config = dataclasses.replace(load_run_config("default"), model=MODEL)
+    state, package = TrainingState(config, store.header.protocol.frames), tmp_path / "mine"
+    about = separator_info(state, store.header, KEY)
+    write_package(package, state.network, about, fit_linear((store,)))
+    shutil.rmtree(damaged / "tracers" / "c")
+    with pytest.raises(StoreError):
+        ensure_champion(tracker, workspace, NAME, package, KEY, store)
+    (run,) = tracker.search(f"tags.`dtsinn.key` LIKE 'floor-{NAME}-%'")
+    assert run.info.status == "FAILED"
+    assert damaged.name in run.data.tags["reason"]
+    assert str(tmp_path) not in run.data.tags["reason"]
+    assert ensure_champion(tracker, workspace, NAME, package, KEY, None) is not None
+    check_made(tracker, NAME)
