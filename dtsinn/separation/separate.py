@@ -18,6 +18,7 @@ from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.protocol import Protocol, protocol_of_frames
 from dtsinn.deploy.facts import SeparatorFacts
 from dtsinn.importers.frames import Frames
+from dtsinn.importers.mixture_frames import FrameFit, fit_frames
 from dtsinn.separation.bids import (
     Names,
     correction_factors,
@@ -26,7 +27,6 @@ from dtsinn.separation.bids import (
     write_dataset,
     write_sidecar,
 )
-from dtsinn.separation.frames import FrameFit, fit_frames
 from dtsinn.separation.images import Image
 from dtsinn.separation.inputs import Inputs, read_inputs
 from dtsinn.separation.look import Body, look_at
@@ -295,7 +295,12 @@ def _plan_job(mixture: Mixture, model: Model, options: Options) -> _Job:
         )
     frames = Frames(start=scan.frame_start, duration=scan.frame_duration)
     fit = fit_frames(
-        frames, facts.timing, facts.half_life, resampling=options.get("resample", False)
+        frames,
+        facts.timing,
+        facts.half_life,
+        where=WHERE,
+        whose="the model",
+        resampling="" if options.get("resample", False) else "--resample",
     )
     protocol = protocol_of_frames(
         facts.protocol,
