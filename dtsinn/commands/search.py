@@ -25,7 +25,7 @@ from dtsinn.commands.options import (
 )
 from dtsinn.core.display import duration, value_text
 from dtsinn.core.errors import InputError
-from dtsinn.core.workspace import Workspace, command
+from dtsinn.core.workspace import Workspace, choose_name, command
 from dtsinn.workflows import console
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def search(
     Whichever budget is spent first ends it. Ctrl-C keeps what is under way for --resume.
     The same seed gives the same suggestions when trials run one at a time (--concurrent 1).
     """
-    from dtsinn.search.plan import SearchOptions, make_plan
+    from dtsinn.search.plan import SearchOptions, make_plan, resume_command
 
     if resume and (name is None or warm_start or dry_run):
         raise InputError("--resume", wanted="--name NAME, and neither --warm-start nor --dry-run")
@@ -234,7 +234,10 @@ def search(
         )
     if not isinstance(found, PromotedSearch):
         _say_search(found)
-        _say_what_is_missing(found, plan, at)
+        # What ended early would be taken up again; it is only to be delivered and registered.
+        ended = found.over and not found.interrupted
+        enough = sum(found.states.values()) if ended else None
+        _say_what_is_missing(found, plan, resume_command(plan.store, plan.name, at, enough))
         return
     _say_promoted(found)
     further = at.command("evaluate", "--model", found.version.ref)
@@ -357,7 +360,7 @@ def _search_pairs(
     from dtsinn.search.plan import read_plan
     from dtsinn.workflows.pairs import PairSearches, read_pairs, search_pairs
 
-    asked = read_pairs(pairs)
+    asked, name = read_pairs(pairs), choose_name(name, "search")
     with console.progress(quiet) as progress:
         found = search_pairs(
             name,
@@ -372,7 +375,8 @@ def _search_pairs(
         )
     if not isinstance(found, PairSearches):
         _say_search(found)
-        _say_what_is_missing(found, read_plan(found.folder, read_state(found.folder)), at)
+        again = at.command("search", store, "--pairs", pairs, "--name", name, "--resume")
+        _say_what_is_missing(found, read_plan(found.folder, read_state(found.folder)), again)
         return
     for one in found.searches:
         _say_promoted(one)
@@ -402,17 +406,12 @@ def _say_search(result: SearchResult) -> None:
         console.say(f"no other trial beats in all objectives: {', '.join(result.front)}")
 
 
-def _say_what_is_missing(result: SearchResult, plan: SearchPlan, workspace: Workspace) -> None:
-    """Why a search registered nothing, and how to go on.
+def _say_what_is_missing(result: SearchResult, plan: SearchPlan, again: str) -> None:
+    """Why a search registered nothing, and how to go on: by ``again``, a command.
 
     Raises:
         typer.Exit: It was interrupted.
     """
-    from dtsinn.search.plan import resume_command
-
-    # What ended early would be taken up again; it is only to be delivered and registered.
-    enough = sum(result.states.values()) if result.over and not result.interrupted else None
-    again = resume_command(plan.store, plan.name, workspace, enough)
     if result.interrupted:
         console.complain(f"interrupted ({result.over}); what was under way is kept; try {again}")
         raise typer.Exit(130 if result.over in {"Ctrl-C", "SIGTERM"} else 1)

@@ -65,7 +65,7 @@ def fresh_folder(folder: Path) -> Iterator[Path]:
         raise in_our_words(error, f"{folder} cannot be made", PackageError) from None
     try:
         yield partial
-        for path in (*partial.iterdir(), partial):
+        for path in (*partial.rglob("*"), partial):
             _sync(path)
         _take_name(partial, folder)
     finally:

@@ -44,7 +44,7 @@ def state_claim(evaluation: Evaluation, headers: Mapping[str, StoreHeader]) -> C
         parts=(
             ("Class of the claim", f"{CLASS}; not clinical decisions, not outcomes"),
             ("Task", _task(cells)),
-            ("Data", _data(cells, headers, evaluation.split)),
+            ("Data", _data(cells, headers, evaluation)),
             ("Reference", _reference(cells, headers)),
             ("Method", _method(evaluation)),
             ("Figure of merit", _merit()),
@@ -92,10 +92,12 @@ def _task(cells: Sequence[CellResult]) -> str:
     return f"{text}, and reading {named} from its regions" if named else text
 
 
-def _data(cells: Sequence[CellResult], headers: Mapping[str, StoreHeader], split: str) -> str:
+def _data(
+    cells: Sequence[CellResult], headers: Mapping[str, StoreHeader], evaluation: Evaluation
+) -> str:
     if not cells:
         return "none"
-    texts = []
+    texts, split = [], evaluation.split
     stores = [cell for cell in cells if cell.source == "store"]
     for cell in stores:
         header = headers.get(cell.key)
@@ -116,7 +118,12 @@ def _data(cells: Sequence[CellResult], headers: Mapping[str, StoreHeader], split
             f"{_several(cell.phantom for cell in made)}; noise "
             f"{_several(cell.noise for cell in made)}{f'; {varied}' if varied else ''})"
         )
-    return "; ".join(texts) + "; none of the subjects was trained on"
+    trained = {str(model.lineage.get("store_digest", "")) for model in evaluation.models}
+    if all({cell.store_digest} == trained for cell in stores):
+        texts.append("none of the subjects was trained on")
+    else:  # it may be of the same people or seed as the store that was
+        texts.append("whether the training had seen subjects of the store is not known")
+    return "; ".join(texts)
 
 
 def _reference(cells: Sequence[CellResult], headers: Mapping[str, StoreHeader]) -> str:

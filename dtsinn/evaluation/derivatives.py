@@ -59,6 +59,16 @@ def write_derivatives(
                 _write_subject(score, headers[cell.key], place, which)
 
 
+def has_derivatives(evaluation: Evaluation) -> bool:
+    """Whether anything was read that :func:`write_derivatives` writes."""
+    return any(
+        _is_read(score)
+        for cell in evaluation.cells
+        for scores in cell.models
+        for score in scores.subjects
+    )
+
+
 def _is_read(score: SubjectScore) -> bool:
     return score.measures is not None and any(score.measures.readouts.curves.values())
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from dtsinn.core.atomic import replace_file
 from dtsinn.core.errors import InputError
 from dtsinn.core.formats import EVALUATION
+from dtsinn.core.paths import is_url
 from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.version import code_version
 from dtsinn.core.workspace import Workspace
@@ -94,7 +95,11 @@ def evaluate(
     if suite is None and store is None:
         raise InputError("nothing to evaluate on", wanted="a suite or a store")
     cells = [] if suite is None else cells_of(suite, separators[0][1].info, workspace)
-    field = Field(separators=tuple(separators), baselines=tuple(baselines), workspace=workspace)
+    field = Field(
+        separators=tuple(separators),
+        baselines=tuple(baselines),
+        workspace=Workspace(workspace.root.resolve()),
+    )
     tasks = [] if store is None else [_task_of_store(field, store)]
     tasks += [_task_of_cell(field, cell) for cell in cells]
     results = _score_all(field, tasks, share, progress)
@@ -128,6 +133,7 @@ class Field:
     separators: tuple[tuple[str, Separator], ...]
     baselines: tuple[UntrainedMethod, ...]
     workspace: Workspace
+    """Its root is absolute, as the path of a store."""
 
     @functools.cached_property
     def digest(self) -> str:
@@ -154,7 +160,9 @@ class Task:
     reasons: Mapping[str, str]
     """Why each separator cannot be scored; empty where it can."""
     cell: Cell | None = None
-    """None is a store of the user's, at the header's path."""
+    """None is a store of the user's, at ``path``."""
+    path: str = ""
+    """Absolute, or a URL: a worker of a cluster runs in a folder of its own."""
     conditions: str = ""
     """What is varied, in words."""
 
@@ -166,7 +174,7 @@ class Task:
     def open(self, workspace: Workspace, progress: Progress, workers: int | None = None) -> Store:
         """The store; a cell's is simulated where it is not there, by so many processes."""
         if self.cell is None:
-            return open_store(self.header.path, need_truth=True)
+            return open_store(self.path, need_truth=True)
         return cell_store(self.cell, workspace, progress, workers)
 
     def result_file(self, field: Field) -> Path:
@@ -256,7 +264,14 @@ def _task_of_store(field: Field, store: Store) -> Task:
     elif store.subject_count(SPLIT) == 0:
         reasons = dict.fromkeys(reasons, f"the store has no subject in split {SPLIT!r}")
     conditions = "" if store.header.conditions == USUAL else store.header.conditions
-    return Task(key=STORE, header=store.header, reasons=reasons, conditions=conditions)
+    path = store.header.path
+    return Task(
+        key=STORE,
+        header=store.header,
+        reasons=reasons,
+        path=path if is_url(path) else str(Path(path).resolve()),
+        conditions=conditions,
+    )
 
 
 def _task_of_cell(field: Field, cell: Cell) -> Task:

@@ -10,6 +10,7 @@ Shape letters: N sample (slice), T frame, Y X pixel.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from safetensors import SafetensorError
 from dtsinn.core.atomic import replace_file
 from dtsinn.core.lock import hold_lock
 from dtsinn.core.progress import Progress
+from dtsinn.core.version import code_version
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store, StoreHeader, open_store
 from dtsinn.deploy.onnx_graphs import InferenceGraph
@@ -102,8 +104,9 @@ def find_floor(
         return _keep(path, lambda: _fit_to_study(request, path, fit, progress, workers))
     if not store.subject_count("train"):
         return Floor(reason="the store has no train subject to fit it to")
-    path = workspace.suites / f"{store.header.digest[:24]}-{PURPOSE}.safetensors"
-    return _keep(path, lambda: fit(store))
+    made_of = f"{store.header.digest} {code_version()}"
+    digest = hashlib.sha256(made_of.encode()).hexdigest()[:24]
+    return _keep(workspace.suites / f"{digest}-{PURPOSE}.safetensors", lambda: fit(store))
 
 
 def _fit_to_study(

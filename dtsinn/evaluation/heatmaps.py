@@ -56,7 +56,7 @@ class Square:
 
 @dataclass(frozen=True, kw_only=True)
 class HeatMap:
-    """One measure of one model over the whole grid."""
+    """One measure of one model over the whole grid, or of every model on every pair."""
 
     title: str
     corner: str
@@ -71,25 +71,72 @@ class HeatMap:
     """How failures are marked."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """What stands in the squares of a heat map."""
+
+    title: str
+    paint: Callable[[CellResult, CellFindings | None], Square]
+    """A cell, and what is found of a model there; None where it does not apply."""
+    scale: tuple[tuple[str, str], ...]
+    note: str
+
+
 def draw_heat_maps(evaluation: Evaluation) -> list[HeatMap]:
-    """The heat maps of every model; none where the suite has fewer than three cells.
+    """The heat maps of an evaluation.
+
+    Of models for different pairs on cells that are one for each pair: every model on every pair.
+    Else those of every model; none where the suite has fewer than three cells.
 
     The cell of a user's store is no part of the grid.
     """
     cells = [cell for cell in evaluation.cells if cell.source == "simulated"]
-    if len(cells) < FEWEST_CELLS:
-        return []
-    maps = []
-    for model in evaluation.models:
-        found = {
+    models = {
+        model.name: {
             cell.key: find_in(cell, scores)
             for cell in cells
             for scores in cell.models
             if scores.model == model.name and scores.applicable
         }
-        of = f"{model.name}: " if len(evaluation.models) > 1 else ""
-        maps += [_map_gain(cells, found, of), _map_bias(cells, found, of)]
-    return maps
+        for model in evaluation.models
+    }
+    if _asks_pairs(evaluation, cells):
+        every = [one for found in models.values() for one in found.values()]
+        return [_cross(evaluation, cells, models, measure) for measure in (_gain(every), _bias())]
+    if len(cells) < FEWEST_CELLS:
+        return []
+    return [
+        _lay_out(cells, found, measure, f"{name}: " if len(models) > 1 else "")
+        for name, found in models.items()
+        for measure in (_gain(list(found.values())), _bias())
+    ]
+
+
+def _asks_pairs(evaluation: Evaluation, cells: Sequence[CellResult]) -> bool:
+    """Whether several models that are each for a pair of their own are asked each pair once."""
+    trained = {model.tracers for model in evaluation.models}
+    tested = {cell.tracers for cell in cells}
+    return 1 < len(trained) == len(evaluation.models) and 1 < len(tested) == len(cells)
+
+
+def _cross(
+    evaluation: Evaluation, cells: Sequence[CellResult], models: Mapping[str, Found], of: Measure
+) -> HeatMap:
+    """Training pair by test pair."""
+    return HeatMap(
+        title=of.title,
+        corner="trained on \\ tested on",
+        heads=(tuple((AXES["pair"](cell), 1) for cell in cells),),
+        rows=tuple(
+            (
+                " + ".join(tracer.upper() for tracer in model.tracers),
+                tuple(of.paint(cell, models[model.name].get(cell.key)) for cell in cells),
+            )
+            for model in evaluation.models
+        ),
+        scale=of.scale,
+        note=f"{of.note} Where training and test pair agree, the model is the specialist.",
+    )
 
 
 def arrange(
@@ -120,13 +167,13 @@ def arrange(
     return varied, columns, places
 
 
-def _map_gain(cells: Sequence[CellResult], found: Found, of: str) -> HeatMap:
+def _gain(found: Sequence[CellFindings]) -> Measure:
     """The PSNR over that of the linear map; white is level."""
-    gains = [abs(one.gain.psnr.mean) for one in found.values() if one.gain is not None]
+    gains = [abs(one.gain.psnr.mean) for one in found if one.gain is not None]
     span = min(max([0.5, *gains]), GAIN_SPAN)
 
-    def paint(cell: CellResult) -> Square:
-        gain = found[cell.key].gain if cell.key in found else None
+    def paint(cell: CellResult, one: CellFindings | None) -> Square:
+        gain = None if one is None else one.gain
         if gain is None:
             return _absent(cell)
         mark = {"loses to": " ▼", "beats": " ▲"}.get(gain.verdict, "")
@@ -137,25 +184,24 @@ def _map_gain(cells: Sequence[CellResult], found: Found, of: str) -> HeatMap:
             strong=gain.verdict == "loses to",
         )
 
-    return _lay_out(
-        cells,
-        paint,
-        title=f"{of}PSNR over the linear map, dB",
-        scale=[
+    return Measure(
+        title="PSNR over the linear map, dB",
+        paint=paint,
+        scale=tuple(
             (_colour(GAIN, 0.5 + 0.5 * p), _number(f"{p * span:+.1f}"))
             for p in (-1, -0.5, 0, 0.5, 1)
-        ],
+        ),
         note="▼ and a frame: the interval in pairs of subjects lies below 0. ▲: above 0. Neither: "
         "level, or too few subjects.",
     )
 
 
-def _map_bias(cells: Sequence[CellResult], found: Found, of: str) -> HeatMap:
+def _bias() -> Measure:
     """The kinetic bias; the scale ends at twice its limit."""
     top = 2 * KINETIC_BIAS.most
 
-    def paint(cell: CellResult) -> Square:
-        measures = found[cell.key].measures if cell.key in found else {}
+    def paint(cell: CellResult, one: CellFindings | None) -> Square:
+        measures = {} if one is None else one.measures
         if KINETIC_BIAS not in measures:
             return _absent(cell)
         bias, worst = measures[KINETIC_BIAS], measures[WORST_REGION]
@@ -167,42 +213,33 @@ def _map_bias(cells: Sequence[CellResult], found: Found, of: str) -> HeatMap:
             strong=over,
         )
 
-    return _lay_out(
-        cells,
-        paint,
-        title=f"{of}kinetic_bias, %",
-        scale=[(_colour(BIAS, p), f"{p * top:.0f}") for p in (0, 0.25, 0.5, 0.75, 1)],
+    return Measure(
+        title="kinetic_bias, %",
+        paint=paint,
+        scale=tuple((_colour(BIAS, p), f"{p * top:.0f}") for p in (0, 0.25, 0.5, 0.75, 1)),
         note=f"▼ and a frame: above {KINETIC_BIAS.text}.",
     )
 
 
-def _lay_out(
-    cells: Sequence[CellResult],
-    paint: Callable[[CellResult], Square],
-    *,
-    title: str,
-    scale: Sequence[tuple[str, str]],
-    note: str,
-) -> HeatMap:
+def _lay_out(cells: Sequence[CellResult], found: Found, of: Measure, model: str) -> HeatMap:
+    """One model over the grid; ``model`` begins the title."""
     row_axes, column_axes, places = arrange(cells)
     columns = list(dict.fromkeys(column for _, column in places))
     rows = list(dict.fromkeys(row for row, _ in places))
+
+    def paint(place: tuple[tuple[str, ...], tuple[str, ...]]) -> Square | None:
+        cell = places.get(place)
+        return None if cell is None else of.paint(cell, found.get(cell.key))
+
     return HeatMap(
-        title=title,
+        title=model + of.title,
         corner=" \\ ".join(", ".join(axes) for axes in (row_axes, column_axes) if axes),
         heads=tuple(_head(columns, level) for level in range(len(column_axes))),
         rows=tuple(
-            (
-                ", ".join(row),
-                tuple(
-                    paint(places[row, column]) if (row, column) in places else None
-                    for column in columns
-                ),
-            )
-            for row in rows
+            (", ".join(row), tuple(paint((row, column)) for column in columns)) for row in rows
         ),
-        scale=tuple(scale),
-        note=note,
+        scale=of.scale,
+        note=of.note,
     )
 
 

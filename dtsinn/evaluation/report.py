@@ -12,6 +12,7 @@ from typing import NamedTuple
 from dtsinn.data.store import StoreHeader
 from dtsinn.evaluation.claim import state_claim
 from dtsinn.evaluation.definitions import definitions
+from dtsinn.evaluation.derivatives import has_derivatives
 from dtsinn.evaluation.findings import VERDICTS, find_failures, not_applicable, state_verdict
 from dtsinn.evaluation.gallery import Kind, Picture
 from dtsinn.evaluation.heatmaps import draw_heat_maps
@@ -60,6 +61,7 @@ def render(
         if evaluation.suite
         else "Subjects of a store",
         claim=state_claim(evaluation, headers),
+        derivatives=has_derivatives(evaluation),
         verdicts=[(name, state_verdict(evaluation, name)) for name in names],
         failures=tabulate_failures(evaluation),
         failed=len(find_failures(evaluation)),

@@ -203,9 +203,18 @@ class Evaluation:
 
     @property
     def headline(self) -> CellResult | None:
-        """The cell to judge by: of those that apply the store's, else a trained-on one."""
+        """The cell to judge by: of those that apply the store's, else a trained-on one.
+
+        It applies to the first model, where any does.
+        """
         applicable = [cell for cell in self.cells if cell.applicable]
-        applicable.sort(key=lambda c: (c.source != "store", not c.models[0].trained_on))
+        applicable.sort(
+            key=lambda c: (
+                not c.models[0].applicable,
+                c.source != "store",
+                not c.models[0].trained_on,
+            )
+        )
         return applicable[0] if applicable else None
 
     @property

@@ -18,8 +18,9 @@ from typing import Any, Literal
 from dtsinn.core.atomic import replace_file
 from dtsinn.core.config import STRICT, from_mapping, load_config, to_mapping
 from dtsinn.core.display import value_text
-from dtsinn.core.errors import InputError, StoreError
+from dtsinn.core.errors import InputError, StoreError, naming
 from dtsinn.core.lock import hold_lock
+from dtsinn.core.paths import home_path, is_file
 from dtsinn.core.progress import Progress
 from dtsinn.core.protocol import (
     Protocol,
@@ -28,7 +29,7 @@ from dtsinn.core.protocol import (
     protocol_of_frames,
     protocol_text,
 )
-from dtsinn.core.tracer import tracer_names
+from dtsinn.core.tracer import load_tracer, tracer_names
 from dtsinn.core.version import code_version
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.header import USUAL, conditions_text
@@ -161,9 +162,13 @@ def load_suite(name_or_path: str) -> Suite:
     """The suite of a shipped name or of a user's YAML file.
 
     Raises:
-        InputError: No such suite, or its file holds something wrong.
+        InputError: No such suite, or its file holds something wrong: also a name that means
+            nothing, or a number that no model could be asked.
     """
-    return load_config(Suite, "suites", name_or_path)
+    suite = load_config(Suite, "suites", name_or_path)
+    with naming(f"suite {suite.name!r}"):
+        _check_values(suite)
+    return suite
 
 
 def cells_of(
@@ -194,7 +199,11 @@ def cells_of(
     for combination in suite.grid():
         for noise in suite.noise:
             cell = _plan(suite, combination, noise, info, workspace)
-            found.setdefault(cell.key, cell)
+            key, number = cell.key, 1
+            while key in found and found[key].digest != cell.digest:  # files that share a name
+                number += 1
+                key = f"{cell.key}-{number}"
+            found.setdefault(key, replace(cell, key=key))
     return list(found.values())
 
 
@@ -266,6 +275,28 @@ def request_digest(request: StudyRequest) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
+def _check_values(suite: Suite) -> None:
+    """Refuse what is wrong whatever the model is: it would be a cell that does not apply."""
+    conditions: set[tuple[Any, ...]] = set()
+    tracers: set[str] = set()
+    protocols: set[str] = set()
+    names = ("dose", "kinetics", "input_mismatch", "motion")
+    for one in suite.grid():
+        phantom = one.phantom or suite.phantom
+        phantom = "brain" if phantom in (OWN, WITH_LESIONS) else phantom
+        population, model = one.population or suite.population, one.noise_model or suite.noise_model
+        conditions.add((phantom, population, model, *(getattr(one, name) for name in names)))
+        tracers.update(() if one.tracers == OWN else one.tracers)
+        protocols.update(() if one.protocol == OWN else (one.protocol,))
+    fields = ("phantom", "population", "noise_model", *names)
+    for values, noise in itertools.product(conditions, suite.noise):
+        StudyRequest(noise=noise, **dict(zip(fields, values, strict=True)))
+    for name in tracers:
+        load_tracer(name)
+    for name in protocols:
+        load_protocol(name)
+
+
 def _plan(
     suite: Suite,
     combination: Combination,
@@ -304,9 +335,10 @@ def _plan(
 
 
 def _cell(suite: Suite, combination: Combination, noise: str) -> Cell:
+    first, second = _names(combination)
     request = StudyRequest(
-        tracers=_names(combination),
-        protocol=combination.protocol,
+        tracers=(_from_root(first), _from_root(second)),
+        protocol=_from_root(combination.protocol),
         phantom=combination.phantom or suite.phantom,
         noise=noise,
         noise_model=combination.noise_model or suite.noise_model,
@@ -315,20 +347,20 @@ def _cell(suite: Suite, combination: Combination, noise: str) -> Cell:
         size=suite.size,
         seed=suite.seed,
         purpose=f"suite-{suite.name}",
-        population=combination.population or suite.population,
+        population=_from_root(combination.population or suite.population),
         dose=combination.dose,
         kinetics=combination.kinetics,
         input_mismatch=combination.input_mismatch,
         motion=combination.motion,
     )
     parts = request.parts
-    (first, second), protocol = parts.tracers, parts.protocol
+    one, other = parts.tracers
     image = request.noise_model == "image"
     planned = StoreHeader(
         path="",
-        tracers=(first.name, second.name),
-        protocol=protocol,
-        half_life=(first.half_life, second.half_life),
+        tracers=(one.name, other.name),
+        protocol=parts.protocol,
+        half_life=(one.half_life, other.half_life),
         size=(suite.size, suite.size),
         voxel_size=(0.0, 0.0),
         samples=0,
@@ -414,6 +446,12 @@ def _names(combination: Combination) -> tuple[str, str]:
     if combination.tracers == OWN:
         raise InputError("tracers", got=OWN, wanted="a model that has a pair")
     return combination.tracers
+
+
+def _from_root(name: str) -> str:
+    """A name as it is; of a file the absolute path: who simulates may run in another folder."""
+    path = home_path(name)
+    return str(path.resolve()) if path.suffix and is_file(path) else name
 
 
 def _own_phantom(info: SeparatorInfo | None) -> str:

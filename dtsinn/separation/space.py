@@ -67,7 +67,6 @@ class Space:
             header.set_qform(self.affine, code=1)
             header.set_sform(self.affine, code=1)
         header.set_xyzt_units("mm", "sec")
-        header["pixdim"][4] = 0  # frames differ in length; the sidecar has them
         header["cal_max"] = header["cal_min"] = 0
         header.set_slope_inter(slope, 0)
         start = int(header["sizeof_hdr"]) + 4  # behind four bytes without extensions

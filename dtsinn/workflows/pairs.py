@@ -18,7 +18,7 @@ from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.workspace import Workspace, choose_name
 from dtsinn.data.store import Store, open_store
 from dtsinn.evaluation.results import CellResult, Evaluation
-from dtsinn.evaluation.suite import Combination, Suite, request_digest
+from dtsinn.evaluation.suite import Combination, Suite, cells_of, request_digest
 from dtsinn.simulation.request import StudyRequest
 from dtsinn.simulation.single_tracer import request_of
 from dtsinn.simulation.study import simulate_study
@@ -98,32 +98,41 @@ def search_pairs(
         What was found; only the result of the search that registered nothing, where one did not.
 
     Raises:
-        InputError: The store is not simulated, a tracer is not known, or a search cannot begin so.
+        InputError: The store is not simulated, a tracer is not known, or a search cannot begin or
+            be resumed so; nothing was started.
         RunError: No trial of a search gave a result.
     """
+    from dtsinn.search.events.state import is_begun
     from dtsinn.search.plan import make_plan
 
+    # All that can be refused is, before anything begins: searches take hours.
     template = open_store(store, need_truth=True)
     asked = request_of(template)
     requests = {pair: replace(asked, tracers=pair) for pair in pairs}
-    for request in requests.values():
-        _ = request.parts  # which refuses what cannot be simulated, before anything is
     begin = choose_name(name, "search")
+    names = {pair: choose_name("-".join((begin, *pair)), "search") for pair in pairs}
+    suite = _suite(f"pairs-{begin}", asked, requests.values())
+    cells_of(suite)
+    begun = {pair for pair, of_pair in names.items() if is_begun(workspace.searches / of_pair)}
+    if begun and not resume:
+        one = names[next(pair for pair in pairs if pair in begun)]
+        hint = "--resume to go on, or another --name"
+        raise InputError(f"search {one} exists already", hint=hint)
+    if resume and not begun:
+        raise InputError(f"no search {names[pairs[0]]} to resume", hint="without --resume")
     found: list[PromotedSearch] = []
     for pair, request in requests.items():
-        path = _store_of(pair, request, template, workspace, progress)
-        of_pair = choose_name("-".join((begin, *pair)), "search")
-        begun = resume and (workspace.searches / of_pair).exists()
-        plan = make_plan(of_pair, path, options, workspace, resume=begun)
+        path, goes_on = _store_of(pair, request, template, workspace, progress), pair in begun
+        plan = make_plan(names[pair], path, options, workspace, resume=goes_on)
         result = search_and_promote(
-            plan, workspace, console, resume=begun, warm_start=warm_start, progress=progress
+            plan, workspace, console, resume=goes_on, warm_start=warm_start, progress=progress
         )
         if not isinstance(result, PromotedSearch):
             return result
         found.append(result)
     evaluation, report = evaluate(
         [one.version.ref for one in found],
-        suite=_suite(f"pairs-{begin}", asked, requests.values()),
+        suite=suite,
         out=workspace.evaluations / f"pairs-{begin}",
         workspace=workspace,
         progress=progress,
@@ -147,7 +156,10 @@ def _store_of(
 
 
 def _suite(name: str, asked: StudyRequest, requests: Iterable[StudyRequest]) -> Suite:
-    """What every model is tested on: a cell for each pair, of subjects that no training saw."""
+    """What every model is tested on: a cell for each pair, of subjects that no training saw.
+
+    They are scanned as the training subjects were, but for contiguous slices, which no suite has.
+    """
     return Suite(
         name=name,
         description="Every model on every pair: specialists on the diagonal.",
@@ -159,6 +171,14 @@ def _suite(name: str, asked: StudyRequest, requests: Iterable[StudyRequest]) -> 
         noise_model=asked.noise_model,
         population=asked.population,
         combinations=tuple(
-            Combination(tracers=request.tracers, protocol=request.protocol) for request in requests
+            Combination(
+                tracers=request.tracers,
+                protocol=request.protocol,
+                dose=request.dose,
+                kinetics=request.kinetics,
+                input_mismatch=request.input_mismatch,
+                motion=request.motion,
+            )
+            for request in requests
         ),
     )

@@ -61,9 +61,10 @@ def fit_floor(driver: Driver, store: Store) -> None:
 
 
 def floor_package(folder: Path, search: SearchState) -> Path | None:
-    """The floor's package in the folder of a search; None where there is none."""
+    """The floor's package in the folder of a search; None where there is none, or none any more."""
     fitted = search.floor is not None and search.floor.state == "finished"
-    return folder / FLOOR if fitted else None
+    package = folder / FLOOR
+    return package if fitted and package.is_dir() else None
 
 
 def _fit(driver: Driver, store: Store, config: RunConfig) -> None:

@@ -227,6 +227,16 @@ def search_names(workspace: Workspace) -> list[str]:
     return sorted(path.parent.name for path in workspace.searches.glob(f"*/{LOG_FILE}"))
 
 
+def is_begun(folder: Path) -> bool:
+    """Whether a search in ``folder`` can be resumed; not one whose driver died before its session.
+
+    Raises:
+        InputError: Its event log is damaged.
+    """
+    event_log = EventLog(folder / LOG_FILE, readonly=True)
+    return bool(replay(folder.name, event_log).sessions)
+
+
 def read_state(folder: Path) -> SearchState:
     """The state of the search in ``folder``; also while it runs.
 

@@ -27,6 +27,7 @@ from dtsinn.evaluation.floor import separate_with
 from dtsinn.evaluation.metrics import Interval
 from dtsinn.evaluation.novelty import Novelty
 from dtsinn.evaluation.record import check_out
+from dtsinn.evaluation.report import render
 from dtsinn.evaluation.results import FLOOR, HALVES, Difference
 from dtsinn.evaluation.score import score_subjects
 from dtsinn.evaluation.suite import Combination, cell_store, cells_of
@@ -249,6 +250,19 @@ def test_the_report_is_one_file_that_owns_up(written):
         assert f'<span class="tag">{badge}</span>' in page
     assert page.count('<span class="tag new">new</span>') == 2  # both models: a new protocol
     assert (out / "pictures" / "store-new-fmz-worst.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_report_links_only_what_is_beside_it(written):
+    evaluation, _ = written
+    scores = evaluation.cells[0].models[0]
+    unread = dataclasses.replace(
+        scores, subjects=tuple(dataclasses.replace(s, measures=None) for s in scores.subjects)
+    )
+    cell = dataclasses.replace(evaluation.cells[0], models=(unread,))
+    link = '<a href="derivatives/">'
+    bare = dataclasses.replace(evaluation, cells=(cell,), models=evaluation.models[:1])
+    assert link in render(evaluation, [], {})
+    assert link not in render(bare, [], {})
 
 
 def test_the_report_begins_with_the_claim_and_what_fails(written):

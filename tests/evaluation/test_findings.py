@@ -265,3 +265,49 @@ def test_few_cells_have_no_heat_map_and_failures_are_framed() -> None:
     assert other is not None
     assert (square.text, square.strong) == ("−0.3 ▼", True)
     assert (other.text, other.strong) == ("12.0 ▼", True)
+
+
+def test_models_of_several_pairs_are_a_matrix_with_specialists_on_its_diagonal() -> None:
+    pairs = ("fmz", "fdg"), ("dtbz", "fdg")
+    names = ["a", "b"]
+
+    def column(pair: tuple[str, str], gains: Sequence[float]) -> CellResult:
+        cell = make_cell()
+        return dataclasses.replace(
+            cell,
+            key="-".join(pair),
+            tracers=pair,
+            models=tuple(dataclasses.replace(cell.models[0], model=name) for name in names),
+            differences=tuple(
+                Difference(first=name, second=FLOOR, psnr=Interval(gain, gain, gain, n=5))
+                for name, gain in zip(names, gains, strict=True)
+            ),
+        )
+
+    cells = column(pairs[0], (1, -3)), column(pairs[1], (-2, 2))
+    models = tuple(
+        ModelInfo(name=name, digest=name, tracers=pair, protocol="p1", lineage={})
+        for name, pair in zip(names, pairs, strict=True)
+    )
+    evaluation = dataclasses.replace(make_evaluation(*cells), models=models)
+    gain, bias = draw_heat_maps(evaluation)
+    assert gain.corner == "trained on \\ tested on"
+    assert gain.heads == ((("FMZ + FDG", 1), ("DTBZ + FDG", 1)),)
+    assert [name for name, _ in gain.rows] == ["FMZ + FDG", "DTBZ + FDG"]
+    texts = [[square.text for square in row if square] for _, row in gain.rows]
+    assert texts == [["+1.0 ▲", "−2.0 ▼"], ["−3.0 ▼", "+2.0 ▲"]]
+    assert bias.rows[0][1][0] is not None
+    same = dataclasses.replace(evaluation, models=(models[0], dataclasses.replace(models[0])))
+    assert draw_heat_maps(same) == [], "two cells, and models of one pair"
+
+
+def test_the_claim_says_what_it_does_not_know_of_the_subjects() -> None:
+    store = dataclasses.replace(make_cell(), key="store", source="store", store_digest="cd")
+    evaluation = make_evaluation(store)
+    own = dataclasses.replace(evaluation.models[0], lineage={"store_digest": "cd"})
+    told = [
+        dict(state_claim(dataclasses.replace(evaluation, models=models), {}).parts)["Data"]
+        for models in ((own,), evaluation.models)
+    ]
+    assert told[0].endswith("none of the subjects was trained on")
+    assert told[1].endswith("whether the training had seen subjects of the store is not known")

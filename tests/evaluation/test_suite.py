@@ -214,3 +214,51 @@ def test_a_protocol_file_may_move(tmp_path):
         cell = Combination(tracers=("fmz", "fdg"), protocol=str(own))
         digests.add(cells_of(dataclasses.replace(suite, combinations=(cell,)))[0].digest)
     assert len(digests) == 1
+
+
+def test_files_that_share_a_name_are_cells_of_their_own_and_are_found_from_any_folder(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    text = find_config("protocols", "p1").read_text()
+    for folder, protocol in (("a", text), ("b", text.replace("1200", "1500"))):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.yaml").write_text(protocol)
+    given = [
+        Combination(tracers=("fmz", "fdg"), protocol=f"{folder}/mine.yaml") for folder in "aba"
+    ]
+    suite = Suite(
+        name="mine", description="x", subjects=2, slices=1, size=16, noise=("mid",),
+        combinations=tuple(given[:2]),
+    )  # fmt: skip
+    cells = cells_of(suite)
+    assert [cell.key for cell in cells] == ["fmz-fdg-p1-mid", "fmz-fdg-p1-mid-2"]
+    assert len({cell.digest for cell in cells}) == 2
+    monkeypatch.chdir("/")
+    assert all(
+        dataclasses.replace(cell.request, seed=1).parts.protocol == cell.planned.protocol
+        for cell in cells
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ("phantom: brian", "no such phantom"),
+        ("noise: [loud]", "loud"),
+        ("population: martians", "no such population"),
+        ("combinations: [{dose: 0}]", "dose"),
+        ("combinations: [{tracers: [fmz, water]}]", "no such tracer"),
+        ("vary: {protocol: [own, p99]}", "no such protocol"),
+    ],
+)
+def test_a_file_with_values_that_no_model_can_be_asked_is_refused(tmp_path, changed, said):
+    lines = {
+        "name": "mine", "description": "x", "subjects": "2", "slices": "1", "size": "16",
+        "noise": "[mid]", "combinations": "[{}]",
+    }  # fmt: skip
+    key, _, value = changed.partition(": ")
+    text = "".join(f"{k}: {v}\n" for k, v in (lines | {key: value}).items())
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(InputError, match=said):
+        load_suite(str(tmp_path / "mine.yaml"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import operator
@@ -17,7 +18,7 @@ import pytest
 from dtsinn.core.errors import RunError
 from dtsinn.core.progress import no_progress
 from dtsinn.core.workspace import Workspace
-from dtsinn.data.store import Store
+from dtsinn.data.store import Store, open_store
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation.cell_record import cell_of, cell_record, read_cell
 from dtsinn.evaluation.evaluate import RESULT, Field, evaluate
@@ -102,6 +103,33 @@ def test_what_is_known_is_not_scored_again(
     assert field.digest != dataclasses.replace(field, separators=(("a", separator),)).digest
     bare = Separator(separator.network, separator.info)
     assert field.digest != dataclasses.replace(field, separators=(("net", bare),)).digest
+
+
+def test_workers_may_run_in_another_folder(
+    separator: Separator,
+    suite: Suite,
+    small_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def elsewhere(work: Any, shared: Any, tasks: Any, progress: Any) -> Any:
+        for number, task in enumerate(tasks):
+            with contextlib.chdir("/"):
+                found = work(shared, task)
+            yield number, found
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.zarr").symlink_to(small_path)
+    found = evaluate(
+        [("net", separator)],
+        suite=dataclasses.replace(suite, noise=("low",)),
+        store=open_store("small.zarr"),
+        workspace=Workspace(Path("workspace")),
+        out=Path("out"),
+        share=elsewhere,
+    )
+    assert [cell.applicable for cell in found.cells] == [True, True]
+    assert any((tmp_path / "workspace" / "suites").glob(f"*-{RESULT}.json"))
 
 
 def test_a_worker_that_dies_and_a_task_that_fails_are_told_in_a_line() -> None:

@@ -12,9 +12,13 @@ from typer.testing import CliRunner
 from dtsinn.cli import app
 from dtsinn.core.errors import InputError
 from dtsinn.core.workspace import Workspace
+from dtsinn.evaluation.suite import cells_of
+from dtsinn.eventlog.log import LOG_FILE, EventLog
 from dtsinn.registry.tracking.tracker import connect_existing
 from dtsinn.registry.versions import list_models
-from dtsinn.workflows.pairs import read_pairs
+from dtsinn.search.events.state import is_begun
+from dtsinn.simulation.request import StudyRequest
+from dtsinn.workflows.pairs import _suite, read_pairs
 
 SPACE = """
 base: default
@@ -89,3 +93,35 @@ def test_a_tracer_that_nobody_knows_is_refused_before_anything_begins(
     assert result.exit_code == 2
     assert "water" in result.stderr
     assert not workspace.root.exists()
+
+
+def test_names_that_are_too_long_and_what_cannot_be_resumed_are_refused_before_anything_begins(
+    small_path: Path, tmp_path: Path
+) -> None:
+    workspace = Workspace(tmp_path / "none")
+    asked = "--pairs", "fmz+fdg,raclopride+fdg"
+    long = search(small_path, workspace, *asked, "--name", "n" * 50)  # the second one's is 65
+    assert long.exit_code == 2
+    assert "name of the search" in long.stderr
+    missing = search(small_path, workspace, *asked, "--name", "typo", "--resume")
+    assert missing.exit_code == 2
+    assert "no search typo-fmz-fdg to resume" in missing.stderr
+    assert not workspace.root.exists()
+
+
+def test_models_are_tested_on_scans_as_those_of_the_training() -> None:
+    asked = StudyRequest(phantom="cylinder", dose=0.5, kinetics="other", motion=2.0)
+    (cell,) = cells_of(_suite("pairs-one", asked, [asked]))
+    assert cell.request is not None
+    for name in ("dose", "kinetics", "input_mismatch", "motion", "phantom", "noise", "slices"):
+        assert getattr(cell.request, name) == getattr(asked, name)
+    assert cell.request.purpose != asked.purpose
+
+
+def test_a_search_that_died_before_its_session_begins_anew(tmp_path: Path) -> None:
+    assert not is_begun(tmp_path / "none")
+    event_log = EventLog(tmp_path / "died" / LOG_FILE)
+    event_log.append(
+        {"event": "point", "time_ms": 1, "source": "base", "suggestion": {"steps": 20}}
+    )
+    assert not is_begun(tmp_path / "died")

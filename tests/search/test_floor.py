@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,8 @@ def test_it_is_fitted_reported_and_packaged_and_is_no_trial(
     again = sit(plan, tracker=recording)  # the driver died
     fit_floor(again.driver, small_store)
     assert len(events_of(folder)) == 3
+    shutil.rmtree(package)
+    assert floor_package(folder, search) is None, "somebody removed it"
     again.driver.tools.outbox.deliver()
     told = [call[0] for call in recording.calls if call[1] == KEY]
     assert told == ["begin", "report", "end"]
