@@ -35,7 +35,7 @@ env: .venv/made
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dtsinn needs Python 3.11 or newer")'
 	$(PYTHON) -m venv .venv
 # A module is compiled when it is first imported: most of what is installed never is.
-	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[platform,dev]'
 	touch $@
 
 demo: env

@@ -30,6 +30,7 @@ from dtsinn.commands.command_log import CommandLog
 from dtsinn.commands.options import read_arguments
 from dtsinn.core.causes import in_our_words
 from dtsinn.core.errors import DtsinnError, InputError
+from dtsinn.core.extras import cure_of_missing
 from dtsinn.core.workspace import command
 from dtsinn.workflows import console
 
@@ -62,7 +63,7 @@ class _Commands(TyperGroup):
         except Exception as error:
             if ctx.meta.get("debug"):
                 traceback.print_exc()
-            ours = in_our_words(error)
+            ours = _name_missing(error, ctx) or in_our_words(error)
             log.log_failure(error)
             console.complain(self._advise(_add_details(ours, log), ctx))
             raise typer.Exit(ours.exit_code) from None
@@ -94,6 +95,14 @@ def _add_details(error: DtsinnError, log: CommandLog) -> str:
         return str(error)
     told, tried, advice = str(error).partition("; try ")
     return f"{told}; details in {log.path}{tried}{advice}"
+
+
+def _name_missing(error: Exception, ctx: Any) -> InputError | None:
+    """What a command needs that only an extra brings; None where that is not why it failed."""
+    cure = cure_of_missing(error)
+    if not cure:
+        return None
+    return InputError(f"{ctx.invoked_subcommand} needs {getattr(error, 'name', '')}", hint=cure)
 
 
 def _say_usage(error: Any) -> Exception:

@@ -21,6 +21,7 @@ from dtsinn.commands.options import (
 )
 from dtsinn.core.display import minutes
 from dtsinn.core.errors import InputError
+from dtsinn.core.paths import home_path
 from dtsinn.core.workspace import command
 from dtsinn.workflows import console
 
@@ -260,13 +261,23 @@ def import_(
 
 @app.command(epilog="Example: dtsinn info brain.zarr --json")
 def info(
-    store: StorePath,
+    store: Annotated[
+        str, typer.Argument(metavar="STORE|FOLDER", help="A zarr store, or a model's package.")
+    ],
     pictures: Pictures = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Describe a store; with --pictures also draw frames, curves, and mixture against sum."""
+    """Describe a store, or a model's package, whose files are verified.
+
+    Of a store --pictures also draws frames, curves, and mixture against sum.
+    """
+    if (home_path(store) / "separator.json").is_file():
+        if pictures is not None:
+            raise InputError("--pictures", got="a package", wanted="a store")
+        _describe_package(home_path(store), as_json=as_json)
+        return
     from dtsinn.core.config import to_mapping
     from dtsinn.data.store import open_store
 
@@ -306,6 +317,33 @@ def info(
         ["digest", header.digest],
     ]
     console.say_table(["", store], [row for row in rows if row[1]])
+
+
+def _describe_package(folder: Path, *, as_json: bool) -> None:
+    from dtsinn.core.config import to_mapping
+    from dtsinn.deploy.digest import digest_of_files
+    from dtsinn.deploy.facts import INFO_NAME, read_facts
+    from dtsinn.deploy.manifest import verify_files
+
+    files = verify_files(folder)
+    facts, kind = read_facts(folder, files.contents[INFO_NAME])
+    digest = digest_of_files(files, folder)
+    if as_json:
+        console.say_json(to_mapping(facts) | {"kind": kind, "digest": digest})
+        return
+    protocol, lineage = facts.timing, facts.lineage
+    first, second = map(minutes, facts.injection_time)
+    rows = [
+        ["tracers", f"{facts.tracers[0]} at {first} min, {facts.tracers[1]} at {second} min"],
+        ["protocol", f"{protocol.name}: {protocol.frames} frames, {minutes(protocol.end)} min"],
+        ["network", kind],
+        *([name, f"{value:.4g}"] for name, value in facts.metrics.items()),
+        ["trained on", lineage.store_path],
+        ["files", ", ".join(sorted(file.path for file in files.manifest.files))],
+        ["made by", f"dtsinn {lineage.code_version}"],
+        ["digest", digest],
+    ]
+    console.say_table(["", str(folder)], [row for row in rows if row[1]])
 
 
 @app.command(epilog="Example: dtsinn check brain.zarr")

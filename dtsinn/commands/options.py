@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 from typer.models import CommandFunctionType as CommandFunction
 
 from dtsinn.core.errors import InputError
+from dtsinn.core.extras import cure_of_missing
 from dtsinn.core.paths import home_path
 from dtsinn.core.workspace import DEFAULT, VARIABLE, Workspace
 
@@ -45,7 +46,12 @@ def _find_choices(named: re.Match[str]) -> str:
     from dtsinn.core.config import config_names  # pydantic, which not every command waits for
 
     module, _, name = named[1].partition(":")
-    found = getattr(import_module(module), name) if name else config_names(module)
+    try:
+        found = getattr(import_module(module), name) if name else config_names(module)
+    except ModuleNotFoundError as error:
+        if cure_of_missing(error):  # the command says so when it is run
+            return "NAME"
+        raise
     return "|".join(found() if callable(found) else found)
 
 

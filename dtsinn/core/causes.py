@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dtsinn.core.errors import DtsinnError, InputError, RunError
+from dtsinn.core.extras import cure_of_missing
 
 LENGTH = 300
 """Characters of a library's message that are passed on: some carry a whole response."""
@@ -128,6 +129,8 @@ def cure_of(error: BaseException) -> str:
     for one in _causes(error):
         if isinstance(one, OSError) and one.errno in _CURE_OF_NUMBER:
             return _CURE_OF_NUMBER[one.errno or 0]
+        if extra := cure_of_missing(one):
+            return extra
         text = f"{' '.join(_names_of(one))} {one}"
         for pattern, cure in _CURE_OF_TEXT:
             if re.search(pattern, text):

@@ -28,6 +28,7 @@ from urllib.parse import quote, urlsplit
 import dtsinn
 from dtsinn.core.causes import in_our_words, without_passwords
 from dtsinn.core.errors import InputError
+from dtsinn.core.extras import find_extra, install_command
 from dtsinn.core.version import collect_versions, find_version
 from dtsinn.core.workspace import Workspace
 
@@ -100,13 +101,20 @@ def _as_problem(what: str, error: Exception) -> Finding:
 
 def _check_versions(workspace: Workspace) -> Iterator[Finding]:
     for name, version in collect_versions().items():
+        extra = find_extra(name) if version == "missing" else ""
+        if extra:  # which separating does without
+            yield _judge(name, version, install_command(extra))
+            continue
+        cure = "pip install dtsinn, into the Python of this command"
         lacks = version == "missing"
-        cure = "pip install dtsinn, into the Python of this command" if lacks else ""
-        yield _judge(name, version, cure, fails=lacks)
+        yield _judge(name, version, cure if lacks else "", fails=lacks)
 
 
 def _check_packages(workspace: Workspace) -> Iterator[Finding]:
-    """Whether what dtsinn requires is installed, in the versions that it requires."""
+    """Whether what dtsinn requires is installed, in the versions that it requires.
+
+    What trains and searches counts where torch is: without it the installation is for separating.
+    """
     from packaging.requirements import Requirement
 
     try:
@@ -114,10 +122,11 @@ def _check_packages(workspace: Workspace) -> Iterator[Finding]:
     except metadata.PackageNotFoundError:
         yield _judge("packages", "dtsinn is not installed", "pip install --editable .")
         return
+    extra = {"extra": "platform" if find_version("torch") else ""}
     needed = {
         one: find_version(one.name)
         for one in required
-        if one.marker is None or one.marker.evaluate({"extra": ""})
+        if one.marker is None or one.marker.evaluate(extra)
     }
     wrong = {
         one: version
