@@ -186,9 +186,9 @@ def search_and_promote(
     if result.interrupted or result.package is None or result.undelivered:
         return result
     tracker = connect(workspace)
-    best, floor = (result.package, result.best_trial), (result.floor, result.floor_run)
-    package, run = best if result.floor is None else floor
-    first = ensure_champion(tracker, workspace, name, package, run, store)
+    challenger = result.package, result.best_trial
+    linear = challenger if result.floor is None else (result.floor, result.floor_run)
+    first = ensure_champion(tracker, workspace, name, *linear, store)
     version = register(tracker, result.package, run_key=result.best_trial)
     note_best_model(version, plan.name, tracker)
     report = promote(tracker, workspace, version, store, limits, progress=progress)

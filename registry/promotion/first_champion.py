@@ -25,7 +25,8 @@ from dtsinn.core.tracker import Point, RunStart, RunStatus
 from dtsinn.core.version import code_version
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store, StoreHeader
-from dtsinn.deploy.info import Lineage, SeparatorInfo
+from dtsinn.deploy.facts import Lineage
+from dtsinn.deploy.info import SeparatorInfo
 from dtsinn.deploy.package import write_package
 from dtsinn.deploy.separator import Separator
 from dtsinn.eventlog.recorder import Recorder, record

@@ -9,7 +9,8 @@ import pytest
 
 from dtsinn.core.tracker import RunStart
 from dtsinn.data.store import open_store
-from dtsinn.deploy.info import Lineage, SeparatorInfo
+from dtsinn.deploy.facts import Lineage
+from dtsinn.deploy.info import SeparatorInfo
 from dtsinn.deploy.package import write_package
 from dtsinn.deploy.separator import Separator
 from dtsinn.evaluation.evaluate import evaluate
