@@ -51,8 +51,8 @@ DEFINITIONS = {
     "interval": "95 % percentile bootstrap interval of the mean over subjects, 2000 resamples. "
     f"None is given of fewer than {FEWEST} subjects; with few it is too narrow.",
     "difference": "Mean PSNR of one series minus that of another on the same subjects, in pairs. "
-    "'Beats' and 'loses to' mean that its interval leaves zero out; else 'level with'; 'no "
-    "verdict' where there is no interval.",
+    "Its interval is widened for few subjects (Hesterberg 2015). 'Beats' and 'loses to' mean that "
+    "it leaves zero out; else 'level with'; 'no verdict' where there is no interval.",
     "novelty": "What of a cell the model's training had seen. The pair of tracers, the protocol "
     "(times of frames and injections), the phantom and the noise (model and level) are each 'as "
     "trained', 'new', or 'unknown' where the store or the package does not say. What is new asks "

@@ -279,6 +279,9 @@ def paired_difference(
 ) -> Interval:
     """Mean and interval of first - second, subject by subject (same subjects, same order).
 
+    The interval is as wide as so few subjects ask for (:func:`expand_confidence`): verdicts follow
+    from it.
+
     Raises:
         StoreError: The two are not of the same length.
     """
@@ -286,7 +289,9 @@ def paired_difference(
         raise StoreError(
             "a paired difference needs the same subjects", got=(len(first), len(second))
         )
-    return bootstrap_interval([a - b for a, b in zip(first, second, strict=True)], seed=seed)
+    differences = [a - b for a, b in zip(first, second, strict=True)]
+    confidence = expand_confidence(0.95, len(differences))
+    return bootstrap_interval(differences, seed=seed, confidence=confidence)
 
 
 class _Moments(NamedTuple):

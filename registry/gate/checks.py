@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -162,15 +162,15 @@ def check_regions(pairs: Pairs, config: GateConfig) -> list[Check]:
 
 def check_kinetics(
     candidate: KineticSummary | None,
-    opponent: KineticSummary | None,
+    others: Mapping[str, KineticSummary | None],
     config: GateConfig,
     why: str = "",
 ) -> list[Check]:
-    """Check what a clinic reads: bias, worst region, and what either lost against the champion.
+    """Check what a clinic reads: bias, worst region, and what either lost against others.
 
     Args:
         candidate: What it shows at the gate's noise level; None where nothing was measured.
-        opponent: The champion's, likewise.
+        others: The same of the champion and of the linear map, by what they are called.
         config: Limits.
         why: Reason for nothing being measured.
     """
@@ -192,19 +192,20 @@ def check_kinetics(
         found.append(
             Check(name=name, value=f"{value:.1f} %", limit=limit, passed=passed, detail=detail)
         )
-        before = None if opponent is None else getattr(opponent, key)
-        if before is None:
-            continue
-        loss = value - before
-        found.append(
-            Check(
-                name=f"{name} against the champion",
-                value=f"{loss:+.1f} points",
-                limit=f"at most {config.kinetic_loss_limit:+g}",
-                passed=loss <= config.kinetic_loss_limit,
-                detail=f"{value:.1f} % against {before:.1f} %",
+        for other, summary in others.items():
+            before = None if summary is None else getattr(summary, key)
+            if before is None:
+                continue
+            loss = value - before
+            found.append(
+                Check(
+                    name=f"{name} against {other}",
+                    value=f"{loss:+.1f} points",
+                    limit=f"at most {config.kinetic_loss_limit:+g}",
+                    passed=loss <= config.kinetic_loss_limit,
+                    detail=f"{value:.1f} % against {before:.1f} %",
+                )
             )
-        )
     return found
 
 

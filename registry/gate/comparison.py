@@ -15,6 +15,7 @@ from dtsinn.deploy.export import check_parity, invertible_part, open_session, ru
 from dtsinn.deploy.manifest import MODEL_NAME
 from dtsinn.deploy.package import read_package
 from dtsinn.deploy.separator import Separator
+from dtsinn.evaluation.floor import separate_with
 from dtsinn.evaluation.kinetics import KineticSummary, summarise_kinetics
 from dtsinn.evaluation.score import Separate, SubjectScore, score_subjects
 from dtsinn.kinetics.measure import SubjectMeter
@@ -89,6 +90,17 @@ class Comparison:
             if score.measures is not None
         }
         return summarise_kinetics(measures, cell.store.header.protocol, meter.lacking)
+
+    def floor_kinetics(self, cell: GateCell) -> KineticSummary | None:
+        """The same of the linear map in the candidate's package; None where it has none."""
+        floor = self.candidate.separator.floor
+        if floor is None:
+            return None
+        separate = separate_with(floor, cell.store.header)
+        scores = score_subjects(
+            separate, cell.store, cell.split, self._meter(cell), structure=False
+        )
+        return self.kinetics(cell, {cell.key: scores})
 
     def _meter(self, cell: GateCell) -> SubjectMeter:
         """The meter of a cell, kept: it knows the true values."""

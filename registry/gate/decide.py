@@ -14,6 +14,7 @@ from dtsinn.core.errors import RunError
 from dtsinn.evaluation.metrics import Interval, bootstrap_interval, expand_confidence
 from dtsinn.evaluation.novelty import novelty
 from dtsinn.evaluation.score import SubjectScore
+from dtsinn.networks.rivals.linear import LinearNetwork
 from dtsinn.registry.gate import checks
 from dtsinn.registry.gate.cells import GateCell
 from dtsinn.registry.gate.checks import SubjectMeans
@@ -75,7 +76,7 @@ def gate(
         return report
     found = [
         *report.checks,
-        *_check_readouts(comparison, scores, opponents, config),
+        *_check_readouts(comparison, champion, scores, opponents, config),
         checks.check_round_trip(comparison, config),
         checks.check_onnx_parity(comparison, config),
     ]
@@ -85,20 +86,27 @@ def gate(
 
 def _check_readouts(
     comparison: Comparison,
+    champion: LoadedPackage,
     candidate: CellScores,
-    champion: CellScores,
+    opponent: CellScores,
     config: GateConfig,
 ) -> list[Check]:
-    """Kinetics and conservation where they are judged, each check with its own verdict."""
+    """Kinetics and conservation where they are judged, each check with its own verdict.
+
+    What is lost is counted from the champion and from the linear map, too: champions could drift
+    away from it by steps that are each small enough.
+    """
     judged = next((cell for cell in comparison.cells.cells if cell.kinetic), None)
     if judged is None:
         why = f"no subjects at noise {config.kinetic_noise} decide"
         return [
-            *checks.check_kinetics(None, None, config, why),
+            *checks.check_kinetics(None, {}, config, why),
             *checks.check_conservation(None, config, why),
         ]
     own = comparison.kinetics(judged, candidate)
-    others = comparison.kinetics(judged, champion)
+    others = {"the champion": comparison.kinetics(judged, opponent)}
+    if not isinstance(champion.separator.network, LinearNetwork):
+        others["the linear map"] = comparison.floor_kinetics(judged)
     return [*checks.check_kinetics(own, others, config), *checks.check_conservation(own, config)]
 
 

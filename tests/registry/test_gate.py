@@ -125,21 +125,25 @@ def kinetics(bias=6.0, worst=12.0, **more):
 
 
 @pytest.mark.parametrize(
-    ("bias", "worst", "champion", "failed"),
+    ("bias", "worst", "others", "failed"),
     [
-        (10.0, 14.0, None, []),
-        (10.1, 14.0, None, ["kinetic bias"]),
-        (10.0, 14.1, None, ["worst region"]),
-        (6.0, 12.0, (4.0, 10.0), []),
-        (6.1, 12.0, (4.0, 10.0), ["kinetic bias against the champion"]),
-        (4.0, 12.1, (4.0, 10.0), ["worst region against the champion"]),
+        (10.0, 14.0, {}, []),
+        (10.1, 14.0, {}, ["kinetic bias"]),
+        (10.0, 14.1, {}, ["worst region"]),
+        (6.0, 12.0, {"the champion": (4.0, 10.0)}, []),
+        (6.1, 12.0, {"the champion": (4.0, 10.0)}, ["kinetic bias against the champion"]),
+        (4.0, 12.1, {"the champion": (4.0, 10.0)}, ["worst region against the champion"]),
+        (
+            *(5.5, 10.0, {"the champion": (4.0, 10.0), "the linear map": (3.0, 9.0)}),
+            ["kinetic bias against the linear map"],
+        ),
     ],
 )
-def test_kinetics_are_held_against_limits_and_champion(bias, worst, champion, failed):
-    opponent = None if champion is None else kinetics(*champion)
-    found = check_kinetics(kinetics(bias, worst), opponent, GateConfig())
+def test_kinetics_are_held_against_limits_champion_and_linear_map(bias, worst, others, failed):
+    known = {name: kinetics(*values) for name, values in others.items()}
+    found = check_kinetics(kinetics(bias, worst), known, GateConfig())
     assert [check.name for check in found if not check.passed] == failed
-    assert len(found) == (4 if champion else 2)
+    assert len(found) == 2 + 2 * len(others)
 
 
 def test_conservation_is_held_against_limits():
@@ -164,7 +168,7 @@ def test_what_cannot_be_told_is_named_and_refuses_nothing(
     assert "frames start at or after 20 min" in told["kinetic bias"].detail
     assert told["conserved, body"].applicable
     assert "n/a" in gate_page(report)
-    nobody = check_kinetics(None, None, GateConfig(), "no subjects at noise mid decide")
+    nobody = check_kinetics(None, {}, GateConfig(), "no subjects at noise mid decide")
     assert {check.detail for check in nobody} == {"no subjects at noise mid decide"}
 
 
