@@ -164,7 +164,7 @@ class _Job:
             self.model.separate,
             tracers,
             residual,
-            body.inside_SYX,
+            body.level_SYX,
             rois.labels_SYX,
             self.progress,
         )
