@@ -113,9 +113,7 @@ def look_at(
     return Body(level_SYX=level_SYX, nan_voxels=nan_voxels)
 
 
-def _find_levels(
-    mean_SYX: npt.NDArray[np.float16], least: np.float16
-) -> npt.NDArray[np.uint8]:
+def _find_levels(mean_SYX: npt.NDArray[np.float16], least: np.float16) -> npt.NDArray[np.uint8]:
     """Levels of all voxels above ``least``, of as many voxels each; 0 elsewhere."""
     level_SYX = (mean_SYX > least).astype(np.uint8)
     step = -(-mean_SYX.size // MOST_SORTED)

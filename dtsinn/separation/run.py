@@ -42,8 +42,9 @@ class Totals:
         mixture_RT: Mean of the mixture by region.
         tracers_KRT: The same of the answers.
         level_3LT: Means of the mixture and both answers over the levels of the body.
-        rough_3T: Of the same three, mean square of what a voxel of the body differs by from the
-            mean of its four neighbours in the slice.
+        rough_3LT: Mean square of what a voxel differs by from the mean of its four neighbours in
+            the slice, of the same three; outside the body first, then by level.
+        coarse_LT: The same of the mixture, with neighbours two voxels away.
     """
 
     body_voxels: int
@@ -57,7 +58,12 @@ class Totals:
     mixture_RT: FloatArray
     tracers_KRT: FloatArray
     level_3LT: FloatArray
-    rough_3T: FloatArray
+    rough_3LT: FloatArray
+    coarse_LT: FloatArray
+
+    def sections(self, voxel_mm: tuple[float, float]) -> FloatArray:
+        """[R] mean area of each region in the slices that it lies in, mm2."""
+        return np.asarray(self.voxels_R / self.slices_R * float(np.prod(voxel_mm)))
 
 
 def separate_slices(
@@ -141,8 +147,9 @@ class _Sums:
 
     def __init__(self, frames: int, pixels: int, labels: int) -> None:
         self.level_3LT = np.zeros((3, LEVELS, frames))
-        self.voxels_L = np.zeros(LEVELS)
-        self.rough_3T = np.zeros((3, frames))
+        self.voxels_L = np.zeros(1 + LEVELS)
+        self.rough_3LT = np.zeros((3, 1 + LEVELS, frames))
+        self.coarse_LT = np.zeros((1 + LEVELS, frames))
         self.negative_KT = np.zeros((2, frames))
         self.pixels_2TP = np.zeros((2, frames, pixels), np.float32)
         self.region_3RT = np.zeros((3, labels, frames))
@@ -162,22 +169,29 @@ class _Sums:
         body_P = (level_P > 0).astype(np.float32)
         present = np.flatnonzero(np.bincount(labels_P, minlength=1))
         present = present[present > 0]
-        masks = [level_P == level for level in range(1, LEVELS + 1)]
+        masks = [level_P == level for level in range(1 + LEVELS)]
         masks += [labels_P == label for label in present]
         mask_PM = np.stack(masks, axis=1).astype(np.float32)
         for place, image_TYX in enumerate((mixture_TYX, *tracers_KTYX)):
             sum_TM = image_TYX.reshape(frames, -1) @ mask_PM
-            self.level_3LT[place] += sum_TM[:, :LEVELS].T
-            self.region_3RT[place, present] += sum_TM[:, LEVELS:].T
-            self.rough_3T[place] += _square_difference(image_TYX) @ body_P
+            self.level_3LT[place] += sum_TM[:, 1 : 1 + LEVELS].T
+            self.region_3RT[place, present] += sum_TM[:, 1 + LEVELS :].T
+            self.rough_3LT[place] += self._roughness(image_TYX, mask_PM, 1)
+        self.coarse_LT += self._roughness(mixture_TYX, mask_PM, 2)
         voxels_M = mask_PM.sum(axis=0)
-        self.voxels_L += voxels_M[:LEVELS]
-        self.voxels_R[present] += voxels_M[LEVELS:].astype(np.intp)
+        self.voxels_L += voxels_M[: 1 + LEVELS]
+        self.voxels_R[present] += voxels_M[1 + LEVELS :].astype(np.intp)
         self.slices_R[present] += 1
         for k, tracer_TYX in enumerate(tracers_KTYX):
             self.negative_KT[k] -= np.minimum(tracer_TYX, 0).reshape(frames, -1) @ body_P
         for place, image_TYX in enumerate((mixture_TYX, sum_TYX)):
             self.pixels_2TP[place] += image_TYX.reshape(frames, -1) * body_P
+
+    @staticmethod
+    def _roughness(
+        image_TYX: npt.NDArray[np.float32], mask_PM: npt.NDArray[np.float32], step: int
+    ) -> npt.NDArray[np.float32]:
+        return (_square_difference(image_TYX, step) @ mask_PM[:, : 1 + LEVELS]).T
 
     def totals(self, level_SYX: npt.NDArray[np.uint8]) -> Totals:
         """Means of what was added."""
@@ -203,21 +217,23 @@ class _Sums:
             slices_R=self.slices_R[regions],
             mixture_RT=mean_3RT[0],
             tracers_KRT=mean_3RT[1:],
-            level_3LT=self.level_3LT / np.maximum(self.voxels_L, 1)[:, None],
-            rough_3T=self.rough_3T / max(voxels, 1),
+            level_3LT=self.level_3LT / np.maximum(self.voxels_L[1:], 1)[:, None],
+            rough_3LT=self.rough_3LT / np.maximum(self.voxels_L, 1)[:, None],
+            coarse_LT=self.coarse_LT / np.maximum(self.voxels_L, 1)[:, None],
         )
 
 
-def _square_difference(image_TYX: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """[T, P] square of a pixel less the mean of its four neighbours; 0 at the edge."""
+def _square_difference(image_TYX: npt.NDArray[np.float32], step: int) -> npt.NDArray[np.float32]:
+    """[T, P] square of a pixel less the mean of four, ``step`` away; 0 at the edge."""
     found_TYX = np.zeros_like(image_TYX)
-    inner = found_TYX[:, 1:-1, 1:-1]
-    np.add(image_TYX[:, :-2, 1:-1], image_TYX[:, 2:, 1:-1], out=inner)
-    inner += image_TYX[:, 1:-1, :-2]
-    inner += image_TYX[:, 1:-1, 2:]
-    inner *= -0.25
-    inner += image_TYX[:, 1:-1, 1:-1]
-    np.square(inner, out=inner)
+    inner, far = slice(step, -step), 2 * step
+    if min(image_TYX.shape[1:]) > far:
+        mean_TYX = image_TYX[:, :-far, inner] + image_TYX[:, far:, inner]
+        mean_TYX += image_TYX[:, inner, :-far]
+        mean_TYX += image_TYX[:, inner, far:]
+        mean_TYX *= 0.25
+        mean_TYX -= image_TYX[:, inner, inner]
+        np.square(mean_TYX, out=found_TYX[:, inner, inner])
     return found_TYX.reshape(len(image_TYX), -1)
 
 
