@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import zarr
 
 SPLITS = ("train", "val", "gate", "test", "calibrate")
-"""``val`` steers training and search, ``gate`` promotions, ``test`` no decision; ``calibrate`` gives
+"""``val`` steers training and search, ``gate`` promotions, ``test`` no decision; ``calibrate`` has
 the limits and intervals of separations, and nothing else."""
 MISSING_LABEL = 255
 """Fill value of ``regions``: a label that no region has."""

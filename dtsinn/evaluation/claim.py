@@ -106,14 +106,15 @@ def _data(cells: Sequence[CellResult], headers: Mapping[str, StoreHeader], split
         )
     made = [cell for cell in cells if cell.source == "simulated"]
     if made:
-        people = _several(h.population for c in made if (h := headers.get(c.key)) is not None)
+        people = _several(cell.population for cell in made) or "not known"
+        varied = _several(cell.conditions for cell in made)
         pairs = _several(" + ".join(t.upper() for t in cell.tracers) for cell in made)
         texts.append(
             f"{len(made)} simulated cell{'s' * (len(made) > 1)} of "
             f"{_several(str(cell.subjects) for cell in made)} subjects (population {people}; "
             f"pair {pairs}; protocol {_several(cell.protocol for cell in made)}; phantom "
             f"{_several(cell.phantom for cell in made)}; noise "
-            f"{_several(cell.noise for cell in made)})"
+            f"{_several(cell.noise for cell in made)}{f'; {varied}' if varied else ''})"
         )
     return "; ".join(texts) + "; none of the subjects was trained on"
 

@@ -21,6 +21,8 @@ from dtsinn.evaluation.results import (
     Verdict,
 )
 
+ROUNDING = 1e-3
+"""Percentage points of kinetic error below which a difference is float32 rounding."""
 VERDICTS: tuple[Verdict, ...] = ("beats", "level with", "loses to")
 
 
@@ -45,7 +47,7 @@ class CellFindings:
     @property
     def loses_kinetics(self) -> bool:
         """Whether the interval of the kinetic error over the linear map's lies above 0."""
-        return self.kinetic_loss is not None and self.kinetic_loss.lies_above(0.0)
+        return self.kinetic_loss is not None and self.kinetic_loss.lies_above(ROUNDING)
 
     @property
     def exceeded(self) -> tuple[Limit, ...]:

@@ -47,6 +47,16 @@ def shown_cells(evaluation: Evaluation) -> list[CellResult]:
     return list({cell.key: cell for cell in cells if cell is not None}.values())
 
 
+def _shown_models(cell: CellResult, evaluation: Evaluation) -> list[ModelScores]:
+    """All that apply in the cell to judge by; in the worst one the first, whose worst it is."""
+    return [
+        scores
+        for scores in cell.models
+        if scores.applicable
+        and (cell is evaluation.headline or scores.model == evaluation.models[0].name)
+    ]
+
+
 def draw_gallery(
     evaluation: Evaluation, separators: Mapping[str, Separator], stores: Mapping[str, Store]
 ) -> list[Picture]:
@@ -72,10 +82,9 @@ def draw_gallery(
     for cell in shown_cells(evaluation):
         store = stores[cell.key]
         split = evaluation.split if cell.source == "store" else SPLIT
-        for scores in cell.models:
-            if scores.applicable:
-                drawn += _agreements(cell, scores)
-                drawn += _subjects(cell, scores, store, split, separators[scores.model])
+        for scores in _shown_models(cell, evaluation):
+            drawn += _agreements(cell, scores)
+            drawn += _subjects(cell, scores, store, split, separators[scores.model])
         if not any(picture.kind == "agreement" for picture in drawn if picture.cell == cell.key):
             drawn += _biases(cell)
     return drawn

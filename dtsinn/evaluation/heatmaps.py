@@ -26,6 +26,8 @@ AXES: dict[str, Callable[[CellResult], str]] = {
     "pair": lambda cell: " + ".join(tracer.upper() for tracer in cell.tracers),
     "protocol": lambda cell: cell.protocol,
     "phantom": lambda cell: cell.phantom,
+    "population": lambda cell: cell.population,
+    "conditions": lambda cell: cell.conditions or "as usual",
     "noise": lambda cell: cell.noise,
 }
 """What a grid may vary, and how it is called in a cell; those at the end become columns."""
@@ -129,7 +131,7 @@ def _map_gain(cells: Sequence[CellResult], found: Found, of: str) -> HeatMap:
             return _absent(cell)
         mark = {"loses to": " ▼", "beats": " ▲"}.get(gain.verdict, "")
         return _square(
-            f"{gain.psnr.mean:+.1f}{mark}",
+            f"{gain.psnr.mean:+z.1f}{mark}",
             (GAIN, 0.5 + 0.5 * gain.psnr.mean / span),
             f"{cell.title}: {gain.psnr.text(1, '+')} dB, {gain.verdict} the linear map",
             strong=gain.verdict == "loses to",

@@ -9,13 +9,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from dtsinn.core.atomic import replace_folder
-from dtsinn.core.bounds import read_json
+from dtsinn.core.bounds import MOST_TEXT, read_json
 from dtsinn.core.config import to_mapping
 from dtsinn.core.errors import InputError
 from dtsinn.core.formats import EVALUATION
@@ -32,6 +33,11 @@ from dtsinn.evaluation.results import CellResult, Evaluation, ModelScores
 from dtsinn.evaluation.score import SubjectScore
 
 RECORD = "evaluation.json"
+HEAD = 200
+"""Bytes in which a record says what it is."""
+BEGINS = re.compile(
+    rb'\s*\{\s*"format": "(?P<name>[\w-]+)",\s*"format_version": (?P<version>\d{1,9})\b'
+)
 UNITS = {
     "psnr": "dB",
     "ssim": "1",
@@ -191,11 +197,31 @@ def _body_residual(score: SubjectScore) -> float | None:
 
 
 def _is_evaluation(folder: Path) -> bool:
+    """Whether a record lies there.
+
+    Raises:
+        InputError: It was written by a newer dtsinn.
+    """
+    path = folder / RECORD
     try:
-        record = read_json(folder / RECORD)
+        if path.stat().st_size > MOST_TEXT:
+            return _begins_as_evaluation(path)
+        record = read_json(path)
     except (OSError, ValueError):
         return False
     if not isinstance(record, dict) or record.get("format") != EVALUATION.name:
         return False
-    EVALUATION.read(record, str(folder / RECORD))
+    EVALUATION.read(record, str(path))
+    return True
+
+
+def _begins_as_evaluation(path: Path) -> bool:
+    """The same by the beginning of the file: the record of a large grid is too long to parse."""
+    with path.open("rb") as file:
+        begins = BEGINS.match(file.read(HEAD))
+    if begins is None or begins["name"].decode() != EVALUATION.name:
+        return False
+    version = int(begins["version"])
+    if version > EVALUATION.version:  # which this refuses in the usual words
+        EVALUATION.read({"format": EVALUATION.name, "format_version": version}, str(path))
     return True

@@ -136,7 +136,7 @@ def tabulate_kinetics(evaluation: Evaluation) -> tuple[Table, list[str]]:
             one = found.readouts.get(tracer, {}).get(quantity)
             if one is None:
                 continue
-            worst = _number(f"{one.regions[one.worst_bias_region].bias:+.1f}")
+            worst = _number(f"{one.regions[one.worst_bias_region].bias:+z.1f}")
             rows.add(
                 cell.title,
                 scores.model,
@@ -229,7 +229,7 @@ def _sums(found: CellFindings) -> str | Markup:
 def _of_interval(interval: Interval | None, *, bad: bool) -> str | Markup:
     if interval is None:
         return "cannot be told"
-    return _marked(_number(f"{interval.mean:+.1f}"), bad=bad) + _range(interval, "+")
+    return _marked(_number(f"{interval.mean:+z.1f}"), bad=bad) + _range(interval, "+")
 
 
 def _gain(difference: Difference | None) -> str | Markup:

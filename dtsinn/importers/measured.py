@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,22 +10,27 @@ import numpy as np
 import numpy.typing as npt
 
 from dtsinn.core.errors import InputError
-from dtsinn.core.plausibility import Accepted, ask, check_times
+from dtsinn.core.plausibility import Accepted, ask, check_times, is_yes
 from dtsinn.core.protocol import Protocol, protocol_of_frames
 from dtsinn.importers.files import fingerprint
 from dtsinn.importers.fitting import describe, refuse_other_grid
-from dtsinn.importers.frames import JITTER_S
+from dtsinn.importers.frames import JITTER_S, Frames
 from dtsinn.importers.grid import affine_of
+from dtsinn.importers.mixture_frames import FrameFit, fit_frames
 from dtsinn.importers.plan import MixturePlan, MixturesPlan
 from dtsinn.importers.remarks import (
     HEADER_INJECTION_S,
     INJECTION_S,
+    Remark,
     check_order,
     format_remarks,
     injections_inside,
 )
 from dtsinn.importers.scan import Scan
 from dtsinn.importers.source import Source, SourceSubject, StudyShape
+
+RESAMPLE = "resample: yes in the plan, beside a protocol"
+"""What to try with frames that differ."""
 
 
 class MeasuredStudy(Source):
@@ -70,14 +76,24 @@ class MeasuredStudy(Source):
         ]
         shared = followed[0] if protocol is None else protocol
         wanted = f"{subjects[0].where}.mixture" if protocol is None else "the protocol"
+        self._fits: list[FrameFit | None] = []
+        remarks: list[Remark] = []
         for own, scan, subject in zip(followed, scans, subjects, strict=True):
-            _refuse_other_protocol(shared, own, f"{subject.where}.mixture", wanted)
+            there = f"{subject.where}.mixture"
+            fit = _resampled(scan, subject.mixture, plan, there)
+            self._fits.append(fit)
+            if fit is not None:
+                remarks.append((there, f"frames brought to the protocol: {fit.words}"))
+                own = dataclasses.replace(
+                    own, frame_start=shared.frame_start, frame_duration=shared.frame_duration
+                )
+            _refuse_other_protocol(shared, own, there, wanted)
             refuse_other_grid(
                 scans[0], scan, f"{subject.where}.mixture", f"{subjects[0].where}.mixture"
             )
         names = tracers[0].name, tracers[1].name
         half_life = tracers[0].half_life, tracers[1].half_life
-        remarks = injections_inside(shared, names, wanted)
+        remarks += injections_inside(shared, names, wanted)
         for scan, subject in zip(scans, subjects, strict=True):
             there = f"{subject.where}.mixture"
             remarks += check_order(scan, names, half_life, shared.injection_time, there)
@@ -100,8 +116,27 @@ class MeasuredStudy(Source):
 
     def read(self, subject: int) -> dict[str, npt.NDArray[np.floating[Any]]]:
         """The mixture; see :class:`Source`."""
-        scan = self._scans[subject]
-        return {"mixture": scan.read_slices(slice(0, scan.size[0])).astype(np.float32)}
+        scan, fit = self._scans[subject], self._fits[subject]
+        images_STYX = scan.read_slices(slice(0, scan.size[0]))
+        if fit is not None:
+            images_STYX = fit.apply(images_STYX)
+        return {"mixture": images_STYX.astype(np.float32)}
+
+
+def _resampled(scan: Scan, mixture: MixturePlan, plan: MixturesPlan, where: str) -> FrameFit | None:
+    """How a scan's frames become those of the plan's protocol; None where they are to be it."""
+    if not is_yes(mixture.resample):
+        return None
+    if plan.protocol is None:
+        raise InputError(
+            f"{where}.resample: the plan has no protocol",
+            wanted="the frames to which scans are brought",
+            hint="protocol: p1",
+        )
+    frames = Frames(start=scan.frame_start, duration=scan.frame_duration)
+    half_life = (plan.tracers[0].half_life, plan.tracers[1].half_life)
+    fit = fit_frames(frames, plan.protocol, half_life, where=where, whose="the protocol")
+    return None if fit.weights is None else fit
 
 
 def _protocol_of(scan: Scan, mixture: MixturePlan, plan: MixturesPlan, where: str) -> Protocol:
@@ -162,6 +197,7 @@ def _refuse_other_protocol(wanted: Protocol, own: Protocol, where: str, wanted_w
             f"{where}: frames differ from those of {wanted_where}",
             got=f"{own.frames} frames",
             wanted=wanted.frames,
+            hint=RESAMPLE,
         )
     apart = np.abs(np.subtract(own.frame_edges, wanted.frame_edges))
     if apart.max() > JITTER_S:
@@ -170,6 +206,7 @@ def _refuse_other_protocol(wanted: Protocol, own: Protocol, where: str, wanted_w
             f"{where}: frames differ from those of {wanted_where}",
             got=f"an edge at {own.frame_edges[edge]:g} s after the start",
             wanted=f"{wanted.frame_edges[edge]:g} s",
+            hint=RESAMPLE,
         )
     if np.abs(np.subtract(own.injection_time, wanted.injection_time)).max() > INJECTION_S:
         raise InputError(

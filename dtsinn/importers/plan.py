@@ -10,7 +10,7 @@ from typing import Any, Literal
 from dtsinn.core.config import STRICT
 from dtsinn.core.errors import InputError
 from dtsinn.core.paths import home_path
-from dtsinn.core.plausibility import Answers
+from dtsinn.core.plausibility import Answer, Answers
 from dtsinn.core.protocol import Protocol
 from dtsinn.importers.plan_file import (
     PlannedTracer,
@@ -69,9 +69,11 @@ class MixturePlan(ScanPlan):
 
     Attributes:
         injection_time: Of the first and the second tracer, s on the scan's clock.
+        resample: Other frames than the plan's protocol are brought to it.
     """
 
     injection_time: tuple[float, float] | None = None
+    resample: Answer = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,23 +38,19 @@ class Image:
         with path.open("wb") as file:
             reserve(file.fileno(), 4 * int(np.prod(space.shape)) * frames)
 
-    @contextmanager
-    def _mapped(self) -> Iterator[npt.NDArray[np.float32]]:
-        """The file's array [F, F, F, T]; its pages count as memory only while it is open."""
+    def _view(self) -> npt.NDArray[np.float32]:
+        """[S, T, Y, X] the file; its pages count as memory for as long as the view is held."""
         shape = (*self._space.shape, self.frames)
-        stored = np.memmap(self._path, np.float32, "r+", shape=shape, order="F")
-        yield stored
+        return self._space.view(np.memmap(self._path, np.float32, "r+", shape=shape, order="F"))
 
     def fill(self, which: slice, images_STYX: npt.NDArray[Any]) -> None:
         """Put slices in their place."""
         self._largest = max(self._largest, float(images_STYX.max()), -float(images_STYX.min()))
-        with self._mapped() as stored:
-            self._space.view(stored)[which] = images_STYX
+        self._view()[which] = images_STYX
 
     def read(self, which: slice) -> npt.NDArray[np.float32]:
         """Slices [S, T, Y, X], kBq/mL."""
-        with self._mapped() as stored:
-            return np.array(self._space.view(stored)[which])
+        return np.array(self._view()[which])
 
     def write(
         self,
@@ -81,17 +75,16 @@ class Image:
         if whole_numbers and self._largest:
             slope = self._largest * float(factor_T.max()) / unit / MOST_INTEGER
         dtype = "<i2" if whole_numbers else "<f4"
+        plane = self._space.shape[0] * self._space.shape[1]
         with (
-            path.open("wb") as raw,
-            gzip.GzipFile("", "wb", LEVEL, raw, mtime=0) as target,
-            self._mapped() as stored,
+            self._path.open("rb") as source,  # in the order of the file that is written
+            path.open("wb") as packed,
+            gzip.GzipFile("", "wb", LEVEL, packed, mtime=0) as target,
         ):
-            header = self._space.header_bytes(self.frames, dtype[1:], slope)
-            target.write(header)
-            for frame in range(self.frames):
-                factor = float(factor_T[frame]) / unit / slope
-                for plane in range(self._space.shape[2]):
-                    values = stored[:, :, plane, frame] * factor
+            target.write(self._space.header_bytes(self.frames, dtype[1:], slope))
+            for factor in factor_T / unit / slope:
+                for _ in range(self._space.shape[2]):
+                    values = np.fromfile(source, np.float32, plane) * factor
                     values = np.rint(values) if whole_numbers else values
-                    target.write(values.astype(dtype).tobytes(order="F"))
+                    target.write(values.astype(dtype).tobytes())
         self._path.unlink()

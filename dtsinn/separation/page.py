@@ -12,12 +12,12 @@ from dtsinn.core.display import value_text
 from dtsinn.core.protocol import Protocol
 from dtsinn.core.readout import QUANTITY_UNITS
 from dtsinn.importers.frames import Frames
+from dtsinn.importers.mixture_frames import frames_text
 from dtsinn.kinetics.curves import FEWEST_PIXELS
 from dtsinn.plots.page import render_page
 from dtsinn.plots.style import png
 from dtsinn.separation.calibration import Calibration
 from dtsinn.separation.figures import draw_curves, draw_residuals, draw_slice
-from dtsinn.separation.frames import frames_text
 from dtsinn.separation.model import Model
 from dtsinn.separation.regions import Rois
 from dtsinn.separation.run import Totals

@@ -277,11 +277,12 @@ def _open_store(path: str, request: Request) -> Mixture:
         origin=(-x * (X - 1) / 2, y * (Y - 1) / 2, float(position[0]))
         if grid is None
         else grid.origin,
-        **({} if grid is None else {"axes": grid.axes}),
         read_slices=read_slices,
         decay_corrected=False,
         affine=None if affine is None else tuple(map(tuple, affine.tolist())),
     )
+    if grid is not None:
+        scan = dataclasses.replace(scan, axes=grid.axes)
     labels = None
     if "regions" in store.arrays:
         labels = np.concatenate([store.arrays["regions"][int(i) : int(i) + 1] for i in index])

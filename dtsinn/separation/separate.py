@@ -19,6 +19,7 @@ from dtsinn.core.protocol import Protocol, protocol_of_frames
 from dtsinn.deploy.facts import SeparatorFacts
 from dtsinn.deploy.manifest import CALIBRATION_NAME
 from dtsinn.importers.frames import Frames
+from dtsinn.importers.mixture_frames import FrameFit, fit_frames
 from dtsinn.separation.bids import (
     Names,
     correction_factors,
@@ -28,7 +29,6 @@ from dtsinn.separation.bids import (
     write_sidecar,
 )
 from dtsinn.separation.calibration import Calibration, read_calibration
-from dtsinn.separation.frames import FrameFit, fit_frames
 from dtsinn.separation.images import Image
 from dtsinn.separation.inputs import Inputs, read_inputs
 from dtsinn.separation.intervals import add_intervals, section_classes
@@ -316,7 +316,12 @@ def _plan_job(mixture: Mixture, model: Model, options: Options) -> _Job:
         )
     frames = Frames(start=scan.frame_start, duration=scan.frame_duration)
     fit = fit_frames(
-        frames, facts.timing, facts.half_life, resampling=options.get("resample", False)
+        frames,
+        facts.timing,
+        facts.half_life,
+        where=WHERE,
+        whose="the model",
+        resampling="" if options.get("resample", False) else "--resample",
     )
     protocol = protocol_of_frames(
         facts.protocol,

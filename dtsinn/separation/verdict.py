@@ -19,9 +19,9 @@ from dtsinn.core.isotopes import is_same_nuclide
 from dtsinn.core.protocol import CONTIGUITY_S, Protocol
 from dtsinn.core.tracer import tracer_names
 from dtsinn.deploy.facts import SeparatorFacts
+from dtsinn.importers.mixture_frames import FrameFit
 from dtsinn.importers.remarks import HEADER_INJECTION_S
 from dtsinn.kinetics.conservation import FAINT, applicable_frames
-from dtsinn.separation.frames import FrameFit
 from dtsinn.separation.population import Features, Population, scan_shapes
 from dtsinn.separation.run import Totals
 from dtsinn.separation.scan import Mixture
@@ -231,7 +231,7 @@ def _check_frames(fit: FrameFit, limits: Limits) -> Check:
     return Check(
         name="frames",
         outcome=_outcome(error, limits.resampling),
-        words=f"frames: {fit.words}",
+        words=f"frames: {fit.words if fit.weights is not None else 'those of the model'}",
         value=error,
         limit=limits.resampling,
         unit="%",

@@ -19,12 +19,12 @@ DOCUMENT = RESULTS.parents[1] / "docs" / "benchmarks.md"
 
 
 def test_every_kept_result_has_a_command_and_a_chapter() -> None:
-    kept = {path.stem for path in RESULTS.glob("*.md")}
-    assert kept == set(BENCHMARKS) - {"efficiency-tables"}
+    known = set(BENCHMARKS) - {"efficiency-tables"}
+    assert {path.stem for path in RESULTS.glob("*.md")} <= known
     chapters = [
         line for line in DOCUMENT.read_text(encoding="utf-8").splitlines() if "## `" in line
     ]
-    assert {line.split("`")[1] for line in chapters} == kept
+    assert {line.split("`")[1] for line in chapters} == known
 
 
 def test_options_are_what_a_benchmark_declares() -> None:

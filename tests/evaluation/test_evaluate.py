@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from dtsinn.core.bounds import MOST_TEXT
 from dtsinn.core.errors import InputError
+from dtsinn.core.formats import EVALUATION
 from dtsinn.core.isotopes import decay_correction
 from dtsinn.core.progress import no_progress
 from dtsinn.core.protocol import load_protocol
@@ -24,6 +26,7 @@ from dtsinn.evaluation.evaluate import evaluate
 from dtsinn.evaluation.floor import separate_with
 from dtsinn.evaluation.metrics import Interval
 from dtsinn.evaluation.novelty import Novelty
+from dtsinn.evaluation.record import check_out
 from dtsinn.evaluation.results import FLOOR, HALVES, Difference
 from dtsinn.evaluation.score import score_subjects
 from dtsinn.evaluation.suite import Combination, cell_store, cells_of
@@ -290,6 +293,20 @@ def test_a_folder_with_other_files_is_refused_before_anything_runs(
         )
     assert kept.read_text() == "years of work"
     assert told == []
+
+
+def test_an_earlier_evaluation_of_any_size_may_be_replaced(tmp_path):
+    with (tmp_path / "evaluation.json").open("w") as record:
+        record.write(json.dumps(EVALUATION.mark, indent=1)[:-1])
+        record.truncate(MOST_TEXT + 1)
+    check_out(tmp_path)
+    newer = EVALUATION.mark | {"format_version": EVALUATION.version + 1}
+    (tmp_path / "evaluation.json").write_text(json.dumps(newer))
+    with pytest.raises(InputError, match="written by a newer dtsinn"):
+        check_out(tmp_path)
+    (tmp_path / "evaluation.json").write_text(json.dumps({"format": "mine"}))
+    with pytest.raises(InputError, match="in the way"):
+        check_out(tmp_path)
 
 
 def test_hostile_names_are_text_in_the_report_and_never_paths(

@@ -220,6 +220,17 @@ def test_a_grid_puts_one_cell_in_each_square() -> None:
     assert all(square is not None and not square.strong for square in bias.rows[0][1])
 
 
+def test_conditions_are_an_axis_and_stand_in_the_claim() -> None:
+    cells = [
+        dataclasses.replace(make_cell(noise=noise), conditions=conditions, key=noise + conditions)
+        for conditions in ("", "dose twice")
+        for noise in ("mid", "high")
+    ]
+    rows, columns, places = arrange(cells)
+    assert (rows, columns, len(places)) == (["conditions"], ["noise"], 4)
+    assert "dose twice" in dict(state_claim(make_evaluation(*cells), {}).parts)["Data"]
+
+
 def test_a_large_grid_is_folded_into_few_columns() -> None:
     cells = [
         dataclasses.replace(

@@ -282,3 +282,37 @@ def test_a_short_mixture_is_in_seconds_where_both_nuclides_are_short_lived(
     plan["tracers"] = [water, "fdg"]
     with pytest.raises(InputError, match=r"not minutes, or unusual_times: yes in the plan"):
         IMPORTERS["nifti"].open(archive.plan(plan))
+
+
+def test_other_frames_are_brought_to_the_protocol_where_the_plan_says_so(
+    mixtures, simulated
+) -> None:
+    """A scan of halves of p1's frames: joined, they are what they were."""
+    archive, plan = mixtures
+    halves = [half for seconds in P1.frame_duration for half in [seconds / 2] * 2]
+    starts = [30.0 + start for start in itertools.accumulate([0.0, *halves[:-1]])]
+    archive.sidecar("m1", FIELDS | {"FrameTimesStart": starts, "FrameDuration": halves})
+    images = simulated[1].direct_SKTYX.sum(axis=1)
+    archive.image("m1", np.repeat(images, 2, axis=1))
+    plan["protocol"] = "p1"
+    with pytest.raises(InputError, match=r"got 36 frames; wanted 18; try resample: yes in the"):
+        IMPORTERS["nifti"].open(archive.plan(plan))
+    source = IMPORTERS["nifti"].open(archive.plan(changed(plan, 1, resample=True)))
+    assert np.allclose(source.read(1)["mixture"], images, rtol=1e-5, atol=1e-6)
+    (said,) = (line for line in source.shape.remarks if "brought" in line)
+    assert said == (
+        "subjects.1.mixture: frames brought to the protocol: frames are joined, without error"
+    )
+
+
+def test_resampling_needs_a_protocol_that_the_scan_covers(mixtures) -> None:
+    archive, plan = mixtures
+    with pytest.raises(InputError, match=r"subjects\.0\.mixture\.resample: the plan has no proto"):
+        IMPORTERS["nifti"].open(archive.plan(changed(plan, 0, resample=True)))
+    short = {key: FIELDS[key][:-1] for key in ("FrameTimesStart", "FrameDuration")}
+    archive.sidecar("m0", FIELDS | short)
+    plan["protocol"] = "p1"
+    archive.image("m0", np.ones((4, 17, 16, 16)))
+    with pytest.raises(InputError, match="cannot be resampled") as caught:
+        IMPORTERS["nifti"].open(archive.plan(plan))
+    assert "wanted 18 frames (4x150, 2x300, 4x150, 4x300, 4x600 s)" in str(caught.value)

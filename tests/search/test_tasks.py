@@ -27,5 +27,5 @@ def test_tasks_are_done_once_and_fail_in_our_words() -> None:
 
 
 def test_an_address_where_nobody_answers_is_refused() -> None:
-    with pytest.raises(InputError, match="no Ray cluster at 127.0.0.1:9"):
+    with pytest.raises(InputError, match=r"no Ray cluster at 127\.0\.0\.1:9"):
         share_on("127.0.0.1:9")

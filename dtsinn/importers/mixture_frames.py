@@ -1,4 +1,4 @@
-"""The frames of a scan against those of a model: equal, resampled where that can be, or refused."""
+"""The frames of a mixture against those that are wanted: equal, resampled, or refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from dtsinn.importers.frames import (
     resampling_weights,
 )
 from dtsinn.importers.remarks import INJECTION_S
-from dtsinn.separation.scan import WHERE
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -33,11 +32,11 @@ SPLIT_S = 600.0
 
 @dataclass(frozen=True, kw_only=True)
 class FrameFit:
-    """How a scan's frames become the model's.
+    """How a scan's frames become those that are wanted.
 
     Attributes:
-        begin: Start of the first frame of the model on the scan's clock, s.
-        weights: [2, U, T], by the half-life of either tracer; None where frames are the model's.
+        begin: Start of the first frame on the scan's clock, s.
+        weights: [2, U, T], by the half-life of either tracer; None where frames are the same.
         error: Part by which a resampled frame may miss; 0 where frames are only joined.
         words: What was done, a line.
     """
@@ -45,10 +44,10 @@ class FrameFit:
     begin: float
     weights: npt.NDArray[np.float64] | None = None
     error: float = 0.0
-    words: str = "the model's own"
+    words: str = "as they are wanted"
 
     def apply(self, images_STYX: FloatArray) -> FloatArray:
-        """Images [S, T, Y, X] on the scan's frames as [S, U, Y, X] on the model's.
+        """Images [S, T, Y, X] on the scan's frames as [S, U, Y, X] on those that are wanted.
 
         Nothing tells how much of a frame's activity is of which tracer: what either half-life
         gives is averaged.
@@ -59,40 +58,48 @@ class FrameFit:
 
 
 def fit_frames(
-    frames: Frames, model: Protocol, half_life: tuple[float, float], *, resampling: bool
+    frames: Frames,
+    protocol: Protocol,
+    half_life: tuple[float, float],
+    *,
+    where: str,
+    whose: str,
+    resampling: str = "",
 ) -> FrameFit:
-    """Hold the frames of a scan against the model's.
+    """Hold the frames of a scan against those of a protocol.
 
     Args:
         frames: Of the scan, on its clock.
-        model: Frames and injections of the model.
-        half_life: Of its tracers, s.
-        resampling: Whether other frames may be resampled.
+        protocol: Frames and injections that are wanted.
+        half_life: Of the tracers, s.
+        where: What messages call the scan.
+        whose: Whose frames are wanted, in messages: ``the model``.
+        resampling: What the user has to say to have other frames resampled; "" where that was said.
 
     Raises:
         InputError: They are others and are not to be, or cannot be, resampled; it lists both.
     """
     begin = frames.start[0]
-    wanted = Frames(start=model.frame_start, duration=model.frame_duration)
+    wanted = Frames(start=protocol.frame_start, duration=protocol.frame_duration)
     own = frames.since(begin)
     if _are_equal(own, wanted):
         return FrameFit(begin=begin)
     try:
-        fit = _resample(own, wanted, model, half_life, begin)
+        fit = _resample(own, wanted, protocol, half_life, begin, where)
     except InputError as error:
         raise InputError(
-            f"{WHERE} has other frames than the model, and they cannot be resampled "
+            f"{where} has other frames than {whose}, and they cannot be resampled "
             f"({error.what.partition(': ')[2] or error.what}: {error.got})",
             got=frames_text(own),
             wanted=frames_text(wanted),
-            hint="a reconstruction with the model's frames, or a model of these",
+            hint=f"a reconstruction with the frames of {whose}",
         ) from None
-    if not resampling:
+    if resampling:
         raise InputError(
-            f"{WHERE} has other frames than the model",
+            f"{where} has other frames than {whose}",
             got=frames_text(own),
             wanted=frames_text(wanted),
-            hint=f"a reconstruction with the model's frames, or --resample ({fit.words})",
+            hint=f"a reconstruction with the frames of {whose}, or {resampling} ({fit.words})",
         )
     return fit
 
@@ -114,19 +121,20 @@ def _are_equal(own: Frames, wanted: Frames) -> bool:
 def _resample(
     own: Frames,
     wanted: Frames,
-    model: Protocol,
+    protocol: Protocol,
     half_life: Sequence[float],
     begin: float,
+    where: str,
 ) -> FrameFit:
     """The weights, or a refusal that says why there are none."""
-    first = model.injection_time[0]
+    first = protocol.injection_time[0]
     source, target = own.since(first), wanted.since(first)
-    refuse_coarse(WHERE, source, target)
+    refuse_coarse(where, source, target)
     weights = np.stack(
-        [resampling_weights(WHERE, source, target, seconds) for seconds in half_life]
+        [resampling_weights(where, source, target, seconds) for seconds in half_life]
     )
     split = _split_frames(own, wanted)
-    for injected in model.injection_time:
+    for injected in protocol.injection_time:
         inside = [
             frame
             for frame in split
@@ -135,7 +143,7 @@ def _resample(
         if inside:
             frame = inside[0]
             raise InputError(
-                f"{WHERE}: a tracer is injected inside a frame that would be split",
+                f"{where}: a tracer is injected inside a frame that would be split",
                 got=f"{injected:g} s, in frame {frame} from {own.start[frame]:g} to "
                 f"{own.end[frame]:g} s",
             )
@@ -151,7 +159,7 @@ def _resample(
 
 
 def _split_frames(own: Frames, wanted: Frames) -> list[int]:
-    """Frames of the scan with an edge of the model's inside."""
+    """Frames of the scan with a wanted edge inside."""
     edges = np.array([*wanted.start, wanted.end[-1]])
     return [
         frame
