@@ -116,7 +116,7 @@ def measure_subject(model: Model, subject: CalibrationSubject) -> Measured:
     if subject.labels_SYX is not None and subject.labels_SYX.any():
         labels_SYX, names = subject.labels_SYX, subject.region_names
         rois.append(Rois(labels_SYX=labels_SYX, names=names, given=True))
-    errors = Errors(curves={}, values={})
+    errors = Errors()
     rng = generator("calibrate", subject.name)
     for own in rois:
         found, true = (
@@ -126,10 +126,8 @@ def measure_subject(model: Model, subject: CalibrationSubject) -> Measured:
         inputs = _inputs_of(subject.inputs, facts.tracers, protocol.injection_time)
         about = (own, facts.tracers, facts.half_life, protocol, 1.0, inputs)
         classes = section_classes(found.sections(subject.voxel_mm), given=own.given)
-        new = measure_errors(read_curves(found, *about), read_curves(true, *about), classes, rng)
-        for tracer, curves in new.curves.items():
-            errors.curves.setdefault(tracer, {}).update(curves)
-        errors.values.update(new.values)
+        curves = read_curves(found, *about), read_curves(true, *about)
+        errors.add(measure_errors(*curves, classes, rng))
     return Measured(features=features_of(found, protocol, facts), errors=errors)
 
 

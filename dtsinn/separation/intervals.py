@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dtsinn.core.config import STRICT
+from dtsinn.core.tracer import load_tracer, tracer_names
 from dtsinn.separation.population import conformal_rank
 from dtsinn.separation.regions import BODY
 from dtsinn.separation.tables import TracerCurves
@@ -39,10 +40,24 @@ class Errors:
     Attributes:
         curves: Tracer -> class of regions -> [T] absolute error over the peak of the curve.
         values: Tracer -> quantity -> class -> absolute error over the answer's value.
+        regional: Tracer -> what it is judged by, mean absolute error over its read-out regions, %.
     """
 
-    curves: dict[str, dict[str, FloatArray]]
-    values: dict[str, dict[str, dict[str, float]]]
+    curves: dict[str, dict[str, FloatArray]] = field(default_factory=dict)
+    values: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    regional: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def kinetic_error(self) -> float:
+        """Mean over tracers, %, as evaluations have it; NaN where nothing can be read."""
+        return float(np.mean(list(self.regional.values()))) if self.regional else math.nan
+
+    def add(self, other: Errors) -> None:
+        """Take over what is measured in other classes of regions."""
+        for tracer, curves in other.curves.items():
+            self.curves.setdefault(tracer, {}).update(curves)
+        self.values.update(other.values)
+        self.regional.update(other.regional)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +108,7 @@ def measure_errors(
         classes: Of the regions.
         rng: Draws the region.
     """
-    errors = Errors(curves={}, values={})
+    errors = Errors()
     for own, wanted in zip(found, true, strict=True):
         if own.frames is not None:
             for name in dict.fromkeys(classes):
@@ -109,7 +124,44 @@ def measure_errors(
                 value = values[region]
                 error = abs(value - truth[region]) / value if value > 0 else math.inf
                 errors.values.setdefault(own.name, {}).setdefault(quantity, {})[name] = error
+        regional = _read_regions(own, wanted)
+        if regional:
+            errors.regional[own.name] = 100 * float(np.mean(regional))
     return errors
+
+
+def coverage(known: Intervals, errors: Errors) -> dict[str, list[float]]:
+    """Read-out -> of each class whether its interval holds the truth; of curves in how many frames.
+
+    Args:
+        known: Intervals.
+        errors: Of a subject.
+    """
+    held: dict[str, list[float]] = {}
+    for tracer, own in known.items():
+        for name, error_T in errors.curves.get(tracer, {}).items():
+            if name in own.curves:
+                share = np.mean(error_T <= np.array(own.curves[name]))
+                held.setdefault(f"{tracer} curves", []).append(float(share))
+        for quantity, halves in own.values.items():
+            for name, error in errors.values.get(tracer, {}).get(quantity, {}).items():
+                if name in halves:
+                    held.setdefault(f"{tracer} {quantity}", []).append(float(error <= halves[name]))
+    return held
+
+
+def _read_regions(found: TracerCurves, true: TracerCurves) -> list[float]:
+    """|answer / truth - 1| of what the tracer is judged by, of each of its read-out regions."""
+    tracer = load_tracer(found.name) if found.name in tracer_names() else None
+    if tracer is None or tracer.readout is None:
+        return []
+    answers = found.values.get(tracer.readout.quantity, {})
+    truth = true.values.get(tracer.readout.quantity, {})
+    return [
+        abs(answers[region] / truth[region] - 1)
+        for region in tracer.readout_regions
+        if region in answers and truth.get(region, 0.0) > 0
+    ]
 
 
 def fit_intervals(subjects: Sequence[Errors]) -> Intervals:

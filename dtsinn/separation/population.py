@@ -38,6 +38,10 @@ MOST_COMPONENTS = 12
 """Principal components of a check (uncited)."""
 FOLDS = 5
 """Of the subjects that fit, so that their own distances are those of subjects not fitted to."""
+LEAST_SPREAD = 0.25
+"""Of a share (uncited): of what hardly any subject has, a percent or two raise no alarm."""
+LARGEST = 50.0
+"""Logarithm of a limit that nothing reaches."""
 FLOOR = 1e-3
 """Least part of a scan's mean that a logarithm is taken of (uncited)."""
 
@@ -65,8 +69,9 @@ class CheckModel:
         components: [C, F] principal components of the scaled features.
         variances: [C] along them.
         rest: Variance along every other direction.
-        middle: Median of the distance's logarithm.
-        spread: Standard deviation of its upper half, by which extremes are counted.
+        middle: Median of log(1 + distance).
+        spread: Standard deviation that its upper half has by its 97.5 % quantile: by it extremes
+            are counted.
     """
 
     __pydantic_config__ = STRICT
@@ -88,12 +93,12 @@ class CheckModel:
         return math.sqrt(square / len(self.mean))
 
     def extremity(self, distance: float) -> float:
-        """By how many standard deviations of its logarithm a distance is above the median."""
-        return (math.log(max(distance, FLOOR)) - self.middle) / self.spread
+        """By how many spreads a distance is above the median."""
+        return (math.log1p(distance) - self.middle) / self.spread
 
     def limit(self, extremity: float) -> float:
         """The distance of that extremity."""
-        return math.exp(self.middle + self.spread * extremity)
+        return math.expm1(min(self.middle + self.spread * extremity, LARGEST))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,7 +222,7 @@ def conformal_rank(subjects: int, misses: float) -> int:
 
 
 def _fit_share(share_N: FloatArray) -> CheckModel:
-    return CheckModel(**_extremes(share_N))
+    return CheckModel(**_extremes(share_N, LEAST_SPREAD))
 
 
 def _fit_shape(features_NF: FloatArray) -> CheckModel:
@@ -227,13 +232,13 @@ def _fit_shape(features_NF: FloatArray) -> CheckModel:
     for fold in range(FOLDS):
         fitted = _fit_components(features_NF[fold_N != fold])
         distances += [fitted.distance(one) for one in features_NF[fold_N == fold]]
-    return replace(_fit_components(features_NF), **_extremes(np.array(distances)))
+    return replace(_fit_components(features_NF), **_extremes(np.array(distances), FLOOR))
 
 
-def _extremes(distance_N: FloatArray) -> dict[str, float]:
-    middle, high = np.quantile(np.log(np.maximum(distance_N, FLOOR)), [0.5, 0.9])
-    spread = (high - middle) / NormalDist().inv_cdf(0.9)
-    return {"middle": float(middle), "spread": max(float(spread), FLOOR)}
+def _extremes(distance_N: FloatArray, least: float) -> dict[str, float]:
+    middle, high = np.quantile(np.log1p(distance_N), [0.5, 0.975])
+    spread = (high - middle) / NormalDist().inv_cdf(0.975)
+    return {"middle": float(middle), "spread": max(float(spread), least)}
 
 
 def _fit_components(features_NF: FloatArray) -> CheckModel:
