@@ -5,8 +5,8 @@ BIN := .venv/bin
 TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: env demo test test-all check release bench bench-quality bench-search bench-faults \
-	bench-efficiency bench-registry bench-postgres bench-verdicts bench-budgets bench-objective bench-claims \
-	browser screenshots
+	bench-efficiency bench-registry bench-postgres bench-verdicts bench-budgets \
+	bench-objective bench-claims browser screenshots
 .DEFAULT_GOAL := help
 
 help:

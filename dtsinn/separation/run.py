@@ -202,7 +202,7 @@ class _Sums:
         tiles = body_tiles(count_YX[None])
         tile_J2T = np.array(
             [self.pixels_2TP[:, :, tile].sum(axis=2, dtype=np.float64) for tile in tiles]
-        ).reshape(len(tiles), 2, -1)
+        ).reshape(len(tiles), 2, body_3T.shape[-1])
         regions = np.flatnonzero(self.voxels_R)
         mean_3RT = self.region_3RT[:, regions] / self.voxels_R[regions][:, None]
         return Totals(
