@@ -66,7 +66,7 @@ class ParityReport:
         return ""
 
 
-def export_package(package: Path, out: Path, calibration: str = "") -> ParityReport:
+def export_package(package: Path, out: Path, calibration: str | None = None) -> ParityReport:
     """Copy a verified package to ``out`` and prove there that its graphs compute the same.
 
     ``out`` appears only when the proof holds.
@@ -74,7 +74,7 @@ def export_package(package: Path, out: Path, calibration: str = "") -> ParityRep
     Args:
         package: The package.
         out: Where to; must not exist.
-        calibration: Content of its ``calibration.json``; empty for none.
+        calibration: Content of its ``calibration.json``, empty for none; by default as it is.
 
     Raises:
         PackageError: The package does not verify, or ``out`` exists.
@@ -83,7 +83,8 @@ def export_package(package: Path, out: Path, calibration: str = "") -> ParityRep
     load_network(package)  # so that errors name its own path, not the copy's
     with fresh_folder(out) as partial:
         copy_package(package, partial)
-        set_calibration(partial, calibration)
+        if calibration is not None:
+            set_calibration(partial, calibration)
         report = check_parity(partial)
         if report.failure:
             raise RunError(
