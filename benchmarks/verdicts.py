@@ -147,10 +147,9 @@ def measure(
     for name in suites:
         for cell in cells_of(load_suite(name), info, workspace):
             if cell.request is not None:
-                say(f"suite {name}: {cell.key}")
-                cells.setdefault(name, []).append(
-                    judge(found, cell.key, cell.request, package, workers)
-                )
+                key = f"{name}: {cell.key}"
+                say(key)
+                cells.setdefault(name, []).append(judge(found, key, cell.request, package, workers))
     kind = f"{info.model.kind}, {info.lineage.steps} steps"
     return report(found, kind, population, cells)
 
