@@ -222,7 +222,8 @@ def conformal_rank(subjects: int, misses: float) -> int:
 
 
 def _fit_share(share_N: FloatArray) -> CheckModel:
-    return CheckModel(**_extremes(share_N, LEAST_SPREAD))
+    middle, spread = _find_extremes(share_N, LEAST_SPREAD)
+    return CheckModel(middle=middle, spread=spread)
 
 
 def _fit_shape(features_NF: FloatArray) -> CheckModel:
@@ -232,13 +233,15 @@ def _fit_shape(features_NF: FloatArray) -> CheckModel:
     for fold in range(FOLDS):
         fitted = _fit_components(features_NF[fold_N != fold])
         distances += [fitted.distance(one) for one in features_NF[fold_N == fold]]
-    return replace(_fit_components(features_NF), **_extremes(np.array(distances), FLOOR))
+    middle, spread = _find_extremes(np.array(distances), FLOOR)
+    return replace(_fit_components(features_NF), middle=middle, spread=spread)
 
 
-def _extremes(distance_N: FloatArray, least: float) -> dict[str, float]:
+def _find_extremes(distance_N: FloatArray, least: float) -> tuple[float, float]:
+    """Middle and spread of a check, see :class:`CheckModel`."""
     middle, high = np.quantile(np.log1p(distance_N), [0.5, 0.975])
     spread = (high - middle) / NormalDist().inv_cdf(0.975)
-    return {"middle": float(middle), "spread": max(float(spread), least)}
+    return float(middle), max(float(spread), least)
 
 
 def _fit_components(features_NF: FloatArray) -> CheckModel:

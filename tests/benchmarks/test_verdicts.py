@@ -42,7 +42,7 @@ def test_unseen_subjects_are_judged(small_path: Path, tmp_path: Path) -> None:
     store = open_store(str(small_path))
     network = fit_linear((store,), lambda done, of: None)
     package = package_of(network, tmp_path / "package", trained_on=store.header)
-    workspace, told = Workspace(tmp_path / "workspace"), []
+    workspace, told = Workspace(tmp_path / "workspace"), list[str]()
     result = verdicts.measure(package, workspace, 2, [], calibrating=20, workers=1, say=told.append)
     (cell,) = result.data["cells"]
     assert (cell["cell"], cell["subjects"]) == ("training population", 2)
