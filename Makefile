@@ -5,8 +5,8 @@ BIN := .venv/bin
 TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: env demo test test-all check release bench bench-quality bench-search bench-faults \
-	bench-efficiency bench-registry bench-postgres bench-budgets bench-objective bench-claims \
-	browser screenshots
+	bench-efficiency bench-registry bench-postgres bench-verdicts bench-budgets \
+	bench-objective bench-claims browser screenshots
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make bench     benchmarks, with their tables in benchmarks/results"
 	@echo "make bench-quality  every method with the same search and seeds, about an hour"
 	@echo "make bench-budgets  PSNR and kinetic errors after 30, 100 and 600 CPU seconds, 3 hours"
+	@echo "make bench-verdicts  false alarms, alarms and intervals of separate, 10 minutes"
 	@echo "make bench-objective  what a search should maximise, 20 minutes"
 	@echo "make bench-claims   the axes of the paper, each trained on, under an hour"
 	@echo "make bench-search   what searching costs beside training, and with 5,000 trials"
@@ -65,6 +66,9 @@ bench-quality: env
 
 bench-budgets: env
 	$(BIN)/python -m benchmarks budgets
+
+bench-verdicts: env
+	$(BIN)/python -m benchmarks verdicts
 
 bench-objective: env
 	$(BIN)/python -m benchmarks objective

@@ -25,6 +25,7 @@ BENCHMARKS = {
     "objective": ("objective", "What should a search maximise, so that kinetics are right?"),
     "real_curves": ("real_curves", "Fit curves of real scans: scipy, retest, noise law."),
     "budgets": ("budgets", "Train for 30, 100 and 600 CPU seconds: PSNR and kinetic error."),
+    "verdicts": ("verdicts", "Judge unseen scans: false alarms, alarms, coverage."),
     "reading": ("reading", "Compare the training stream with other loaders."),
     "roundtrip": ("roundtrip", "Measure how exact the inverse and its ONNX graphs stay."),
     "ablation": ("ablation", "Train with and without each term of the loss."),

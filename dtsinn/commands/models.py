@@ -108,6 +108,13 @@ def suites(
 def export(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write.")],
     ref: Annotated[str, typer.Argument(metavar="[REF]", help="Which model.")] = "best",
+    no_calibration: Annotated[
+        bool,
+        typer.Option(
+            "--no-calibration",
+            help="Without the calibration subjects that limits and intervals of `separate` need.",
+        ),
+    ] = False,
     workspace: Root = ROOT,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -116,9 +123,12 @@ def export(
     from dtsinn.workflows.pipeline import export_model
 
     with console.progress(quiet) as progress:
-        model, proof = export_model(ref, out, Workspace(workspace), progress)
+        model, proof, calibration = export_model(
+            ref, out, Workspace(workspace), progress, calibrated=not no_calibration
+        )
     version = "" if model.version is None else f"/{model.version}"
     console.say(f"{model.name}{version} is in {out}")
+    console.say(f"calibration: {calibration}")
     console.say(f"ONNX Runtime against torch: relative error {proof.model_error:.1e}")
     if proof.round_trip_error is not None:
         console.say(f"inverse of forward in ONNX Runtime: {proof.round_trip_error:.1e}")

@@ -79,6 +79,14 @@ def separate(
             metavar="WHY", help="Exit 0 also outside; kept in the outputs.", rich_help_panel=OUTPUT
         ),
     ] = "",
+    no_calibration: Annotated[
+        bool,
+        typer.Option(
+            "--no-calibration",
+            help="No intervals, no look at the population.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     device: Annotated[
         str,
         typer.Option(metavar="{dtsinn.deploy.onnx_session:PROVIDERS}", help="Where it runs."),
@@ -106,6 +114,7 @@ def separate(
             nan_is_air=nan_is_air,
             device=device,
             accept=accept,
+            calibrated=not no_calibration,
             progress=progress,
         )
     if as_json:

@@ -129,8 +129,11 @@ STORE = Format(name="dtsinn-store")
 """Attributes of a store (:mod:`dtsinn.data.layout`)."""
 SEPARATOR = Format(name="dtsinn-separator", version=5, oldest=4, upgrades={4: dict})
 """``separator.json`` of a package (:mod:`dtsinn.deploy.info`); 5 says what it was trained on."""
-MANIFEST = Format(name="dtsinn-manifest", version=2, upgrades={1: dict})
-"""``manifest.json`` of a package (:mod:`dtsinn.deploy.manifest`); 2 may list the floor."""
+MANIFEST = Format(name="dtsinn-manifest", version=3, upgrades={1: dict, 2: dict})
+"""``manifest.json`` of a package (:mod:`dtsinn.deploy.manifest`); 2 may list the floor, 3 the
+calibration."""
+CALIBRATION = Format(name="dtsinn-calibration")
+"""``calibration.json`` of a package (:mod:`dtsinn.separation.calibration`)."""
 CHECKPOINT = Format(name="dtsinn-checkpoint", marked=False)
 """``state.json`` of a checkpoint (:mod:`dtsinn.training.state`)."""
 EVENT_LOG = Format(name="dtsinn-event-log", version=2, marked=False, upgrades={1: dict})

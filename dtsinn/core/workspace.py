@@ -118,6 +118,11 @@ class Workspace:
         return self.root / "packages"
 
     @property
+    def calibrations(self) -> Path:
+        """What models do on their calibration subjects, by digest."""
+        return self.root / "calibrations"
+
+    @property
     def logs(self) -> Path:
         """One file per command that ran, of its owner alone."""
         return self.root / "logs"

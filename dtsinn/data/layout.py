@@ -15,8 +15,9 @@ import numpy as np
 if TYPE_CHECKING:
     import zarr
 
-SPLITS = ("train", "val", "gate", "test")
-"""``val`` steers training and search, ``gate`` promotions, ``test`` no decision."""
+SPLITS = ("train", "val", "gate", "test", "calibrate")
+"""``val`` steers training and search, ``gate`` promotions, ``test`` no decision; ``calibrate`` has
+the limits and intervals of separations, and nothing else."""
 MISSING_LABEL = 255
 """Fill value of ``regions``: a label that no region has."""
 

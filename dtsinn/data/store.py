@@ -76,8 +76,9 @@ class Store:
         return len(set(self.subject_N[self.split_N == split]))
 
     def split_counts(self) -> dict[str, int]:
-        """Number of subjects by split."""
-        return {split: self.subject_count(split) for split in SPLITS}
+        """Number of subjects by split; of ``calibrate``, which most stores lack, only if any."""
+        counts = {split: self.subject_count(split) for split in SPLITS}
+        return {split: n for split, n in counts.items() if n or split != "calibrate"}
 
     def subjects(self, split: str) -> Iterator[Samples]:
         """The subjects of ``split``, one after the other, each with all its slices."""

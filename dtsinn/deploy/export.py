@@ -17,7 +17,7 @@ from dtsinn.core.seeds import generator
 from dtsinn.deploy.manifest import INVERSE_NAME, MODEL_NAME
 from dtsinn.deploy.onnx_session import open_session as open_session
 from dtsinn.deploy.onnx_session import run_session as run_session
-from dtsinn.deploy.package import copy_package, load_network, read_package
+from dtsinn.deploy.package import copy_package, load_network, read_package, set_calibration
 from dtsinn.deploy.separator import Separator
 from dtsinn.networks.separator import SeparatorNetwork
 
@@ -66,7 +66,7 @@ class ParityReport:
         return ""
 
 
-def export_package(package: Path, out: Path) -> ParityReport:
+def export_package(package: Path, out: Path, calibration: str | None = None) -> ParityReport:
     """Copy a verified package to ``out`` and prove there that its graphs compute the same.
 
     ``out`` appears only when the proof holds.
@@ -74,6 +74,7 @@ def export_package(package: Path, out: Path) -> ParityReport:
     Args:
         package: The package.
         out: Where to; must not exist.
+        calibration: Content of its ``calibration.json``, empty for none; by default as it is.
 
     Raises:
         PackageError: The package does not verify, or ``out`` exists.
@@ -82,6 +83,8 @@ def export_package(package: Path, out: Path) -> ParityReport:
     load_network(package)  # so that errors name its own path, not the copy's
     with fresh_folder(out) as partial:
         copy_package(package, partial)
+        if calibration is not None:
+            set_calibration(partial, calibration)
         report = check_parity(partial)
         if report.failure:
             raise RunError(

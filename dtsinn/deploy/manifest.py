@@ -22,9 +22,10 @@ CARD_NAME = "card.md"
 MODEL_NAME = "model.onnx"
 INVERSE_NAME = "inverse.onnx"
 FLOOR_NAME = "floor.safetensors"
+CALIBRATION_NAME = "calibration.json"
 
 REQUIRED_NAMES = (WEIGHTS_NAME, INFO_NAME, CARD_NAME, MODEL_NAME)
-KNOWN_NAMES = (*REQUIRED_NAMES, INVERSE_NAME, FLOOR_NAME)
+KNOWN_NAMES = (*REQUIRED_NAMES, INVERSE_NAME, FLOOR_NAME, CALIBRATION_NAME)
 """All that a package may hold beside its manifest: none of them is a pickle."""
 
 

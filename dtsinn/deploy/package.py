@@ -2,8 +2,10 @@
 
 A package is a folder of ``weights.safetensors``, ``separator.json``, ``card.md``, ``model.onnx``,
 ``inverse.onnx`` (exact networks), ``floor.safetensors`` (the linear map of its training stores,
-what it is measured against; none of its digest) and, written last, ``manifest.json``. It is the
-only way a model travels, it never changes, and nothing in it is a pickle.
+what it is measured against), in exported ones ``calibration.json``
+(:mod:`dtsinn.separation.calibration`), both none of its digest, and, written last,
+``manifest.json``. It is the only way a model travels, it never changes, and nothing in it is a
+pickle.
 """
 
 from __future__ import annotations
@@ -27,9 +29,11 @@ from dtsinn.deploy.digest import digest_of_files, digest_of_weights
 from dtsinn.deploy.facts import INFO_NAME, Lineage
 from dtsinn.deploy.info import SeparatorInfo, info_text, portable, read_info
 from dtsinn.deploy.manifest import (
+    CALIBRATION_NAME,
     CARD_NAME,
     FLOOR_NAME,
     INVERSE_NAME,
+    MANIFEST_NAME,
     MODEL_NAME,
     WEIGHTS_NAME,
     Manifest,
@@ -65,6 +69,7 @@ __all__ = [
     "read_info",
     "read_package",
     "separator_digest",
+    "set_calibration",
     "verify_package",
     "write_package",
 ]
@@ -154,6 +159,19 @@ def copy_package(folder: Path, copy: Path) -> None:
     """
     for name, content in read_package(folder)[0].contents.items():
         (copy / name).write_bytes(content)
+
+
+def set_calibration(folder: Path, text: str) -> None:
+    """Give the package ``folder`` another ``calibration.json``, or none where the text is empty.
+
+    Its digest stays: what a separator computes does not depend on it. The folder is one that
+    nobody else sees yet.
+    """
+    (folder / CALIBRATION_NAME).unlink(missing_ok=True)
+    if text:
+        (folder / CALIBRATION_NAME).write_text(text, encoding="utf-8")
+    (folder / MANIFEST_NAME).unlink()
+    write_manifest(folder)
 
 
 def load_network(folder: Path) -> tuple[SeparatorNetwork, SeparatorInfo, str]:

@@ -181,7 +181,7 @@ class _SubjectEntry:
     __pydantic_config__ = STRICT
 
     id: str = field(repr=False)
-    split: Literal["train", "val", "gate", "test"] | None = None
+    split: Literal["train", "val", "gate", "test", "calibrate"] | None = None
     first: Any = None
     second: Any = None
     mixture: Any = None

@@ -22,6 +22,10 @@ from dtsinn.separation.scan import WHERE
 
 FloatArray = npt.NDArray[np.floating[Any]]
 ReadSlices = Callable[[slice], FloatArray]
+LEVELS = 4
+"""Parts of the body, by mean activity."""
+MOST_SORTED = 1_000_000
+"""Voxels that the edges of the levels are taken from."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -29,12 +33,17 @@ class Body:
     """What of a scan is body: voxels whose mean over time exceeds 5 % of the brightest (uncited).
 
     Attributes:
-        inside_SYX: True in the body.
+        level_SYX: Quarters of the body by mean activity, from 1 on; 0 is outside.
         nan_voxels: How many voxels held NaN; all of them outside.
     """
 
-    inside_SYX: npt.NDArray[np.bool_]
+    level_SYX: npt.NDArray[np.uint8]
     nan_voxels: int = 0
+
+    @property
+    def inside_SYX(self) -> npt.NDArray[np.bool_]:  # noqa: N802 - shape letters
+        """True in the body."""
+        return self.level_SYX > 0
 
 
 def look_at(
@@ -91,9 +100,9 @@ def look_at(
     ends = protocol.frame_edges[1:]
     check_before_injection(WHERE, total_T / slices, ends, protocol.injection_time[0], accepted)
     scale = max(float(peaks_S[brightest]), SCALE_FLOOR_kBq_mL)
-    inside_SYX = np.asarray(mean_SYX) > np.float16(min(BODY_FRACTION * scale, 6e4))
+    level_SYX = _find_levels(np.asarray(mean_SYX), np.float16(min(BODY_FRACTION * scale, 6e4)))
     for s, missing_YX in nan_slices.items():
-        if (binary_fill_holes(inside_SYX[s]) & missing_YX).any():
+        if (binary_fill_holes(level_SYX[s] > 0) & missing_YX).any():
             raise InputError(
                 f"{WHERE}: NaN inside the body",
                 got=f"{int(missing_YX.sum())} voxels with NaN in slice {s} from the feet",
@@ -101,4 +110,16 @@ def look_at(
                 hint="another reconstruction",
             )
     nan_voxels = sum(int(missing_YX.sum()) for missing_YX in nan_slices.values())
-    return Body(inside_SYX=inside_SYX, nan_voxels=nan_voxels)
+    return Body(level_SYX=level_SYX, nan_voxels=nan_voxels)
+
+
+def _find_levels(mean_SYX: npt.NDArray[np.float16], least: np.float16) -> npt.NDArray[np.uint8]:
+    """Levels of all voxels above ``least``, of as many voxels each; 0 elsewhere."""
+    level_SYX = (mean_SYX > least).astype(np.uint8)
+    step = -(-mean_SYX.size // MOST_SORTED)
+    some = mean_SYX.ravel()[::step]
+    some = some[some > least].astype(np.float32)
+    if some.size:
+        for edge in np.quantile(some, np.arange(1, LEVELS) / LEVELS):
+            level_SYX += mean_SYX > max(np.float16(edge), least)
+    return level_SYX

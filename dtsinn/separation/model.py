@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from dtsinn.deploy.digest import digest_of_files
 from dtsinn.deploy.facts import INFO_NAME, SeparatorFacts, read_facts
-from dtsinn.deploy.manifest import MODEL_NAME, verify_files
+from dtsinn.deploy.manifest import CALIBRATION_NAME, MODEL_NAME, verify_files
 from dtsinn.deploy.onnx_check import check_graph
 from dtsinn.deploy.onnx_session import open_session, run_session
 
@@ -31,6 +31,7 @@ class Model:
         kind: Of its network.
         digest: Of weights and configuration.
         session: Its graph, opened.
+        calibration: Content of ``calibration.json``; None where the package has none.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Model:
     kind: str
     digest: str
     session: InferenceSession
+    calibration: bytes | None = None
 
     def separate(self, mixture_BTYX: Float32Array) -> Float32Array:
         """Tracers [B, 2, T, Y, X] of mixtures, both kBq/mL and not decay-corrected.
@@ -72,4 +74,5 @@ def open_model(folder: Path, name: str = "", device: str = "cpu") -> Model:
         kind=kind,
         digest=digest_of_files(files, folder),
         session=open_session(folder / MODEL_NAME, graph, device=device),
+        calibration=files.contents.get(CALIBRATION_NAME),
     )

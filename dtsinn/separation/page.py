@@ -16,6 +16,7 @@ from dtsinn.importers.mixture_frames import frames_text
 from dtsinn.kinetics.curves import FEWEST_PIXELS
 from dtsinn.plots.page import render_page
 from dtsinn.plots.style import png
+from dtsinn.separation.calibration import Calibration
 from dtsinn.separation.figures import draw_curves, draw_residuals, draw_slice
 from dtsinn.separation.model import Model
 from dtsinn.separation.regions import Rois
@@ -41,6 +42,7 @@ def render(
     images_3TYX: FloatArray,
     body_YX: npt.NDArray[np.bool_],
     factor_KT: FloatArray,
+    calibration: Calibration | str,
     shown: str,
 ) -> str:
     """The page as HTML text.
@@ -56,6 +58,7 @@ def render(
         images_3TYX: Mixture and tracers of one slice, kBq/mL.
         body_YX: Its body.
         factor_KT: Decay correction of the tracers, for their images.
+        calibration: Calibration subjects, or why there are none.
         shown: Which slice that is.
     """
     facts = model.facts
@@ -107,12 +110,20 @@ def render(
         "the scan, those of a tracer from its injection.",
         residuals=png(draw_residuals(percent_RT[largest], names, protocol, facts.tracers)),
         kinetics=[
-            [own.name.upper(), region, quantity, f"{value:.4g}", QUANTITY_UNITS[quantity]]
+            [
+                own.name.upper(),
+                region,
+                quantity,
+                f"{value:.4g}",
+                _interval_text(own, quantity, region),
+                QUANTITY_UNITS[quantity],
+            ]
             for own in curves
             for quantity, values in own.values.items()
             for region, value in values.items()
         ],
         lacking=[f"{own.name.upper()}: {own.lacking}." for own in curves if own.lacking]
+        + [_intervals_said(calibration, verdict)]
         + ([f"Regions under {FEWEST_PIXELS} voxels are left out."] if rois.given else []),
         beside=_beside(mixture, model, protocol),
         model=[
@@ -122,7 +133,24 @@ def render(
             ("run", model.facts.lineage.run),
             ("store", model.facts.lineage.store_path),
             ("code", model.facts.lineage.code_version),
+            ("calibration", calibration if isinstance(calibration, str) else calibration.source),
         ],
+    )
+
+
+def _interval_text(own: TracerCurves, quantity: str, region: str) -> str:
+    bounds = own.bounds.get(quantity, {}).get(region)
+    return "none" if bounds is None else f"{bounds[0]:.4g} to {bounds[1]:.4g}"
+
+
+def _intervals_said(calibration: Calibration | str, verdict: Verdict) -> str:
+    if isinstance(calibration, str):
+        return f"No intervals: there are no calibration subjects ({calibration})."
+    if not verdict.inside:
+        return "No intervals: the scan is outside of what they were calibrated on."
+    return (
+        f"Intervals of 90 % by split conformal prediction, from {calibration.source}: they hold "
+        "for scans of that population and for regions like those of its subjects."
     )
 
 

@@ -1,6 +1,7 @@
 """Slices through the model, a few at a time, into files; and the sums that all else is told from.
 
-Shape letters: S slice, K tracer (2), T frame, R region, Y X pixel, P pixel of a slice, J tile.
+Shape letters: S slice, K tracer (2), T frame, R region, Y X pixel, P pixel of a slice, J tile,
+L level of activity.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from dtsinn.core.progress import Progress
 from dtsinn.kinetics.conservation import body_tiles
 from dtsinn.separation.images import Image
-from dtsinn.separation.look import ReadSlices
+from dtsinn.separation.look import LEVELS, ReadSlices
 
 FloatArray = npt.NDArray[np.float64]
 Separate = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
@@ -37,8 +38,13 @@ class Totals:
         tile_JT: [J, T] sum of the answers over the mixture, less 1, of tiles of the body.
         regions_R: Labels of the regions that are there.
         voxels_R: How many voxels each has.
+        slices_R: In how many slices it lies.
         mixture_RT: Mean of the mixture by region.
         tracers_KRT: The same of the answers.
+        level_3LT: Means of the mixture and both answers over the levels of the body.
+        rough_3LT: Mean square of what a voxel differs by from the mean of its four neighbours in
+            the slice, of the same three; outside the body first, then by level.
+        coarse_LT: The same of the mixture, with neighbours two voxels away.
     """
 
     body_voxels: int
@@ -48,8 +54,16 @@ class Totals:
     tile_JT: FloatArray
     regions_R: npt.NDArray[np.intp]
     voxels_R: npt.NDArray[np.intp]
+    slices_R: npt.NDArray[np.intp]
     mixture_RT: FloatArray
     tracers_KRT: FloatArray
+    level_3LT: FloatArray
+    rough_3LT: FloatArray
+    coarse_LT: FloatArray
+
+    def sections(self, voxel_mm: tuple[float, float]) -> FloatArray:
+        """[R] mean area of each region in the slices that it lies in, mm2."""
+        return np.asarray(self.voxels_R / self.slices_R * float(np.prod(voxel_mm)))
 
 
 def separate_slices(
@@ -57,7 +71,7 @@ def separate_slices(
     separate: Separate,
     tracers: Sequence[Image],
     residual: Image,
-    body_SYX: npt.NDArray[np.bool_],
+    level_SYX: npt.NDArray[np.uint8],
     labels_SYX: npt.NDArray[np.uint8],
     progress: Progress,
 ) -> Totals:
@@ -68,14 +82,14 @@ def separate_slices(
         separate: From mixtures [B, T, Y, X] to tracers [B, 2, T, Y, X], float32.
         tracers: Where the answers go, by order of injection.
         residual: Where the mixture less their sum goes.
-        body_SYX: The body.
+        level_SYX: Levels of activity in the body; 0 is outside.
         labels_SYX: Regions; 0 is none.
         progress: Told of every batch.
 
     Raises:
         RunError: The model fails.
     """
-    slices, Y, X = body_SYX.shape
+    slices, Y, X = level_SYX.shape
     step = max(1, BATCH_PIXELS // (Y * X))
     parts = [slice(start, min(start + step, slices)) for start in range(0, slices, step)]
     sums = _Sums(residual.frames, Y * X, int(labels_SYX.max()) + 1)
@@ -88,7 +102,7 @@ def separate_slices(
         for k, image in enumerate(tracers):
             image.fill(which, tracers_SKTYX[:, k])
         for at, s in enumerate(range(which.start, which.stop)):
-            sums.add(mixture_STYX[at], tracers_SKTYX[at], sum_STYX[at], body_SYX[s], labels_SYX[s])
+            sums.add(mixture_STYX[at], tracers_SKTYX[at], sum_STYX[at], level_SYX[s], labels_SYX[s])
         residual.fill(which, np.subtract(mixture_STYX, sum_STYX, out=sum_STYX))
 
     # While the model works on some slices, those before are kept and those after are read.
@@ -106,7 +120,23 @@ def separate_slices(
         if keeping is not None:
             keeping.result()
     progress("separating slices", slices, slices)
-    return sums.totals(body_SYX)
+    return sums.totals(level_SYX)
+
+
+def sum_up(
+    mixture_STYX: npt.NDArray[np.float32],
+    tracers_SKTYX: npt.NDArray[np.float32],
+    level_SYX: npt.NDArray[np.uint8],
+    labels_SYX: npt.NDArray[np.uint8],
+) -> Totals:
+    """What :func:`separate_slices` sums up, of a scan that lies in memory whole."""
+    slices, frames, Y, X = mixture_STYX.shape
+    sums = _Sums(frames, Y * X, int(labels_SYX.max()) + 1)
+    for s in range(slices):
+        tracers_KTYX = tracers_SKTYX[s]
+        sum_TYX = tracers_KTYX[0] + tracers_KTYX[1]
+        sums.add(mixture_STYX[s], tracers_KTYX, sum_TYX, level_SYX[s], labels_SYX[s])
+    return sums.totals(level_SYX)
 
 
 class _Sums:
@@ -116,43 +146,59 @@ class _Sums:
     """
 
     def __init__(self, frames: int, pixels: int, labels: int) -> None:
-        self.body_3T = np.zeros((3, frames))
+        self.level_3LT = np.zeros((3, LEVELS, frames))
+        self.voxels_L = np.zeros(1 + LEVELS)
+        self.rough_3LT = np.zeros((3, 1 + LEVELS, frames))
+        self.coarse_LT = np.zeros((1 + LEVELS, frames))
         self.negative_KT = np.zeros((2, frames))
         self.pixels_2TP = np.zeros((2, frames, pixels), np.float32)
         self.region_3RT = np.zeros((3, labels, frames))
-        self.voxels_R = np.zeros(labels, np.intp)
+        self.voxels_R, self.slices_R = np.zeros((2, labels), np.intp)
 
     def add(
         self,
         mixture_TYX: npt.NDArray[np.float32],
         tracers_KTYX: npt.NDArray[np.float32],
         sum_TYX: npt.NDArray[np.float32],
-        body_YX: npt.NDArray[np.bool_],
+        level_YX: npt.NDArray[np.uint8],
         labels_YX: npt.NDArray[np.uint8],
     ) -> None:
         """Add a slice."""
         frames = len(mixture_TYX)
-        body_P, labels_P = body_YX.ravel().astype(np.float32), labels_YX.ravel()
+        level_P, labels_P = level_YX.ravel(), labels_YX.ravel()
+        body_P = (level_P > 0).astype(np.float32)
         present = np.flatnonzero(np.bincount(labels_P, minlength=1))
         present = present[present > 0]
-        masks = [body_P, *((labels_P == label).astype(np.float32) for label in present)]
-        mask_PM = np.stack(masks, axis=1)
-        images = (mixture_TYX, *tracers_KTYX)
-        for place, image_TYX in enumerate(images):
+        masks = [level_P == level for level in range(1 + LEVELS)]
+        masks += [labels_P == label for label in present]
+        mask_PM = np.stack(masks, axis=1).astype(np.float32)
+        for place, image_TYX in enumerate((mixture_TYX, *tracers_KTYX)):
             sum_TM = image_TYX.reshape(frames, -1) @ mask_PM
-            self.body_3T[place] += sum_TM[:, 0]
-            self.region_3RT[place, present] += sum_TM[:, 1:].T
-        self.voxels_R[present] += mask_PM[:, 1:].sum(axis=0).astype(np.intp)
+            self.level_3LT[place] += sum_TM[:, 1 : 1 + LEVELS].T
+            self.region_3RT[place, present] += sum_TM[:, 1 + LEVELS :].T
+            self.rough_3LT[place] += self._roughness(image_TYX, mask_PM, 1)
+        self.coarse_LT += self._roughness(mixture_TYX, mask_PM, 2)
+        voxels_M = mask_PM.sum(axis=0)
+        self.voxels_L += voxels_M[: 1 + LEVELS]
+        self.voxels_R[present] += voxels_M[1 + LEVELS :].astype(np.intp)
+        self.slices_R[present] += 1
         for k, tracer_TYX in enumerate(tracers_KTYX):
             self.negative_KT[k] -= np.minimum(tracer_TYX, 0).reshape(frames, -1) @ body_P
         for place, image_TYX in enumerate((mixture_TYX, sum_TYX)):
             self.pixels_2TP[place] += image_TYX.reshape(frames, -1) * body_P
 
-    def totals(self, body_SYX: npt.NDArray[np.bool_]) -> Totals:
+    @staticmethod
+    def _roughness(
+        image_TYX: npt.NDArray[np.float32], mask_PM: npt.NDArray[np.float32], step: int
+    ) -> npt.NDArray[np.float32]:
+        return (_square_difference(image_TYX, step) @ mask_PM[:, : 1 + LEVELS]).T
+
+    def totals(self, level_SYX: npt.NDArray[np.uint8]) -> Totals:
         """Means of what was added."""
-        count_YX = body_SYX.sum(axis=0)
+        count_YX = (level_SYX > 0).sum(axis=0)
         voxels = int(count_YX.sum())
-        mean_3T = self.body_3T / max(voxels, 1)
+        body_3T = self.level_3LT.sum(axis=1)
+        mean_3T = body_3T / max(voxels, 1)
         tiles = body_tiles(count_YX[None])
         tile_J2T = np.array(
             [self.pixels_2TP[:, :, tile].sum(axis=2, dtype=np.float64) for tile in tiles]
@@ -164,13 +210,31 @@ class _Sums:
             mixture_T=mean_3T[0],
             tracers_KT=mean_3T[1:],
             # All of |x| is the sum of x, and twice what is below 0.
-            negative_KT=_ratio(self.negative_KT, self.body_3T[1:] + 2 * self.negative_KT),
+            negative_KT=_ratio(self.negative_KT, body_3T[1:] + 2 * self.negative_KT),
             tile_JT=_ratio(tile_J2T[:, 1], tile_J2T[:, 0]) - 1,
             regions_R=regions,
             voxels_R=self.voxels_R[regions],
+            slices_R=self.slices_R[regions],
             mixture_RT=mean_3RT[0],
             tracers_KRT=mean_3RT[1:],
+            level_3LT=self.level_3LT / np.maximum(self.voxels_L[1:], 1)[:, None],
+            rough_3LT=self.rough_3LT / np.maximum(self.voxels_L, 1)[:, None],
+            coarse_LT=self.coarse_LT / np.maximum(self.voxels_L, 1)[:, None],
         )
+
+
+def _square_difference(image_TYX: npt.NDArray[np.float32], step: int) -> npt.NDArray[np.float32]:
+    """[T, P] square of a pixel less the mean of four, ``step`` away; 0 at the edge."""
+    found_TYX = np.zeros_like(image_TYX)
+    inner, far = slice(step, -step), 2 * step
+    if min(image_TYX.shape[1:]) > far:
+        mean_TYX = image_TYX[:, :-far, inner] + image_TYX[:, far:, inner]
+        mean_TYX += image_TYX[:, inner, :-far]
+        mean_TYX += image_TYX[:, inner, far:]
+        mean_TYX *= 0.25
+        mean_TYX -= image_TYX[:, inner, inner]
+        np.square(mean_TYX, out=found_TYX[:, inner, inner])
+    return found_TYX.reshape(len(image_TYX), -1)
 
 
 def _ratio(above: Any, below: Any) -> FloatArray:

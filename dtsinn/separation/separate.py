@@ -17,6 +17,7 @@ from dtsinn.core.paths import home_path
 from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.protocol import Protocol, protocol_of_frames
 from dtsinn.deploy.facts import SeparatorFacts
+from dtsinn.deploy.manifest import CALIBRATION_NAME
 from dtsinn.importers.frames import Frames
 from dtsinn.importers.mixture_frames import FrameFit, fit_frames
 from dtsinn.separation.bids import (
@@ -27,8 +28,10 @@ from dtsinn.separation.bids import (
     write_dataset,
     write_sidecar,
 )
+from dtsinn.separation.calibration import Calibration, read_calibration
 from dtsinn.separation.images import Image
 from dtsinn.separation.inputs import Inputs, read_inputs
+from dtsinn.separation.intervals import add_intervals, section_classes
 from dtsinn.separation.look import Body, look_at
 from dtsinn.separation.model import Model, open_model
 from dtsinn.separation.page import render
@@ -62,6 +65,7 @@ class Options(TypedDict, total=False):
     nan_is_air: bool
     device: str
     accept: str
+    calibration: Calibration | str | None
     progress: Progress
 
 
@@ -99,7 +103,7 @@ def separate_scan(
             functions; ``decay_correct`` the outputs, each to its tracer's injection; ``resample``
             other frames than the model's; ``nan_is_air``: NaN outside the body counts as 0;
             ``device``, ``cpu`` or ``cuda``; ``accept``, why a scan outside is taken all the same;
-            ``progress``.
+            ``calibration``, by default the package's, or why none is used; ``progress``.
 
     Raises:
         InputError: The scan, the model or an option does not fit; nothing is written.
@@ -133,6 +137,7 @@ class _Job:
     decay_correct: bool
     nan_is_air: bool
     accept: str
+    calibration: Calibration | str
     progress: Progress
 
     def run(self, partial: Path, folder: Path) -> Separation:
@@ -164,15 +169,22 @@ class _Job:
             self.model.separate,
             tracers,
             residual,
-            body.inside_SYX,
+            body.level_SYX,
             rois.labels_SYX,
             self.progress,
         )
         (partial / ".scan.nii").unlink(missing_ok=True)
+        known = self.calibration
         verdict = judge(
-            self.mixture, self.facts, self.fit, self.protocol, totals, accepted=self.accept
+            self.mixture,
+            self.facts,
+            self.fit,
+            self.protocol,
+            totals,
+            population=known if isinstance(known, str) else known.population,
+            accepted=self.accept,
         )
-        curves = self._write_tables(partial, totals, rois)
+        curves = self._write_tables(partial, totals, rois, verdict)
         self._write_page(partial, tracers, residual, body, verdict, totals, rois, curves)
         paths = self._write_images(partial, tracers, residual, verdict)
         self._write_verdict(partial, verdict)
@@ -191,7 +203,9 @@ class _Job:
         """What the model separates."""
         return self.model.facts
 
-    def _write_tables(self, partial: Path, totals: Totals, rois: Rois) -> list[TracerCurves]:
+    def _write_tables(
+        self, partial: Path, totals: Totals, rois: Rois, verdict: Verdict
+    ) -> list[TracerCurves]:
         place = partial / self.names.folder
         place.mkdir(parents=True)
         volume = float(np.prod(self.mixture.scan.voxel_size))
@@ -199,6 +213,10 @@ class _Job:
         curves = read_curves(
             totals, rois, facts.tracers, facts.half_life, self.protocol, volume, self.inputs
         )
+        if verdict.inside and not isinstance(self.calibration, str):
+            _, y, x = self.mixture.scan.voxel_size
+            classes = section_classes(totals.sections((y, x)), given=rois.given)
+            curves = add_intervals(curves, self.calibration.intervals, classes)
         write_tables(curves, place, self.names.tracers)
         return curves
 
@@ -229,6 +247,7 @@ class _Job:
             images_3TYX=np.concatenate([mixture_TYX[None], answer_KTYX]),
             body_YX=body.inside_SYX[fullest],
             factor_KT=np.stack([self._factors(k) for k in (0, 1)]),
+            calibration=self.calibration,
             shown=f"Slice {fullest + 1} of {len(body.inside_SYX)} from the feet, at {level:.4g} mm",
         )
         (partial / "report.html").write_text(page, encoding="utf-8")
@@ -274,6 +293,8 @@ class _Job:
 
     def _write_verdict(self, partial: Path, verdict: Verdict) -> None:
         model = {"name": self.model.name, "digest": self.model.digest}
+        if not isinstance(self.calibration, str):
+            model["calibration"] = self.calibration.source
         write_sidecar(partial / "verdict.json", FORMAT | verdict.to_json() | {"model": model})
         write_dataset(partial, self.model.name, self.model.digest, verdict.text, self.accept)
 
@@ -322,8 +343,18 @@ def _plan_job(mixture: Mixture, model: Model, options: Options) -> _Job:
         decay_correct=options.get("decay_correct", False),
         nan_is_air=options.get("nan_is_air", False),
         accept=options.get("accept", ""),
+        calibration=_calibration_of(model, options.get("calibration")),
         progress=options.get("progress", no_progress),
     )
+
+
+def _calibration_of(model: Model, given: Calibration | str | None) -> Calibration | str:
+    """The calibration that is given, else the package's, else why there is none."""
+    if given is not None:
+        return given
+    if model.calibration is None:
+        return "the package has none"
+    return read_calibration(model.calibration, model.digest, f"{model.name}: {CALIBRATION_NAME}")
 
 
 def _refuse_other_pair(mixture: Mixture, facts: SeparatorFacts) -> None:

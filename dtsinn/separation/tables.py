@@ -31,6 +31,11 @@ from dtsinn.separation.regions import Rois
 from dtsinn.separation.run import Totals
 
 FloatArray = npt.NDArray[np.float64]
+INTERVAL_FACTS = {
+    "lower": {"Description": "Lower end of the 90 % interval, by split conformal prediction"},
+    "upper": {"Description": "Upper end of the 90 % interval, by split conformal prediction"},
+}
+"""Columns of intervals, of scans that are inside."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +50,10 @@ class TracerCurves:
         curve_RT: kBq/mL, decay-corrected to the injection.
         values: Quantity -> region -> value.
         lacking: Why there is no quantity; empty where there is one.
+        lower_RT: Lower ends of 90 % intervals of ``curve_RT``; None where there are no intervals,
+            NaN of regions without one.
+        upper_RT: Their upper ends.
+        bounds: Quantity -> region -> ends of its interval.
     """
 
     name: str
@@ -54,6 +63,9 @@ class TracerCurves:
     curve_RT: FloatArray
     values: dict[str, dict[str, float]] = field(default_factory=dict)
     lacking: str = ""
+    lower_RT: FloatArray | None = None
+    upper_RT: FloatArray | None = None
+    bounds: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
 
 
 def read_curves(
@@ -178,19 +190,36 @@ def write_tables(curves: Sequence[TracerCurves], folder: Path, stems: Sequence[s
     for own, stem in zip(curves, stems, strict=True):
         if own.frames is not None:
             name = folder / f"{stem}_desc-combinedregions_tacs"
-            write_table(name, TAC_COLUMNS, _tac_rows(own, stem), TAC_FACTS)
+            ends = {
+                end: about | {"Units": "kBq/mL"}
+                for end, about in INTERVAL_FACTS.items()
+                if own.lower_RT is not None
+            }
+            write_table(name, (*TAC_COLUMNS, *ends), _tac_rows(own, stem), TAC_FACTS | ends)
         for quantity, values in own.values.items():
             name = folder / f"{stem}_model-{label(MODELS[quantity])}_kinpar"
-            facts = {quantity: {"Units": QUANTITY_UNITS[quantity]}}
-            write_table(name, ("region", quantity), values.items(), facts)
+            unit, bounds = {"Units": QUANTITY_UNITS[quantity]}, own.bounds.get(quantity)
+            if bounds is None:
+                write_table(name, ("region", quantity), values.items(), {quantity: unit})
+                continue
+            rows = (
+                [region, value, *bounds.get(region, (ABSENT, ABSENT))]
+                for region, value in values.items()
+            )
+            facts = {quantity: unit} | {end: about | unit for end, about in INTERVAL_FACTS.items()}
+            write_table(name, ("region", quantity, *INTERVAL_FACTS), rows, facts)
 
 
 def _tac_rows(own: TracerCurves, stem: str) -> Iterator[list[object]]:
     if own.frames is None:
         return
     edges = own.frames.edge_T.tolist()
-    for region, volume, curve_T in zip(own.regions, own.volume_R, own.curve_RT, strict=True):
-        spans = zip(edges[:-1], edges[1:], curve_T.tolist(), strict=True)
-        for start, end, value in spans:
+    value_VRT = [own.curve_RT]
+    if own.lower_RT is not None and own.upper_RT is not None:
+        value_VRT += [own.lower_RT, own.upper_RT]
+    for r, (region, volume) in enumerate(zip(own.regions, own.volume_R, strict=True)):
+        values = np.stack([value_RT[r] for value_RT in value_VRT], axis=1).tolist()
+        for start, end, found in zip(edges[:-1], edges[1:], values, strict=True):
             times = [start, end, end - start, (start + end) / 2]
-            yield [stem, region, round(float(volume), 3), ABSENT, ABSENT, *times, value]
+            told = [value if np.isfinite(value) else ABSENT for value in found]
+            yield [stem, region, round(float(volume), 3), ABSENT, ABSENT, *times, *told]

@@ -1,14 +1,15 @@
 """Whether a model knows such scans: checks that need no labels, and what they say together.
 
-Each check has a name, a value, a limit and a line of words. Which tell of the population that a
-model was trained on come to :func:`judge` as ``further`` ones.
+Each check has a name, a value, a limit and a line of words. With calibration subjects the limits of
+what is measured are theirs (:mod:`.population`), and further checks say whether the scan is like
+them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ from dtsinn.deploy.facts import SeparatorFacts
 from dtsinn.importers.mixture_frames import FrameFit
 from dtsinn.importers.remarks import HEADER_INJECTION_S
 from dtsinn.kinetics.conservation import FAINT, applicable_frames
+from dtsinn.separation.population import Features, Population, scan_shapes
 from dtsinn.separation.run import Totals
 from dtsinn.separation.scan import Mixture
 
@@ -49,6 +51,8 @@ class Limits:
 
 
 LIMITS = Limits()
+CALIBRATED = "calibration subjects"
+"""Basis of a limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +85,13 @@ class Verdict:
     Attributes:
         checks: In the order in which they are shown.
         accepted: Why the user takes the scan all the same; empty where nobody said so.
+        p_value: Share of the calibration subjects, the scan with them, that are as unlike the
+            others as it is; None without them.
     """
 
     checks: tuple[Check, ...]
     accepted: str = ""
+    p_value: float | None = None
 
     @property
     def inside(self) -> bool:
@@ -109,6 +116,7 @@ class Verdict:
             "verdict": "inside" if self.inside else "outside",
             "text": self.text,
             "accepted": self.accepted,
+            "p_value": self.p_value,
             "checks": [asdict(check) for check in self.checks],
         }
 
@@ -120,7 +128,7 @@ def judge(
     protocol: Protocol,
     totals: Totals,
     *,
-    further: Sequence[Check] = (),
+    population: Population | str = "the model has none",
     accepted: str = "",
     limits: Limits = LIMITS,
 ) -> Verdict:
@@ -132,20 +140,82 @@ def judge(
         fit: How its frames became the model's.
         protocol: Frames of the answer, with the scan's own injections.
         totals: Of the answer.
-        further: Checks that others made, such as of the population.
+        population: The calibration subjects, or why there are none.
         accepted: Why the user takes a scan outside.
-        limits: What passes.
+        limits: What passes; where calibration subjects say otherwise, what they say.
     """
-    checks = [
+    told = [
         _check_frames(fit, limits),
         _check_names(mixture, facts),
         _check_half_lives(mixture, facts),
         *_check_injections(mixture, facts, fit, limits),
+    ]
+    measured = _measure(totals, protocol, facts, limits)
+    if isinstance(population, str):
+        words = f"not compared with the training population: no calibration subjects, {population}"
+        untold = Check(name="population", outcome="not told", words=words)
+        return Verdict(checks=(*told, *measured, untold), accepted=accepted)
+    features = features_of(totals, protocol, facts)
+    return Verdict(
+        checks=(
+            *told,
+            *(_limit_by(population, check) for check in measured),
+            *_check_population(population, features),
+        ),
+        accepted=accepted,
+        p_value=population.p_value(features),
+    )
+
+
+def features_of(totals: Totals, protocol: Protocol, facts: SeparatorFacts) -> Features:
+    """What of a separated scan is compared with the calibration subjects."""
+    return Features(
+        shares={
+            check.name: abs(check.value)
+            for check in _measure(totals, protocol, facts, LIMITS)
+            if check.value is not None
+        },
+        shapes=scan_shapes(totals, protocol),
+    )
+
+
+def _measure(
+    totals: Totals, protocol: Protocol, facts: SeparatorFacts, limits: Limits
+) -> list[Check]:
+    return [
         *_check_sums(totals, protocol, facts, limits),
         *_check_negative(totals, protocol, facts, limits),
-        *further,
     ]
-    return Verdict(checks=tuple(checks), accepted=accepted)
+
+
+def _limit_by(population: Population, check: Check) -> Check:
+    """The check with the limit of the calibration subjects, where they have one."""
+    if check.value is None or check.name not in population.checks:
+        return check
+    limit = population.limit(check.name)
+    outcome = _outcome(abs(check.value), limit)
+    return replace(check, limit=limit, outcome=outcome, basis=CALIBRATED)
+
+
+def _check_population(population: Population, features: Features) -> list[Check]:
+    checks = []
+    for name, distance in population.distances(features).items():
+        if name not in features.shapes:
+            continue
+        limit = population.limit(name)
+        checks.append(
+            Check(
+                name=name,
+                outcome=_outcome(distance, limit),
+                words=f"{name} unlike the training population's, {distance / limit:.2g} times as "
+                "far as the limit",
+                value=distance,
+                limit=limit,
+                unit="SD",
+                basis=CALIBRATED,
+            )
+        )
+    return checks
 
 
 def told_injections(mixture: Mixture, fit: FrameFit, facts: SeparatorFacts) -> tuple[float, float]:

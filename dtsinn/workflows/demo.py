@@ -76,8 +76,13 @@ def walk(workspace: Workspace, *, quiet: bool) -> None:
         )
     console.say_evaluation(evaluation)
 
-    _head(4, "export", workspace.command("export", champion, "--out", str(export)), quiet)
-    _, proof = export_model(champion, export, workspace)
+    _head(
+        4,
+        "export",
+        workspace.command("export", champion, "--out", str(export), "--no-calibration"),
+        quiet,
+    )
+    _, proof, _ = export_model(champion, export, workspace, calibrated=False)
     console.say(f"ONNX Runtime against torch: relative error {proof.model_error:.1e}")
     if proof.round_trip_error is not None:
         console.say(f"inverse of forward through ONNX: relative error {proof.round_trip_error:.1e}")

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from dtsinn.registry.versions import ModelVersion
     from dtsinn.search.plan import SearchOptions, SearchPlan
     from dtsinn.search.run import SearchResult
+    from dtsinn.separation.calibration import Calibration
 
     Folder = Workspace | str | Path | None
 
@@ -481,24 +482,39 @@ def _own_store(version: ModelVersion, tracker: MlflowTracker, workspace: Workspa
 
 
 def export_model(
-    ref: str, out: Path, workspace: Workspace, progress: Progress = no_progress
-) -> tuple[ResolvedModel, ParityReport]:
-    """Copy a model's package to ``out`` after proving its ONNX graphs."""
+    ref: str,
+    out: Path,
+    workspace: Workspace,
+    progress: Progress = no_progress,
+    *,
+    calibrated: bool = True,
+) -> tuple[ResolvedModel, ParityReport, str]:
+    """Copy a model's package to ``out`` after proving its ONNX graphs; with its calibration.
+
+    Returns:
+        The model, the proof, and what its calibration subjects are or why there are none.
+    """
     from dtsinn.registry.lineage import note_export
     from dtsinn.registry.references import resolve
     from dtsinn.registry.tracking.tracker import connect_existing
     from dtsinn.registry.versions import get_version
+    from dtsinn.separation.calibration import calibration_text
+    from dtsinn.workflows.calibrating import find_calibration
 
     if out.exists():
         raise InputError(f"{out} exists already", hint="another --out")
     model = resolve(ref, workspace)
     progress("exporting", 0, 1)
-    proof = export_package(model.path, out)
+    known: Calibration | str = "none, as asked"
+    if calibrated:
+        known = find_calibration(model.path, workspace, progress)
+    text = "" if isinstance(known, str) else calibration_text(known)
+    proof = export_package(model.path, out, text)
     progress("exporting", 1, 1)
     if model.version is not None:
         tracker = connect_existing(workspace)
         note_export(get_version(tracker, model.name, model.version), proof, tracker)
-    return model, proof
+    return model, proof, f"none: {known}" if isinstance(known, str) else known.source
 
 
 def _path_of(store: Store | str | Path) -> str:

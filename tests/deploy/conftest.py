@@ -15,7 +15,7 @@ from dtsinn.core.protocol import Protocol
 from dtsinn.core.seeds import generator
 from dtsinn.data.store import StoreHeader
 from dtsinn.deploy.manifest import MANIFEST_NAME, write_manifest
-from dtsinn.deploy.package import Lineage, SeparatorInfo, write_package
+from dtsinn.deploy.package import Lineage, SeparatorInfo, set_calibration, write_package
 from dtsinn.deploy.separator import Separator
 from dtsinn.networks.build import ModelConfig, build_network
 from dtsinn.networks.invertible import InvertibleConfig
@@ -96,6 +96,9 @@ def package(config: InvertibleConfig, tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("packages") / "separator"
     network = make_network(config, FRAMES, seed=0)
     write_package(folder, network, make_info(config, FRAMES), make_floor())
+    set_calibration(
+        folder, '{"format": "dtsinn-calibration"}\n'
+    )  # whose content nothing here reads
     return folder
 
 

@@ -41,6 +41,7 @@ from dtsinn.search.explain import page
 from dtsinn.search.plan import change_plan, read_plan
 from dtsinn.search.space.reader import load_space
 from dtsinn.search.status import reconcile
+from dtsinn.separation.calibration import read_calibration
 from dtsinn.training.finetune import read_parent
 from dtsinn.training.loop import train_here
 from dtsinn.training.run import resumed_state
@@ -52,9 +53,10 @@ GOLDEN = HERE / "0.1.0"
 LATER = HERE / "0.1.0-later"
 ALL = {
     GOLDEN: "9fb4501216a1d76991826d0b0af8b383f4a13ce9b7a105b51de45e8f4dbc737d",
-    LATER: "fe979711d598d8ade2013fdf7abb7c2682d22a08bcd2806f034590fcda8401b7",
+    LATER: "390a0bcf86eb13d31032b4ef9dd1f8fc1579ebc963828d87b3dcda96d5a069de",
 }
 PACKAGE = "d3c8d88c8b1da561c6efc771c374410647fb1af76442a805fbaf874114faa185"
+CALIBRATED = "d85a5e010006ae4c4e1d443e49f3885955c5b8895093c6f0f8002ec79ef06add"
 STORE = "5fd63f845463aefe9921d47ab114b11e10f8c5ef1a6a32a2a71d90a759e585d9"
 
 
@@ -64,6 +66,7 @@ def golden(tmp_path: Path) -> Path:
     copied = tmp_path / "searches"
     shutil.copytree(GOLDEN, copied, ignore=shutil.ignore_patterns("searches"))
     shutil.copytree(GOLDEN / "searches", copied, dirs_exist_ok=True)
+    shutil.copy(LATER / "calibration.json", copied)
     (copied / "subjects.json").chmod(0o600)
     return copied
 
@@ -265,6 +268,12 @@ READERS: dict[str, tuple[str, str, Any, Callable[[Path], Any]]] = {
         "package/manifest.json",
         _of_json,
         lambda path: verify_files(path.parent),
+    ),
+    "dtsinn-calibration": (
+        "separation.calibration.CALIBRATION",
+        "calibration.json",
+        _of_json,
+        lambda path: read_calibration(path.read_bytes(), CALIBRATED, str(path)),
     ),
     "dtsinn-checkpoint": (
         "training.state.CHECKPOINT",

@@ -105,7 +105,9 @@ def test_models_are_listed(done) -> None:
 
 def test_the_champion_that_kept_its_place_is_exported(done, tmp_path: Path) -> None:
     out, root = tmp_path / "export", done.workspace.root
-    assert "dtsinn-fmz-fdg-p1/1 is in" in run("export", "--out", out, "--workspace", root)
+    assert "dtsinn-fmz-fdg-p1/1 is in" in run(
+        "export", "--no-calibration", "--out", out, "--workspace", root
+    )
     assert json.loads((out / "separator.json").read_text())["model"]["kind"] == "linear"
     session = onnxruntime.InferenceSession(out / "model.onnx")
     mixture = next(open_store(done.plan.store).subjects("test")).mixture_NTYX
@@ -120,7 +122,9 @@ def test_the_champion_that_kept_its_place_is_exported(done, tmp_path: Path) -> N
 
 def test_the_export_runs_without_dtsinn(done, tmp_path: Path) -> None:
     out = tmp_path / "export"
-    text = run("export", FOUND, "--out", out, "--workspace", done.workspace.root)
+    text = run(
+        "export", FOUND, "--no-calibration", "--out", out, "--workspace", done.workspace.root
+    )
     assert "ONNX Runtime against torch" in text
     assert {path.name for path in out.iterdir()} == {
         "weights.safetensors", "separator.json", "card.md", "model.onnx", "inverse.onnx",
@@ -140,7 +144,7 @@ def test_the_export_runs_without_dtsinn(done, tmp_path: Path) -> None:
 
 def test_an_exported_package_is_a_model_without_any_workspace(done, tmp_path: Path) -> None:
     out = tmp_path / "export"
-    run("export", FOUND, "--out", out, "--workspace", done.workspace.root)
+    run("export", FOUND, "--no-calibration", "--out", out, "--workspace", done.workspace.root)
     text = run(
         "evaluate", "--model", out, "--suite", "none", "--data", done.plan.store, "--quiet",
         "--out", tmp_path / "report", "--workspace", tmp_path / "none",

@@ -10,13 +10,14 @@ import pytest
 
 from dtsinn.core.protocol import load_protocol
 from dtsinn.data.plan import StorePlan
-from dtsinn.data.store import open_store
+from dtsinn.data.store import StoreHeader, open_store
 from dtsinn.data.writer import StoreWriter
 from dtsinn.deploy.facts import Lineage, TrainingData
 from dtsinn.deploy.info import SeparatorInfo
 from dtsinn.deploy.package import write_package
 from dtsinn.networks.closed_form import fit_linear
 from dtsinn.networks.separator import SeparatorNetwork
+from dtsinn.training.package import training_data
 from tests.support.independent_scan import (
     HALF_LIFE_S,
     REGIONS,
@@ -66,8 +67,10 @@ def turned(image_XYZT: np.ndarray) -> np.ndarray:
     return image_XYZT.transpose(2, 3, 1, 0)[:, :, ::-1]
 
 
-def package_of(network: SeparatorNetwork, folder: Path) -> Path:
-    """A package of a network for FMZ and FDG by protocol p1."""
+def package_of(
+    network: SeparatorNetwork, folder: Path, trained_on: StoreHeader | None = None
+) -> Path:
+    """A package of a network for FMZ and FDG by protocol p1; without a store, of heads."""
     protocol = load_protocol("p1")
     info = SeparatorInfo(
         model=network.config,
@@ -81,7 +84,7 @@ def package_of(network: SeparatorNetwork, folder: Path) -> Path:
             run="heads",
             config={},
             store_path="heads.zarr",
-            store_digest="ab12",
+            store_digest="ab12" if trained_on is None else trained_on.digest,
             code_version="0",
             seed=0,
             trained_on=(
@@ -92,7 +95,9 @@ def package_of(network: SeparatorNetwork, folder: Path) -> Path:
                     injection_time=protocol.injection_time,
                     phantom="",
                     noise="",
-                ),
+                )
+                if trained_on is None
+                else training_data(trained_on),
             ),
         ),
     )

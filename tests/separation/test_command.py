@@ -32,6 +32,8 @@ def test_a_scan_inside_exits_0_and_says_where_things_are(model: Path, scan: Path
     code, out, err = run(scan, "--model", model, "--out", "out")
     assert code == 0, err
     assert out.splitlines() == [
+        "not told: not compared with the training population: no calibration subjects, the "
+        "package has none",
         "verdict: inside",
         "fmz: out/sub-07/pet/sub-07_trc-FMZ_pet.nii.gz",
         "fdg: out/sub-07/pet/sub-07_trc-FDG_pet.nii.gz",
