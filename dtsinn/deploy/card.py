@@ -25,6 +25,11 @@ PYTHON_INVERSE_USE = """\
 again = separator.mix(tracers, scale)          # [N, T, Y, X]: the mixture, up to rounding
 """
 
+PYTHON_LATENT_USE = """\
+latent = separator.latent(mixture, tracers)    # [N, T, Y, X], kBq/mL: what no tracer explains
+again = separator.mix(tracers, scale, latent)  # [N, T, Y, X]: the mixture, up to rounding
+"""
+
 ONNX_USE = """\
 import onnxruntime
 
@@ -35,6 +40,12 @@ tracers, scale = model.run(None, {"mixture": mixture})
 ONNX_INVERSE_USE = """\
 inverse = onnxruntime.InferenceSession("inverse.onnx")
 (again,) = inverse.run(None, {"tracers": tracers, "scale": scale})
+"""
+
+ONNX_LATENT_USE = """\
+inverse = onnxruntime.InferenceSession("inverse.onnx")
+latent = mixture - tracers.sum(axis=1)
+(again,) = inverse.run(None, {"tracers": tracers, "latent": latent})
 """
 
 
@@ -108,7 +119,9 @@ def _metrics(info: SeparatorInfo) -> str:
 
 def _use(info: SeparatorInfo, network: SeparatorNetwork) -> str:
     python, onnx = PYTHON_USE, ONNX_USE
-    if network.exact:
+    if network.has_latent:
+        python, onnx = python + PYTHON_LATENT_USE, onnx + ONNX_LATENT_USE
+    elif network.exact:
         python, onnx = python + PYTHON_INVERSE_USE, onnx + ONNX_INVERSE_USE
     first, second = (_cell(name) for name in info.tracers)
     arrays = f"""`mixture` is a float32 array [N, {info.frames}, Y, X] in kBq/mL: N slices of any
@@ -135,6 +148,9 @@ def _inverse(info: SeparatorInfo, network: SeparatorNetwork) -> str:
     if not network.exact:
         kind = info.model.kind
         return f"A network of kind {kind} has no inverse: the tracers cannot be mixed again."
+    if network.has_latent:
+        return """The inverse mixes them again: their sum, and exactly the mixture together with the
+        latent channels, which hold what no tracer explains."""
     if network.divisor == 1:
         return "The inverse mixes them again."
     return f"""The inverse mixes them again where both sides of the slices are multiples of

@@ -112,7 +112,7 @@ def check_parity(package: Path) -> ParityReport:
         inverse = open_session(package / INVERSE_NAME, graphs[INVERSE_NAME])
         whole = [invertible_part(m, separator.network) for m in mixtures]
         inverse_error = _worst([_inverse_error(inverse, separator, m) for m in whole])
-        round_trip_error = _worst([_round_trip(model, inverse, m) for m in whole])
+        round_trip_error = _worst([_round_trip(model, inverse, separator, m) for m in whole])
     return ParityReport(
         model_error=_worst([_model_error(model, separator, m) for m in mixtures]),
         inverse_error=inverse_error,
@@ -129,15 +129,27 @@ def _model_error(session: InferenceSession, separator: Separator, mixture: Float
 
 def _inverse_error(session: InferenceSession, separator: Separator, mixture: Float32Array) -> float:
     tracers, scale = separator.separate(mixture), separator.scale(mixture)
-    wanted = separator.mix(tracers, scale)
-    (mixed,) = run_session(session, {"tracers": tracers, "scale": scale}, wanted)
+    latent = separator.latent(mixture, tracers)
+    wanted = separator.mix(tracers, scale, latent)
+    (mixed,) = run_session(session, _inverse_inputs(tracers, scale, latent), wanted)
     return worst_relative_error(mixed, wanted)
 
 
-def _round_trip(model: InferenceSession, inverse: InferenceSession, mixture: Float32Array) -> float:
+def _round_trip(
+    model: InferenceSession, inverse: InferenceSession, separator: Separator, mixture: Float32Array
+) -> float:
     tracers, scale = run_session(model, {"mixture": mixture})
-    (again,) = run_session(inverse, {"tracers": tracers, "scale": scale}, mixture)
+    inputs = _inverse_inputs(tracers, scale, separator.latent(mixture, tracers))
+    (again,) = run_session(inverse, inputs, mixture)
     return worst_relative_error(again, mixture)
+
+
+def _inverse_inputs(
+    tracers: Float32Array, scale: Float32Array, latent: Float32Array | None
+) -> dict[str, Float32Array]:
+    """What ``inverse.onnx`` takes."""
+    beside = {"scale": scale} if latent is None else {"latent": latent}
+    return {"tracers": tracers, **beside}
 
 
 def invertible_part(mixture_NTYX: Float32Array, network: SeparatorNetwork) -> Float32Array:

@@ -18,11 +18,14 @@ from dtsinn.deploy.manifest import INVERSE_NAME, MODEL_NAME
 
 Ends = dict[str, int]
 
-ENDS: dict[str, tuple[Ends, Ends]] = {
-    MODEL_NAME: ({"mixture": 4}, {"tracers": 5, "scale": 1}),
-    INVERSE_NAME: ({"tracers": 5, "scale": 1}, {"mixture": 4}),
+ENDS: dict[str, tuple[tuple[Ends, Ends], ...]] = {
+    MODEL_NAME: (({"mixture": 4}, {"tracers": 5, "scale": 1}),),
+    INVERSE_NAME: (
+        ({"tracers": 5, "scale": 1}, {"mixture": 4}),
+        ({"tracers": 5, "latent": 4}, {"mixture": 4}),
+    ),
 }
-"""Inputs and outputs of each graph in their order, and how many axes they have."""
+"""Inputs and outputs that each graph may have, in their order, and how many axes they have."""
 DOMAINS = ("", "ai.onnx")
 """Where operators come from: two names of the standard's own set."""
 _FLOAT, _FLOAT_BYTES = onnx.TensorProto.FLOAT, 4
@@ -76,8 +79,10 @@ def check_graph(content: bytes, path: Path) -> None:
 
 def _check_ends(graph: onnx.GraphProto, path: Path) -> None:
     inside = {tensor.name for tensor in graph.initializer}
-    inputs, outputs = ENDS[path.name]
     found_inputs = [value for value in graph.input if value.name not in inside]
+    names = [value.name for value in found_inputs]
+    known = ENDS[path.name]
+    inputs, outputs = next((ends for ends in known if list(ends[0]) == names), known[0])
     for what, found, wanted in (
         ("inputs", found_inputs, inputs),
         ("outputs", list(graph.output), outputs),

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from dtsinn.core.errors import RunError
-from dtsinn.networks.invertible import InvertibleSeparator
 from dtsinn.networks.normalisation import per_sample, sample_scale
 from dtsinn.networks.padding import cut, pad_to_multiple
 from dtsinn.networks.separator import SeparatorNetwork
@@ -65,8 +64,27 @@ class InferenceGraph(nn.Module):
         return cut(self.network(pad_to_multiple(mixture_BTYX, step)), height, width)
 
 
+class LatentInverseGraph(nn.Module):
+    """Tracers and latent channels -> mixture, of a network that carries them.
+
+    No scale is needed: such a network's inverse is homogeneous of degree one.
+
+    Args:
+        network: A frozen network.
+    """
+
+    def __init__(self, network: SeparatorNetwork) -> None:
+        super().__init__()
+        self.network = network
+        self.eval()
+
+    def forward(self, tracers_BKTYX: Tensor, latent_BTYX: Tensor) -> Tensor:
+        """[B, 2, T, Y, X] and [B, T, Y, X], both kBq/mL -> [B, T, Y, X] kBq/mL."""
+        return self.network.inverse(tracers_BKTYX, latent_BTYX)
+
+
 class InverseGraph(nn.Module):
-    """Tracers and scale -> mixture.
+    """Tracers and scale -> mixture, of a network that carries nothing else.
 
     The scale is an input: the inverse cannot know it, and the rule applied to the sum of the
     tracers gives another one wherever that sum differs from the mixture.
@@ -78,7 +96,7 @@ class InverseGraph(nn.Module):
         network: A frozen network.
     """
 
-    def __init__(self, network: InvertibleSeparator) -> None:
+    def __init__(self, network: SeparatorNetwork) -> None:
         super().__init__()
         self.network = network
         self.eval()
@@ -102,18 +120,25 @@ def write_inference_graph(graph: InferenceGraph, path: Path) -> None:
     _write(graph, (example,), axes, ["mixture"], ["tracers", "scale"], path)
 
 
-def write_inverse_graph(graph: InverseGraph, path: Path) -> None:
+def write_inverse_graph(network: SeparatorNetwork, path: Path) -> None:
     """Write ``inverse.onnx``: ``tracers`` [B, 2, T, Y, X], ``scale`` [B] -> ``mixture``.
+
+    A network with latent channels takes ``latent`` [B, T, Y, X] in place of the scale.
 
     Raises:
         RunError: The exporter failed.
     """
-    size = _example_size(graph.network)
-    example = (torch.ones(2, 2, graph.network.frames, *size), torch.ones(2))
+    size, frames = _example_size(network), network.frames
+    if network.has_latent:
+        images = (torch.ones(2, 2, frames, *size), torch.ones(2, frames, *size))
+        same = ({0: "batch", 3: "height", 4: "width"}, {0: "batch", 2: "height", 3: "width"})
+        graph = LatentInverseGraph(network)
+        return _write(graph, images, same, ["tracers", "latent"], ["mixture"], path)
+    example = (torch.ones(2, 2, frames, *size), torch.ones(2))
     # The scale's axis is left without a name: torch finds that it equals the tracers' batch and
     # warns when both ask for the name that they then share anyway.
     axes = ({0: "batch", 3: "height", 4: "width"}, {0: torch.export.Dim.AUTO})
-    _write(graph, example, axes, ["tracers", "scale"], ["mixture"], path)
+    return _write(InverseGraph(network), example, axes, ["tracers", "scale"], ["mixture"], path)
 
 
 def _example_size(network: SeparatorNetwork) -> tuple[int, int]:

@@ -44,13 +44,11 @@ from dtsinn.deploy.manifest import (
 )
 from dtsinn.deploy.onnx_graphs import (
     InferenceGraph,
-    InverseGraph,
     write_inference_graph,
     write_inverse_graph,
 )
 from dtsinn.networks.build import METHODS, build_network, build_outline, kinds_with
 from dtsinn.networks.conditioning import protocol_features
-from dtsinn.networks.invertible import InvertibleSeparator
 from dtsinn.networks.rivals.linear import LinearConfig, LinearNetwork
 from dtsinn.networks.separator import SeparatorNetwork
 
@@ -107,8 +105,8 @@ def write_package(
         (partial / CARD_NAME).write_text(card, encoding="utf-8")
         duration_T = torch.tensor(info.frame_duration)
         write_inference_graph(InferenceGraph(frozen, duration_T), partial / MODEL_NAME)
-        if isinstance(frozen, InvertibleSeparator):
-            write_inverse_graph(InverseGraph(frozen), partial / INVERSE_NAME)
+        if frozen.exact:
+            write_inverse_graph(frozen, partial / INVERSE_NAME)
         if floor is not None:
             kept = safetensors.torch.save(_single_precision(floor))
             (partial / FLOOR_NAME).write_bytes(kept)

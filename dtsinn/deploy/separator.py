@@ -20,7 +20,6 @@ from dtsinn.core.numerics import relative_error
 from dtsinn.deploy.onnx_graphs import InferenceGraph, InverseGraph
 from dtsinn.deploy.package import SeparatorInfo, features_of, load_package, separator_digest
 from dtsinn.networks.build import kinds_with
-from dtsinn.networks.invertible import InvertibleSeparator
 from dtsinn.networks.rivals.linear import LinearNetwork
 from dtsinn.networks.separator import SeparatorNetwork
 
@@ -122,6 +121,7 @@ class Separator:
         self,
         tracers_NKTYX: npt.NDArray[Any],
         scale_N: npt.NDArray[Any] | None = None,
+        latent_NTYX: npt.NDArray[Any] | None = None,
         *,
         batch: int = BATCH,
     ) -> Float32Array:
@@ -131,7 +131,9 @@ class Separator:
             tracers_NKTYX: Tracers [N, 2, T, Y, X] in kBq/mL.
             scale_N: Scales [N] in kBq/mL of the mixtures, from :meth:`scale`. Without them
                 the rule is applied to the sum of the tracers, which is exact only where that
-                sum equals the mixture.
+                sum equals the mixture. A network with latent channels needs none.
+            latent_NTYX: What :meth:`latent` gave of the mixtures, kBq/mL; None is that of tracers
+                alone, 0. Only a network with latent channels has any.
             batch: Slices at a time, at least 1.
 
         Returns:
@@ -141,8 +143,14 @@ class Separator:
             InputError: Another shape or type, values that are not finite, scales not above 0; a
                 network without an inverse, or slices that :meth:`separate` had to pad.
         """
-        inverse = self._inverse()
+        self._check_exact()
         tracers = self._as_input("tracers", tracers_NKTYX, (2, self.info.frames))
+        if self.network.has_latent:
+            return self._mix_latent(tracers, latent_NTYX)
+        if latent_NTYX is not None:
+            got = f"some for a network of kind {self.info.model.kind}"
+            raise InputError("latent channels", got=got, wanted="none")
+        inverse = InverseGraph(self.network)
         if scale_N is None:
             scale_N = self._inference.scale(torch.from_numpy(tracers.sum(axis=1))).numpy()
         _check_divisible(tracers.shape[-2:], self.network.divisor)
@@ -161,10 +169,36 @@ class Separator:
         Raises:
             InputError: As for :meth:`separate` and :meth:`mix`.
         """
-        self._inverse()
+        self._check_exact()
         mixture = self._as_input("mixture", mixture_NTYX, (self.info.frames,))
-        again = self.mix(self.separate(mixture), self.scale(mixture))
+        tracers = self.separate(mixture)
+        again = self.mix(tracers, self.scale(mixture), self.latent(mixture, tracers))
         return relative_error(again, mixture)
+
+    def latent(
+        self, mixture_NTYX: npt.NDArray[Any], tracers_NKTYX: npt.NDArray[Any]
+    ) -> Float32Array | None:
+        """What :meth:`mix` needs beside the tracers that mixtures were separated into, kBq/mL.
+
+        Returns:
+            Latent channels [N, T, Y, X]; None where the network has none.
+        """
+        if not self.network.has_latent:
+            return None
+        found = self.network.latent(torch.from_numpy(mixture_NTYX), torch.from_numpy(tracers_NKTYX))
+        return None if found is None else found.numpy()
+
+    def _mix_latent(
+        self, tracers_NKTYX: Float32Array, latent_NTYX: npt.NDArray[Any] | None
+    ) -> Float32Array:
+        latent = None
+        if latent_NTYX is not None:
+            found = self._as_input("latent channels", latent_NTYX, (self.info.frames,))
+            wanted = (len(tracers_NKTYX), *tracers_NKTYX.shape[2:])
+            if found.shape != wanted:
+                raise InputError("shape of the latent channels", got=found.shape, wanted=wanted)
+            latent = torch.from_numpy(found)
+        return self.network.inverse(torch.from_numpy(tracers_NKTYX), latent).numpy()
 
     def fits(self, header: StoreHeader) -> str:
         """Why it cannot be applied to a store, or "" if it can.
@@ -193,14 +227,13 @@ class Separator:
                 hint=f"a store of {self.info.frames} frames, or another model",
             )
 
-    def _inverse(self) -> InverseGraph:
-        if not isinstance(self.network, InvertibleSeparator):
+    def _check_exact(self) -> None:
+        if not self.network.exact:
             raise InputError(
                 "no inverse",
                 got=f"a network of kind {self.info.model.kind}",
                 wanted=f"one of kind {' or '.join(kinds_with(exact=True))}",
             )
-        return InverseGraph(self.network)
 
     def _as_input(
         self, name: str, values: npt.NDArray[Any], middle: tuple[int, ...]

@@ -13,7 +13,9 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from dtsinn.core.config import ByKind
 from dtsinn.core.errors import InputError
 from dtsinn.core.kinds import Kinds
+from dtsinn.networks.cascade import CascadeNetwork
 from dtsinn.networks.invertible import InvertibleSeparator
+from dtsinn.networks.latent import LatentSeparator
 from dtsinn.networks.method import Method, MethodConfig, UntrainedMethod
 from dtsinn.networks.rivals.ced import CED
 from dtsinn.networks.rivals.cnn3d import CNN3D
@@ -30,6 +32,8 @@ METHODS: Kinds[Method] = Kinds(
     Method,
     {
         "invertible": InvertibleSeparator,
+        "latent": LatentSeparator,
+        "cascade": CascadeNetwork,
         "temporal": TemporalNetwork,
         "cnn3d": CNN3D,
         "ced": CED,

@@ -25,7 +25,8 @@ from dtsinn.networks.rivals.linear import LinearConfig, LinearNetwork
 from dtsinn.networks.separator import ClosedFormNetwork
 
 OnBlock = Callable[[int, int], None]
-"""A callback of each block that is summed, from 1 on, and of their number; it must be quick."""
+"""A callback of each block that is summed, from 1 on, and of their number in all rounds; it must be
+quick."""
 AHEAD = 4
 """Blocks for each thread that are read at once: what bounds the memory (uncited)."""
 
@@ -64,18 +65,20 @@ def fit(
     """
     import dask  # here, as in data.windows
 
-    blocks = [
-        partial(_moments, store, index, network) for store in stores for index in _blocks(store)
-    ]
-    threads, sums = torch.get_num_threads(), torch.zeros(())
+    indices = [(store, index) for store in stores for index in _blocks(store)]
+    threads, done = torch.get_num_threads(), 0
     with _one_thread_each():
-        for first in range(0, len(blocks), AHEAD * threads):
-            part = blocks[first : first + AHEAD * threads]
-            tasks = [dask.delayed(block, pure=False)() for block in part]
-            for moments in dask.compute(*tasks, scheduler="threads", num_workers=threads):
-                sums = sums + moments
-            on_block(first + len(part), len(blocks))
-        network.solve(sums)
+        for turn in range(network.rounds):
+            sums = torch.zeros(())
+            blocks = [partial(_moments, *each, network, turn) for each in indices]
+            for first in range(0, len(blocks), AHEAD * threads):
+                part = blocks[first : first + AHEAD * threads]
+                tasks = [dask.delayed(block, pure=False)() for block in part]
+                for moments in dask.compute(*tasks, scheduler="threads", num_workers=threads):
+                    sums = sums + moments
+                done += len(part)
+                on_block(done, len(blocks) * network.rounds)
+            network.solve(sums, turn)
     if not all(bool(torch.isfinite(weight).all()) for weight in network.parameters()):
         raise DivergedError("the closed form has no finite weights", hint="a larger model.ridge")
 
@@ -86,7 +89,7 @@ def _blocks(store: Store) -> list[IndexArray]:
     return np.split(chosen, np.flatnonzero(np.diff(chosen // store.block)) + 1)
 
 
-def _moments(store: Store, index: IndexArray, network: ClosedFormNetwork) -> Tensor:
+def _moments(store: Store, index: IndexArray, network: ClosedFormNetwork, turn: int) -> Tensor:
     """The moments of a block, each sample divided by its scale as in every training."""
     torch.set_num_threads(1)  # of this thread: torch counts for each one
     samples = store.read(index)
@@ -98,6 +101,7 @@ def _moments(store: Store, index: IndexArray, network: ClosedFormNetwork) -> Ten
         mixture_NTYX / per_sample(scale_N, mixture_NTYX),
         tracers_NKTYX / per_sample(scale_N, tracers_NKTYX),
         torch.from_numpy(body_mask(samples, store.header.protocol)),
+        turn,
     )
 
 

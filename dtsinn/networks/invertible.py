@@ -158,8 +158,8 @@ class InvertibleSeparator(SeparatorNetwork):
                 x = squeeze.forward(x)
         return self._run(x, "inverse")
 
-    def inverse(self, tracers_BKTYX: Tensor) -> Tensor:
-        """Mix tracers [B, K, T, Y, X] again into mixtures [B, T, Y, X]."""
+    def inverse(self, tracers_BKTYX: Tensor, latent_BTYX: Tensor | None = None) -> Tensor:
+        """Mix tracers [B, K, T, Y, X] again into mixtures [B, T, Y, X]; it needs nothing else."""
         return self.variables.decode(self.inverse_channels(tracers_BKTYX))
 
     def _run(self, x: Tensor, direction: Direction) -> Tensor:
@@ -208,10 +208,12 @@ class InvertibleSeparator(SeparatorNetwork):
             )
 
 
-def round_trip_error(network: InvertibleSeparator, mixture_BTYX: Tensor) -> float:
+def round_trip_error(network: SeparatorNetwork, mixture_BTYX: Tensor) -> float:
     """Relative error of inverse(forward(m)) against m, in units of the sample's scale."""
     with torch.no_grad():
-        return relative_error(network.inverse(network(mixture_BTYX)), mixture_BTYX)
+        tracers_BKTYX = network(mixture_BTYX)
+        again = network.inverse(tracers_BKTYX, network.latent(mixture_BTYX, tracers_BKTYX))
+        return relative_error(again, mixture_BTYX)
 
 
 def relative_error(found: Tensor, wanted: Tensor) -> float:

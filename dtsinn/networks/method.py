@@ -55,6 +55,8 @@ class Method(ABC):
         learning: How it comes by its weights.
         has_weights: There is something to package, register and promote.
         exact: There is an inverse, and it is exact up to rounding.
+        has_latent: It carries latent channels, with which its inverse is exact. Nothing about that
+            inverse can be trained.
     """
 
     Config: ClassVar[type[MethodConfig]]
@@ -62,6 +64,7 @@ class Method(ABC):
     learning: ClassVar[Learning]
     has_weights: ClassVar[bool]
     exact: ClassVar[bool] = False
+    has_latent: ClassVar[bool] = False
 
     @classmethod  # noqa: B027 -- most methods need nothing more
     def check_store(cls, store: Store) -> None:

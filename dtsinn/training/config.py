@@ -104,9 +104,10 @@ class RunConfig:
             raise InputError("patience", got=self.patience, wanted="0 or more validations")
         if not 0 <= self.seed < 2**63:
             raise InputError("seed", got=self.seed, wanted="0 to 2^63 - 1")
-        exact = METHODS[self.model.kind].exact
-        self.loss.check_inverse(self.model.kind, exact)
-        if not exact and (self.memory, self.precision) != ("plain", "float32"):
+        method = METHODS[self.model.kind]
+        coupled = method.exact and not method.has_latent
+        self.loss.check_inverse(self.model.kind, coupled)
+        if not coupled and (self.memory, self.precision) != ("plain", "float32"):
             raise InputError(
                 "memory and precision are settings of the invertible network",
                 got=f"{self.memory} and {self.precision} with model.kind {self.model.kind}",

@@ -175,6 +175,8 @@ def _stepper(
     feed = Feed(stores, config, team, state.progress.step)
 
     def learn_more() -> dict[str, float]:
+        if state.progress.step == 0 and not state.progress.init:
+            _fit_start(stores, state)
         first, begun = state.progress.step, time.perf_counter()
         until = min(_next_multiple(first, config.validate_every), config.steps)
         losses = _train_until(state, tasks, feed, team, until, on_step)
@@ -189,6 +191,13 @@ def _stepper(
         }
 
     return learn_more
+
+
+def _fit_start(stores: Sequence[Store], state: TrainingState) -> None:
+    """Fit what the network starts from, if anything; each process of a team finds the same bits."""
+    if state.network.closed_form is not None:
+        fit(stores, state.network.closed_form)
+        state.start_from(state.network.state_dict())
 
 
 def _train_until(

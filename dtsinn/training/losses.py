@@ -92,22 +92,23 @@ class LossConfig(*_OPTIONS, _weights()):  # type: ignore[misc]
         weights = {name: getattr(self, name, 0.0) for name in TERMS}
         return {name: w if name == MAIN else risen * w for name, w in weights.items()}
 
-    def check_inverse(self, kind: str, exact: bool) -> None:
-        """Refuse terms that need an inverse of a network that has none.
+    def check_inverse(self, kind: str, learned: bool) -> None:
+        """Refuse terms that teach an inverse of a network that has none, or one that is fixed.
 
         Args:
             kind: The network's kind.
-            exact: Whether it has an inverse.
+            learned: Whether it has an inverse that can be trained.
 
         Raises:
             InputError: A term with a weight needs one.
         """
         for name, weight in self.weights(1.0).items():
-            if weight and not exact and TERMS[name].needs_inverse:
+            if weight and not learned and TERMS[name].needs_inverse:
+                able = " or ".join(kinds_with(exact=True, has_latent=False))
                 raise InputError(
-                    f"loss.{name} needs an inverse",
+                    f"loss.{name} needs an inverse that is learned",
                     got=f"{weight:g} with model.kind {kind}",
-                    wanted=f"0, or model.kind {' or '.join(kinds_with(exact=True))}",
+                    wanted=f"0, or model.kind {able}",
                 )
 
 
@@ -138,7 +139,7 @@ def loss_passes(
     Raises:
         InputError: ``backward`` is asked of a network without an inverse.
     """
-    config.check_inverse(network.config.kind, network.exact)
+    config.check_inverse(network.config.kind, network.exact and not network.has_latent)
     weights = {name: weight for name, weight in config.weights(share).items() if weight}
     mixing = [name for name in weights if TERMS[name].needs_inverse]
 

@@ -41,7 +41,7 @@ def package_run(
     stores = as_stores(stores)
     header, *further = (store.header for store in stores)
     info = separator_info(state, header, run, search, further)
-    if state.network.learning == "closed form":
+    if isinstance(state.network, LinearNetwork):
         floor = None
     elif floor is None:
         floor = fit_linear(stores)

@@ -155,7 +155,11 @@ def round_trip_error(
     part_NTYX = invertible_part(mixture_NTYX, separator.network)
     if part_NTYX.shape != mixture_NTYX.shape:
         mixture_NTYX, tracers_NKTYX = part_NTYX, separator.separate(part_NTYX)
-    mixed_NTYX = separator.mix(tracers_NKTYX, separator.scale(mixture_NTYX))
+    mixed_NTYX = separator.mix(
+        tracers_NKTYX,
+        separator.scale(mixture_NTYX),
+        separator.latent(mixture_NTYX, tracers_NKTYX),
+    )
     return relative_error(mixed_NTYX, mixture_NTYX)
 
 

@@ -58,7 +58,7 @@ def test_a_configuration_survives_its_plain_form() -> None:
 
 def test_every_kind_that_a_configuration_takes_can_be_built() -> None:
     for kind in kinds_with(has_weights=True):
-        size = {"width": 4} if METHODS[kind].learning == "gradient" else {"context": 1}
+        size = {"gradient": {"width": 4}, "closed form": {"ridge": 1e-4}}[METHODS[kind].learning]
         settings = {"model": {"kind": kind} | size}
         config = from_mapping(RunConfig, settings, "settings").model
         assert build_network(config, 3).config == config

@@ -13,7 +13,7 @@ from torch.nn import functional
 from dtsinn.core.config import from_mapping
 from dtsinn.core.errors import InputError
 from dtsinn.networks.build import build_network, kinds_with, parameter_count
-from dtsinn.networks.rivals.parts import values_behind
+from dtsinn.networks.corrected import values_behind
 from dtsinn.networks.separator import SeparatorNetwork
 from dtsinn.testing import small_config
 from dtsinn.training.config import RunConfig, load_run_config

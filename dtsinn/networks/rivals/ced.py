@@ -12,9 +12,9 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dtsinn.networks.corrected import CorrectedNetwork
 from dtsinn.networks.method import MethodConfig, check_least
 from dtsinn.networks.padding import cut, pad_to_multiple
-from dtsinn.networks.rivals.parts import Rival
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class CEDConfig(MethodConfig):
         check_least(self, width=1, levels=1)
 
 
-class CED(Rival):
+class CED(CorrectedNetwork):
     """Strided convolutions down, transposed ones up, and nothing past the bottleneck.
 
     The rival that the field compares with (such as in Pan et al., EJNMMI Physics, 2024); the

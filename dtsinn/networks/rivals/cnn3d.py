@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dtsinn.networks.corrected import CorrectedNetwork
 from dtsinn.networks.method import MethodConfig, check_least
-from dtsinn.networks.rivals.parts import Rival
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class CNN3DConfig(MethodConfig):
         check_least(self, width=1, depth=2)
 
 
-class CNN3D(Rival):
+class CNN3D(CorrectedNetwork):
     """3x3x3 convolutions with residual sums: the same weights at every frame and pixel.
 
     It has one channel at the input and one for each tracer at the end, so its weights do not

@@ -74,7 +74,10 @@ class LinearNetwork(ClosedFormNetwork):
         tracers_BKTYX: Tensor = self.map(mixture_BTYX).reshape(batch, 2, self.frames, height, width)
         return tracers_BKTYX
 
-    def moments(self, mixture_BTYX: Tensor, tracers_BKTYX: Tensor, body_BYX: Tensor) -> Tensor:
+    @torch.no_grad()
+    def moments(
+        self, mixture_BTYX: Tensor, tracers_BKTYX: Tensor, body_BYX: Tensor, turn: int
+    ) -> Tensor:
         """[F + O, F + O] products of features and outputs with each other, over body pixels."""
         outputs = 2 * self.frames
         size = self.side**2 * self.frames + outputs
@@ -90,7 +93,7 @@ class LinearNetwork(ClosedFormNetwork):
         return sums
 
     @torch.no_grad()
-    def solve(self, moments: Tensor) -> None:
+    def solve(self, moments: Tensor, turn: int) -> None:
         """Take the weights that the normal equations ask for."""
         features = self.side**2 * self.frames
         gram_FF, cross_FO = moments[:features, :features], moments[:features, features:]

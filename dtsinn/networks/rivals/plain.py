@@ -11,13 +11,13 @@ from typing import Annotated, Literal
 from torch import Tensor
 
 from dtsinn.core.config import OneOf
-from dtsinn.networks.method import MethodConfig, check_least
-from dtsinn.networks.rivals.parts import Rival, linear_split
+from dtsinn.networks.corrected import CorrectedNetwork, StartConfig, linear_split
+from dtsinn.networks.method import check_least
 from dtsinn.networks.subnets import SUBNETS
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlainConfig(MethodConfig):
+class PlainConfig(StartConfig):
     """One subnet of the invertible separator's, without an inverse: 11k parameters at 18 frames."""
 
     kind: Literal["plain"] = "plain"
@@ -32,7 +32,7 @@ class PlainConfig(MethodConfig):
         check_least(self, width=1, depth=SUBNETS[self.subnet].least_depth)
 
 
-class PlainNetwork(Rival):
+class PlainNetwork(CorrectedNetwork):
     """One subnet of a kind that coupling blocks take, beside the linear map of the frames.
 
     Args:
@@ -46,11 +46,11 @@ class PlainNetwork(Rival):
 
     def __init__(self, frames: int, config: PlainConfig, seed: int = 0) -> None:
         super().__init__(frames, config)
-        self.subnet = SUBNETS[config.subnet](frames, 2 * frames, config.width, config.depth)
+        self.subnet = SUBNETS[config.subnet](self.inputs, 2 * frames, config.width, config.depth)
         self.split = linear_split(frames)
         self.draw_start(seed, self.subnet.tail)
 
-    def correction(self, mixture_BTYX: Tensor) -> Tensor:
-        """[B, T, Y, X] -> [B, 2T, Y, X]."""
-        out: Tensor = self.subnet(mixture_BTYX)
+    def correction(self, seen_BCYX: Tensor) -> Tensor:
+        """[B, inputs, Y, X] -> [B, 2T, Y, X]."""
+        out: Tensor = self.subnet(seen_BCYX)
         return out

@@ -11,12 +11,12 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dtsinn.networks.method import MethodConfig, check_least
-from dtsinn.networks.rivals.parts import ResidualBlock, Rival, linear_split
+from dtsinn.networks.corrected import CorrectedNetwork, ResidualBlock, StartConfig, linear_split
+from dtsinn.networks.method import check_least
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResidualCNNConfig(MethodConfig):
+class ResidualCNNConfig(StartConfig):
     """Plain residual CNN in 2D, frames as channels: 90k parameters at 18 frames."""
 
     kind: Literal["residual-cnn"] = "residual-cnn"
@@ -29,7 +29,7 @@ class ResidualCNNConfig(MethodConfig):
         check_least(self, width=1, blocks=1)
 
 
-class ResidualCNN(Rival):
+class ResidualCNN(CorrectedNetwork):
     """3x3 convolutions: a head, residual blocks of two, a tail.
 
     Args:
@@ -43,15 +43,15 @@ class ResidualCNN(Rival):
 
     def __init__(self, frames: int, config: ResidualCNNConfig, seed: int = 0) -> None:
         super().__init__(frames, config)
-        self.head = nn.Conv2d(frames, config.width, 3, padding=1)
+        self.head = nn.Conv2d(self.inputs, config.width, 3, padding=1)
         self.blocks = nn.ModuleList(ResidualBlock(config.width) for _ in range(config.blocks))
         self.tail = nn.Conv2d(config.width, 2 * frames, 3, padding=1)
         self.split = linear_split(frames)
         self.draw_start(seed, self.tail)
 
-    def correction(self, mixture_BTYX: Tensor) -> Tensor:
-        """[B, T, Y, X] -> [B, 2T, Y, X]."""
-        x = self.head(mixture_BTYX)
+    def correction(self, seen_BCYX: Tensor) -> Tensor:
+        """[B, inputs, Y, X] -> [B, 2T, Y, X]."""
+        x = self.head(seen_BCYX)
         for block in self.blocks:
             x = block(x)
         out: Tensor = self.tail(functional.relu(x))

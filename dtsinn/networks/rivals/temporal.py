@@ -11,9 +11,9 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dtsinn.networks.corrected import CorrectedNetwork, linear_split
 from dtsinn.networks.method import MethodConfig, check_least
 from dtsinn.networks.pointwise import Pointwise
-from dtsinn.networks.rivals.parts import Rival, linear_split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class TemporalConfig(MethodConfig):
         check_least(self, width=1, depth=2)
 
 
-class TemporalNetwork(Rival):
+class TemporalNetwork(CorrectedNetwork):
     """A residual multilayer perceptron over the frames, as 1x1 convolutions.
 
     What it lacks against the others is what neighbouring pixels are worth.

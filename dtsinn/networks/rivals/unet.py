@@ -12,13 +12,13 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dtsinn.networks.method import MethodConfig, check_least
+from dtsinn.networks.corrected import CorrectedNetwork, ResidualBlock, StartConfig, linear_split
+from dtsinn.networks.method import check_least
 from dtsinn.networks.padding import cut, pad_to_multiple
-from dtsinn.networks.rivals.parts import ResidualBlock, Rival, linear_split
 
 
 @dataclass(frozen=True, kw_only=True)
-class UNetConfig(MethodConfig):
+class UNetConfig(StartConfig):
     """Residual U-Net in 2D, frames as channels: 149k parameters at 18 frames."""
 
     kind: Literal["unet"] = "unet"
@@ -31,7 +31,7 @@ class UNetConfig(MethodConfig):
         check_least(self, width=1, levels=1)
 
 
-class UNet(Rival):
+class UNet(CorrectedNetwork):
     """A residual block at each resolution on the way down and up, joined by sums.
 
     After Ronneberger et al., MICCAI 2015, with residual blocks for plain ones. Slices whose sides
@@ -50,7 +50,7 @@ class UNet(Rival):
         super().__init__(frames, config)
         width = [config.width * 2**level for level in range(config.levels + 1)]
         steps = list(pairwise(width))
-        self.head = nn.Conv2d(frames, config.width, 3, padding=1)
+        self.head = nn.Conv2d(self.inputs, config.width, 3, padding=1)
         self.before = nn.ModuleList(ResidualBlock(wide) for wide in width[:-1])
         self.down = nn.ModuleList(nn.Conv2d(above, below, 2, stride=2) for above, below in steps)
         self.bottom = ResidualBlock(width[-1])
@@ -62,10 +62,10 @@ class UNet(Rival):
         self.split = linear_split(frames)
         self.draw_start(seed, self.tail)
 
-    def correction(self, mixture_BTYX: Tensor) -> Tensor:
-        """[B, T, Y, X] -> [B, 2T, Y, X]."""
-        height, width = mixture_BTYX.shape[-2:]
-        x = self.head(pad_to_multiple(mixture_BTYX, 2**self.config.levels, "replicate"))
+    def correction(self, seen_BCYX: Tensor) -> Tensor:
+        """[B, inputs, Y, X] -> [B, 2T, Y, X]."""
+        height, width = seen_BCYX.shape[-2:]
+        x = self.head(pad_to_multiple(seen_BCYX, 2**self.config.levels, "replicate"))
         skips = []
         for block, down in zip(self.before, self.down, strict=True):
             x = block(x)
