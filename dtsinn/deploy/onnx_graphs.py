@@ -131,7 +131,8 @@ def write_inverse_graph(network: SeparatorNetwork, path: Path) -> None:
     size, frames = _example_size(network), network.frames
     if network.has_latent:
         images = (torch.ones(2, 2, frames, *size), torch.ones(2, frames, *size))
-        same = ({0: "batch", 3: "height", 4: "width"}, {0: "batch", 2: "height", 3: "width"})
+        auto = torch.export.Dim.AUTO
+        same = ({0: "batch", 3: "height", 4: "width"}, {0: auto, 2: auto, 3: auto})
         graph = LatentInverseGraph(network)
         return _write(graph, images, same, ["tracers", "latent"], ["mixture"], path)
     example = (torch.ones(2, 2, frames, *size), torch.ones(2))

@@ -170,7 +170,7 @@ def guided(x: Tensor, guide: Tensor, radius: int, regularisation: float) -> Tens
     weight = 1 / (2 * radius + 1)
 
     def box(*images: Tensor) -> tuple[Tensor, ...]:
-        averaged = average(torch.cat(images, dim=1), lambda d: weight * (d.abs() <= radius))
+        averaged = average(torch.cat(images, dim=1), lambda d: weight * (d.abs() <= radius).to(d))
         return averaged.split([image.shape[1] for image in images], dim=1)
 
     mean, product, mean_guide, square = box(x, guide * x, guide, guide * guide)
@@ -189,6 +189,6 @@ def average(x: Tensor, weight: Callable[[Tensor], Tensor]) -> Tensor:
 
     def band(size: int) -> Tensor:
         place = torch.arange(size, dtype=x.dtype, device=x.device)
-        return weight(place[:, None] - place).to(x)
+        return weight(place[:, None] - place)
 
     return band(height) @ (x @ band(width))

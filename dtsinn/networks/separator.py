@@ -40,11 +40,12 @@ class SeparatorNetwork(Method, nn.Module):
     has_weights = True
     divisor: int = 1
     conditioned: bool = False
-    closed_form: ClosedFormNetwork | None = None
+    closed_form: ClosedFormNetwork | None
 
     def __init__(self, frames: int, config: Any) -> None:
         super().__init__()
         self.frames, self.config = frames, config
+        self.closed_form = None
 
     @abstractmethod
     def forward(self, mixture_BTYX: Tensor) -> Tensor:

@@ -11,7 +11,9 @@ import torch
 from dtsinn.core.errors import InputError
 from dtsinn.data.store import Store, open_store
 from dtsinn.deploy.separator import Separator
+from dtsinn.networks.cascade import CascadeConfig, CascadeNetwork
 from dtsinn.networks.closed_form import fit, fit_linear
+from dtsinn.networks.normalisation import sample_scale
 from dtsinn.networks.rivals.linear import LinearConfig, LinearNetwork
 from dtsinn.training.config import load_run_config
 from dtsinn.training.finetune import read_parent
@@ -147,3 +149,91 @@ def test_there_is_nothing_to_start_from(tiny_store: Store, tmp_path: Path) -> No
 def test_a_wrong_setting_is_refused(setting: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_run_config("default", ["model.kind=linear", setting])
+
+
+def test_each_stage_of_a_cascade_is_nearer_than_the_one_before(small_store: Store) -> None:
+    def error(network) -> float:
+        """Squared error in the body of what it was fitted to, where noise is no excuse."""
+        samples = small_store.read(np.flatnonzero(small_store.split_N == "train"))
+        scale = sample_scale(
+            torch.from_numpy(samples.mixture_NTYX),
+            torch.tensor(small_store.header.protocol.frame_duration),
+        )
+        with torch.no_grad():
+            found = network(torch.from_numpy(samples.mixture_NTYX) / scale[:, None, None, None])
+        wanted = torch.from_numpy(samples.tracers_NKTYX) / scale[:, None, None, None, None]
+        body = torch.from_numpy(samples.regions_NYX > 0)
+        return float((found - wanted).square().movedim((1, 2), (-2, -1))[body].sum())
+
+    frames, told = small_store.header.protocol.frames, []
+    networks = [CascadeNetwork(frames, CascadeConfig(stages=stages)) for stages in (1, 2, 3)]
+    for network in networks:
+        told.clear()
+        fit((small_store,), network, lambda done, of: told.append((done, of)))
+        assert told[-1][0] == told[-1][1]
+        assert told[-1][1] % network.rounds == 0
+    errors = [error(network) for network in networks]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[1] < 0.95 * errors[0]
+
+
+@pytest.mark.parametrize("kind", ["latent", "unet"])
+def test_a_network_starts_from_the_closed_form_which_stays(
+    kind: str, tiny_store: Store, tmp_path: Path
+) -> None:
+    start = "linear" if kind == "unet" else "cascade"
+    settings = [f"model.kind={kind}", f"model.start={start}", "model.width=4", "steps=3"]
+    config = load_run_config("default", [*settings, "validate_every=2"])
+    state = fresh_state(tiny_store, config, tmp_path / "run", "cpu")
+    network = state.network
+    reports = train((tiny_store,), state)
+    next(reports)
+    alone = type(network.closed_form)(3, network.closed_form.config)
+    fit((tiny_store,), alone)
+    for key, wanted in alone.state_dict().items():
+        assert torch.equal(network.closed_form.state_dict()[key], wanted), key
+    state.save(tmp_path / "run")
+    resumed = resumed_state(tiny_store, tmp_path / "run", "cpu")
+    *_, again = train((tiny_store,), resumed)
+    *_, whole = reports
+    assert again.metrics["val_psnr"] == whole.metrics["val_psnr"]
+    weights, others = network.state_dict(), resumed.network.state_dict()
+    assert all(torch.equal(weights[key], others[key]) for key in weights)
+    assert all(
+        torch.equal(network.closed_form.state_dict()[key], alone.state_dict()[key])
+        for key in alone.state_dict()
+    )
+
+
+def test_fine_tuning_keeps_the_closed_form_of_its_parent(
+    tiny_store: Store, later_store: Store, tmp_path: Path
+) -> None:
+    settings = ["model.kind=latent", "model.width=4", "steps=2", "validate_every=2"]
+    config = load_run_config("default", settings)
+    state = fresh_state(tiny_store, config, tmp_path / "run", "cpu")
+    *_, report = train((tiny_store,), state)
+    assert report.metrics["round_trip_error"] < 1e-6
+    package_run(state, tiny_store, tmp_path / "package", "run")
+    parent = read_parent(tmp_path / "package")
+    child = fresh_state(later_store, config, tmp_path / "child", "cpu", parent)
+    *_, _ = train((later_store,), child)
+    for key, weights in state.network.closed_form.state_dict().items():
+        assert torch.equal(child.network.closed_form.state_dict()[key], weights)
+
+
+def test_latent_channels_make_the_inverse_exact(tiny_store: Store, tmp_path: Path) -> None:
+    settings = ["model.kind=latent", "model.width=4", "steps=2", "validate_every=2"]
+    state = fresh_state(tiny_store, load_run_config("default", settings), tmp_path / "run", "cpu")
+    *_, _ = train((tiny_store,), state)
+    package_run(state, tiny_store, tmp_path / "package", "run")
+    separator = Separator.load(tmp_path / "package")
+    mixture = tiny_store.read([0, 1]).mixture_NTYX
+    tracers = separator.separate(mixture)
+    latent = separator.latent(mixture, tracers)
+    assert separator.round_trip_error(mixture) < 1e-6
+    np.testing.assert_allclose(separator.mix(tracers, latent_NTYX=latent), mixture, rtol=1e-5)
+    np.testing.assert_allclose(separator.mix(tracers), tracers.sum(axis=1), rtol=1e-6)
+    with pytest.raises(InputError, match="latent channels"):
+        separator.mix(tracers, latent_NTYX=latent[:1])
+    with pytest.raises(InputError, match=r"loss\.backward"):
+        load_run_config("default", [*settings, "loss.backward=0.1"])
