@@ -32,17 +32,19 @@ Outcome = Literal["passed", "failed", "not told"]
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a scan inside keeps to; all of them uncited, but for where they stand in gates too."""
+    """What a scan inside keeps to where no calibration subjects tell; all of them uncited."""
 
     resampling: float = 5.0
     """% by which resampled frames may be wrong."""
     injection: float = 10.0
     """% of the frame after an injection, by which its time may differ from the model's."""
-    body: float = 5.0
-    """% by which the answers' sum may miss the mixture in the body: the default gate's."""
-    tile: float = 15.0
-    """% of the same in the worst tile of 2,000 voxels: the default gate's."""
-    before_second: float = 5.0
+    body: float = 15.0
+    """% by which the answers' sum may miss the mixture in the body. A gate asks for 5 % as a mean
+    over subjects; single scans of a network's own training population missed up to 11 % in the
+    first frame, which holds little activity (measured)."""
+    tile: float = 20.0
+    """% of the same in the worst tile of 2,000 voxels: up to 13 % of those scans."""
+    before_second: float = 15.0
     """% by which tracer 1 may miss the mixture of the body before the second injection."""
     before_own: float = 5.0
     """% of the mixture that tracer 2 may have in the body before its own injection."""
