@@ -76,8 +76,8 @@ class CorrectedNetwork(SeparatorNetwork):
         batch, _, height, width = x_BCYX.shape
         return x_BCYX.reshape(batch, 2, self.frames, height, width)
 
-    def draw_start(self, seed: int, tail: nn.Conv2d) -> None:
-        """Fill the weights: He-normal from ``seed``, biases and the last layer zero."""
+    def draw_start(self, seed: int, *tails: nn.Conv2d) -> None:
+        """Fill the weights: He-normal from ``seed``, biases and the last layers zero."""
         generator = torch.Generator().manual_seed(seed)
         if self.closed_form is not None:
             self.split = None
@@ -87,7 +87,8 @@ class CorrectedNetwork(SeparatorNetwork):
             nn.init.normal_(layer.weight, 0.0, deviation, generator=generator)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-        nn.init.zeros_(tail.weight)
+        for tail in tails:
+            nn.init.zeros_(tail.weight)
         if self.split is not None:
             eye = torch.eye(self.frames)
             with torch.no_grad():
