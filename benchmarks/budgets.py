@@ -18,7 +18,16 @@ from matplotlib.figure import Figure
 from benchmarks.prepare import WORK, prepare_store
 from benchmarks.quality.comparison import Done, Job
 from benchmarks.quality.data import DataSet, data_sets
-from benchmarks.quality.methods import LINEAR, OURS, TWIN, NetworkMethod, all_methods
+from benchmarks.quality.methods import (
+    CASCADE,
+    FROM_LINEAR,
+    LATENT,
+    LINEAR,
+    OURS,
+    TWIN,
+    NetworkMethod,
+    all_methods,
+)
 from benchmarks.quality.scores import difference, interval, kinetic, shown, summarise
 from benchmarks.report import Result, Say, Seeds, Table, Work, Workers, make_table
 from benchmarks.trainings import Wanted, fit_all, found_settings, run_jobs
@@ -33,8 +42,8 @@ from dtsinn.training.package import separator_info
 NAME = "budgets"
 BOOK = "budgets.jsonl"
 SPECTRAL = "spectral"
-WITHOUT_BUDGET = (LINEAR, SPECTRAL)
-NETWORKS = (OURS, TWIN, "unet", "residual-cnn")
+WITHOUT_BUDGET = (LINEAR, SPECTRAL, CASCADE)
+NETWORKS = (OURS, LATENT, TWIN, *FROM_LINEAR, *(f"{kind}-linear" for kind in FROM_LINEAR))
 SUITES = "own,stress"
 SEEDS = {30.0: 3, 100.0: 1, 600.0: 3}
 """CPU seconds of a training -> seeds of it."""
@@ -64,6 +73,7 @@ def run(
     seeds: Seeds = 3,
     seconds: Annotated[str, typer.Option(help="Budgets, with commas.")] = "30,100,600",
     suites: Annotated[str, typer.Option(help="Suites, with commas; empty only trains.")] = SUITES,
+    methods: Annotated[str, typer.Option(help="Networks, with commas.")] = ",".join(NETWORKS),
     work: Work = WORK,
     workers: Workers = 1,
     say: Say,
@@ -74,13 +84,16 @@ def run(
     """
     budgets = {float(one): min(seeds, SEEDS.get(float(one), seeds)) for one in seconds.split(",")}
     asked = [load_suite(name) for name in suites.split(",") if name]
-    return measure(data_sets()["image"], budgets, asked, work=work, workers=workers, say=say)
+    networks = [name for name in methods.split(",") if name]
+    data = data_sets()["image"]
+    return measure(data, budgets, asked, networks, work=work, workers=workers, say=say)
 
 
 def measure(
     data: DataSet,
     budgets: dict[float, int],
     suites: Sequence[Suite],
+    networks: Sequence[str] = NETWORKS,
     *,
     work: Path,
     workers: int = 1,
@@ -92,12 +105,13 @@ def measure(
         data: The set; all of its settings are those that the quality benchmark found there.
         budgets: CPU seconds -> seeds.
         suites: What the kept networks are scored on beside the test subjects.
+        networks: Those that have budgets.
         work: Folder of store, book and weights.
         workers: Processes, each on one thread.
         say: Told of what is being done.
     """
     store = data.prepare(work)
-    settings = {name: found_settings(name, data.name) for name in (*WITHOUT_BUDGET, *NETWORKS)}
+    settings = {name: found_settings(name, data.name) for name in (*WITHOUT_BUDGET, *networks)}
 
     def want(method: str, seconds: float = 0.0, seed: int = 0) -> Wanted:
         chosen = settings[method][0]
@@ -108,7 +122,7 @@ def measure(
         wanted += [
             want(method, seconds, seed)
             for seconds, seeds in sorted(budgets.items())
-            for method in NETWORKS
+            for method in networks
             if seed < seeds
         ]
     book = Book(work / BOOK)

@@ -37,6 +37,7 @@ from dtsinn.data.store import Store
 from dtsinn.evaluation.metrics import psnr
 from dtsinn.evaluation.score import halve
 from dtsinn.networks.build import METHODS, build_network
+from dtsinn.networks.cascade import CascadeNetwork
 from dtsinn.networks.method import SeparateSubject
 from dtsinn.networks.rivals.spectral import SpectralAnalysis, SpectralConfig
 from dtsinn.training.config import RunConfig, apply_changes, load_run_config
@@ -155,8 +156,8 @@ class NetworkMethod(Method):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinearMethod(NetworkMethod):
-    """The linear map, fitted in closed form: no budget, no seeds."""
+class ClosedFormMethod(NetworkMethod):
+    """A map that is fitted in closed form: no budget, no seeds."""
 
     trained: bool = False
 
@@ -232,6 +233,13 @@ RIVALS = [
 OURS = "dtsinn"
 HALVING = "halving"
 LINEAR = "linear"
+CASCADE = "cascade"
+LATENT = "latent"
+FROM_LINEAR: dict[str, dict[str, Any]] = {
+    "unet": {"model.width": 24, "optimizer.learning_rate": 0.0023},
+    "residual-cnn": {"model.width": 32, "optimizer.learning_rate": 0.0034},
+}
+"""Rivals that also start from the linear map, with what the search found for them without it."""
 RECIPE = "published"
 
 
@@ -247,7 +255,14 @@ def all_methods() -> dict[str, Method]:
             modules=("dtsinn.networks.rivals.spectral", __name__),
             space=SPECTRAL_SPACE,
         ),
-        LinearMethod(
+        ClosedFormMethod(
+            name=CASCADE,
+            title=CascadeNetwork.title,
+            role="rival",
+            modules=("dtsinn.networks.closed_form", *_modules(CASCADE)),
+            changes={"model.kind": CASCADE},
+        ),
+        ClosedFormMethod(
             name=LINEAR,
             title="linear map of 5 x 5 pixels, closed form",
             role="floor",
@@ -278,6 +293,24 @@ def all_methods() -> dict[str, Method]:
                 changes={"model.kind": kind, "loss.backward": 0.0},
             )
             for kind in (*RIVALS, TWIN)
+        ),
+        *(
+            NetworkMethod(
+                name=f"{kind}-linear",
+                title=f"{METHODS[kind].title} from the linear map",
+                role="rival",
+                modules=_modules(kind),
+                changes={"model.kind": kind, "model.start": "linear"} | found,
+            )
+            for kind, found in FROM_LINEAR.items()
+        ),
+        NetworkMethod(
+            name=LATENT,
+            title="dtsinn with latent channels, from the cascade",
+            role="ours",
+            modules=("dtsinn.networks.cascade", *_modules(LATENT)),
+            space=NETWORK_SPACE,
+            changes={"model.kind": LATENT, "optimizer.learning_rate": 2e-3},
         ),
         NetworkMethod(
             name=OURS,
