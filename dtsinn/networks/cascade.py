@@ -80,15 +80,11 @@ class CascadeNetwork(ClosedFormNetwork):
         self.maps = nn.ParameterList(torch.zeros(2 * frames, size) for size in sizes)
         self.basis = nn.Parameter(torch.zeros(2, frames, components), requires_grad=False)
         """Temporal components of each tracer [K, T, R]."""
+        self.rounds = config.stages
         eye = torch.eye(frames)
         with torch.no_grad():
             for weight in self.maps:
                 weight[:, :frames] = torch.cat((eye, eye)) / 2
-
-    @property
-    def rounds(self) -> int:
-        """A round of sums for each stage."""
-        return len(self.maps)
 
     def forward(self, mixture_BTYX: Tensor) -> Tensor:
         """Separate mixtures [B, T, Y, X] into tracers [B, K, T, Y, X]."""
@@ -171,7 +167,7 @@ def guided(x: Tensor, guide: Tensor, radius: int, regularisation: float) -> Tens
 
     def box(*images: Tensor) -> tuple[Tensor, ...]:
         averaged = average(torch.cat(images, dim=1), lambda d: weight * (d.abs() <= radius).to(d))
-        return averaged.split([image.shape[1] for image in images], dim=1)
+        return torch.split(averaged, [image.shape[1] for image in images], dim=1)
 
     mean, product, mean_guide, square = box(x, guide * x, guide, guide * guide)
     variance = (square - mean_guide**2).clamp_min(0)

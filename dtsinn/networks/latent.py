@@ -60,14 +60,15 @@ class LatentSeparator(CorrectedNetwork):
     def __init__(self, frames: int, config: LatentConfig, seed: int = 0) -> None:
         super().__init__(frames, config)
         make = SUBNETS[config.subnet]
-        self.blocks = nn.ModuleList(
+        blocks = [
             make(self.inputs, 2 * frames, config.width, config.depth) for _ in range(config.blocks)
-        )
-        self.draw_start(seed, *(block.tail for block in self.blocks))
+        ]
+        self.blocks = nn.ModuleList(blocks)
+        self.draw_start(seed, *(block.tail for block in blocks))
 
     def correction(self, seen_BCYX: Tensor) -> Tensor:
         """Mixture and answer [B, 3T, Y, X] -> [B, 2T, Y, X]."""
-        mixture_BTYX, answer = seen_BCYX.split((self.frames, 2 * self.frames), dim=1)
+        mixture_BTYX, answer = torch.split(seen_BCYX, [self.frames, 2 * self.frames], dim=1)
         gained = torch.zeros_like(answer)
         for block in self.blocks:
             gained = gained + block(torch.cat((mixture_BTYX, answer + gained), dim=1))

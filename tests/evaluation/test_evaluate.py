@@ -108,7 +108,7 @@ def trained(store):
         optimiser.step()
     floor = LinearNetwork(18, LinearConfig())
     body = torch.from_numpy(np.concatenate([samples.regions_NYX for samples in held]) > 0)
-    floor.solve(floor.moments(mixture, truth, body))
+    floor.solve(floor.moments(mixture, truth, body, 0), 0)
     return Separator(network, made_info(1), floor=floor)
 
 

@@ -77,8 +77,8 @@ def biased(tmp_path, store):
         scale = sample_scale(mixture, torch.tensor(protocol.frame_duration))
         mixture, tracers = (values / per_sample(scale, values) for values in (mixture, tracers))
         body = torch.from_numpy(images.regions > 0)
-        sums = sums + network.moments(mixture, tracers, body)
-    network.solve(sums)
+        sums = sums + network.moments(mixture, tracers, body, 0)
+    network.solve(sums, 0)
     described = dataclasses.replace(
         info(store, network.config),
         frame_start=protocol.frame_start,

@@ -165,7 +165,8 @@ def test_each_stage_of_a_cascade_is_nearer_than_the_one_before(small_store: Stor
         body = torch.from_numpy(samples.regions_NYX > 0)
         return float((found - wanted).square().movedim((1, 2), (-2, -1))[body].sum())
 
-    frames, told = small_store.header.protocol.frames, []
+    frames = small_store.header.protocol.frames
+    told: list[tuple[int, int]] = []
     networks = [CascadeNetwork(frames, CascadeConfig(stages=stages)) for stages in (1, 2, 3)]
     for network in networks:
         told.clear()
@@ -188,6 +189,7 @@ def test_a_network_starts_from_the_closed_form_which_stays(
     network = state.network
     reports = train((tiny_store,), state)
     next(reports)
+    assert network.closed_form is not None
     alone = type(network.closed_form)(3, network.closed_form.config)
     fit((tiny_store,), alone)
     for key, wanted in alone.state_dict().items():
