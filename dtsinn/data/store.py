@@ -106,6 +106,15 @@ class Store:
             regions_NYX=arrays.get("regions"),
         )
 
+    def read_regions(self, index_N: npt.NDArray[np.intp]) -> npt.NDArray[np.uint8]:
+        """Labels [N, Y, X] of the samples at ``index_N`` alone.
+
+        Raises:
+            StoreError: A chunk is missing or damaged; names the sample.
+        """
+        labels = self.check_values("regions", index_N, self._read_array("regions", index_N))
+        return labels.astype(np.uint8, copy=False)
+
     def check_values(
         self, name: str, index: npt.NDArray[np.intp], values: npt.NDArray[Any]
     ) -> npt.NDArray[Any]:

@@ -5,6 +5,7 @@ scales. Each later stage fits a linear map again, to the same features, the answ
 before, and that answer's temporal components filtered with its own two mean images as guides (He,
 Sun and Tang, IEEE TPAMI 35:1397, 2013): noise goes where the guide is flat, and edges stay. Every
 map is a ridge regression on body pixels, so that nothing is drawn and nothing is tuned by steps.
+Small regions weigh more (:data:`dtsinn.networks.closed_form.BALANCE`): what is read are regions.
 
 Shape letters: B batch, K tracer (2), T frame, C channel, Y X pixel, F feature, O output (a frame of
 one tracer), R component (of one tracer's frames).
@@ -70,6 +71,7 @@ class CascadeNetwork(ClosedFormNetwork):
 
     Config = CascadeConfig
     title = "cascade of closed-form maps"
+    balanced = True
 
     def __init__(self, frames: int, config: CascadeConfig, seed: int = 0) -> None:
         super().__init__(frames, config)
@@ -102,16 +104,18 @@ class CascadeNetwork(ClosedFormNetwork):
 
     @torch.no_grad()
     def moments(
-        self, mixture_BTYX: Tensor, tracers_BKTYX: Tensor, body_BYX: Tensor, turn: int
+        self, mixture_BTYX: Tensor, tracers_BKTYX: Tensor, weight_BYX: Tensor, turn: int
     ) -> Tensor:
         """[F + O, F + O] products of a stage's features and the outputs, over body pixels."""
         found_BFYX = self.features(mixture_BTYX, turn)
         values = torch.cat((found_BFYX, tracers_BKTYX.flatten(1, 2)), dim=1)
         size = values.shape[1]
         sums = torch.zeros(size, size, dtype=torch.float64)
-        for rows in torch.split(values.movedim(1, -1)[body_BYX], PIXELS):
+        inside_BYX = weight_BYX > 0
+        parts = (values.movedim(1, -1)[inside_BYX], weight_BYX[inside_BYX])
+        for rows, weight_P in zip(*(torch.split(part, PIXELS) for part in parts), strict=True):
             exact = rows.double()
-            sums += exact.T @ exact
+            sums += (exact.T * weight_P.double()) @ exact
         return sums
 
     @torch.no_grad()

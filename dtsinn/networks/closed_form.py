@@ -19,7 +19,7 @@ from torch import Tensor
 from dtsinn.core.errors import DivergedError
 from dtsinn.data.body import body_mask, truth_of
 from dtsinn.data.order import IndexArray
-from dtsinn.data.store import Store
+from dtsinn.data.store import Samples, Store
 from dtsinn.networks.normalisation import per_sample, sample_scale
 from dtsinn.networks.rivals.linear import LinearConfig, LinearNetwork
 from dtsinn.networks.separator import ClosedFormNetwork
@@ -27,6 +27,12 @@ from dtsinn.networks.separator import ClosedFormNetwork
 OnBlock = Callable[[int, int], None]
 """A callback of each block that is summed, from 1 on, and of their number in all rounds; it must be
 quick."""
+BALANCE = 0.5
+"""A pixel weighs by its region's part of the body to the power of minus this, where labels tell
+(uncited). On the benchmark's val subjects the bias of V_T falls from 4.9 to 3.3 % and that of Ki
+from 1.2 to 1.0 %, for 0.1 dB; at 1 they are 3.0 and 1.0 %, for 0.25 dB (measured)."""
+LABELS = 256
+"""Labels that a region may have: a byte."""
 AHEAD = 4
 """Blocks for each thread that are read at once: what bounds the memory (uncited)."""
 
@@ -66,11 +72,15 @@ def fit(
     import dask  # here, as in data.windows
 
     indices = [(store, index) for store in stores for index in _blocks(store)]
+    weights = [_label_weights(store, network) for store in stores for _ in _blocks(store)]
     threads, done = torch.get_num_threads(), 0
     with _one_thread_each():
         for turn in range(network.rounds):
             sums = torch.zeros(())
-            blocks = [partial(_moments, *each, network, turn) for each in indices]
+            blocks = [
+                partial(_moments, *each, network, weight_L, turn)
+                for each, weight_L in zip(indices, weights, strict=True)
+            ]
             for first in range(0, len(blocks), AHEAD * threads):
                 part = blocks[first : first + AHEAD * threads]
                 tasks = [dask.delayed(block, pure=False)() for block in part]
@@ -89,7 +99,13 @@ def _blocks(store: Store) -> list[IndexArray]:
     return np.split(chosen, np.flatnonzero(np.diff(chosen // store.block)) + 1)
 
 
-def _moments(store: Store, index: IndexArray, network: ClosedFormNetwork, turn: int) -> Tensor:
+def _moments(
+    store: Store,
+    index: IndexArray,
+    network: ClosedFormNetwork,
+    weight_L: Tensor | None,
+    turn: int,
+) -> Tensor:
     """The moments of a block, each sample divided by its scale as in every training."""
     torch.set_num_threads(1)  # of this thread: torch counts for each one
     samples = store.read(index)
@@ -100,9 +116,29 @@ def _moments(store: Store, index: IndexArray, network: ClosedFormNetwork, turn: 
     return network.moments(
         mixture_NTYX / per_sample(scale_N, mixture_NTYX),
         tracers_NKTYX / per_sample(scale_N, tracers_NKTYX),
-        torch.from_numpy(body_mask(samples, store.header.protocol)),
+        _weights(samples, store, weight_L),
         turn,
     )
+
+
+def _label_weights(store: Store, network: ClosedFormNetwork) -> Tensor | None:
+    """What a pixel of each label counts for, 1 on average; None where all count alike."""
+    if not network.balanced or "regions" not in store.images:
+        return None
+    counts_L = torch.zeros(LABELS, dtype=torch.float64)
+    for index in _blocks(store):
+        labels = torch.from_numpy(store.read_regions(index).ravel().astype("i8"))
+        counts_L += torch.bincount(labels, minlength=LABELS)
+    counts_L[0] = 0  # outside of the body
+    weight_L = torch.where(counts_L > 0, (counts_L / counts_L.sum()) ** -BALANCE, 0.0)
+    return weight_L * (counts_L.sum() / (weight_L * counts_L).sum())
+
+
+def _weights(samples: Samples, store: Store, weight_L: Tensor | None) -> Tensor:
+    """What each pixel counts for, [N, Y, X]."""
+    if weight_L is None or samples.regions_NYX is None:
+        return torch.from_numpy(body_mask(samples, store.header.protocol))
+    return weight_L[torch.from_numpy(samples.regions_NYX.astype("i8"))]
 
 
 @contextmanager

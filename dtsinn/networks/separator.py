@@ -86,21 +86,24 @@ class ClosedFormNetwork(SeparatorNetwork):
 
     Attributes:
         rounds: Times that the store is gone through.
+        balanced: Pixels of small regions weigh more than those of large ones.
     """
 
     learning = "closed form"
     rounds: int = 1
+    balanced: ClassVar[bool] = False
 
     @abstractmethod
     def moments(
-        self, mixture_BTYX: Tensor, tracers_BKTYX: Tensor, body_BYX: Tensor, turn: int
+        self, mixture_BTYX: Tensor, tracers_BKTYX: Tensor, weight_BYX: Tensor, turn: int
     ) -> Tensor:
         """What a batch adds to the equations of a round, in double precision.
 
         Args:
             mixture_BTYX: Mixtures.
             tracers_BKTYX: True tracers.
-            body_BYX: Body pixels, those that count.
+            weight_BYX: What each pixel counts for: 0 outside of the body; inside 1, or where the
+                network is ``balanced`` and there are labels, more in small regions.
             turn: The round, counted from 0.
         """
 

@@ -12,7 +12,7 @@ from dtsinn.core.errors import InputError
 from dtsinn.data.store import Store, open_store
 from dtsinn.deploy.separator import Separator
 from dtsinn.networks.cascade import CascadeConfig, CascadeNetwork
-from dtsinn.networks.closed_form import fit, fit_linear
+from dtsinn.networks.closed_form import BALANCE, fit, fit_linear
 from dtsinn.networks.normalisation import sample_scale
 from dtsinn.networks.rivals.linear import LinearConfig, LinearNetwork
 from dtsinn.training.config import load_run_config
@@ -239,3 +239,30 @@ def test_latent_channels_make_the_inverse_exact(tiny_store: Store, tmp_path: Pat
         separator.mix(tracers, latent_NTYX=latent[:1])
     with pytest.raises(InputError, match=r"loss\.backward"):
         load_run_config("default", [*settings, "loss.backward=0.1"])
+
+
+def test_small_regions_weigh_more_where_there_are_labels(small_store: Store) -> None:
+    """The cascade's first map, from its equations with the weights as they are told."""
+    index = np.flatnonzero(small_store.split_N == "train")
+    samples = small_store.read(index)
+    assert np.array_equal(small_store.read_regions(index), samples.regions_NYX)
+    labels, counts = np.unique(samples.regions_NYX[samples.regions_NYX > 0], return_counts=True)
+    weight = dict(zip(labels, (counts / counts.sum()) ** -BALANCE, strict=True))
+    network = CascadeNetwork(small_store.header.protocol.frames, CascadeConfig(stages=1))
+    fit((small_store,), network)
+    scale = sample_scale(
+        torch.from_numpy(samples.mixture_NTYX),
+        torch.tensor(small_store.header.protocol.frame_duration),
+    ).numpy()[:, None, None, None]
+    body = samples.regions_NYX > 0
+    with torch.no_grad():
+        features = network.features(torch.from_numpy(samples.mixture_NTYX / scale), 0)
+    x = np.moveaxis(features.numpy(), 1, -1)[body].astype(float)
+    outputs = np.moveaxis(samples.tracers_NKTYX / scale[:, None], (1, 2), (-2, -1))[body]
+    w = np.vectorize(weight.get)(samples.regions_NYX[body])[:, None]
+    w /= w.mean()
+    gram, norm = x.T @ (w * x), np.sqrt((w * x * x).sum(axis=0))
+    gram = gram / norm[:, None] / norm + network.config.ridge * np.eye(len(gram))
+    found = np.linalg.solve(gram, x.T @ (w * outputs.reshape(len(x), -1)) / norm[:, None])
+    wanted = (found / norm[:, None]).T
+    np.testing.assert_allclose(network.maps[0].detach().numpy(), wanted, rtol=1e-2, atol=1e-3)

@@ -76,7 +76,7 @@ class LinearNetwork(ClosedFormNetwork):
 
     @torch.no_grad()
     def moments(
-        self, mixture_BTYX: Tensor, tracers_BKTYX: Tensor, body_BYX: Tensor, turn: int
+        self, mixture_BTYX: Tensor, tracers_BKTYX: Tensor, weight_BYX: Tensor, turn: int
     ) -> Tensor:
         """[F + O, F + O] products of features and outputs with each other, over body pixels."""
         outputs = 2 * self.frames
@@ -85,7 +85,7 @@ class LinearNetwork(ClosedFormNetwork):
         around = (self.config.context,) * 4
         padded_BYXT = functional.pad(mixture_BTYX, around).movedim(1, -1).contiguous()
         wanted_BYXO = tracers_BKTYX.flatten(1, 2).movedim(1, -1).contiguous()
-        for place in torch.split(body_BYX.nonzero(), PIXELS):
+        for place in torch.split(weight_BYX.nonzero(), PIXELS):
             b, y, x = place.unbind(1)
             parts = [padded_BYXT[b, y + row, x + column] for row, column in self._neighbours()]
             row_PC = torch.cat((*parts, wanted_BYXO[b, y, x]), dim=1).double()
