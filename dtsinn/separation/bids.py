@@ -118,8 +118,9 @@ def tracer_sidecar(
     injected = protocol.injection_time[tracer] + begin
     own = dict(fields)
     for key in PER_TRACER:
-        if isinstance(own.get(key), list):
-            own[key] = own[key][tracer] if len(own[key]) == 2 else ABSENT
+        if key in own:  # one number of a mixture tells nothing of either tracer
+            told = own[key]
+            own[key] = told[tracer] if isinstance(told, list) and len(told) == 2 else ABSENT
     known = load_tracer(name) if name in tracer_names() else None
     return {
         **REQUIRED,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import json
 import math
 import os
 import re
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dtsinn.core.bounds import read_json, refuse_more
+from dtsinn.core.bounds import read_text, refuse_more
 from dtsinn.core.errors import InputError
 from dtsinn.core.paths import home_path, is_file, is_url
 from dtsinn.core.plausibility import check_times, check_voxels
@@ -176,7 +177,7 @@ def _open_nifti(place: Path, plan: MixturePlan, request: Request) -> Mixture:
         return open_nifti(own, file.parent, WHERE, None, by_slices=True, nan=True)
 
     scan, fields = reopen(place), _raw_fields(beside)
-    units = plan.units or str(fields.get("Units", ""))
+    units = plan.units or str(read_sidecar(beside, f"{WHERE}.sidecar").units)
     told = _told(fields)
     injections = injections or _both([time for _, time in scan.administered])
     return Mixture(
@@ -424,10 +425,18 @@ def _sidecar_of(place: Path) -> Path:
 
 
 def _raw_fields(sidecar: Path) -> dict[str, Any]:
-    """All fields of a sidecar, which was read before or will be refused after."""
+    """All fields of a sidecar, which was read before or will be refused after.
+
+    What JSON has no number for, such as NaN, is ``n/a``.
+    """
+
+    def number(text: str) -> float | str:
+        return float(text) if math.isfinite(float(text)) else "n/a"
+
     try:
-        content = read_json(sidecar)
-    except (OSError, ValueError):
+        text = read_text(sidecar, "utf-8-sig")
+        content = json.loads(text, parse_float=number, parse_constant=number)
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
