@@ -186,6 +186,15 @@ def test_a_voxel_that_no_number_of_a_scan_can_be(model: Path, head: Head, tmp_pa
     assert "got 1e+30 kBq/mL in slice 2 from the feet" in refusal(path, model, tmp_path / "out")
 
 
+def test_nothing_is_calibrated_for_a_scan_that_does_not_fit(
+    model: Path, write: Write, tmp_path: Path
+) -> None:
+    """It takes minutes."""
+    path = write(fields={"TracerName": ["DTBZ", "FDG"]})
+    early = lambda: pytest.fail("calibrated")  # noqa: E731
+    assert "another pair" in refusal(path, model, tmp_path / "out", calibration=early)
+
+
 def test_a_plan_cannot_overrule_a_dicom_header(model: Path, tmp_path: Path) -> None:
     (tmp_path / "series").mkdir()
     (tmp_path / "plan.yaml").write_text(
