@@ -113,7 +113,7 @@ class DicomImporter(ScanImporter):
         from dtsinn.importers.dicom.activity import Quantity
         from dtsinn.importers.dicom.scan import open_dicom  # pydicom is an extra
 
-        _refuse_for_dicom(plan, where)
+        refuse_for_dicom(plan, where)
         return open_dicom(
             folder / home_path(plan.image),
             where,
@@ -157,8 +157,12 @@ def _label(
     return LabelledStudy(study, scans, paths, table)
 
 
-def _refuse_for_dicom(plan: ScanPlan, where: str) -> None:
-    """Refuse what DICOM headers always say: the plan cannot overrule it."""
+def refuse_for_dicom(plan: ScanPlan, where: str) -> None:
+    """Refuse what DICOM headers always say: the plan cannot overrule it.
+
+    Raises:
+        InputError: The plan says such a thing.
+    """
     for name in ("sidecar", "units", "frame_end_times", "decay_corrected", "decay_reference"):
         if getattr(plan, name) is not getattr(ScanPlan, name):  # its default
             raise InputError(

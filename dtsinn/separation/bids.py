@@ -24,7 +24,6 @@ from dtsinn.core.isotopes import decay_correction, isotope_of
 from dtsinn.core.protocol import Protocol
 from dtsinn.core.tracer import load_tracer, tracer_names
 from dtsinn.deploy.facts import SeparatorFacts
-from dtsinn.kinetics.curves import tracer_frames
 from dtsinn.kinetics.tables import label
 from dtsinn.separation.scan import Entities
 
@@ -85,13 +84,16 @@ def correction_factors(
 ) -> npt.NDArray[np.float64]:
     """[T] by which a tracer's images are multiplied to be decay-corrected to its injection.
 
-    1 before it; in a frame that contains it, that of the part after it.
+    As scanners do, by the times of whole frames: below 1 before it. Whoever reads the sidecar finds
+    the same by its times and half-life.
+
+    Args:
+        protocol: Frames and injections.
+        tracer: 0 or 1.
+        half_life: s.
     """
-    factor_T = np.ones(protocol.frames)
-    frames = tracer_frames(protocol, tracer, half_life)
-    own = decay_correction(frames.start_T, frames.duration_T, half_life, 0.0)
-    factor_T[frames.first :] = own
-    return factor_T
+    injected = protocol.injection_time[tracer]
+    return decay_correction(protocol.frame_start, protocol.frame_duration, half_life, injected)
 
 
 def tracer_sidecar(
@@ -118,8 +120,9 @@ def tracer_sidecar(
     injected = protocol.injection_time[tracer] + begin
     own = dict(fields)
     for key in PER_TRACER:
-        if isinstance(own.get(key), list):
-            own[key] = own[key][tracer] if len(own[key]) == 2 else ABSENT
+        if key in own:  # one number of a mixture tells nothing of either tracer
+            told = own[key]
+            own[key] = told[tracer] if isinstance(told, list) and len(told) == 2 else ABSENT
     known = load_tracer(name) if name in tracer_names() else None
     return {
         **REQUIRED,

@@ -57,7 +57,7 @@ def read_inputs(path: Path, tracers: Sequence[str], begin: float, protocol: Prot
     if time is None:
         raise InputError(f"{WHERE} has no column {TIME}", got=", ".join(columns), wanted=wanted)
     named = {known_tracer(name, tracers): values for name, values in columns.items()}
-    if set(named) != set(tracers):
+    if set(named) != set(tracers) or len(columns) > len(named):
         if len(columns) == 1:
             raise InputError(
                 f"{WHERE} has one curve",

@@ -24,6 +24,8 @@ FloatArray = npt.NDArray[np.floating[Any]]
 ReadSlices = Callable[[slice], FloatArray]
 LEVELS = 4
 """Parts of the body, by mean activity."""
+MOST_ACTIVITY_kBq_mL = 1e9
+"""Of a voxel (uncited): more than any generator holds, and few enough that squares stay numbers."""
 MOST_SORTED = 1_000_000
 """Voxels that the edges of the levels are taken from."""
 
@@ -68,7 +70,7 @@ def look_at(
     Raises:
         InputError: It is no activity of such a scan, or holds NaN that is not air.
     """
-    duration_T = np.array(protocol.frame_duration)
+    share_T = np.array(protocol.frame_duration) / sum(protocol.frame_duration)
     mean_SYX: npt.NDArray[np.float16] | None = None  # all that is kept of a scan of any size
     peaks_S = np.zeros(slices)
     nan_slices: dict[int, npt.NDArray[np.bool_]] = {}
@@ -86,8 +88,18 @@ def look_at(
                     hint="--nan-is-air, if they lie outside the body",
                 )
             nan_slices[s] = missing_YX
-            image_TYX = np.where(missing_YX, 0.0, image_TYX)
-        mean_YX = np.tensordot(duration_T / duration_T.sum(), image_TYX, axes=1)
+            seen_TYX = ~np.isnan(image_TYX)
+            image_TYX = np.where(seen_TYX, image_TYX, 0.0)
+        hottest = float(np.abs(image_TYX).max())
+        if hottest > MOST_ACTIVITY_kBq_mL:
+            raise InputError(
+                f"{WHERE}: activity",
+                got=f"{hottest:.3g} kBq/mL in slice {s} from the feet",
+                wanted=f"at most {MOST_ACTIVITY_kBq_mL:g} kBq/mL in any voxel",
+            )
+        mean_YX = np.tensordot(share_T, image_TYX, axes=1)
+        if s in nan_slices:  # a voxel is body by the frames in which it is a number
+            mean_YX /= np.maximum(np.tensordot(share_T, seen_TYX, axes=1), share_T.min())
         peaks_S[s] = mean_YX.max()
         if mean_SYX is None:
             mean_SYX = np.empty((slices, *mean_YX.shape), np.float16)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from dtsinn.core.errors import RunError
 from dtsinn.deploy.digest import digest_of_files
 from dtsinn.deploy.facts import INFO_NAME, SeparatorFacts, read_facts
 from dtsinn.deploy.manifest import CALIBRATION_NAME, MODEL_NAME, verify_files
@@ -45,11 +46,14 @@ class Model:
         """Tracers [B, 2, T, Y, X] of mixtures, both kBq/mL and not decay-corrected.
 
         Raises:
-            RunError: ONNX Runtime fails.
+            RunError: ONNX Runtime fails, or answers NaN or infinity.
         """
         shape = mixture_BTYX.shape
         wanted = np.empty((shape[0], 2, *shape[1:]), np.float32)
-        return run_session(self.session, {"mixture": mixture_BTYX}, wanted)[0]
+        tracers_BKTYX = run_session(self.session, {"mixture": mixture_BTYX}, wanted)[0]
+        if not np.isfinite([tracers_BKTYX.min(), tracers_BKTYX.max()]).all():
+            raise RunError(f"{self.name} answers NaN or infinity", hint="another model")
+        return tracers_BKTYX
 
 
 def open_model(folder: Path, name: str = "", device: str = "cpu") -> Model:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import json
 import math
 import os
 import re
@@ -22,8 +23,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dtsinn.core.bounds import read_json, refuse_more
+from dtsinn.core.bounds import read_text, refuse_more
 from dtsinn.core.errors import InputError
+from dtsinn.core.isotopes import HALF_LIVES, isotope_half_life
 from dtsinn.core.paths import home_path, is_file, is_url
 from dtsinn.core.plausibility import check_times, check_voxels
 from dtsinn.importers.activity import UNITS, merge, to_present_activity
@@ -50,6 +52,8 @@ TECHNICAL = (
     *("InjectedMass", "InjectedMassUnits", "SpecificRadioactivity", "SpecificRadioactivityUnits"),
 )
 """Fields of a sidecar that outputs hand on: how a scan was made, nothing of whom it shows."""
+NUCLIDE = re.compile(r"\W*(\d{1,3}m?\W*[A-Za-z]{1,2}|[A-Za-z]{1,2}\W*\d{1,3}m?)\W*")
+"""Names that can be nothing else: ``Y86``, ``[86Y]``, ``Y-86``."""
 CHUNK = 2**20
 """Bytes that are decompressed at a time."""
 
@@ -176,7 +180,8 @@ def _open_nifti(place: Path, plan: MixturePlan, request: Request) -> Mixture:
         return open_nifti(own, file.parent, WHERE, None, by_slices=True, nan=True)
 
     scan, fields = reopen(place), _raw_fields(beside)
-    units = plan.units or str(fields.get("Units", ""))
+    _refuse_unknown_nuclides(fields)
+    units = plan.units or str(read_sidecar(beside, f"{WHERE}.sidecar").units)
     told = _told(fields)
     injections = injections or _both([time for _, time in scan.administered])
     return Mixture(
@@ -198,7 +203,9 @@ def _open_nifti(place: Path, plan: MixturePlan, request: Request) -> Mixture:
 
 def _open_dicom(folder: Path, plan: MixturePlan, request: Request) -> Mixture:
     from dtsinn.importers.dicom.scan import open_dicom  # pydicom is an extra
+    from dtsinn.importers.scans import refuse_for_dicom
 
+    refuse_for_dicom(plan, WHERE)
     scan = open_dicom(
         folder, WHERE, half_life=plan.half_life, accepted=plan.accepted, by_slices=True
     )
@@ -317,6 +324,7 @@ def _open_array(place: Path, request: Request) -> Mixture:
     fields = _raw_fields(beside)
     plan = MixturePlan(image=place.name, injection_time=request.injections)
     known = merge(plan, read_sidecar(beside, f"{WHERE}.sidecar"), WHERE)
+    _refuse_unknown_nuclides(fields)
     array_STYX = _read_array(place)
     if array_STYX.ndim != 4:
         raise InputError(
@@ -424,10 +432,18 @@ def _sidecar_of(place: Path) -> Path:
 
 
 def _raw_fields(sidecar: Path) -> dict[str, Any]:
-    """All fields of a sidecar, which was read before or will be refused after."""
+    """All fields of a sidecar, which was read before or will be refused after.
+
+    What JSON has no number for, such as NaN, is ``n/a``.
+    """
+
+    def number(text: str) -> float | str:
+        return float(text) if math.isfinite(float(text)) else "n/a"
+
     try:
-        content = read_json(sidecar)
-    except (OSError, ValueError):
+        text = read_text(sidecar, "utf-8-sig")
+        content = json.loads(text, parse_float=number, parse_constant=number)
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -437,6 +453,19 @@ def _told(fields: Mapping[str, Any]) -> tuple[str, ...]:
     value = fields.get("TracerName")
     names = value if isinstance(value, list) else [value]
     return tuple(name for name in names if isinstance(name, str) and name.strip())
+
+
+def _refuse_unknown_nuclides(fields: Mapping[str, Any]) -> None:
+    """Refuse a nuclide such as ``Y86`` whose half-life nobody here knows."""
+    value = fields.get("TracerRadionuclide")
+    for name in value if isinstance(value, list) else [value]:
+        if isinstance(name, str) and NUCLIDE.fullmatch(name) and isotope_half_life(name) is None:
+            raise InputError(
+                f"{WHERE}.sidecar: TracerRadionuclide",
+                got=f"{name!r}, whose half-life is not known",
+                wanted=f"one of {', '.join(HALF_LIVES)}",
+                hint="the sidecar without it, if the nuclides are the model's",
+            )
 
 
 def _technical(fields: Mapping[str, Any]) -> dict[str, Any]:

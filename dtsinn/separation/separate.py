@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -65,7 +67,7 @@ class Options(TypedDict, total=False):
     nan_is_air: bool
     device: str
     accept: str
-    calibration: Calibration | str | None
+    calibration: Calibration | str | Callable[[], Calibration | str] | None
     progress: Progress
 
 
@@ -103,7 +105,8 @@ def separate_scan(
             functions; ``decay_correct`` the outputs, each to its tracer's injection; ``resample``
             other frames than the model's; ``nan_is_air``: NaN outside the body counts as 0;
             ``device``, ``cpu`` or ``cuda``; ``accept``, why a scan outside is taken all the same;
-            ``calibration``, by default the package's, or why none is used; ``progress``.
+            ``calibration``, by default the package's, or why none is used, or what makes it once
+            the scan is known to fit; ``progress``.
 
     Raises:
         InputError: The scan, the model or an option does not fit; nothing is written.
@@ -323,12 +326,11 @@ def _plan_job(mixture: Mixture, model: Model, options: Options) -> _Job:
         whose="the model",
         resampling="" if options.get("resample", False) else "--resample",
     )
-    protocol = protocol_of_frames(
-        facts.protocol,
-        facts.frame_start,
-        facts.frame_duration,
-        [round(time, 6) for time in told_injections(mixture, fit, facts)],
-    )
+    injections = [round(time, 6) for time in told_injections(mixture, fit, facts)]
+    with _of_the_scan(facts.protocol):
+        protocol = protocol_of_frames(
+            facts.protocol, facts.frame_start, facts.frame_duration, injections
+        )
     rois, table = options.get("rois"), options.get("input")
     return _Job(
         mixture=mixture,
@@ -348,8 +350,23 @@ def _plan_job(mixture: Mixture, model: Model, options: Options) -> _Job:
     )
 
 
-def _calibration_of(model: Model, given: Calibration | str | None) -> Calibration | str:
+@contextmanager
+def _of_the_scan(protocol: str) -> Iterator[None]:
+    """What is wrong with times on a model's frames is the scan's."""
+    try:
+        yield
+    except InputError as error:
+        what = error.what.replace(f"protocol {protocol!r}", WHERE)
+        wanted = f"{error.wanted}, counted from the start of its first frame"
+        raise InputError(what, got=error.got, wanted=wanted, hint="--injections") from None
+
+
+def _calibration_of(
+    model: Model, given: Calibration | str | Callable[[], Calibration | str] | None
+) -> Calibration | str:
     """The calibration that is given, else the package's, else why there is none."""
+    if callable(given):
+        return given()
     if given is not None:
         return given
     if model.calibration is None:

@@ -6,7 +6,6 @@ RAS x, as everywhere in dtsinn; F the file's own axes in space.
 
 from __future__ import annotations
 
-import copy
 import io
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +47,7 @@ class Space:
         return np.asarray(ras_XYST.transpose(2, 3, 1, 0)[:, :, ::-1])
 
     def header_bytes(self, frames: int, dtype: str, slope: float) -> bytes:
-        """The NIfTI header of images on this grid, up to the first voxel.
+        """The NIfTI header of images on this grid, up to the first voxel; little-endian.
 
         Args:
             frames: How many.
@@ -56,7 +55,7 @@ class Space:
             slope: Of one stored unit.
         """
         new: Any = nibabel.Nifti1Header
-        header = new() if self.header is None else copy.deepcopy(self.header)
+        header = new() if self.header is None else self.header.as_byteswapped("<")
         header.extensions.clear()  # they may hold anything
         for name in _TEXTS:
             if name in header:

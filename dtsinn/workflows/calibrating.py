@@ -49,7 +49,7 @@ SUBJECTS, SLICES = 400, 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Source:
+class Source:
     """Where subjects come from: a request to simulate, or a store that keeps some."""
 
     request: StudyRequest | None = None
@@ -87,7 +87,7 @@ def find_calibration(
     with hold_lock(path.with_suffix(".lock")):
         if path.exists():
             return read_calibration(path.read_bytes(), model.digest, str(path))
-        sources = _find_sources(model.facts, workspace)
+        sources = find_sources(model.facts, workspace)
         if isinstance(sources, str):
             return sources
         made = calibrate(package, model, sources, progress, subjects=subjects, workers=workers)
@@ -99,7 +99,7 @@ def find_calibration(
 def calibrate(
     package: Path,
     model: Model,
-    sources: Sequence[_Source],
+    sources: Sequence[Source],
     progress: Progress,
     *,
     subjects: int,
@@ -209,8 +209,12 @@ def _stored_subjects(store: Store) -> Iterator[CalibrationSubject]:
             )
 
 
-def _find_sources(facts: SeparatorFacts, workspace: Workspace) -> list[_Source] | str:
-    """What has the model's own pair and frames of what it was trained on; or why there is none."""
+def find_sources(facts: SeparatorFacts, workspace: Workspace) -> list[Source] | str:
+    """What has the model's own pair and frames of what it was trained on; or why there is none.
+
+    Simulated subjects are asked for with the truth, also where scans were the labels: that is what
+    an interval is to hold.
+    """
     lineage = facts.lineage
     digests = [lineage.store_digest, *filter(None, lineage.further_stores.split(","))]
     edges = facts.timing.frame_edges
@@ -232,17 +236,18 @@ def _find_sources(facts: SeparatorFacts, workspace: Workspace) -> list[_Source] 
     return sources
 
 
-def _source_of(store: Store | None, data: TrainingData, facts: SeparatorFacts) -> _Source:
+def _source_of(store: Store | None, data: TrainingData, facts: SeparatorFacts) -> Source:
     """Where subjects like those of a store come from.
 
     Raises:
         InputError: The store is not here, and nothing like it can be simulated.
     """
     if store is not None and store.header.origin != "simulated":
-        return _Source(store=store)
+        return Source(store=store)
     if store is not None:
         try:
-            return _Source(request=replace(request_of(store), purpose=PURPOSE, seed=0))
+            request = replace(request_of(store), purpose=PURPOSE, seed=0, labels="truth")
+            return Source(request=request)
         except DtsinnError:
             pass  # its names mean nothing here; what the package says may do
     if not data.phantom or not data.noise or data.conditions not in ("", USUAL):
@@ -260,4 +265,4 @@ def _source_of(store: Store | None, data: TrainingData, facts: SeparatorFacts) -
     own = request.parts.protocol
     if (own.frame_edges, own.injection_time) != (data.frame_edges, data.injection_time):
         raise InputError(f"protocol {facts.protocol} has other frames here")
-    return _Source(request=request)
+    return Source(request=request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Unpack
 
@@ -56,6 +57,6 @@ def separate(
         from dtsinn.workflows.calibrating import find_calibration
 
         progress = options.get("progress", no_progress)
-        options["calibration"] = find_calibration(found.path, begun, progress)
+        options["calibration"] = partial(find_calibration, found.path, begun, progress)
     version = "" if found.version is None else f"/{found.version}"
     return separate_scan(scan, found.path, out, name=f"{found.name}{version}", **options)

@@ -12,7 +12,7 @@ from bidsschematools import schema as bids
 from bidsschematools.validator import validate_bids
 
 import dtsinn
-from tests.support.independent_scan import Head, write_labels
+from tests.support.independent_scan import Head, write_labels, write_scan
 
 
 @pytest.fixture
@@ -69,6 +69,21 @@ def test_sidecars_have_what_pet_needs(outputs: Path) -> None:
                 rule: dict[str, Any] = schema.objects.metadata[name].to_dict()
                 rule.pop("format", None)  # of units and times; not JSON schema's own
                 jsonschema.validate(value, rule)
+
+
+def test_a_tracer_gets_no_dose_that_may_be_both_and_no_json_holds_nan(
+    model: Path, head: Head, tmp_path: Path
+) -> None:
+    said = {"InjectedRadioactivity": 700, "InjectedMass": [float("nan"), 2.0]}
+    scan = write_scan(tmp_path, head, fields=said)
+    text = scan.with_name("sub-07_pet.json").read_text()
+    scan.with_name("sub-07_pet.json").write_text(text.replace("2.0", "1e999"))
+    found = dtsinn.separate(scan, model, tmp_path / "out")
+    for path in found.folder.rglob("*.json"):
+        content = json.loads(path.read_text(), parse_constant=lambda word: pytest.fail(word))
+        if "_trc-" in path.name and "_pet" in path.name:
+            assert content["InjectedRadioactivity"] == "n/a"
+            assert content["InjectedMass"] == "n/a"
 
 
 def test_the_data_set_names_its_model(outputs: Path, model: Path) -> None:

@@ -19,6 +19,7 @@ from dtsinn.data.plan import StorePlan
 from dtsinn.data.store import open_store
 from dtsinn.data.writer import StoreWriter
 from dtsinn.deploy.export import export_package
+from dtsinn.deploy.facts import read_facts
 from dtsinn.deploy.manifest import verify_files
 from dtsinn.deploy.package import package_digest
 from dtsinn.networks.closed_form import fit_linear
@@ -31,7 +32,12 @@ from dtsinn.separation.intervals import MISSES, coverage
 from dtsinn.separation.population import conformal_rank
 from dtsinn.simulation.request import StudyRequest
 from dtsinn.simulation.study import simulate_study
-from dtsinn.workflows.calibrating import find_calibration, measure_simulated
+from dtsinn.workflows.calibrating import (
+    Source,
+    find_calibration,
+    find_sources,
+    measure_simulated,
+)
 from tests.separation.conftest import package_of
 
 USUAL = StudyRequest(subjects=20, slices=4, size=32, noise="mid", purpose="unseen")
@@ -248,6 +254,19 @@ def _measured(folder: Path, kept: int) -> Path:
         writer.write(block, images)
     writer.seal()
     return folder / "measured.zarr"
+
+
+def test_scans_as_labels_are_not_what_an_interval_holds(tmp_path: Path) -> None:
+    request = replace(USUAL, subjects=2, slices=1, size=16, noise_model="osem", labels="osem")
+    simulate_study(request, str(tmp_path / "scans.zarr"), workers=1, splits={"train": 1.0})
+    store, workspace = open_store(str(tmp_path / "scans.zarr")), Workspace(tmp_path / "workspace")
+    remember_store(workspace, store)
+    network = fit_linear((store,), lambda done, of: None)
+    package = package_of(network, tmp_path / "package", trained_on=store.header)
+    (source,) = find_sources(read_facts(package)[0], workspace)
+    assert isinstance(source, Source)
+    assert source.request is not None
+    assert (source.request.noise_model, source.request.labels) == ("osem", "truth")
 
 
 def test_an_unknown_training_has_none(model: Path, tmp_path: Path) -> None:

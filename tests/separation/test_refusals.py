@@ -14,9 +14,13 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import torch
 
 import dtsinn
 from dtsinn.core.errors import DtsinnError
+from dtsinn.data.store import open_store
+from dtsinn.networks.closed_form import fit_linear
+from tests.separation.conftest import package_of
 from tests.support.independent_scan import P1, Head, affine, load, make_head, write_scan
 
 Write = Callable[..., Path]
@@ -44,6 +48,8 @@ def refusal(scan: Path | str, model: Path, out: Path, **options: Any) -> str:
         ({"TracerName": ["FDG", "FMZ"]}, "another pair of tracers; got fdg then fmz"),
         ({"TracerRadionuclide": ["O15", "F18"]}, "its nuclides are not the model's; got 123 s"),
         ({"TracerRadionuclide": "Ga68"}, "its nuclide is none of the model's"),
+        ({"TracerRadionuclide": ["C11", "Y-86"]}, "got 'Y-86', whose half-life is not known"),
+        ({"InjectionStart": [-30, 1170]}, "the scan: injection; got -30 s; wanted inside the scan"),
         ({"FrameDuration": P1[:-1]}, "18 starts and 17 durations"),
     ],
 )
@@ -99,16 +105,19 @@ def test_a_file_whose_checksum_is_wrong(model: Path, write: Write, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("voxel", "accepted"), [((0, 0, 2), True), ((20, 24, 2), False)], ids=["air", "body"]
+    ("voxel", "accepted"),
+    [((0, 0, 2), True), ((20, 24, 2), False), ((20, slice(24), 2, slice(6, 18)), False)],
+    ids=["air", "body", "body in some frames, from air on"],
 )
 def test_nan_is_refused_unless_it_is_air(
-    model: Path, head: Head, tmp_path: Path, voxel: tuple[int, int, int], accepted: bool
+    model: Path, head: Head, tmp_path: Path, voxel: tuple[Any, ...], accepted: bool
 ) -> None:
     images = head.mixture.copy()
     images[voxel] = np.nan
     path = write_scan(tmp_path, head, images=images)
     line = refusal(path, model, tmp_path / "out")
-    assert "holds NaN; got 1 voxels in slice 2" in line
+    assert "holds NaN; got " in line
+    assert "voxels in slice 2" in line
     assert "--nan-is-air" in line
     if accepted:
         found = dtsinn.separate(path, model, tmp_path / "out", nan_is_air=True)
@@ -157,6 +166,43 @@ def test_a_full_disk_gives_one_line(model: Path, scan: Path, tmp_path: Path) -> 
     assert done.stderr.strip().count("\n") == 0
     assert "cannot be written" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_model_that_answers_no_numbers(heads_store: Path, scan: Path, tmp_path: Path) -> None:
+    """Checks of what is no number would find nothing to object to."""
+    network = fit_linear((open_store(str(heads_store)),), lambda done, of: None)
+    with torch.no_grad():
+        for weights in network.parameters():
+            weights.div_(weights.abs().max()).mul_(3e38)
+    package = package_of(network, tmp_path / "overflowing")
+    assert "overflowing answers NaN or infinity" in refusal(scan, package, tmp_path / "out")
+
+
+def test_a_voxel_that_no_number_of_a_scan_can_be(model: Path, head: Head, tmp_path: Path) -> None:
+    """Its square overflows: the noise, being no number, would be compared with nothing."""
+    images = head.mixture.copy()
+    images[20, 24, 2, 3] = 1e30
+    path = write_scan(tmp_path, head, units="kBq/mL", images=images)
+    assert "got 1e+30 kBq/mL in slice 2 from the feet" in refusal(path, model, tmp_path / "out")
+
+
+def test_nothing_is_calibrated_for_a_scan_that_does_not_fit(
+    model: Path, write: Write, tmp_path: Path
+) -> None:
+    """It takes minutes."""
+    path = write(fields={"TracerName": ["DTBZ", "FDG"]})
+    early = lambda: pytest.fail("calibrated")  # noqa: E731
+    assert "another pair" in refusal(path, model, tmp_path / "out", calibration=early)
+
+
+def test_a_plan_cannot_overrule_a_dicom_header(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "series").mkdir()
+    (tmp_path / "plan.yaml").write_text(
+        "tracers: [fmz, fdg]\nsubjects:\n- id: one\n  mixture:\n"
+        "    image: series\n    decay_corrected: false\n"
+    )
+    line = refusal(tmp_path / "plan.yaml", model, tmp_path / "out")
+    assert "decay_corrected is not for DICOM, whose headers say it" in line
 
 
 def test_a_bare_array_of_three_axes(model: Path, scan: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pytest
 import yaml
 
 import dtsinn
@@ -14,7 +15,17 @@ from dtsinn.importers.run import import_study
 from dtsinn.importers.scans import NiftiImporter
 from tests.importers.dicom_series import SeriesRecipe, write_series
 from tests.separation.conftest import turned
-from tests.support.independent_scan import ORIGIN_MM, P1, VOXEL_MM, Head, load, write_scan
+from tests.support.independent_scan import (
+    HALF_LIFE_S,
+    INJECTED_S,
+    ORIGIN_MM,
+    P1,
+    VOXEL_MM,
+    Head,
+    decay_factors,
+    load,
+    write_scan,
+)
 
 
 def test_a_dicom_series_keeps_left_and_right_and_names_nobody(
@@ -62,10 +73,11 @@ def test_a_store_knows_where_its_scans_lie(model: Path, head: Head, tmp_path: Pa
         assert apart < 1e-6 * np.abs(first.get_fdata()).max()
 
 
+@pytest.mark.parametrize("corrected", [False, True])
 def test_separated_scans_are_imported_as_they_are(
-    model: Path, scan: Path, head: Head, tmp_path: Path
+    model: Path, scan: Path, head: Head, tmp_path: Path, corrected: bool
 ) -> None:
-    found = dtsinn.separate(scan, model, tmp_path / "out")
+    found = dtsinn.separate(scan, model, tmp_path / "out", decay_correct=corrected)
     subject = {"id": "one"} | {
         place: {"image": str(found.tracers[name])}
         for place, name in (("first", "fmz"), ("second", "fdg"))
@@ -80,5 +92,7 @@ def test_separated_scans_are_imported_as_they_are(
     assert samples.tracers_NKTYX is not None
     for k, name in enumerate(("fmz", "fdg")):
         stored = turned(load(found.tracers[name]).get_fdata()) / 1000
+        if corrected:
+            stored /= decay_factors(head, HALF_LIFE_S[k], INJECTED_S[k])[:, None, None]
         apart = np.abs(samples.tracers_NKTYX[:, k] - stored).max() / np.abs(stored).max()
         assert apart < 1e-6

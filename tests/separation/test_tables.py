@@ -95,6 +95,17 @@ def test_one_curve_holds_both_tracers(
     assert not (tmp_path / "out").exists()
 
 
+def test_two_columns_of_one_tracer_are_not_chosen_from(
+    model: Path, scan: Path, head: Head, tmp_path: Path
+) -> None:
+    given = write_input(tmp_path / "input.tsv", head)
+    head_row, *rows = given.read_text().splitlines()
+    rows = [f"{row}\t{row.split()[1]}" for row in rows]
+    given.write_text("\n".join([f"{head_row}\tfmz_total", *rows]))
+    with pytest.raises(InputError, match="fmz_total; wanted time_s, fmz and fdg"):
+        dtsinn.separate(scan, model, tmp_path / "out", input=given)
+
+
 def test_an_input_that_ends_early_is_refused(
     model: Path, scan: Path, head: Head, tmp_path: Path
 ) -> None:
