@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Threads that spin for work would take the cores from each other's process.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Every process would compile all that it imports again, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: env demo test test-all check release bench bench-quality bench-search bench-faults \
 	bench-efficiency bench-registry bench-postgres bench-verdicts bench-budgets \

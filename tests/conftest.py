@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import shutil
@@ -48,15 +49,23 @@ settings.register_profile("same", derandomize=True, deadline=None)
 settings.load_profile("same")
 
 SHARING = {
+    "tests/integration/test_bases.py": "search",
     "tests/integration/test_browser.py": "search",
+    "tests/integration/test_pruning.py": "search",
     "tests/integration/test_road.py": "search",
     "tests/integration/test_search.py": "search",
+    "tests/search/test_ray_adapters.py": "search",
+    "tests/search/test_run.py": "search",
+    "tests/search/test_tasks.py": "search",
+    "tests/search/test_without_ray.py": "search",
     "tests/data/test_s3.py": "servers",
     "tests/registry/test_server.py": "servers",
     "tests/registry/test_logins.py": "servers",
     "tests/registry/test_promotion_lock.py": "servers",
 }
-"""Files that one worker runs, as their fixtures cost much, by what they share."""
+"""Files that one worker runs, as their fixtures cost much, by what they share.
+
+Searches share a Ray."""
 FEW_TREES = 4
 SMALL = StudyRequest(subjects=24, slices=2, size=32, seed=5)
 GATE_SUITE = """
@@ -92,6 +101,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
             return SHARING.get(file, file)
 
     return Scheduling(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """Let collections of garbage pass over all that was imported: a tenth of the tests' time."""
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -135,6 +150,15 @@ def forks(exported: Path) -> Iterator[Forks]:
     """Starts processes that have imported everything already."""
     with fork_server(exported) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def ray_here() -> Iterator[None]:
+    """A Ray that all searches of this process use, with its workers, who have imported torch."""
+    from dtsinn.search.engine.cluster import ray_session
+
+    with ray_session(None):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ import pytest
 import dtsinn
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
+from dtsinn.workflows import calibrating
 from dtsinn.workflows.pipeline import export_model
 from tests.support.independent_scan import make_head, write_scan
 
@@ -27,17 +29,22 @@ PAGE = (ROOT / "docs" / "deploying.md").read_text("utf-8")
 PYTHON = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 SHELL = re.findall(r"^```\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 SEPARATING, GRAPH, INVERSE, SAVING, ASKING = PYTHON
+CALIBRATED = 40
+"""Subjects of the package's calibration: as many as two cores simulate in a second or two."""
 
 
 @pytest.fixture(scope="module")
 def folder(small_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A package, a scan, and a mixture of the model's frames."""
+    """A package, calibrated by few subjects, a scan, and a mixture of the model's frames."""
     folder = tmp_path_factory.mktemp("deploying")
     store = open_store(str(small_path))
     run = dtsinn.train(
         store, steps=1, settings={"model.blocks": 1}, workspace=folder / "workspace", name="one"
     )
-    export_model(run.version.ref, folder / "mine", Workspace(folder / "workspace"))
+    with pytest.MonkeyPatch.context() as patch:
+        few = partial(calibrating.find_calibration, subjects=CALIBRATED)
+        patch.setattr(calibrating, "find_calibration", few)
+        export_model(run.version.ref, folder / "mine", Workspace(folder / "workspace"))
     write_scan(folder, make_head(), "sub-01_pet")
     np.save(folder / "mixture.npy", next(store.subjects("test")).mixture_NTYX)
     return folder

@@ -51,6 +51,7 @@ def done(
     small_gate: Path,
     begin_workspace: Callable[[Path], Workspace],
     tmp_path_factory: pytest.TempPathFactory,
+    ray_here: None,
 ) -> Done:
     folder = tmp_path_factory.mktemp("search")
     workspace = begin_workspace(folder / "workspace")

@@ -26,7 +26,9 @@ from dtsinn.workflows.pipeline import search_and_promote
 
 
 @pytest.fixture(scope="module")
-def searched(small_path: Path, begin_workspace, tmp_path_factory: pytest.TempPathFactory):
+def searched(
+    small_path: Path, begin_workspace, tmp_path_factory: pytest.TempPathFactory, ray_here: None
+):
     """Two trials over the shipped space, the defaults first."""
     workspace = begin_workspace(tmp_path_factory.mktemp("bases") / "workspace")
     space = load_space("spectral")

@@ -68,6 +68,7 @@ def workspace(
     tmp_path: Path,
     begin_workspace: Callable[[Path], Workspace],
     monkeypatch: pytest.MonkeyPatch,
+    ray_here: None,
 ) -> Workspace:
     """After a search of eight trials whose best one and worst one are registered."""
     monkeypatch.setattr(module, "PICTURED", 2)  # drawing takes longer than training here

@@ -209,7 +209,7 @@ def test_a_time_budget_ends_a_search_in_order(make_space, small_path: Path, tmp_
 
 
 def test_what_a_configuration_does_wrong_is_an_answer(
-    make_space, small_path: Path, tmp_path: Path
+    make_space, small_path: Path, tmp_path: Path, ray_here: None
 ) -> None:
     """Trials that diverge are pruned with a reason; without any result the search says why."""
     space = make_space(

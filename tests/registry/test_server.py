@@ -476,16 +476,16 @@ def test_whoever_guesses_passwords_is_held_up_and_nobody_else(team, anna):
     assert guess("nobody", "another", "192.0.2.1") == 401
 
 
-def test_who_is_not_let_in_reads_why_in_one_line(team, member, tmp_path, monkeypatch):
+def test_who_is_not_let_in_reads_why_in_one_line(team, member, tmp_path, monkeypatch, forks):
     place = Workspace(tmp_path / "here")
     member(password="not the right one")
-    done = subprocess.run(
-        [sys.executable, "-m", "dtsinn.cli", "models"], capture_output=True, text=True, cwd=tmp_path
-    )
+    monkeypatch.chdir(tmp_path)
+    with forks.dtsinn("models") as job:
+        out, err = job.communicate()
     told = f"dtsinn: the tracking server {team.url} refuses this user or password; try MLFLOW_"
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(told)
-    assert done.stderr.count("\n") == 1
+    assert (job.returncode, out) == (1, "")
+    assert err.startswith(told)
+    assert err.count("\n") == 1
     for name in ("USERNAME", "PASSWORD"):
         monkeypatch.delenv(f"MLFLOW_TRACKING_{name}")
     with pytest.raises(RunError, match="asks for a user and a password"):
@@ -527,7 +527,7 @@ def test_a_database_that_is_gone_is_told_and_missed_no_longer_than_it_is(
     "load",
     [
         # More at a time than the 15 connections that MLflow would have by itself.
-        Load(name="few", writers=16, processes=2, reports=2, metrics=2, tellings=2),
+        Load(name="few", writers=16, processes=1, reports=2, metrics=2, tellings=2),
         pytest.param(Load(name="many", writers=200, tellings=2), marks=pytest.mark.slow),
     ],
     ids=lambda load: f"{load.writers} writers",

@@ -1,7 +1,5 @@
 """Runs in a real embedded MLflow: idempotent, resumable, with the right ends."""
 
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -278,9 +276,10 @@ def test_threads_make_an_experiment_and_a_run_once(workspace):
     assert len(connect(workspace).search("tags.`dtsinn.key` = 'search/a'")) == 1
 
 
-def test_processes_make_a_fresh_workspace_together_and_quietly(tmp_path):
+def test_processes_make_a_fresh_workspace_together_and_quietly(tmp_path, forks):
     code = (
-        "import sys; from pathlib import Path\n"
+        "import sys, warnings; from pathlib import Path\n"
+        "warnings.simplefilter('default')\n"
         "from dtsinn.core.tracker import Point, RunStart\n"
         "from dtsinn.core.workspace import Workspace\n"
         "from dtsinn.registry.tracking.tracker import connect\n"
@@ -289,15 +288,11 @@ def test_processes_make_a_fresh_workspace_together_and_quietly(tmp_path):
         " experiment='x', time_ms=1))\n"
     )
     root = tmp_path / "fresh"
-    command = [sys.executable, "-W", "default", "-c", code, str(root)]
-    jobs = [
-        subprocess.Popen([*command, key], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        for key in ("a", "b")
-    ]
+    jobs = [forks.python(code, root, key) for key in ("a", "b")]
     for job in jobs:
         out, err = job.communicate(timeout=120)
-        assert (job.returncode, out) == (0, b""), err.decode()
-        assert b"INFO" not in err
-        assert b"WARNING" not in err
+        assert (job.returncode, out) == (0, ""), err
+        assert "INFO" not in err
+        assert "WARNING" not in err
     runs = connect(Workspace(root)).search("")
     assert {run.data.tags["dtsinn.key"] for run in runs} == {"a", "b"}

@@ -2,9 +2,8 @@
 
 import json
 import re
+import signal
 import socket
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 
@@ -27,25 +26,19 @@ def status(url, host=None):
 
 
 @pytest.fixture
-def page(workspace):
+def page(workspace, forks):
     """``ui`` in a process of its own, as the command line runs it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     code = (
-        "import sys; from pathlib import Path\n"
+        "import sys; from functools import partial; from pathlib import Path\n"
         "from dtsinn.core.workspace import Workspace\n"
         "from dtsinn.registry.server.ui import ui\n"
-        "ui(Workspace(Path(sys.argv[1])), int(sys.argv[2]), announce=print)\n"
+        "ui(Workspace(Path(sys.argv[1])), int(sys.argv[2]), announce=partial(print, flush=True))\n"
     )
-    command = [sys.executable, "-u", "-c", code, str(workspace.root), str(port)]
-    job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    try:
+    with forks.python(code, workspace.root, port) as job:
         yield job, port
-    finally:
-        if job.poll() is None:
-            job.terminate()
-            job.communicate(timeout=30)
 
 
 def test_serves_this_machine_only_until_sigterm(begin, tracker, workspace, page, tmp_path):
@@ -83,9 +76,9 @@ def test_serves_this_machine_only_until_sigterm(begin, tracker, workspace, page,
     with pytest.raises(InputError, match=f"port {port} cannot be used"):
         start_ui(workspace, port)
 
-    job.terminate()
+    job.send_signal(signal.SIGTERM)
     out, err = job.communicate(timeout=30)
-    assert (job.returncode, out, err) == (0, b"", b"")
+    assert (job.returncode, out, err) == (0, "", "")
     with pytest.raises(OSError, match="refused"):
         status(f"{url}/health")
     assert tracker.run_url("search/a").startswith(f"/#/experiments/1/runs/{run}?workflowType=mach")

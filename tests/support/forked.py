@@ -32,6 +32,10 @@ IMPORTED = (
     "ray.tune",
     "sklearn.ensemble",
     "torch",
+    "torch._dynamo",  # wanted by every optimiser, as the next is by its graphs
+    "torch.fx.experimental.symbolic_shapes",
+    "torchmetrics.functional.image",
+    "tests.support.exports",
     "dtsinn.cli",
     "dtsinn.workflows.evaluation_log",
     "dtsinn.workflows.pipeline",
@@ -235,19 +239,12 @@ def main(server_fd: int) -> None:
 
 
 def _keep_exports(folder: Path) -> None:
-    """Keep there what torch exports; nothing is imported before it does."""
+    """Keep there what torch exports."""
     import torch
 
-    export = torch.onnx.export
+    from tests.support.exports import export_kept
 
-    def first(*arguments: Any, **settings: Any) -> Any:
-        torch.onnx.export = export
-        from tests.support.exports import export_kept
-
-        torch.onnx.export = partial(export_kept, folder)
-        return torch.onnx.export(*arguments, **settings)
-
-    torch.onnx.export = first
+    torch.onnx.export = partial(export_kept, folder)
 
 
 def _serve(server: socket.socket) -> dict[str, Any] | None:

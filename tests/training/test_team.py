@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import distributed, multiprocessing
+from torch import distributed
 
 from dtsinn.core.errors import InputError
 from dtsinn.data.store import Store, open_store
@@ -17,11 +17,17 @@ from dtsinn.training.feed import Feed
 from dtsinn.training.loop import train
 from dtsinn.training.state import TrainingState
 from dtsinn.training.team import Team
+from tests.support.forked import Forks
 
 SETTINGS = [
     "steps=8", "validate_every=4", "model.width=4", "model.depth=3", "accumulate=4", "batch=2",
     "augmentation.recombination=0.5", "optimizer.ema=0.9", "loss.backward=0.1",
 ]  # fmt: skip
+WORK = """
+import sys
+from tests.training.test_team import work
+work(int(sys.argv[1]), *sys.argv[2:])
+"""
 
 
 def work(rank: int, store: str, folder: str) -> None:
@@ -43,11 +49,16 @@ def work(rank: int, store: str, folder: str) -> None:
         distributed.destroy_process_group()
 
 
-def test_two_processes_learn_what_one_learns(tiny_store: Store, tmp_path: Path) -> None:
+def test_two_processes_learn_what_one_learns(
+    tiny_store: Store, tmp_path: Path, forks: Forks
+) -> None:
     config = load_run_config("default", SETTINGS)
     alone = TrainingState(config, 3)
     reports = list(train(tiny_store, alone))
-    multiprocessing.spawn(work, (tiny_store.header.path, str(tmp_path)), nprocs=2)  # type: ignore[attr-defined]
+    jobs = [forks.python(WORK, rank, tiny_store.header.path, tmp_path) for rank in (0, 1)]
+    for job in jobs:
+        _, err = job.communicate(timeout=240)
+        assert job.returncode == 0, err
     told = [json.loads((tmp_path / f"reports-{rank}.json").read_text()) for rank in (0, 1)]
     for report, metrics in zip(reports, told[0], strict=True):
         for name in ("loss_forward", "loss_backward", "gradient_norm", "val_psnr"):
