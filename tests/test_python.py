@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pkgutil
 import re
 import subprocess
@@ -15,21 +14,12 @@ import nbformat
 import pytest
 
 import dtsinn
+from tests.support.forked import Forks
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCKS = re.findall(
     r"^```python\n(.*?)^```", (ROOT / "docs" / "python.md").read_text(), re.MULTILINE | re.DOTALL
 )
-
-
-def run_python(*arguments: str, stdin: str | None = None, folder: Path | None = None) -> str:
-    """What Python prints, which is to end well."""
-    done = subprocess.run(
-        [sys.executable, *arguments], input=stdin, cwd=folder, capture_output=True, text=True,
-        env={key: value for key, value in os.environ.items() if "DTSINN" not in key},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_the_public_names_are_there_and_hide_no_package() -> None:
@@ -45,7 +35,8 @@ def test_the_public_names_are_there_and_hide_no_package() -> None:
 
 def test_importing_waits_for_no_library() -> None:
     code = "import dtsinn, json, sys; dir(dtsinn); print(json.dumps(sorted(sys.modules)))"
-    loaded = set(json.loads(run_python("-c", code)))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(json.loads(done.stdout))
     assert not loaded & {"torch", "ray", "mlflow", "optuna", "zarr", "dask", "numpy", "pydantic"}
 
 
@@ -53,11 +44,17 @@ def test_importing_waits_for_no_library() -> None:
 @pytest.mark.parametrize(
     "blocks", [1, pytest.param(2, marks=pytest.mark.slow)], ids=["without a search", "all of it"]
 )
-def test_the_documentation_runs_as_a_script_without_a_guard(tmp_path: Path, blocks: int) -> None:
+def test_the_documentation_runs_as_a_script_without_a_guard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forks: Forks, blocks: int
+) -> None:
     """The second block searches, and its gate simulates."""
     script = tmp_path / "mine.py"
     script.write_text("print('begun')\n" + "\n".join(BLOCKS[:blocks]))
-    said = run_python(str(script), folder=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DTSINN_WORKSPACE", raising=False)
+    with forks.script(script) as job:
+        said, err = job.communicate()
+    assert job.returncode == 0, said + err
     assert said.count("begun") == 1, "no worker ran the script again"
     assert re.search(r"^-?\d+\.\d dB of 1 subject; see .*report\.html$", said, re.MULTILINE)
     assert re.search(r"^dtsinn-fmz-fdg-p1/3 (True|False) \d", said, re.MULTILINE) or blocks == 1

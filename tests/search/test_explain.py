@@ -411,10 +411,15 @@ ODD: dict[str, tuple[int, dict[str, Any]]] = {
     "all alike": (6, {"value": lambda *_: 30.0, "halving": False}),
     "far outliers": (9, {"value": lambda s, *_: -1e4 if s["model.blocks"] == 1 else 30.0}),
 }
+FRONTS = ("one trial", "far outliers")
+"""Cases that are drawn for several objectives, too."""
 
 
-@pytest.mark.parametrize("objectives", [PSNR, TWO[::-1]], ids=["one", "two"])
-@pytest.mark.parametrize("case", ODD)
+@pytest.mark.parametrize(
+    ("case", "objectives"),
+    [*((case, PSNR) for case in ODD), *((case, TWO[::-1]) for case in FRONTS)],
+    ids=[*ODD, *(f"{case}, two objectives" for case in FRONTS)],
+)
 def test_a_report_is_whole(
     case: str, objectives: Sequence[Objective], space: SearchSpace, tmp_path: Path
 ) -> None:

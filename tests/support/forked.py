@@ -154,7 +154,11 @@ class Forks:
 
     def dtsinn(self, *arguments: object, **environment: str) -> Forked:
         """The console script, with these variables more in its environment."""
-        return self._begin("", [str(_script()), *map(str, arguments)], environment)
+        return self.script(_script(), *arguments, **environment)
+
+    def script(self, path: Path, *arguments: object, **environment: str) -> Forked:
+        """As ``python path``, with these variables more in its environment."""
+        return self._begin("", [str(path), *map(str, arguments)], environment)
 
     def python(self, code: str, *arguments: object, **environment: str) -> Forked:
         """As ``python -c``, with these variables more in its environment."""
