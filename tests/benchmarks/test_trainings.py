@@ -39,20 +39,19 @@ SUITE = Suite(
 )
 
 
-def test_budgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(budgets, "NETWORKS", (OURS,))
-
+def test_budgets(tmp_path: Path) -> None:
     def measure(say: Say) -> Result:
-        return budgets.measure(SETS["image"], {0.2: 2, 0.4: 1}, [SUITE], work=tmp_path, say=say)
+        wanted, networks = {0.2: 2, 0.4: 1}, (OURS,)
+        return budgets.measure(SETS["image"], wanted, [SUITE], networks, work=tmp_path, say=say)
 
     result = measure(silent)
     check_written(result, tmp_path / "out")
     rows = {(row["method"], row["seconds"]): row["runs"] for row in result.data["rows"]}
     assert [len(rows[OURS, seconds]) for seconds in (0.2, 0.4)] == [2, 1]
     assert rows[OURS, 0.4][0]["steps"] > rows[OURS, 0.2][0]["steps"]
-    assert len(list((tmp_path / "weights").iterdir())) == 4  # with those of the linear map
+    assert len(list((tmp_path / "weights").iterdir())) == 5  # with those of the closed forms
     low, high = result.data["suites"]["tiny"].values()
-    assert [row["method"] for row in low] == [LINEAR, "spectral", OURS, OURS]
+    assert [row["method"] for row in low] == [LINEAR, "spectral", "cascade", OURS, OURS]
     assert high[0]["psnr"]["mean"] < low[0]["psnr"]["mean"]
     again: list[str] = []
     same = measure(again.append)

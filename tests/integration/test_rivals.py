@@ -81,4 +81,9 @@ parameters:
     )
     space = load_space(str(path))
     config = space.config({"model.width": 16, "model.levels": 3})
-    assert to_mapping(config.model) == {"kind": "unet", "width": 16, "levels": 3}
+    assert to_mapping(config.model) == {
+        "kind": "unet",
+        "start": "half",
+        "width": 16,
+        "levels": 3,
+    }

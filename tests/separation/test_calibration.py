@@ -263,7 +263,9 @@ def test_scans_as_labels_are_not_what_an_interval_holds(tmp_path: Path) -> None:
     remember_store(workspace, store)
     network = fit_linear((store,), lambda done, of: None)
     package = package_of(network, tmp_path / "package", trained_on=store.header)
-    (source,) = find_sources(read_facts(package)[0], workspace)
+    sources = find_sources(read_facts(package)[0], workspace)
+    assert not isinstance(sources, str)
+    (source,) = sources
     assert isinstance(source, Source)
     assert source.request is not None
     assert (source.request.noise_model, source.request.labels) == ("osem", "truth")
