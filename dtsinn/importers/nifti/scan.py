@@ -223,7 +223,8 @@ def _grid(image: Any, path: Path, where: str, *, frames: bool, by_slices: bool) 
 def _refuse_two_orientations(header: Any, where: str) -> None:
     """Refuse a header whose two affines disagree on left, front or head: programs choose either."""
     try:
-        sides = ["".join(aff2axcodes(one)) for one in (header.get_sform(), header.get_qform())]
+        affines = (header.get_sform(), header.get_qform())
+        sides = ["".join(aff2axcodes(one)) for one in affines]  # type: ignore[no-untyped-call]
     except (TypeError, ValueError):
         return  # an affine that is none: the other one is taken, and checked
     if sides[0] != sides[1]:
