@@ -149,7 +149,11 @@ def open_mixture(path: str, request: Request) -> Mixture:
         InputError: There is none, it is none of two tracers, or its header is wrong; one line.
     """
     with _without_a_plan():
-        return _open(path, request)
+        mixture = _open(path, request)
+    told = max(len(mixture.tracers), len(mixture.scan.administered))
+    if told > 2:
+        raise InputError(f"{WHERE} is of other than two tracers", got=told, wanted="two")
+    return mixture
 
 
 def _open(path: str, request: Request) -> Mixture:
@@ -469,7 +473,13 @@ def _refuse_unknown_nuclides(fields: Mapping[str, Any]) -> None:
 
 
 def _technical(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: fields[name] for name in TECHNICAL if name in fields}
+    """Technical fields that are numbers and texts, alone or in lists, as BIDS wants them."""
+
+    def is_plain(value: Any) -> bool:
+        values = value if isinstance(value, list) else [value]
+        return all(isinstance(one, str | int | float) for one in values)
+
+    return {name: fields[name] for name in TECHNICAL if is_plain(fields.get(name))}
 
 
 def _entities(name: str) -> Entities:

@@ -74,12 +74,17 @@ def test_sidecars_have_what_pet_needs(outputs: Path) -> None:
 def test_a_tracer_gets_no_dose_that_may_be_both_and_no_json_holds_nan(
     model: Path, head: Head, tmp_path: Path
 ) -> None:
-    said = {"InjectedRadioactivity": 700, "InjectedMass": [float("nan"), 2.0]}
+    said = {
+        "InjectedRadioactivity": 700,
+        "InjectedMass": [float("nan"), 2.0],
+        "ReconMethodName": {"PatientName": "Joanna"},
+    }
     scan = write_scan(tmp_path, head, fields=said)
     text = scan.with_name("sub-07_pet.json").read_text()
     scan.with_name("sub-07_pet.json").write_text(text.replace("2.0", "1e999"))
     found = dtsinn.separate(scan, model, tmp_path / "out")
     for path in found.folder.rglob("*.json"):
+        assert "Joanna" not in path.read_text()
         content = json.loads(path.read_text(), parse_constant=lambda word: pytest.fail(word))
         if "_trc-" in path.name and "_pet" in path.name:
             assert content["InjectedRadioactivity"] == "n/a"

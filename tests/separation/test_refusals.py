@@ -49,6 +49,7 @@ def refusal(scan: Path | str, model: Path, out: Path, **options: Any) -> str:
         ({"TracerRadionuclide": ["O15", "F18"]}, "its nuclides are not the model's; got 123 s"),
         ({"TracerRadionuclide": "Ga68"}, "its nuclide is none of the model's"),
         ({"TracerRadionuclide": ["C11", "Y-86"]}, "got 'Y-86', whose half-life is not known"),
+        ({"InjectionStart": [0, 1200, 2400]}, "is of other than two tracers; got 3; wanted two"),
         ({"InjectionStart": [-30, 1170]}, "the scan: injection; got -30 s; wanted inside the scan"),
         ({"FrameDuration": P1[:-1]}, "18 starts and 17 durations"),
     ],
@@ -144,6 +145,15 @@ def test_regions_of_another_grid(model: Path, scan: Path, head: Head, tmp_path: 
     nibabel.save(nibabel.Nifti1Image(head.labels.astype(np.uint8), moved), path)
     line = refusal(scan, model, tmp_path / "out", rois=path)
     assert "the regions is not registered to the scan" in line
+
+
+def test_two_affines_that_disagree_on_the_side(model: Path, scan: Path, tmp_path: Path) -> None:
+    image = load(scan)
+    image.set_qform(np.diag([-1.0, 1, 1, 1]) @ image.affine, code=1)
+    image.set_sform(image.affine, code=2)
+    image.to_filename(scan)
+    line = refusal(scan, model, tmp_path / "out")
+    assert "got RAS by sform and LAS by qform" in line
 
 
 def test_an_output_that_exists(model: Path, scan: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import nibabel
 import numpy as np
 import numpy.typing as npt
-from nibabel.orientations import apply_orientation
+from nibabel.orientations import aff2axcodes, apply_orientation
 
 from dtsinn.core.bounds import in_words, open_file
 from dtsinn.core.errors import InputError
@@ -212,10 +212,28 @@ def _grid(image: Any, path: Path, where: str, *, frames: bool, by_slices: bool) 
             got="sform_code and qform_code 0",
             wanted="one of them set, so that left and right are known",
         )
+    if int(header["sform_code"]) > 0 and int(header["qform_code"]) > 0:
+        _refuse_two_orientations(header, where)
     unit = int(header["xyzt_units"]) & 7
     if unit not in (0, 2):  # the standard's codes: 1 m, 2 mm, 3 micron; many files leave 0
         raise InputError(f"{where}: unit of length", got=f"xyzt_units {unit}", wanted="2, mm")
     return grid_of(np.asarray(image.affine, dtype=np.float64), shape, where)
+
+
+def _refuse_two_orientations(header: Any, where: str) -> None:
+    """Refuse a header whose two affines disagree on left, front or head: programs choose either."""
+    try:
+        affines = (header.get_sform(), header.get_qform())
+        sides = ["".join(aff2axcodes(one)) for one in affines]  # type: ignore[no-untyped-call]
+    except (TypeError, ValueError):
+        return  # an affine that is none: the other one is taken, and checked
+    if sides[0] != sides[1]:
+        raise InputError(
+            f"{where} says twice how it is oriented, and differently",
+            got=f"{sides[0]} by sform and {sides[1]} by qform",
+            wanted="one orientation, so that left and right are known",
+            hint="a header with the right one in both",
+        )
 
 
 def _read(
