@@ -64,30 +64,12 @@ class InferenceGraph(nn.Module):
         return cut(self.network(pad_to_multiple(mixture_BTYX, step)), height, width)
 
 
-class LatentInverseGraph(nn.Module):
-    """Tracers and latent channels -> mixture, of a network that carries them.
-
-    No scale is needed: such a network's inverse is homogeneous of degree one.
-
-    Args:
-        network: A frozen network.
-    """
-
-    def __init__(self, network: SeparatorNetwork) -> None:
-        super().__init__()
-        self.network = network
-        self.eval()
-
-    def forward(self, tracers_BKTYX: Tensor, latent_BTYX: Tensor) -> Tensor:
-        """[B, 2, T, Y, X] and [B, T, Y, X], both kBq/mL -> [B, T, Y, X] kBq/mL."""
-        return self.network.inverse(tracers_BKTYX, latent_BTYX)
-
-
 class InverseGraph(nn.Module):
-    """Tracers and scale -> mixture, of a network that carries nothing else.
+    """Tracers, and what the inverse needs beside them -> mixture.
 
-    The scale is an input: the inverse cannot know it, and the rule applied to the sum of the
-    tracers gives another one wherever that sum differs from the mixture.
+    That is the scale: the inverse cannot know it, and the rule applied to the sum of the tracers
+    gives another one wherever that sum differs from the mixture. A network with latent channels
+    needs those instead; its inverse is homogeneous of degree one.
 
     Sides must be multiples of the network's divisor: of other slices :class:`InferenceGraph` cuts
     off what the inverse would need.
@@ -101,12 +83,12 @@ class InverseGraph(nn.Module):
         self.network = network
         self.eval()
 
-    def forward(self, tracers_BKTYX: Tensor, scale_B: Tensor) -> Tensor:
-        """[B, 2, T, Y, X] kBq/mL and scales [B] kBq/mL -> [B, T, Y, X] kBq/mL."""
-        mixture_BTYX: Tensor = self.network.inverse(
-            tracers_BKTYX / per_sample(scale_B, tracers_BKTYX)
-        )
-        return mixture_BTYX * per_sample(scale_B, mixture_BTYX)
+    def forward(self, tracers_BKTYX: Tensor, beside: Tensor) -> Tensor:
+        """[B, 2, T, Y, X] kBq/mL, and scales [B] or latent [B, T, Y, X], kBq/mL: [B, T, Y, X]."""
+        if self.network.has_latent:
+            return self.network.inverse(tracers_BKTYX, beside)
+        mixture_BTYX = self.network.inverse(tracers_BKTYX / per_sample(beside, tracers_BKTYX))
+        return mixture_BTYX * per_sample(beside, mixture_BTYX)
 
 
 def write_inference_graph(graph: InferenceGraph, path: Path) -> None:
@@ -128,18 +110,15 @@ def write_inverse_graph(network: SeparatorNetwork, path: Path) -> None:
     Raises:
         RunError: The exporter failed.
     """
-    size, frames = _example_size(network), network.frames
+    size, frames, auto = _example_size(network), network.frames, torch.export.Dim.AUTO
+    # What stands beside the tracers has axes without names: torch finds that they equal those of
+    # the tracers and warns when both ask for the name that they then share anyway.
+    name, beside, axes = "scale", torch.ones(2), {0: auto}
     if network.has_latent:
-        images = (torch.ones(2, 2, frames, *size), torch.ones(2, frames, *size))
-        auto = torch.export.Dim.AUTO
-        same = ({0: "batch", 3: "height", 4: "width"}, {0: auto, 2: auto, 3: auto})
-        graph = LatentInverseGraph(network)
-        return _write(graph, images, same, ["tracers", "latent"], ["mixture"], path)
-    example = (torch.ones(2, 2, frames, *size), torch.ones(2))
-    # The scale's axis is left without a name: torch finds that it equals the tracers' batch and
-    # warns when both ask for the name that they then share anyway.
-    axes = ({0: "batch", 3: "height", 4: "width"}, {0: torch.export.Dim.AUTO})
-    return _write(InverseGraph(network), example, axes, ["tracers", "scale"], ["mixture"], path)
+        name, beside, axes = "latent", torch.ones(2, frames, *size), {0: auto, 2: auto, 3: auto}
+    example = (torch.ones(2, 2, frames, *size), beside)
+    named = ({0: "batch", 3: "height", 4: "width"}, axes)
+    _write(InverseGraph(network), example, named, ["tracers", name], ["mixture"], path)
 
 
 def _example_size(network: SeparatorNetwork) -> tuple[int, int]:

@@ -145,22 +145,22 @@ class Separator:
         """
         self._check_exact()
         tracers = self._as_input("tracers", tracers_NKTYX, (2, self.info.frames))
+        _check_divisible(tracers.shape[-2:], self.network.divisor)
         if self.network.has_latent:
-            return self._mix_latent(tracers, latent_NTYX)
-        if latent_NTYX is not None:
+            beside = self._as_latent(latent_NTYX, tracers)
+        elif latent_NTYX is None:
+            if scale_N is None:
+                scale_N = self._inference.scale(torch.from_numpy(tracers.sum(axis=1))).numpy()
+            beside = _check_scale(scale_N, len(tracers))
+        else:
             got = f"some for a network of kind {self.info.model.kind}"
             raise InputError("latent channels", got=got, wanted="none")
         inverse = InverseGraph(self.network)
-        if scale_N is None:
-            scale_N = self._inference.scale(torch.from_numpy(tracers.sum(axis=1))).numpy()
-        _check_divisible(tracers.shape[-2:], self.network.divisor)
-        scale = _check_scale(scale_N, len(tracers))
         mixture = np.empty((len(tracers), *tracers.shape[2:]), np.float32)
         with torch.inference_mode():
             for part in _parts(len(tracers), batch):
-                tracers_BKTYX = torch.from_numpy(tracers[part])
-                scale_B = torch.from_numpy(scale[part])
-                mixture[part] = inverse(tracers_BKTYX, scale_B).numpy()
+                given = torch.from_numpy(tracers[part]), torch.from_numpy(beside[part])
+                mixture[part] = inverse(*given).numpy()
         return mixture
 
     def round_trip_error(self, mixture_NTYX: npt.NDArray[Any]) -> float:
@@ -188,17 +188,17 @@ class Separator:
         found = self.network.latent(torch.from_numpy(mixture_NTYX), torch.from_numpy(tracers_NKTYX))
         return None if found is None else found.numpy()
 
-    def _mix_latent(
-        self, tracers_NKTYX: Float32Array, latent_NTYX: npt.NDArray[Any] | None
+    def _as_latent(
+        self, latent_NTYX: npt.NDArray[Any] | None, tracers_NKTYX: Float32Array
     ) -> Float32Array:
-        latent = None
-        if latent_NTYX is not None:
-            found = self._as_input("latent channels", latent_NTYX, (self.info.frames,))
-            wanted = (len(tracers_NKTYX), *tracers_NKTYX.shape[2:])
-            if found.shape != wanted:
-                raise InputError("shape of the latent channels", got=found.shape, wanted=wanted)
-            latent = torch.from_numpy(found)
-        return self.network.inverse(torch.from_numpy(tracers_NKTYX), latent).numpy()
+        """Latent channels as torch takes them; 0 where none are given."""
+        wanted = (len(tracers_NKTYX), *tracers_NKTYX.shape[2:])
+        if latent_NTYX is None:
+            return np.zeros(wanted, np.float32)
+        latent = self._as_input("latent channels", latent_NTYX, (self.info.frames,))
+        if latent.shape != wanted:
+            raise InputError("shape of the latent channels", got=latent.shape, wanted=wanted)
+        return latent
 
     def fits(self, header: StoreHeader) -> str:
         """Why it cannot be applied to a store, or "" if it can.

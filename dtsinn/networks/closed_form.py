@@ -71,22 +71,19 @@ def fit(
     """
     import dask  # here, as in data.windows
 
-    indices = [(store, index) for store in stores for index in _blocks(store)]
-    weights = [_label_weights(store, network) for store in stores for _ in _blocks(store)]
+    weighted = [(store, _label_weights(store, network)) for store in stores]
+    parts = [(store, index, weight_L) for store, weight_L in weighted for index in _blocks(store)]
     threads, done = torch.get_num_threads(), 0
     with _one_thread_each():
         for turn in range(network.rounds):
             sums = torch.zeros(())
-            blocks = [
-                partial(_moments, *each, network, weight_L, turn)
-                for each, weight_L in zip(indices, weights, strict=True)
-            ]
+            blocks = [partial(_moments, *part, network, turn) for part in parts]
             for first in range(0, len(blocks), AHEAD * threads):
-                part = blocks[first : first + AHEAD * threads]
-                tasks = [dask.delayed(block, pure=False)() for block in part]
+                ahead = blocks[first : first + AHEAD * threads]
+                tasks = [dask.delayed(block, pure=False)() for block in ahead]
                 for moments in dask.compute(*tasks, scheduler="threads", num_workers=threads):
                     sums = sums + moments
-                done += len(part)
+                done += len(ahead)
                 on_block(done, len(blocks) * network.rounds)
             network.solve(sums, turn)
     if not all(bool(torch.isfinite(weight).all()) for weight in network.parameters()):
@@ -102,8 +99,8 @@ def _blocks(store: Store) -> list[IndexArray]:
 def _moments(
     store: Store,
     index: IndexArray,
-    network: ClosedFormNetwork,
     weight_L: Tensor | None,
+    network: ClosedFormNetwork,
     turn: int,
 ) -> Tensor:
     """The moments of a block, each sample divided by its scale as in every training."""

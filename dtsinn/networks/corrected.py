@@ -97,17 +97,11 @@ class CorrectedNetwork(SeparatorNetwork):
 
 def make_closed_form(frames: int, start: str) -> ClosedFormNetwork | None:
     """What a network starts from, by ``model.start``; no gradient reaches it."""
-    made: ClosedFormNetwork
-    match start:
-        case "half":
-            return None
-        case "linear":
-            made = LinearNetwork(frames, LinearConfig())
-        case "cascade":
-            made = CascadeNetwork(frames, CascadeConfig())
-        case _:
-            raise ValueError(start)
-    return made.requires_grad_(False)
+    if start == "half":
+        return None
+    if start == "linear":
+        return LinearNetwork(frames, LinearConfig()).requires_grad_(False)
+    return CascadeNetwork(frames, CascadeConfig()).requires_grad_(False)
 
 
 def linear_split(frames: int) -> Pointwise:

@@ -31,7 +31,8 @@ BIDS_VERSION = "1.10.0"
 ABSENT = "n/a"
 IGNORED = "*_tacs.*\n*_kinpar.*\nverdict.json\nreport.html\n"
 """Tables that PETFit reads and BIDS has no rule for yet, and what is for people."""
-PER_TRACER = ("InjectedRadioactivity", "InjectedMass", "SpecificRadioactivity")
+DOSE = "InjectedRadioactivity"
+PER_TRACER = (DOSE, "InjectedMass", "SpecificRadioactivity")
 """Fields of a mixture's sidecar that list a number for each tracer."""
 REQUIRED: Mapping[str, Any] = {
     "Manufacturer": "unknown",
@@ -48,9 +49,11 @@ REQUIRED: Mapping[str, Any] = {
     "ReconMethodParameterLabels": ["none"],
     "ReconFilterType": "none",
     "AttenuationCorrection": "unknown",
+    "SkullStripped": False,
 }
 """What PET-BIDS wants of every image, where the scan's sidecar does not say it. It wants the dose,
-too, which nobody can make up: where the scan does not tell it, neither do the outputs."""
+too, as a number, which nobody can make up: where the scan does not tell it, neither do the
+outputs."""
 
 
 class Names:
@@ -118,11 +121,11 @@ def tracer_sidecar(
     """
     name, half_life = facts.tracers[tracer], facts.half_life[tracer]
     injected = protocol.injection_time[tracer] + begin
-    own = dict(fields)
+    own = {key: value for key, value in fields.items() if key not in PER_TRACER}
     for key in PER_TRACER:
-        if key in own:  # one number of a mixture tells nothing of either tracer
-            told = own[key]
-            own[key] = told[tracer] if isinstance(told, list) and len(told) == 2 else ABSENT
+        told = fields.get(key)  # one number of a mixture tells nothing of either tracer
+        if isinstance(told, list) and len(told) == 2 and isinstance(told[tracer], int | float):
+            own[key] = told[tracer]
     known = load_tracer(name) if name in tracer_names() else None
     return {
         **REQUIRED,
@@ -149,12 +152,11 @@ def residual_sidecar(
     """The sidecar of what the tracers' sum leaves of the mixture; arguments as above."""
     names = " and ".join(name.upper() for name in facts.tracers)
     isotopes = [(isotope_of(one) or "unknown").replace("-", "") for one in facts.half_life]
-    own = dict(fields)
-    for key in PER_TRACER:
-        value = own.get(key)
-        if isinstance(value, list):
-            numbers = all(isinstance(one, int | float) for one in value)
-            own[key] = sum(value) if key == PER_TRACER[0] and numbers else ABSENT
+    lists = {key for key in PER_TRACER if isinstance(fields.get(key), list)}
+    own = {key: value for key, value in fields.items() if key not in lists}
+    doses = fields.get(DOSE)
+    if isinstance(doses, list) and all(isinstance(one, int | float) for one in doses):
+        own[DOSE] = sum(doses)
     return {
         **REQUIRED,
         **own,

@@ -50,6 +50,7 @@ TECHNICAL = (
     *("ReconFilterType", "ReconFilterSize", "AttenuationCorrection", "ScanStart", "TimeZero"),
     *("ModeOfAdministration", "InjectedRadioactivity", "InjectedRadioactivityUnits"),
     *("InjectedMass", "InjectedMassUnits", "SpecificRadioactivity", "SpecificRadioactivityUnits"),
+    "SkullStripped",
 )
 """Fields of a sidecar that outputs hand on: how a scan was made, nothing of whom it shows."""
 NUCLIDE = re.compile(r"\W*(\d{1,3}m?\W*[A-Za-z]{1,2}|[A-Za-z]{1,2}\W*\d{1,3}m?)\W*")

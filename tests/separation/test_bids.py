@@ -53,10 +53,12 @@ def test_raw_rules_of_the_validator_hold_for_the_tracers(outputs: Path) -> None:
 def test_sidecars_have_what_pet_needs(outputs: Path) -> None:
     schema = bids.load_schema()
     groups = ("PETHardware", "PETRadioChemistry", "PETTime", "PETReconstruction")
+    rules = [schema.rules.sidecars.pet[group] for group in groups]
+    rules.append(schema.rules.sidecars.derivatives.common_derivatives.ImageDerivatives)
     needed = [
         name
-        for group in groups
-        for name, level in schema.rules.sidecars.pet[group].fields.items()
+        for rule in rules
+        for name, level in rule.fields.items()
         if (level if isinstance(level, str) else level.level) == "required"
     ]
     sidecars = sorted(outputs.rglob("*_pet.json"))
@@ -87,7 +89,8 @@ def test_a_tracer_gets_no_dose_that_may_be_both_and_no_json_holds_nan(
         assert "Joanna" not in path.read_text()
         content = json.loads(path.read_text(), parse_constant=lambda word: pytest.fail(word))
         if "_trc-" in path.name and "_pet" in path.name:
-            assert content["InjectedRadioactivity"] == "n/a"
+            assert "InjectedRadioactivity" not in content
+            assert content["SkullStripped"] is False
             assert content["InjectedMass"] == "n/a"
 
 
