@@ -87,7 +87,7 @@ def train_state(
     """
     own = [f"steps={steps}", f"validate_every={-(-steps // validations)}", *changes]
     first = stores if isinstance(stores, Store) else stores[0]
-    state = TrainingState(load_run_config("default", own), first.header.protocol.frames)
+    state = TrainingState(load_run_config("invertible", own), first.header.protocol.frames)
     for _ in train(stores, state, on_step=on_step):
         pass
     return state

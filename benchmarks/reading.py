@@ -321,7 +321,7 @@ def measure_shares(store: Store, steps: int, reading_milliseconds: float) -> dic
         ``waiting``, wall time in which the step waits for its sample, over the step's wall time;
         ``reading``, CPU time of reading a sample over that of a step.
     """
-    config = load_run_config("default", [f"steps={steps}", f"validate_every={steps}"])
+    config = load_run_config("invertible", [f"steps={steps}", f"validate_every={steps}"])
     (report,) = train(store, TrainingState(config, store.header.protocol.frames))
     ours = all_methods()[OURS]
     (speed,) = calibrate(store, [lambda: ours.rounds(store, ours.settings({}))])

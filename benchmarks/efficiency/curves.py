@@ -155,7 +155,7 @@ def perform(job: Job) -> dict[str, list[float]]:
         "seed": job.seed,
         **job.settings,
     }
-    config = load_run_config("default", [f"{key}={value}" for key, value in overrides.items()])
+    config = load_run_config("invertible", [f"{key}={value}" for key, value in overrides.items()])
     state = TrainingState(config, store.header.protocol.frames)
     curve: dict[str, list[float]] = {"val": [], "test": [], "seconds": []}
     try:

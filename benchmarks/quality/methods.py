@@ -63,7 +63,7 @@ class NetworkMethod(Method):
 
     def settings(self, parameters: Parameters) -> dict[str, Any]:
         """Everything but budget and seed."""
-        default = apply_changes(to_mapping(load_run_config("default")), self.changes)
+        default = apply_changes(to_mapping(load_run_config("invertible")), self.changes)
         made = from_mapping(RunConfig, default, self.name)
         changes: dict[str, Any] = {}
         if "learning_rate" in parameters:

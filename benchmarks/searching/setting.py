@@ -47,7 +47,7 @@ def space_file(
 ) -> str:
     """Path of a space, written into ``folder``, of narrow networks."""
     content = {
-        "base": "default",
+        "base": "invertible",
         "fixed": {"steps": steps, "validate_every": validate_every, "model.width": 8},
         "parameters": dict(parameters),
     }

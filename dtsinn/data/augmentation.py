@@ -21,7 +21,7 @@ from dtsinn.core.config import STRICT
 from dtsinn.core.errors import InputError
 from dtsinn.core.kinds import Kinds
 from dtsinn.core.seeds import generator
-from dtsinn.data.warp import FOLDING, Warp, apply_warp, smooth
+from dtsinn.data.warp import FOLDING, Warp, apply_warp, smooth, warp_nearest
 
 NOISE_GAIN_LIMIT = 4.0
 """Largest factor on a voxel's noise where nearly empty voxels gain activity (uncited)."""
@@ -142,6 +142,11 @@ class Augmentation(ABC):
             draws: The random numbers of this step.
         """
 
+    @staticmethod
+    def move(labels_BYX: Tensor, config: Any, draws: Draws) -> Tensor:
+        """Labels of pixels [B, Y, X], moved as :meth:`vary` moves the images of the same draws."""
+        return labels_BYX
+
 
 class Flip(Augmentation):
     """A mirror, left to right.
@@ -161,6 +166,11 @@ class Flip(Augmentation):
         if not flipped_B.any():
             return tracers_BKTYX, rest_BTYX
         return _mirror(tracers_BKTYX, flipped_B), _mirror(rest_BTYX, flipped_B)
+
+    @staticmethod
+    def move(labels_BYX: Tensor, config: Any, draws: Draws) -> Tensor:
+        """Those of the chosen samples are mirrored."""
+        return _mirror(labels_BYX, draws.chosen("flip", config.flip))
 
 
 class Pose(Augmentation):
@@ -182,16 +192,12 @@ class Pose(Augmentation):
         tracers_BKTYX: Tensor, rest_BTYX: Tensor, partner: Batch | None, config: Any, draws: Draws
     ) -> tuple[Tensor, Tensor]:
         """See :mod:`dtsinn.data.warp`."""
-        displacement_B2YX = None
-        if config.elastic:
-            white_B2YX = draws.normal("elastic", config.elastic, 2, *rest_BTYX.shape[-2:])
-            displacement_B2YX = smooth(white_B2YX, config.elastic_smoothness)
-        warp = Warp(
-            angle_B=draws.normal("rotation", config.rotation),
-            log_factor_B=draws.normal("scaling", config.scaling),
-            displacement_B2YX=displacement_B2YX,
-        )
-        return apply_warp(tracers_BKTYX, rest_BTYX, warp)
+        return apply_warp(tracers_BKTYX, rest_BTYX, _draw_warp(rest_BTYX, config, draws))
+
+    @staticmethod
+    def move(labels_BYX: Tensor, config: Any, draws: Draws) -> Tensor:
+        """Those of the nearest pixels."""
+        return warp_nearest(labels_BYX[:, None], _draw_warp(labels_BYX, config, draws))[:, 0]
 
 
 class Dose(Augmentation):
@@ -352,6 +358,27 @@ def augment(
                 tracers_BKTYX, mixture_BTYX, partner, config, draws
             )
     return mixture_BTYX, tracers_BKTYX
+
+
+def augment_labels(labels_BYX: Tensor, config: AugmentationConfig, seed: int, step: int) -> Tensor:
+    """Labels of pixels [B, Y, X] where :func:`augment` moves the images of the same step to."""
+    draws = Draws(seed, step, len(labels_BYX))
+    for one in sorted(config.used, key=lambda one: one.whole):
+        labels_BYX = one.move(labels_BYX, config, draws)
+    return labels_BYX
+
+
+def _draw_warp(images: Tensor, config: Any, draws: Draws) -> Warp:
+    """The pose and shape of this step for images [B, ..., Y, X]."""
+    displacement_B2YX = None
+    if config.elastic:
+        white_B2YX = draws.normal("elastic", config.elastic, 2, *images.shape[-2:])
+        displacement_B2YX = smooth(white_B2YX, config.elastic_smoothness)
+    return Warp(
+        angle_B=draws.normal("rotation", config.rotation),
+        log_factor_B=draws.normal("scaling", config.scaling),
+        displacement_B2YX=displacement_B2YX,
+    )
 
 
 def _split_noise(batch: Batch) -> tuple[Tensor, Tensor]:

@@ -62,8 +62,9 @@ class SampleStream(IterableDataset[dict[str, Tensor]]):
     """Endless samples of a split, each once per epoch over all ranks and loader workers.
 
     How epochs are shared and where they end: :mod:`dtsinn.data.order`. Yields dictionaries of
-    ``index`` [], ``mixture`` [T, Y, X] and ``tracers`` [K, T, Y, X] (kBq/mL, float32), views of a
-    block that lives as long as they do.
+    ``index`` [], ``mixture`` [T, Y, X] and ``tracers`` [K, T, Y, X] (kBq/mL, float32), and where the
+    store has them ``regions`` [Y, X], labels as float32; views of a block that lives as long as they
+    do.
 
     Args:
         store: With ``tracers``.
@@ -99,9 +100,8 @@ class SampleStream(IterableDataset[dict[str, Tensor]]):
         for index_N, blocks in ahead(windows, Blocks(self.store, self.chosen)):
             for sample, index in zip(index_N.tolist(), torch.from_numpy(index_N), strict=True):
                 block, row = divmod(sample, self.store.block)
-                mixture, tracers = (values[row] for values in blocks[block])
-                yield {"index": index, "mixture": mixture, "tracers": tracers}
-            del blocks, mixture, tracers  # before the window after the next one is read
+                yield {"index": index} | {name: it[row] for name, it in blocks[block].items()}
+            del blocks  # before the window after the next one is read
 
     def order(self, epoch: int, part: int = 0, parts: int = 1) -> list[IndexArray]:
         """The samples of an epoch's windows, in the order in which one part yields them."""

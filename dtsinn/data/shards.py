@@ -20,12 +20,14 @@ import numcodecs  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
 import zarr
-from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec
+from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, Endian, ShardingCodec
 from zarr.core.sync import sync
 
 from dtsinn.data.codecs import BLOSC_LENGTH
 
 CHECKSUM_BYTES = 4
+LITTLE = (Endian.little, None)
+"""Orders of bytes that are read here; a type of one byte has none."""
 NOT_WRITTEN = 2**64 - 1
 """Offset and length of a chunk that is not there (zarr specification)."""
 
@@ -43,7 +45,7 @@ def is_plain(array: zarr.Array) -> bool:
         and tuple(array.shards[1:]) == tuple(array.shape[1:])
         and _match(inner, BytesCodec, BloscCodec, Crc32cCodec)
         and _match(index, BytesCodec, Crc32cCodec)
-        and all(codec.endian.value == "little" for codec in (inner[0], index[0]))
+        and all(codec.endian in LITTLE for codec in (inner[0], index[0]))
         and sharding.index_location.value == "end"
     )
 
@@ -53,10 +55,11 @@ def _match(codecs: Sequence[Any], *kinds: type) -> bool:
 
 
 def read_shard(array: zarr.Array, shard: int, out_NX: npt.NDArray[Any]) -> None:
-    """Decode a shard of a plain array into ``out_NX``, of its type; NaN where nothing is stored.
+    """Decode a shard of a plain array into ``out_NX``, of its type; its fill value where nothing is
+    stored.
 
     Args:
-        array: A floating-point array for which :func:`is_plain` holds.
+        array: One for which :func:`is_plain` holds.
         shard: Its number along the first axis.
         out_NX: [N, ...] the samples of the shard, contiguous.
 
@@ -67,7 +70,7 @@ def read_shard(array: zarr.Array, shard: int, out_NX: npt.NDArray[Any]) -> None:
     key = array.metadata.encode_chunk_key((shard, *(0 for _ in array.shape[1:])))
     stored = sync((array.store_path / key).get())
     if stored is None:
-        out_NX[...] = np.nan
+        out_NX[...] = array.fill_value
         return
     content = stored.as_numpy_array()
     index_bytes = 16 * array.shards[0] + CHECKSUM_BYTES
@@ -77,7 +80,7 @@ def read_shard(array: zarr.Array, shard: int, out_NX: npt.NDArray[Any]) -> None:
     codec = numcodecs.Blosc()
     for out, (offset, length) in zip(out_NX, index.tolist(), strict=False):
         if offset == length == NOT_WRITTEN:
-            out[...] = np.nan
+            out[...] = array.fill_value
             continue
         chunk = _verify_checksum(content[offset : offset + length])
         if int.from_bytes(chunk[BLOSC_LENGTH].tobytes(), "little") != out.nbytes:

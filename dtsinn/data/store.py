@@ -124,7 +124,7 @@ class Store:
             StoreError: A chunk was missing or holds NaN; names array and sample.
         """
         if name == "regions":
-            bad = (values == MISSING_LABEL).any(axis=(1, 2))
+            bad = (values == MISSING_LABEL).reshape(len(values), -1).any(axis=1)
         else:
             values = values.astype(np.float32, copy=False)
             # A sum is finite only if every addend is: one pass, no array of flags.

@@ -34,11 +34,18 @@ class Warp:
 
 def apply_warp(tracers_BKTYX: Tensor, noise_BTYX: Tensor, warp: Warp) -> tuple[Tensor, Tensor]:
     """Tracers, interpolated, and noise, from the nearest pixel, in a new pose and shape."""
-    height, width = noise_BTYX.shape[-2:]
-    grid_BYX2 = _sources(warp, height, width).to(noise_BTYX)
+    grid_BYX2 = _sources(warp, *noise_BTYX.shape[-2:]).to(noise_BTYX)
     tracers = functional.grid_sample(tracers_BKTYX.flatten(1, 2), grid_BYX2, align_corners=False)
-    noise = functional.grid_sample(noise_BTYX, grid_BYX2, mode="nearest", align_corners=False)
-    return tracers.reshape(tracers_BKTYX.shape), noise
+    return tracers.reshape(tracers_BKTYX.shape), warp_nearest(noise_BTYX, warp)
+
+
+def warp_nearest(images_BCYX: Tensor, warp: Warp) -> Tensor:
+    """Noise or labels [B, C, Y, X], each pixel the nearest one of those before."""
+    grid_BYX2 = _sources(warp, *images_BCYX.shape[-2:]).to(images_BCYX)
+    found: Tensor = functional.grid_sample(
+        images_BCYX, grid_BYX2, mode="nearest", align_corners=False
+    )
+    return found
 
 
 def smooth(white_B2YX: Tensor, smoothness: float) -> Tensor:

@@ -15,10 +15,11 @@ from torch import Tensor
 from dtsinn.data.order import IndexArray
 from dtsinn.data.store import Store
 
-ARRAYS = ("mixture", "tracers")
-"""What training reads."""
-Window = dict[int, list[Tensor]]
-"""Blocks by number; of each the mixture [N, T, Y, X] and the tracers [N, K, T, Y, X]."""
+ARRAYS = ("mixture", "tracers", "regions")
+"""What training reads, of regions where there are any."""
+Window = dict[int, dict[str, Tensor]]
+"""Blocks by number; of each the mixture [N, T, Y, X], the tracers [N, K, T, Y, X], and the labels
+of regions [N, Y, X], which travel as float32 too."""
 
 
 class Blocks:
@@ -37,9 +38,10 @@ class Blocks:
         self.store = store
         self.buffers = Buffers()
         self.seen: set[int] = set()
+        self.names = [name for name in ARRAYS if name in store.arrays]
         self.plain = {
             name: is_plain(store.arrays[name]) and store.arrays[name].shards[0] == store.block
-            for name in ARRAYS
+            for name in self.names
         }
         read = dask.delayed(self._read, pure=False)
         self.delayed = {block: read(block) for block in np.unique(chosen // store.block).tolist()}
@@ -65,12 +67,12 @@ class Blocks:
             self._verify(number, images)
         return dict(zip(numbers, blocks, strict=True))
 
-    def _read(self, number: int) -> list[Tensor]:
+    def _read(self, number: int) -> dict[str, Tensor]:
         """A block as float32, in memory that is used again."""
         from dtsinn.data.shards import read_shard
 
-        images = []
-        for name in ARRAYS:
+        images = {}
+        for name in self.names:
             array, first = self.store.arrays[name], number * self.store.block
             end = min(first + self.store.block, array.shape[0])
             buffer = self.buffers.acquire((end - first, *array.shape[1:]))
@@ -82,10 +84,10 @@ class Blocks:
                 stored = np.empty(buffer.shape, array.dtype)
                 read_shard(array, number, stored)
                 buffer.copy_(torch.from_numpy(stored))  # ten times as fast as numpy widens it
-            images.append(buffer)
+            images[name] = buffer
         return images
 
-    def _verify(self, number: int, images: list[Tensor]) -> None:
+    def _verify(self, number: int, images: dict[str, Tensor]) -> None:
         """Look at all pixels once.
 
         Later on the checksums vouch for every chunk that is there, and one pixel of a sample tells
@@ -93,7 +95,7 @@ class Blocks:
         """
         first = number * self.store.block
         pixels = 1 if number in self.seen else None
-        for name, values in zip(ARRAYS, images, strict=True):
+        for name, values in images.items():
             looked_at = values.reshape(len(values), -1)[:, :pixels].numpy()
             self.store.check_values(name, np.arange(first, first + len(values)), looked_at)
         self.seen.add(number)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from dtsinn.core.errors import InputError
 from dtsinn.networks.method import MethodConfig, check_least
+from dtsinn.networks.moments import solve_ridge, sum_products
 from dtsinn.networks.pointwise import mix_channels
 from dtsinn.networks.separator import ClosedFormNetwork
 
@@ -34,10 +35,6 @@ GUIDED = ((2, 1e-3), (4, 3e-3))
 benchmark's val subjects)."""
 COMPONENTS = 4
 """Temporal components of each tracer that are filtered (uncited; more gain nothing, measured)."""
-PIXELS = 4096
-"""Body pixels that are summed at once, which bounds the memory (uncited)."""
-LEAST_NORM = 1e-6
-"""Least root of a feature's sum of squares: one that is nowhere gets no weight."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,27 +106,14 @@ class CascadeNetwork(ClosedFormNetwork):
         """[F + O, F + O] products of a stage's features and the outputs, over body pixels."""
         found_BFYX = self.features(mixture_BTYX, turn)
         values = torch.cat((found_BFYX, tracers_BKTYX.flatten(1, 2)), dim=1)
-        size = values.shape[1]
-        sums = torch.zeros(size, size, dtype=torch.float64)
-        inside_BYX = weight_BYX > 0
-        parts = (values.movedim(1, -1)[inside_BYX], weight_BYX[inside_BYX])
-        for rows, weight_P in zip(*(torch.split(part, PIXELS) for part in parts), strict=True):
-            exact = rows.double()
-            sums += (exact.T * weight_P.double()) @ exact
-        return sums
+        return sum_products(values, weight_BYX)
 
     @torch.no_grad()
     def solve(self, moments: Tensor, turn: int) -> None:
         """Take the weights that the normal equations of a stage ask for."""
         weight_OF = self.maps[turn]
         size = weight_OF.shape[1]
-        gram_FF, cross_FO = moments[:size, :size], moments[:size, size:]
-        norm_F = gram_FF.diagonal().sqrt().clamp_min(LEAST_NORM)
-        gram_FF = gram_FF / norm_F[:, None] / norm_F
-        gram_FF = gram_FF + self.config.ridge * torch.eye(size, dtype=torch.float64)
-        factor = torch.linalg.cholesky(gram_FF)
-        map_FO = torch.cholesky_solve(cross_FO / norm_F[:, None], factor) / norm_F[:, None]
-        weight_OF.copy_(map_FO.T)
+        weight_OF.copy_(solve_ridge(moments, size, self.config.ridge))
         if turn == 0:
             for tracer, basis in enumerate(self.basis):
                 own = slice(size + tracer * self.frames, size + (tracer + 1) * self.frames)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -22,7 +23,25 @@ from dtsinn.data.order import IndexArray
 from dtsinn.data.store import Samples, Store
 from dtsinn.networks.normalisation import per_sample, sample_scale
 from dtsinn.networks.rivals.linear import LinearConfig, LinearNetwork
-from dtsinn.networks.separator import ClosedFormNetwork
+
+
+class Equations(Protocol):
+    """Weights that solve equations which are summed over a store; see :class:`ClosedFormNetwork`."""
+
+    rounds: int
+    balanced: bool
+
+    def moments(
+        self, mixture_BTYX: Tensor, tracers_BKTYX: Tensor, weight_BYX: Tensor, turn: int, /
+    ) -> Tensor:
+        """What a batch adds to the equations of a round."""
+
+    def solve(self, moments: Tensor, turn: int, /) -> None:
+        """Take the weights that follow from the sum."""
+
+    def parameters(self) -> Iterator[Tensor]:
+        """The weights."""
+
 
 OnBlock = Callable[[int, int], None]
 """A callback of each block that is summed, from 1 on, and of their number in all rounds; it must be
@@ -54,9 +73,12 @@ def fit_linear(stores: Sequence[Store], on_block: OnBlock = ignore_block) -> Lin
 
 
 def fit(
-    stores: Sequence[Store], network: ClosedFormNetwork, on_block: OnBlock = ignore_block
+    stores: Sequence[Store],
+    network: Equations,
+    on_block: OnBlock = ignore_block,
+    most: int | None = None,
 ) -> None:
-    """Fit ``network``, on the CPU, to the body pixels of all ``train`` samples.
+    """Fit ``network`` to the body pixels of the ``train`` samples.
 
     Memory does not grow with the stores. The same stores give the same weights to the last bit.
 
@@ -64,6 +86,7 @@ def fit(
         stores: Of as many frames as the network has, each with ``train`` samples and the truth.
         network: It takes the weights.
         on_block: Called after every block.
+        most: Samples of each store at most, spread evenly; None takes all.
 
     Raises:
         DivergedError: The weights are not finite.
@@ -72,7 +95,9 @@ def fit(
     import dask  # here, as in data.windows
 
     weighted = [(store, _label_weights(store, network)) for store in stores]
-    parts = [(store, index, weight_L) for store, weight_L in weighted for index in _blocks(store)]
+    parts = [
+        (store, index, weight_L) for store, weight_L in weighted for index in _blocks(store, most)
+    ]
     threads, done = torch.get_num_threads(), 0
     with _one_thread_each():
         for turn in range(network.rounds):
@@ -90,9 +115,11 @@ def fit(
         raise DivergedError("the closed form has no finite weights", hint="a larger model.ridge")
 
 
-def _blocks(store: Store) -> list[IndexArray]:
-    """The ``train`` samples of a store by the block that they lie in."""
+def _blocks(store: Store, most: int | None = None) -> list[IndexArray]:
+    """The ``train`` samples of a store, or ``most`` of them, by the block that they lie in."""
     chosen = np.flatnonzero(store.split_N == "train")
+    if most is not None and most < len(chosen):
+        chosen = chosen[np.linspace(0, len(chosen) - 1, most).astype(int)]
     return np.split(chosen, np.flatnonzero(np.diff(chosen // store.block)) + 1)
 
 
@@ -100,7 +127,7 @@ def _moments(
     store: Store,
     index: IndexArray,
     weight_L: Tensor | None,
-    network: ClosedFormNetwork,
+    network: Equations,
     turn: int,
 ) -> Tensor:
     """The moments of a block, each sample divided by its scale as in every training."""
@@ -118,7 +145,7 @@ def _moments(
     )
 
 
-def _label_weights(store: Store, network: ClosedFormNetwork) -> Tensor | None:
+def _label_weights(store: Store, network: Equations) -> Tensor | None:
     """What a pixel of each label counts for, 1 on average; None where all count alike."""
     if not network.balanced or "regions" not in store.images:
         return None

@@ -54,6 +54,8 @@ class CorrectedNetwork(SeparatorNetwork):
         self.closed_form = make_closed_form(frames, getattr(config, "start", "half"))
         self.inputs = frames if self.closed_form is None else 3 * frames
         """Channels that the correction sees."""
+        self.tails: tuple[nn.Conv2d, ...] = ()
+        """The last layers, which start at zero."""
 
     def forward(self, mixture_BTYX: Tensor) -> Tensor:
         """Separate mixtures [B, T, Y, X] into tracers [B, K, T, Y, X]."""
@@ -79,6 +81,7 @@ class CorrectedNetwork(SeparatorNetwork):
     def draw_start(self, seed: int, *tails: nn.Conv2d) -> None:
         """Fill the weights: He-normal from ``seed``, biases and the last layers zero."""
         generator = torch.Generator().manual_seed(seed)
+        self.tails = tails
         if self.closed_form is not None:
             self.split = None
         learned = (m for m in self.modules() if isinstance(m, Convolution))

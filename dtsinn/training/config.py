@@ -19,8 +19,11 @@ from dtsinn.core.config import (
 from dtsinn.core.errors import InputError
 from dtsinn.data.augmentation import AugmentationConfig
 from dtsinn.networks.build import METHODS, ModelConfig
-from dtsinn.networks.invertible import InvertibleConfig
+from dtsinn.networks.latent import LatentConfig
 from dtsinn.training.losses import LossConfig
+
+DEFAULT_KIND = LatentConfig.kind
+"""Kind of a network whose configuration names none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,7 @@ class RunConfig:
 
     __pydantic_config__ = STRICT
 
-    model: ModelConfig = field(default_factory=InvertibleConfig)
+    model: ModelConfig = field(default_factory=LatentConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -77,6 +80,9 @@ class RunConfig:
     """Batches whose gradients make one step; several workers share them."""
     validate_every: int = 250
     """Steps between validations; each leaves a checkpoint."""
+    refit: int = 256
+    """Samples of each store from which the last layer is solved in closed form after the last
+    step, where the network's last layer is a convolution that corrects an answer; 0 leaves it."""
     patience: int = 0
     """Validations without a gain of at least 0.01 dB that end the run; 0 never does."""
     seed: int = 0
@@ -100,6 +106,8 @@ class RunConfig:
             raise InputError(
                 "batch_end", got=self.batch_end, wanted=f"0, or at least batch, {self.batch}"
             )
+        if self.refit < 0:
+            raise InputError("refit", got=self.refit, wanted="0 or more samples")
         if self.patience < 0:
             raise InputError("patience", got=self.patience, wanted="0 or more validations")
         if not 0 <= self.seed < 2**63:
@@ -151,10 +159,10 @@ def apply_changes(mapping: Mapping[str, Any], changes: Mapping[str, Any]) -> dic
     result: dict[str, Any] = copy.deepcopy(dict(mapping))
     kind = changes.get("model.kind")
     model = result.get("model")
-    if kind is not None and isinstance(model, dict) and model.get("kind", "invertible") != kind:
+    if kind is not None and isinstance(model, dict) and model.get("kind", DEFAULT_KIND) != kind:
         result["model"] = {"kind": kind}
     for key, value in changes.items():
         set_key(result, key, value)
     if isinstance(result.get("model"), dict):
-        result["model"].setdefault("kind", "invertible")
+        result["model"].setdefault("kind", DEFAULT_KIND)
     return result

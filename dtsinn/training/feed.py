@@ -22,7 +22,8 @@ from dtsinn.training.schedule import batch_size, samples_before
 from dtsinn.training.team import Team
 
 Batch = dict[str, Tensor]
-"""``mixture`` [B, T, Y, X] and ``tracers`` [B, K, T, Y, X], kBq/mL, and ``index`` [B]."""
+"""``mixture`` [B, T, Y, X] and ``tracers`` [B, K, T, Y, X], kBq/mL, ``index`` [B], and where the
+store has them ``regions`` [B, Y, X]."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from dtsinn.core.clock import now_ms
 from dtsinn.data.store import Store
 from dtsinn.kinetics.measure import SubjectMeter
 from dtsinn.networks.closed_form import fit
+from dtsinn.networks.last_layer import last_layer
 from dtsinn.networks.separator import ClosedFormNetwork
 from dtsinn.training.device import computing
 from dtsinn.training.feed import Feed
@@ -180,6 +181,8 @@ def _stepper(
         first, begun = state.progress.step, time.perf_counter()
         until = min(_next_multiple(first, config.validate_every), config.steps)
         losses = _train_until(state, tasks, feed, team, until, on_step)
+        if until == config.steps and team.leads:
+            _solve_last_layer(stores, state)
         stepping = time.perf_counter() - begun
         samples = samples_before(config, until) - samples_before(config, first)
         return losses | {
@@ -198,6 +201,13 @@ def _fit_start(stores: Sequence[Store], state: TrainingState) -> None:
     if state.network.closed_form is not None:
         fit(stores, state.network.closed_form)
         state.start_from(state.network.state_dict())
+
+
+def _solve_last_layer(stores: Sequence[Store], state: TrainingState) -> None:
+    """Solve the last layer of the network that is kept; only the first process keeps one."""
+    with last_layer(state.validated_network) as layer:
+        if layer is not None and state.config.refit:
+            fit(stores, layer, most=state.config.refit)
 
 
 def _train_until(

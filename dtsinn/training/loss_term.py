@@ -48,6 +48,8 @@ class LossBatch:
     tracers_BKTYX: Tensor
     """The truth, in scales."""
     timing: LossTiming
+    regions_BYX: Tensor | None = None
+    """Labels of regions, 0 outside the body, where there are any."""
 
     @cached_property
     def predicted_BKTYX(self) -> Tensor:  # noqa: N802 -- a shape suffix

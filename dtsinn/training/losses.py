@@ -119,6 +119,7 @@ def loss_passes(
     timing: LossTiming,
     config: LossConfig,
     share: float,
+    regions_BYX: Tensor | None = None,
 ) -> Iterator[dict[str, Tensor]]:
     """The weighted terms by name, pass by pass; their sum is what training minimises.
 
@@ -131,6 +132,7 @@ def loss_passes(
         timing: Of the protocol.
         config: Which terms.
         share: Part of the training that is done, in [0, 1).
+        regions_BYX: Labels of regions, where there are any.
 
     Yields:
         The terms of the separating pass, then each term that needs the inverse; a pass without
@@ -149,6 +151,7 @@ def loss_passes(
             mixture_BTYX=mixture_BTYX,
             tracers_BKTYX=tracers_BKTYX,
             timing=timing,
+            regions_BYX=regions_BYX,
         )
         return {name: weights[name] * TERMS[name].value(batch, config) for name in names}
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dtsinn.core.errors import DivergedError
-from dtsinn.data.augmentation import augment
+from dtsinn.data.augmentation import augment, augment_labels
 from dtsinn.data.store import Store
 from dtsinn.deploy.package import features_of
 from dtsinn.networks.normalisation import per_sample, sample_scale
@@ -87,6 +87,10 @@ def _gradients(state: TrainingState, task: Task, part: Part) -> dict[str, Tensor
             part.batch, part.partner, config.augmentation, config.seed, part.number
         )
     )
+    regions_BYX = part.batch.get("regions")
+    if regions_BYX is not None:
+        moved = augment_labels(regions_BYX, config.augmentation, config.seed, part.number)
+        regions_BYX = pad_to_multiple(moved.to(state.device), state.network.divisor)
     scale_B = sample_scale(mixture_BTYX, timing.duration_T)
     mixture_BTYX, tracers_BKTYX = (
         # What a network with squeezes cannot halve is padded with air, as it is in use.
@@ -100,6 +104,7 @@ def _gradients(state: TrainingState, task: Task, part: Part) -> dict[str, Tensor
         timing,
         config.loss,
         state.progress.step / config.steps,
+        regions_BYX,
     )
     found: dict[str, Tensor] = {}
     for terms in passes:

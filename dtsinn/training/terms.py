@@ -12,7 +12,6 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from dtsinn.core.config import STRICT
 from dtsinn.networks.invertible import InvertibleSeparator
@@ -34,6 +33,9 @@ TILE = 8
 """Edge of the tiles that stand for regions, pixels (uncited)."""
 TILE_BODY = 0.25
 """Least part of a tile that must be body for the tile to count (uncited)."""
+FRAME_FLOOR = 1e-3
+"""Least mean square of regional curves in a frame, over that of the frame of most activity, that an
+error is related to (uncited)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,33 +234,72 @@ def structural_similarity(first: Tensor, second: Tensor, peak: Tensor, stride: i
 
 
 class TimeActivity(LossTerm):
-    """Squared error of the mean curves of small regions, tiles of 8 x 8 pixels, relative."""
+    """Squared error of the mean curves of regions, relative in each frame."""
+
+    weight = 0.3
 
     @staticmethod
     def value(batch: LossBatch, config: Any) -> Tensor:
         """See :func:`time_activity_loss`."""
-        return time_activity_loss(batch.predicted_BKTYX, batch.tracers_BKTYX, batch.body_BYX)
+        return time_activity_loss(
+            batch.predicted_BKTYX, batch.tracers_BKTYX, batch.body_BYX, batch.regions_BYX
+        )
 
 
-def time_activity_loss(predicted_BKTYX: Tensor, tracers_BKTYX: Tensor, body_BYX: Tensor) -> Tensor:
-    """Squared error of regional time-activity curves over their mean square, per tracer.
+def time_activity_loss(
+    predicted_BKTYX: Tensor,
+    tracers_BKTYX: Tensor,
+    body_BYX: Tensor,
+    regions_BYX: Tensor | None = None,
+) -> Tensor:
+    """Squared error of regional curves over their mean square in the frame, per tracer.
 
-    Regions are tiles of 8 x 8 pixels, of which the body's part counts: noise averages out in
-    them, bias does not. An empty answer costs 1.
+    Noise averages out in a region, bias does not; and each frame counts alike, for V_T and Ki are
+    read from late frames of little activity. An empty answer costs 1.
+
+    Args:
+        predicted_BKTYX: The network's answer.
+        tracers_BKTYX: The truth.
+        body_BYX: Whether a pixel is body.
+        regions_BYX: Labels, 0 outside the body; a region weighs by the root of its pixels. Without
+            them regions are tiles of 8 x 8 pixels, of which the body's part counts.
     """
-    body = body_BYX[:, None].to(predicted_BKTYX)
-    share_B1HW = functional.avg_pool2d(body, TILE, ceil_mode=True)
-    counted = share_B1HW >= TILE_BODY
-    scale = torch.where(counted, 1 / share_B1HW.clamp_min(TILE_BODY), 0.0)[:, :, None]
+    labels_BYX = _tiles(body_BYX) if regions_BYX is None else regions_BYX.long()
+    values = torch.stack((predicted_BKTYX - tracers_BKTYX, tracers_BKTYX)).movedim((4, 5), (2, 3))
+    means_2BRKT, pixels_BR = _regional_means(values, labels_BYX)
+    if regions_BYX is None:
+        weight_BR = (pixels_BR >= TILE_BODY * TILE**2).to(means_2BRKT)
+    else:
+        weight_BR = pixels_BR.sqrt()
+    weight_BR[:, 0] = 0
+    error_KT, power_KT = torch.einsum("sbrkt,br->skt", means_2BRKT.square(), weight_BR) / (
+        weight_BR.sum().clamp_min(1)
+    )
+    peak_K1 = power_KT.amax(dim=1, keepdim=True)
+    least_KT = torch.maximum(power_KT, (FRAME_FLOOR * peak_K1).clamp_min(POWER_FLOOR))
+    ratio_K = (error_KT / least_KT).sum(dim=1) / (power_KT / least_KT).sum(dim=1).clamp_min(
+        POWER_FLOOR
+    )
+    return torch.where(peak_K1[:, 0] > POWER_FLOOR, ratio_K, 0.0).mean()
 
-    def curves(images_BKTYX: Tensor) -> Tensor:
-        inside = (images_BKTYX * body[:, :, None]).flatten(1, 2)
-        tiles = functional.avg_pool2d(inside, TILE, ceil_mode=True)
-        return tiles.reshape(*images_BKTYX.shape[:3], *tiles.shape[-2:]) * scale
 
-    error_BKTHW, truth_BKTHW = curves(predicted_BKTYX - tracers_BKTYX), curves(tracers_BKTYX)
-    error_K, power_K = (x.square().mean(dim=(0, 2, 3, 4)) for x in (error_BKTHW, truth_BKTHW))
-    return _relative(error_K, power_K)
+def _tiles(body_BYX: Tensor) -> Tensor:
+    """Labels of tiles, counted from 1; 0 outside the body."""
+    width = body_BYX.shape[-1] // TILE + 1
+    rows, columns = (torch.arange(n, device=body_BYX.device) // TILE for n in body_BYX.shape[-2:])
+    return body_BYX * (1 + rows[:, None] * width + columns)
+
+
+def _regional_means(values_2BYXKT: Tensor, labels_BYX: Tensor) -> tuple[Tensor, Tensor]:
+    """Means [2, B, R, K, T] over the pixels of each label, and the number of those [B, R]."""
+    batch, regions = len(labels_BYX), int(labels_BYX.max()) + 1
+    place = torch.arange(batch, device=labels_BYX.device) * regions
+    index_P = (labels_BYX + place[:, None, None]).flatten()
+    flat = values_2BYXKT.flatten(1, 3)
+    sums = flat.new_zeros(2, batch * regions, *flat.shape[2:]).index_add(1, index_P, flat)
+    pixels = torch.bincount(index_P, minlength=batch * regions).to(flat)
+    means = sums / pixels.clamp_min(1)[:, None, None]
+    return means.unflatten(1, (batch, regions)), pixels.reshape(batch, regions)
 
 
 class NonNegativity(LossTerm):

@@ -18,7 +18,7 @@ from dtsinn.training.state import TrainingState
 
 @pytest.fixture
 def network(small_store: Store) -> InvertibleSeparator:
-    config = load_run_config("default", ["model.width=4", "model.variables=halves"])
+    config = load_run_config("invertible", ["model.width=4", "model.variables=halves"])
     network = TrainingState(config, small_store.header.protocol.frames).network
     assert isinstance(network, InvertibleSeparator)
     generator = torch.Generator().manual_seed(0)
@@ -40,7 +40,7 @@ def test_the_published_cycle_has_no_gradient_and_the_truth_has(
 
 
 def test_rows_are_what_they_say() -> None:
-    settings = {v.name: load_run_config("default", v.overrides).loss for v in ablation.VARIANTS}
+    settings = {v.name: load_run_config("invertible", v.overrides).loss for v in ablation.VARIANTS}
     assert len(settings) == 8
     for name, loss in settings.items():
         assert (loss.consistency > 0) == name.endswith("+ consistency")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dtsinn.core.errors import InputError
-from dtsinn.data.augmentation import AugmentationConfig, augment
+from dtsinn.data.augmentation import AugmentationConfig, augment, augment_labels
 from dtsinn.data.store import Store
 
 NOTHING: dict[str, float] = {"flip": 0.0}
@@ -222,3 +222,30 @@ def test_recombination_asks_for_a_partner(batch: Batch, partner: Any) -> None:
 def test_impossible_settings_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(InputError, match="augmentation"):
         AugmentationConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"flip": 0.5},
+        {"flip": 1.0, "rotation": 40.0},
+        {"flip": 0.5, "scaling": 0.2, "elastic": 2.0, "dose": 0.2, "recombination": 0.5},
+    ],
+)
+def test_labels_move_as_the_images_do(settings: dict[str, float]) -> None:
+    """Each region holds an activity of its own, so that an image tells where its labels went."""
+    labels = torch.zeros(4, 40, 40)
+    labels[:, 8:20, 6:18] = 1
+    labels[:, 22:34, 20:34] = 2
+    tracers = labels[:, None, None].expand(4, 2, 3, 40, 40).clone()
+    batch = {"mixture": tracers.sum(dim=1), "tracers": tracers}
+    config = AugmentationConfig(**({"flip": 0.0} | settings))
+    for step in range(3):
+        _, moved = augment(batch, batch, config, 3, step)
+        found = augment_labels(labels, config, 3, step)
+        shown = moved[:, 0, 0] / moved[:, 0, 0].amax(dim=(1, 2), keepdim=True)
+        for label in (1.0, 2.0):
+            inside = found == label
+            away = (shown - label / 2).abs() > 0.05
+            # Bilinear images blur where labels step: only borders may differ.
+            assert (inside & away).sum() < 0.25 * inside.sum()

@@ -455,7 +455,7 @@ def test_a_sample_without_counts_is_remarked_and_trains_without_nan(
     checked = check_store(str(tmp_path / "dark.zarr"))
     assert checked.remarks == ("mixture is 0 everywhere in 1 samples, such as 1: nothing to learn",)
     settings = ["steps=8", "validate_every=8", "model.width=4", "model.blocks=1"]
-    state = TrainingState(load_run_config("default", settings), 3)
+    state = TrainingState(load_run_config("invertible", settings), 3)
     (report,) = train(open_store(str(tmp_path / "dark.zarr")), state)
     assert np.isfinite(list(report.metrics.values())).all()
     assert all(torch.isfinite(value).all() for value in state.network.state_dict().values())

@@ -84,7 +84,7 @@ def test_training_reads_from_a_bucket_what_it_reads_from_a_folder(
     states = []
     for path in (study, str(local)):
         settings = ["steps=4", "validate_every=4", "model.width=4", "model.blocks=1"]
-        states.append(TrainingState(load_run_config("default", settings), 18))
+        states.append(TrainingState(load_run_config("invertible", settings), 18))
         list(train(open_store(path), states[-1]))
     there, here = (state.network.state_dict() for state in states)
     assert all(torch.equal(there[name], here[name]) for name in here)

@@ -143,15 +143,15 @@ for settings, message in (
     (["loss.edgse=1"], "--set: unknown key; got loss.edgse; try loss.edges"),
 ):
     try:
-        load_run_config("default", settings)
+        load_run_config("invertible", settings)
     except InputError as error:
         assert str(error).startswith(message), error
     else:
         raise AssertionError(settings)
 
 # A run without the term is read without the package that has it.
-assert "edges" not in to_mapping(load_run_config("default"))["loss"]
-assert to_mapping(load_run_config("default", ["loss.edges=0.5"]))["loss"]["edges"] == 0.5
+assert "edges" not in to_mapping(load_run_config("invertible"))["loss"]
+assert to_mapping(load_run_config("invertible", ["loss.edges=0.5"]))["loss"]["edges"] == 0.5
 """
     project.run_forked(beside.python, code)
 
@@ -170,11 +170,11 @@ from dtsinn.core.errors import InputError
 from dtsinn.search.sampling.samplers import SAMPLERS, TPE
 from dtsinn.training.config import load_run_config
 
-assert load_run_config("default").model.kind == "invertible"
+assert load_run_config("invertible").model.kind == "invertible"
 assert SAMPLERS["tpe"] is TPE
 for kind in ("lost", "odd"):
     try:
-        load_run_config("default", [f"model.kind={kind}"])
+        load_run_config("invertible", [f"model.kind={kind}"])
     except InputError as error:
         print(error)
 """

@@ -44,7 +44,7 @@ def separator(small_path: Path) -> Separator:
     """Untrained, with a floor that is half of the mixture."""
     store = open_store(str(small_path))
     model = InvertibleConfig(blocks=1, width=4, depth=3)
-    state = TrainingState(dataclasses.replace(load_run_config("default"), model=model), 18)
+    state = TrainingState(dataclasses.replace(load_run_config("invertible"), model=model), 18)
     info = separator_info(state, store.header, "run")
     return Separator(build_network(model, 18), info, floor=LinearNetwork(18, LinearConfig()))
 

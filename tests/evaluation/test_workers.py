@@ -43,7 +43,7 @@ def suite(tiny_suite: Suite) -> Suite:
 @pytest.fixture
 def separator(small_store: Store) -> Separator:
     model = InvertibleConfig(blocks=1, width=4, depth=3)
-    state = TrainingState(dataclasses.replace(load_run_config("default"), model=model), 18)
+    state = TrainingState(dataclasses.replace(load_run_config("invertible"), model=model), 18)
     info = separator_info(state, small_store.header, "run")
     return Separator(build_network(model, 18), info, floor=LinearNetwork(18, LinearConfig()))
 

@@ -16,7 +16,7 @@ from dtsinn.search.space.space import SearchSpace
 from dtsinn.workflows.pipeline import PromotedSearch, search_and_promote
 
 SPACE = """
-base: default
+base: invertible
 fixed: {steps: 60, validate_every: 20, model.width: 8}
 parameters:
   model.blocks: {choice: [1, 2]}

@@ -45,7 +45,7 @@ def test_a_search_joins_a_cluster(
     address, environment = cluster
     space = tmp_path / "space.yaml"
     space.write_text(
-        "{base: default, fixed: {steps: 20, validate_every: 20, model.width: 8},"
+        "{base: invertible, fixed: {steps: 20, validate_every: 20, model.width: 8},"
         " parameters: {model.blocks: {choice: [1, 2]}}}"
     )
     command = [

@@ -21,7 +21,7 @@ from dtsinn.simulation.request import StudyRequest
 from dtsinn.workflows.pairs import _suite, read_pairs
 
 SPACE = """
-base: default
+base: invertible
 fixed: {steps: 20, validate_every: 10, model.width: 8, model.blocks: 1}
 parameters:
   optimizer.learning_rate: {log: [1e-3, 8e-3]}

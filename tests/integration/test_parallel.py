@@ -35,7 +35,7 @@ TWO = Workers(number=2, cpus=0.5)
 
 
 def config_of(*settings: str) -> RunConfig:
-    return load_run_config("default", [*SETTINGS, *settings])
+    return load_run_config("invertible", [*SETTINGS, *settings])
 
 
 def worker_ids() -> list[int]:
@@ -84,7 +84,7 @@ def test_a_trial_that_finds_no_memory_is_pruned_with_several_workers_too(
     """Of the second batch size one tensor alone is 240 GB, more than is ever promised."""
     space = tmp_path / "space.yaml"
     space.write_text(
-        "{base: default, fixed: {steps: 2, validate_every: 2, accumulate: 2,"
+        "{base: invertible, fixed: {steps: 2, validate_every: 2, accumulate: 2,"
         " model.subnet: residual, model.depth: 2},"
         " parameters: {model.width: {choice: [4, 100000]}, batch: {choice: [1, 600]}},"
         " points: [{model.width: 4, batch: 1}, {model.width: 100000, batch: 600}]}"
@@ -145,7 +145,7 @@ def test_trials_of_a_search_may_have_workers_and_stop_them(
 ) -> None:
     space = tmp_path / "space.yaml"
     space.write_text(
-        "{base: default, fixed: {steps: 12, validate_every: 4, model.width: 4, accumulate: 2},"
+        "{base: invertible, fixed: {steps: 12, validate_every: 4, model.width: 4, accumulate: 2},"
         " parameters: {optimizer.learning_rate: {choice: [1e-6, 1e-2, 1e-6]}}}"
     )
     plan = SearchPlan(

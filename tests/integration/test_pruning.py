@@ -29,7 +29,7 @@ from tests.integration.conftest import QUIET, space_of
 from tests.support.forked import Forks
 
 SPACE = """
-base: default
+base: invertible
 fixed: {steps: 12, validate_every: 6, model.width: 8, model.blocks: 1}
 parameters:
   optimizer.learning_rate: {log: [1e-3, 8e-3]}

@@ -37,7 +37,7 @@ RAYS_OWN = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 pytestmark = pytest.mark.timeout(600)
 STEPS, EVERY = 150, 10
 SPACE = """
-base: default
+base: invertible
 fixed: {{steps: {steps}, validate_every: 10, model.width: 8}}
 parameters:
   model.blocks: {{choice: [1, 2]}}

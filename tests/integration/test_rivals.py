@@ -71,7 +71,7 @@ def test_a_rival_can_be_searched(tmp_path: Path) -> None:
     path = tmp_path / "rival.yaml"
     path.write_text(
         """
-base: default
+base: invertible
 fixed: {model.kind: unet, steps: 60}
 parameters:
   model.width: {int: [8, 32], step: 8}

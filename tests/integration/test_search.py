@@ -103,7 +103,7 @@ def test_optuna_was_told_how_each_trial_ended(done, runs: dict[str, Run]) -> Non
 def test_the_first_trial_is_the_base_configuration(done) -> None:
     first = study_trials(done.workspace, "first")[0]
     assert first.params == done.plan.space.start()
-    base = flatten(to_mapping(load_run_config("default")))
+    base = flatten(to_mapping(load_run_config("invertible")))
     assert first.params == {key: base[key] for key in first.params}
 
 
@@ -182,7 +182,7 @@ def test_a_name_is_not_searched_twice(done) -> None:
 def test_a_time_budget_ends_a_search_in_order(make_space, small_path: Path, tmp_path: Path) -> None:
     space = make_space(
         tmp_path,
-        "{base: default, fixed: {steps: 100000, validate_every: 5, model.width: 4},"
+        "{base: invertible, fixed: {steps: 100000, validate_every: 5, model.width: 4},"
         " parameters: {model.blocks: {choice: [1, 2]}}}",
     )
     workspace = Workspace(tmp_path / "workspace")
@@ -214,7 +214,7 @@ def test_what_a_configuration_does_wrong_is_an_answer(
     """Trials that diverge are pruned with a reason; without any result the search says why."""
     space = make_space(
         tmp_path,
-        "{base: default, fixed: {steps: 40, validate_every: 20, round_trip_limit: 1e-15},"
+        "{base: invertible, fixed: {steps: 40, validate_every: 20, round_trip_limit: 1e-15},"
         " parameters: {model.blocks: {choice: [1, 2]}}}",
     )
     workspace = Workspace(tmp_path / "workspace")

@@ -139,7 +139,7 @@ def test_the_configuration_tells_the_number_of_parameters(kind: str) -> None:
 )
 def test_a_wrong_setting_is_refused_by_name(settings: list[str], message: str) -> None:
     with pytest.raises(InputError) as caught:
-        load_run_config("default", settings)
+        load_run_config("invertible", settings)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -231,7 +231,7 @@ def test_a_damaged_store_ends_its_run_with_a_reason_that_names_no_folder(
     tracker, workspace, damaged, tmp_path
 ):
     store = open_store(str(damaged))
-    config = dataclasses.replace(load_run_config("default"), model=MODEL)
+    config = dataclasses.replace(load_run_config("invertible"), model=MODEL)
     state, package = TrainingState(config, store.header.protocol.frames), tmp_path / "mine"
     about = separator_info(state, store.header, KEY)
     write_package(package, state.network, about, fit_linear((store,)))

@@ -210,7 +210,7 @@ def test_a_search_lands_on_the_server_also_after_a_wrong_password(
     team, member, small_path, tmp_path
 ):
     (tmp_path / "space.yaml").write_text(
-        "{base: default, fixed: {steps: 20, validate_every: 20, model.width: 8},"
+        "{base: invertible, fixed: {steps: 20, validate_every: 20, model.width: 8},"
         " parameters: {model.blocks: {choice: [1, 2]}}}"
     )
     (tmp_path / "gate.yaml").write_text(f"suite: null\n{HALF_TRAINED}")

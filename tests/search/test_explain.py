@@ -37,7 +37,7 @@ from dtsinn.search.space.space import SearchSpace
 from dtsinn.training.config import RunConfig, apply_changes
 
 SPACE = """
-base: default
+base: invertible
 fixed: {steps: 1200, validate_every: 150}
 parameters:
   model.blocks: {choice: [1, 2, 3, 4]}

@@ -23,7 +23,7 @@ LARGE = {"model.blocks": 8, "model.width": 48}
 def space(tmp_path_factory: pytest.TempPathFactory) -> SearchSpace:
     path = tmp_path_factory.mktemp("space") / "space.yaml"
     path.write_text(
-        "{base: default, fixed: {batch: 8},"
+        "{base: invertible, fixed: {batch: 8},"
         " parameters: {model.blocks: {int: [1, 8]}, model.width: {int: [8, 48]}}}"
     )
     return load_space(str(path))

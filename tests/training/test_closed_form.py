@@ -90,7 +90,7 @@ def test_a_store_behind_a_url_gives_the_same(tiny_plan, write_store, tmp_path: P
 
 
 def test_a_training_takes_one_step_and_says_so_again(tiny_store: Store, tmp_path: Path) -> None:
-    state = TrainingState(load_run_config("default", LINEAR), 3)
+    state = TrainingState(load_run_config("invertible", LINEAR), 3)
     (report,) = train(tiny_store, state)
     assert (report.step, report.steps, report.finished) == (1, 1, True)
     assert report.metrics["val_psnr"] == report.metrics["best_psnr"]
@@ -108,7 +108,7 @@ def test_a_package_brings_the_linear_map_of_its_stores(
     tiny_store: Store, later_store: Store, tmp_path: Path
 ) -> None:
     stores = (tiny_store, later_store)
-    state = TrainingState(load_run_config("default", ["steps=1", "model.width=4"]), 3)
+    state = TrainingState(load_run_config("invertible", ["steps=1", "model.width=4"]), 3)
     list(train(stores, state))
     package_run(state, stores, tmp_path / "network", "run")
     wanted = fit_linear(stores).map.weight
@@ -116,7 +116,7 @@ def test_a_package_brings_the_linear_map_of_its_stores(
     assert kept is not None
     assert torch.equal(kept.map.weight, wanted)
 
-    state = TrainingState(load_run_config("default", ["model.kind=linear"]), 3)
+    state = TrainingState(load_run_config("invertible", ["model.kind=linear"]), 3)
     (report,) = train(stores, state)
     package_run(state, stores, tmp_path / "linear", "floor")
     linear = Separator.load(tmp_path / "linear")
@@ -128,7 +128,7 @@ def test_a_package_brings_the_linear_map_of_its_stores(
 
 
 def test_there_is_nothing_to_start_from(tiny_store: Store, tmp_path: Path) -> None:
-    config = load_run_config("default", LINEAR)
+    config = load_run_config("invertible", LINEAR)
     state = TrainingState(config, 3)
     list(train(tiny_store, state))
     package_run(state, tiny_store, tmp_path / "separator", "parent")
@@ -148,7 +148,7 @@ def test_there_is_nothing_to_start_from(tiny_store: Store, tmp_path: Path) -> No
 )
 def test_a_wrong_setting_is_refused(setting: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        load_run_config("default", ["model.kind=linear", setting])
+        load_run_config("invertible", ["model.kind=linear", setting])
 
 
 def test_each_stage_of_a_cascade_is_nearer_than_the_one_before(small_store: Store) -> None:
@@ -184,7 +184,7 @@ def test_a_network_starts_from_the_closed_form_which_stays(
 ) -> None:
     start = "linear" if kind == "unet" else "cascade"
     settings = [f"model.kind={kind}", f"model.start={start}", "model.width=4", "steps=3"]
-    config = load_run_config("default", [*settings, "validate_every=2"])
+    config = load_run_config("invertible", [*settings, "validate_every=2"])
     state = fresh_state(tiny_store, config, tmp_path / "run", "cpu")
     network = state.network
     reports = train((tiny_store,), state)
@@ -211,7 +211,7 @@ def test_fine_tuning_keeps_the_closed_form_of_its_parent(
     tiny_store: Store, later_store: Store, tmp_path: Path
 ) -> None:
     settings = ["model.kind=latent", "model.width=4", "steps=2", "validate_every=2"]
-    config = load_run_config("default", settings)
+    config = load_run_config("invertible", settings)
     state = fresh_state(tiny_store, config, tmp_path / "run", "cpu")
     *_, report = train((tiny_store,), state)
     assert report.metrics["round_trip_error"] < 1e-6
@@ -225,7 +225,9 @@ def test_fine_tuning_keeps_the_closed_form_of_its_parent(
 
 def test_latent_channels_make_the_inverse_exact(tiny_store: Store, tmp_path: Path) -> None:
     settings = ["model.kind=latent", "model.width=4", "steps=2", "validate_every=2"]
-    state = fresh_state(tiny_store, load_run_config("default", settings), tmp_path / "run", "cpu")
+    state = fresh_state(
+        tiny_store, load_run_config("invertible", settings), tmp_path / "run", "cpu"
+    )
     *_, _ = train((tiny_store,), state)
     package_run(state, tiny_store, tmp_path / "package", "run")
     separator = Separator.load(tmp_path / "package")
@@ -238,7 +240,7 @@ def test_latent_channels_make_the_inverse_exact(tiny_store: Store, tmp_path: Pat
     with pytest.raises(InputError, match="latent channels"):
         separator.mix(tracers, latent_NTYX=latent[:1])
     with pytest.raises(InputError, match=r"loss\.backward"):
-        load_run_config("default", [*settings, "loss.backward=0.1"])
+        load_run_config("invertible", [*settings, "loss.backward=0.1"])
 
 
 def test_small_regions_weigh_more_where_there_are_labels(small_store: Store) -> None:

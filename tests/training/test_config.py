@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dtsinn.core.errors import InputError
-from dtsinn.networks.invertible import InvertibleConfig
+from dtsinn.networks.latent import LatentConfig
 from dtsinn.networks.rivals.unet import UNetConfig
 from dtsinn.training.config import RunConfig, apply_changes, load_run_config, stated_settings
 
@@ -17,7 +17,7 @@ def test_the_shipped_default_is_that_of_the_code() -> None:
 
 
 def test_another_kind_starts_from_its_own_defaults() -> None:
-    config = load_run_config("default", ["model.kind=unet", "model.levels=3"])
+    config = load_run_config("invertible", ["model.kind=unet", "model.levels=3"])
     assert config.model == UNetConfig(kind="unet", levels=3)
     assert config.optimizer == RunConfig().optimizer
 
@@ -28,13 +28,13 @@ def test_a_kind_that_stays_keeps_its_settings() -> None:
     assert base == {"model": {"kind": "unet", "width": 8}}, "the base is left alone"
 
 
-def test_a_model_without_a_kind_is_invertible(tmp_path: Path) -> None:
+def test_a_model_without_a_kind_is_the_default_one(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("model: {blocks: 4}")
-    assert load_run_config(str(path)).model == InvertibleConfig(blocks=4)
+    assert load_run_config(str(path)).model == LatentConfig(blocks=4)
     path.write_text("steps: 100")
     config = load_run_config(str(path), ["model.blocks=3"])
-    assert (config.model, config.steps) == (InvertibleConfig(blocks=3), 100)
+    assert (config.model, config.steps) == (LatentConfig(blocks=3), 100)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_model_without_a_kind_is_invertible(tmp_path: Path) -> None:
 )
 def test_what_does_not_go_together_is_one_clear_line(overrides: list[str], said: str) -> None:
     with pytest.raises(InputError, match=said) as caught:
-        load_run_config("default", overrides)
+        load_run_config("invertible", overrides)
     assert "\n" not in str(caught.value)
 
 

@@ -25,7 +25,7 @@ SETTINGS = ["steps=4", "validate_every=4", "model.width=4", "model.depth=3", "mo
 @pytest.fixture(scope="module")
 def package(tiny_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package of a run of four steps."""
-    state = TrainingState(load_run_config("default", SETTINGS), 3)
+    state = TrainingState(load_run_config("invertible", SETTINGS), 3)
     list(train(tiny_store, state))
     folder = tmp_path_factory.mktemp("parent") / "separator"
     package_run(state, tiny_store, folder, "parent")
@@ -49,7 +49,7 @@ def test_a_package_records_what_it_was_trained_on(parent: Parent, tiny_store: St
 def test_a_child_starts_with_the_weights_and_the_model_of_its_parent(
     parent: Parent, tiny_store: Store, tmp_path: Path
 ) -> None:
-    config = load_run_config("default", ["seed=5", "steps=4", "optimizer.ema=0.9"])
+    config = load_run_config("invertible", ["seed=5", "steps=4", "optimizer.ema=0.9"])
     child = config_of_child(config, {"seed": 5, "optimizer.ema": 0.9}, parent)
     assert child.model == parent.info.model
     state = fresh_state(tiny_store, child, tmp_path / "child", "cpu", parent)
@@ -61,7 +61,7 @@ def test_another_pair_is_allowed_and_recorded(
     parent: Parent, package: Path, make_tiny, tmp_path: Path
 ) -> None:
     store = make_tiny("pair", tracers=("fmz", "met"))
-    config = config_of_child(load_run_config("default", SETTINGS), {}, parent)
+    config = config_of_child(load_run_config("invertible", SETTINGS), {}, parent)
     state = fresh_state(store, config, tmp_path / "child", "cpu", parent)
     list(train(store, state))
     state.save(tmp_path / "child")
@@ -75,18 +75,18 @@ def test_another_pair_is_allowed_and_recorded(
 
 def test_a_setting_that_contradicts_the_parent_is_refused(parent: Parent) -> None:
     asked = {"model.width": 8}
-    config = load_run_config("default", ["model.width=8"])
+    config = load_run_config("invertible", ["model.width=8"])
     with pytest.raises(InputError, match=r"model.width contradicts .*; got 8; wanted 4"):
         config_of_child(config, asked, parent)
-    same = load_run_config("default", ["model.width=4"])
+    same = load_run_config("invertible", ["model.width=4"])
     assert config_of_child(same, {"model.width": 4}, parent).model == parent.info.model
-    other = load_run_config("default", ["model.kind=unet"])
+    other = load_run_config("invertible", ["model.kind=unet"])
     with pytest.raises(InputError, match=r"model.kind contradicts"):
         config_of_child(other, {"model.kind": "unet"}, parent)
 
 
 def test_other_frames_are_refused(parent: Parent, longer_store: Store, tmp_path: Path) -> None:
-    config = config_of_child(load_run_config("default", SETTINGS), {}, parent)
+    config = config_of_child(load_run_config("invertible", SETTINGS), {}, parent)
     with pytest.raises(InputError, match="got 4 frames; wanted 3"):
         fresh_state(longer_store, config, tmp_path / "child", "cpu", parent)
 

@@ -53,20 +53,20 @@ def profiled(config: RunConfig, size: tuple[int, int], batch: int) -> int:
 )
 @pytest.mark.parametrize(("size", "batch"), [((96, 80), 1), ((64, 64), 3)])
 def test_it_is_what_a_step_takes(changes: list[str], size: tuple[int, int], batch: int) -> None:
-    config = load_run_config("default", [*changes, f"batch={batch}"])
+    config = load_run_config("invertible", [*changes, f"batch={batch}"])
     told = footprint(config, FRAMES, size)
     assert told.activations == pytest.approx(profiled(config, size, batch), rel=NEAR)
 
 
 def test_weights_and_what_is_kept_of_them() -> None:
-    plain = footprint(load_run_config("default"), FRAMES, (64, 64))
+    plain = footprint(load_run_config("invertible"), FRAMES, (64, 64))
     # Weight, gradient, two moments, and the best weights, in float32.
     assert plain.weights == plain.parameters * 4 * 5
-    averaged = footprint(load_run_config("default", ["optimizer.ema=0.99"]), FRAMES, (64, 64))
+    averaged = footprint(load_run_config("invertible", ["optimizer.ema=0.99"]), FRAMES, (64, 64))
     assert averaged.weights == plain.parameters * 4 * 6
     assert averaged.total == averaged.weights + averaged.activations
 
 
 def test_a_method_without_weights_has_none_to_tell() -> None:
     with pytest.raises(InputError, match="nothing to train"):
-        footprint(load_run_config("default", ["model.kind=spectral"]), FRAMES, (64, 64))
+        footprint(load_run_config("invertible", ["model.kind=spectral"]), FRAMES, (64, 64))

@@ -92,12 +92,13 @@ def passes(
 
 
 def test_a_term_without_weight_is_left_out(network, mixture, tracers) -> None:
-    (only,) = passes(network, mixture, tracers, LossConfig(forward=0.5), 0.0)
+    alone = LossConfig(forward=0.5, time_activity=0)
+    (only,) = passes(network, mixture, tracers, alone, 0.0)
     assert list(only) == ["forward"]
     assert network.runs == (1, 0)
     assert torch.allclose(only["forward"], 0.5 * forward_loss(network(mixture), tracers))
     for name in AUXILIARY:
-        both = passes(network, mixture, tracers, replace(LossConfig(), **{name: 0.1}), 0.0)
+        both = passes(network, mixture, tracers, replace(alone, **{name: 0.1}), 0.0)
         assert {key for found in both for key in found} == {"forward", name}
 
 
@@ -189,7 +190,7 @@ def test_the_networks_own_output_teaches_nothing(network, mixture, tracers) -> N
 def test_the_backward_target_can_be_the_mixture(network, mixture, tracers) -> None:
     targets = {"sum": tracers.sum(dim=1), "mixture": mixture}
     for name, target in targets.items():
-        config = LossConfig(forward=0.0, backward=1.0, backward_target=name)
+        config = LossConfig(forward=0.0, backward=1.0, backward_target=name, time_activity=0.0)
         (found,) = passes(network, mixture, tracers, config, 0.0)
         assert torch.allclose(found["backward"], backward_loss(network, tracers, target))
     assert network.runs[0] == 0

@@ -70,7 +70,7 @@ def curve(notebook: Notebook) -> list[tuple[int, float, float]]:
 
 @pytest.fixture(scope="module")
 def config() -> RunConfig:
-    return load_run_config("default", QUICK)
+    return load_run_config("invertible", QUICK)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_the_same_seed_gives_the_same_curve_and_weights(
     second = start_run(small_store, config, tmp_path / "again", again)
     assert curve(again) == curve(notebook)
     assert Separator.load(second.package).digest == Separator.load(run.package).digest
-    other = load_run_config("default", [*QUICK, "seed=1", "steps=20"])
+    other = load_run_config("invertible", [*QUICK, "seed=1", "steps=20"])
     third = Notebook()
     start_run(small_store, other, tmp_path / "other", third)
     assert curve(third)[0] != curve(notebook)[0]
@@ -154,7 +154,7 @@ def test_divergence_stops_with_a_reason(small_store: Store, tmp_path: Path) -> N
 
 
 def test_a_lost_inverse_stops_with_a_reason(small_store: Store) -> None:
-    config = load_run_config("default", [*QUICK, "round_trip_limit=1e-12"])
+    config = load_run_config("invertible", [*QUICK, "round_trip_limit=1e-12"])
     with pytest.raises(DivergedError, match="lost its inverse; got a relative round-trip error"):
         list(train(small_store, TrainingState(config, 18)))
 
@@ -199,7 +199,9 @@ def test_an_interruption_is_told_whenever_it_comes(
         raise KeyboardInterrupt
 
     notebook, folder = Notebook(), tmp_path / "late"
-    state = fresh_state(small_store, load_run_config("default", [*QUICK, "steps=1"]), folder, "cpu")
+    state = fresh_state(
+        small_store, load_run_config("invertible", [*QUICK, "steps=1"]), folder, "cpu"
+    )
     with pytest.raises(KeyboardInterrupt):
         run_training(small_store, state, folder, lambda: notebook, trainer=interrupted)
     assert notebook.ended == [("killed", {"reason": "KeyboardInterrupt"})]
@@ -211,7 +213,7 @@ def test_an_interruption_is_told_whenever_it_comes(
 )
 def test_impossible_settings_are_refused(setting: str) -> None:
     with pytest.raises(InputError, match=setting.split("=")[0]):
-        load_run_config("default", [setting])
+        load_run_config("invertible", [setting])
 
 
 def test_the_learning_rate_warms_up_and_decays(config: RunConfig) -> None:
@@ -323,12 +325,12 @@ def test_a_name_that_a_kill_left_free_is_of_one_run_alone(
         raise KeyboardInterrupt
 
     notebook, folder = Notebook(), tmp_path / "mine"
-    first = load_run_config("default", [*QUICK, "steps=1", "model.width=4"])
+    first = load_run_config("invertible", [*QUICK, "steps=1", "model.width=4"])
     with monkeypatch.context() as killed:
         killed.setattr(TrainingState, "write", die)
         with pytest.raises(KeyboardInterrupt):
             start_run(small_store, first, folder, notebook)
-    second = load_run_config("default", [*QUICK, "steps=1"])
+    second = load_run_config("invertible", [*QUICK, "steps=1"])
     start_run(small_store, second, folder, notebook)
     (begun,) = notebook.begun
     assert begun.parameters["model.width"] == 8
@@ -338,7 +340,7 @@ def test_of_two_that_begin_or_resume_a_run_at_once_one_is_refused(
     small_store: Store, tmp_path: Path
 ) -> None:
     notebook, folder = Notebook(), tmp_path / "mine"
-    config = load_run_config("default", [*QUICK, "steps=1"])
+    config = load_run_config("invertible", [*QUICK, "steps=1"])
     first, second = (fresh_state(small_store, config, folder, "cpu") for _ in range(2))
     run = run_training(small_store, first, folder, lambda: notebook)
     with pytest.raises(InputError, match="run mine was begun in another process; try --resume"):

@@ -30,7 +30,7 @@ EVERYTHING = [
 
 
 def config_of(*settings: str) -> RunConfig:
-    return load_run_config("default", [*TINY, *settings])
+    return load_run_config("invertible", [*TINY, *settings])
 
 
 def run_to_end(stores, config: RunConfig, **more) -> tuple[TrainingState, list[Report]]:
@@ -71,7 +71,7 @@ def test_the_place_in_the_data_is_the_sum_of_the_steps(batch: int, end: int, sto
 def test_a_run_with_everything_is_resumed_to_the_last_bit(
     tiny_store: Store, later_store: Store, tmp_path: Path, stopped_at: int
 ) -> None:
-    stores, config = (tiny_store, later_store), load_run_config("default", EVERYTHING)
+    stores, config = (tiny_store, later_store), load_run_config("invertible", EVERYTHING)
     whole, reports = run_to_end(stores, config)
     broken = TrainingState(config, 3)
     for report in train(stores, broken):

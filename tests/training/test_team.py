@@ -36,7 +36,7 @@ def work(rank: int, store: str, folder: str) -> None:
     meeting = f"file://{folder}/meeting"
     distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
     try:
-        state = TrainingState(load_run_config("default", SETTINGS), 3)
+        state = TrainingState(load_run_config("invertible", SETTINGS), 3)
         begun, own, reports = time.process_time(), [], []
         for report in train(open_store(store), state, Team.of_process_group()):
             own.append(time.process_time() - begun)
@@ -52,7 +52,7 @@ def work(rank: int, store: str, folder: str) -> None:
 def test_two_processes_learn_what_one_learns(
     tiny_store: Store, tmp_path: Path, forks: Forks
 ) -> None:
-    config = load_run_config("default", SETTINGS)
+    config = load_run_config("invertible", SETTINGS)
     alone = TrainingState(config, 3)
     reports = list(train(tiny_store, alone))
     jobs = [forks.python(WORK, rank, tiny_store.header.path, tmp_path) for rank in (0, 1)]
@@ -78,7 +78,7 @@ def test_two_processes_learn_what_one_learns(
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 def test_processes_share_out_the_micro_batches(tiny_store: Store, ranks: int) -> None:
-    config = load_run_config("default", [*SETTINGS, "batch_end=4"])
+    config = load_run_config("invertible", [*SETTINGS, "batch_end=4"])
     everything: dict[int, list[int]] = {}
     for rank in range(ranks):
         feed = Feed((tiny_store,), config, Team(rank=rank, ranks=ranks), 0)
@@ -92,6 +92,6 @@ def test_processes_share_out_the_micro_batches(tiny_store: Store, ranks: int) ->
 
 
 def test_steps_that_cannot_be_shared_are_refused(tiny_store: Store) -> None:
-    state = TrainingState(load_run_config("default", SETTINGS), 3)
+    state = TrainingState(load_run_config("invertible", SETTINGS), 3)
     with pytest.raises(InputError, match="shared by 3 workers; got 4; wanted a multiple of 3"):
         next(train(tiny_store, state, Team(ranks=3)))

@@ -9,6 +9,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from dtsinn.training.loss_term import body_of
 from dtsinn.training.terms import (
+    FRAME_FLOOR,
     consistency_loss,
     forward_loss,
     frame_weights,
@@ -207,3 +208,43 @@ def test_a_slice_without_activity_teaches_nothing(tracers: Tensor, body: Tensor)
     one_absent = tracers * torch.tensor([1.0, 0.0])[None, :, None, None, None]
     alone = forward_loss(tracers * 1.1, one_absent)
     assert float(alone) == pytest.approx(0.01 / 2, rel=1e-3), "the other tracer counts as ever"
+
+
+def test_curves_of_labelled_regions_count_each_frame_and_small_regions(tracers: Tensor) -> None:
+    """The reference is a loop over regions and frames."""
+    labels = torch.zeros(tracers.shape[0], *tracers.shape[-2:])
+    labels[:, 2:12, 2:12] = 1
+    labels[:, 4:6, 4:7] = 2
+    labels[0, 12:14, 12:14] = 5
+    predicted = tracers + 0.1 * torch.rand(
+        tracers.shape, generator=torch.Generator().manual_seed(5)
+    )
+    costs = []
+    for tracer in range(2):
+        error, power = torch.zeros(FRAMES), torch.zeros(FRAMES)
+        for sample, marked in enumerate(labels):
+            for label in (1, 2, 5):
+                inside = marked == label
+                if not inside.any():
+                    continue
+                truth = tracers[sample, tracer][:, inside].mean(dim=1)
+                answer = predicted[sample, tracer][:, inside].mean(dim=1)
+                error += inside.sum().sqrt() * (answer - truth).square()
+                power += inside.sum().sqrt() * truth.square()
+        least = torch.maximum(power, FRAME_FLOOR * power.max())
+        costs.append((error / least).sum() / (power / least).sum())
+    body = labels > 0
+    found = time_activity_loss(predicted, tracers, body, labels)
+    assert float(found) == pytest.approx(float(sum(costs)) / 2, rel=1e-4)
+    assert float(time_activity_loss(0 * tracers, tracers, body, labels)) == pytest.approx(1)
+
+
+def test_a_frame_of_little_activity_costs_as_much_as_any_other(tracers: Tensor) -> None:
+    falling = tracers * torch.logspace(0, -1, FRAMES)[:, None, None]
+    body = body_of(falling.sum(dim=1), DURATION)
+    costs = []
+    for frame in (0, FRAMES - 1):
+        biased = falling.clone()
+        biased[:, :, frame] *= 1.1
+        costs.append(float(time_activity_loss(biased, falling, body, body.float())))
+    assert costs[0] == pytest.approx(costs[1], rel=1e-4)
