@@ -62,9 +62,9 @@ class SampleStream(IterableDataset[dict[str, Tensor]]):
     """Endless samples of a split, each once per epoch over all ranks and loader workers.
 
     How epochs are shared and where they end: :mod:`dtsinn.data.order`. Yields dictionaries of
-    ``index`` [], ``mixture`` [T, Y, X] and ``tracers`` [K, T, Y, X] (kBq/mL, float32), and where the
-    store has them ``regions`` [Y, X], labels as float32; views of a block that lives as long as they
-    do.
+    ``index`` [], ``mixture`` [T, Y, X] and ``tracers`` [K, T, Y, X] (kBq/mL, float32), and where
+    the store has them ``regions`` [Y, X], labels as float32; views of a block that lives as long as
+    they do.
 
     Args:
         store: With ``tracers``.

@@ -55,8 +55,9 @@ def _match(codecs: Sequence[Any], *kinds: type) -> bool:
 
 
 def read_shard(array: zarr.Array, shard: int, out_NX: npt.NDArray[Any]) -> None:
-    """Decode a shard of a plain array into ``out_NX``, of its type; its fill value where nothing is
-    stored.
+    """Decode a shard of a plain array into ``out_NX``, of its type.
+
+    Where nothing is stored it is the array's fill value.
 
     Args:
         array: One for which :func:`is_plain` holds.

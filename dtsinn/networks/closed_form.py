@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -26,10 +26,10 @@ from dtsinn.networks.rivals.linear import LinearConfig, LinearNetwork
 
 
 class Equations(Protocol):
-    """Weights that solve equations which are summed over a store; see :class:`ClosedFormNetwork`."""
+    """Weights that solve equations, as those of a :class:`ClosedFormNetwork` do."""
 
     rounds: int
-    balanced: bool
+    balanced: ClassVar[bool]
 
     def moments(
         self, mixture_BTYX: Tensor, tracers_BKTYX: Tensor, weight_BYX: Tensor, turn: int, /

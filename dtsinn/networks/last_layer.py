@@ -1,8 +1,8 @@
 """The last layer of a trained network, solved in closed form.
 
 Steps of an optimiser leave small offsets in frames of little activity, to which their loss is all
-but blind and V_T is not. What the last convolution sees is fixed by then, so the best one is a ridge
-regression: pixels of small regions weigh more, and air still counts for something.
+but blind and V_T is not. What the last convolution sees is fixed by then, so the best one is a
+ridge regression: pixels of small regions weigh more, and air still counts for something.
 
 Shape letters: B batch, K tracer (2), T frame, C channel, Y X pixel, F feature, O output (a frame of
 one tracer).
@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,10 +31,10 @@ RIDGE = 1e-5
 
 
 class LastLayer:
-    """The equations of a network's last convolution, for :func:`dtsinn.networks.closed_form.fit`."""
+    """The equations of a network's last convolution, to be solved by ``closed_form.fit``."""
 
     rounds = 1
-    balanced = True
+    balanced: ClassVar[bool] = True
 
     def __init__(self, network: CorrectedNetwork, tail: nn.Conv2d) -> None:
         self.network, self.tail = network, tail
@@ -83,7 +84,7 @@ class LastLayer:
 
 @contextmanager
 def last_layer(network: SeparatorNetwork) -> Iterator[LastLayer | None]:
-    """The equations of ``network``'s last layer; None where it is no convolution that adds frames."""
+    """The equations of ``network``'s last layer; None where that does not give frames."""
     tail = network.tails[-1] if isinstance(network, CorrectedNetwork) else None
     if tail is None or tail.out_channels != 2 * network.frames or tail.bias is None:
         yield None

@@ -299,7 +299,7 @@ def _regional_means(values_2BYXKT: Tensor, labels_BYX: Tensor) -> tuple[Tensor, 
     sums = flat.new_zeros(2, batch * regions, *flat.shape[2:]).index_add(1, index_P, flat)
     pixels = torch.bincount(index_P, minlength=batch * regions).to(flat)
     means = sums / pixels.clamp_min(1)[:, None, None]
-    return means.unflatten(1, (batch, regions)), pixels.reshape(batch, regions)
+    return means.reshape(2, batch, regions, *means.shape[2:]), pixels.reshape(batch, regions)
 
 
 class NonNegativity(LossTerm):

@@ -58,7 +58,7 @@ def test_the_same_seed_draws_the_same_samples(small_store: Store, tmp_path: Path
 
 
 def test_nothing_is_trained_of_spectral_analysis(small_store: Store, tmp_path: Path) -> None:
-    text = "{base: invertible, fixed: {model.kind: spectral}, parameters: {model.terms: {int: [1, 4]}}}"
+    text = "{fixed: {model.kind: spectral}, parameters: {model.terms: {int: [1, 4]}}}"
     told = forecast(plan(tmp_path, text), small_store, at_a_time=1)
     assert told.seconds == 0
     assert all(sample.takes is None for sample in told.samples)
