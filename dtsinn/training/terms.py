@@ -265,15 +265,16 @@ def time_activity_loss(
             them regions are tiles of 8 x 8 pixels, of which the body's part counts.
     """
     labels_BYX = _tiles(body_BYX) if regions_BYX is None else regions_BYX.long()
-    values = torch.stack((predicted_BKTYX - tracers_BKTYX, tracers_BKTYX)).movedim((4, 5), (2, 3))
-    means_2BRKT, pixels_BR = _regional_means(values, labels_BYX)
+    error_BRKT, pixels_BR = _regional_means(predicted_BKTYX - tracers_BKTYX, labels_BYX)
+    truth_BRKT, _ = _regional_means(tracers_BKTYX, labels_BYX)
     if regions_BYX is None:
-        weight_BR = (pixels_BR >= TILE_BODY * TILE**2).to(means_2BRKT)
+        weight_BR = (pixels_BR >= TILE_BODY * TILE**2).to(truth_BRKT)
     else:
         weight_BR = pixels_BR.sqrt()
     weight_BR[:, 0] = 0
-    error_KT, power_KT = torch.einsum("sbrkt,br->skt", means_2BRKT.square(), weight_BR) / (
-        weight_BR.sum().clamp_min(1)
+    weight_BR = weight_BR / weight_BR.sum().clamp_min(1)
+    error_KT, power_KT = (
+        torch.einsum("brkt,br->kt", means.square(), weight_BR) for means in (error_BRKT, truth_BRKT)
     )
     peak_K1 = power_KT.amax(dim=1, keepdim=True)
     least_KT = torch.maximum(power_KT, (FRAME_FLOOR * peak_K1).clamp_min(POWER_FLOOR))
@@ -290,16 +291,18 @@ def _tiles(body_BYX: Tensor) -> Tensor:
     return body_BYX * (1 + rows[:, None] * width + columns)
 
 
-def _regional_means(values_2BYXKT: Tensor, labels_BYX: Tensor) -> tuple[Tensor, Tensor]:
-    """Means [2, B, R, K, T] over the pixels of each label, and the number of those [B, R]."""
-    batch, regions = len(labels_BYX), int(labels_BYX.max()) + 1
-    place = torch.arange(batch, device=labels_BYX.device) * regions
-    index_P = (labels_BYX + place[:, None, None]).flatten()
-    flat = values_2BYXKT.flatten(1, 3)
-    sums = flat.new_zeros(2, batch * regions, *flat.shape[2:]).index_add(1, index_P, flat)
-    pixels = torch.bincount(index_P, minlength=batch * regions).to(flat)
-    means = sums / pixels.clamp_min(1)[:, None, None]
-    return means.reshape(2, batch, regions, *means.shape[2:]), pixels.reshape(batch, regions)
+def _regional_means(images_BKTYX: Tensor, labels_BYX: Tensor) -> tuple[Tensor, Tensor]:
+    """Means [B, R, K, T] over the pixels of each label, and the number of those [B, R]."""
+    batch, tracers, frames = images_BKTYX.shape[:3]
+    regions = int(labels_BYX.max()) + 1
+    first_B = torch.arange(batch, device=labels_BYX.device) * regions
+    index_P = (labels_BYX + first_B[:, None, None]).flatten()
+    # Rows of channels are as they lie in memory, and adding them up is cheap.
+    rows = images_BKTYX.flatten(1, 2).movedim(1, -1).reshape(len(index_P), -1)
+    sums = rows.new_zeros(batch * regions, rows.shape[1]).index_add(0, index_P, rows)
+    pixels = torch.bincount(index_P, minlength=batch * regions).to(rows)
+    means = sums / pixels.clamp_min(1)[:, None]
+    return means.reshape(batch, regions, tracers, frames), pixels.reshape(batch, regions)
 
 
 class NonNegativity(LossTerm):
