@@ -23,10 +23,12 @@ from benchmarks.quality.comparison import (
     perform,
 )
 from benchmarks.quality.method import Plan, Speed, plan
-from benchmarks.quality.methods import all_methods
+from benchmarks.quality.methods import NetworkMethod, all_methods
 from benchmarks.report import Say
 from benchmarks.workers import Book, Do, run_rows
+from dtsinn.core.config import from_mapping, to_mapping
 from dtsinn.data.store import Store
+from dtsinn.training.config import RunConfig
 
 QUALITY = Path(__file__).parent / "results/quality.json"
 
@@ -53,7 +55,12 @@ def found_settings(method: str, data: str) -> tuple[dict[str, Any], bool]:
     """
     sets = json.loads(QUALITY.read_text(encoding="utf-8"))["data"]["sets"]
     known = sets.get(data, {}).get("methods", {}).get(method)
-    return (known["settings"], True) if known else (all_methods()[method].settings({}), False)
+    if known is None:
+        return all_methods()[method].settings({}), False
+    if not isinstance(all_methods()[method], NetworkMethod):
+        return known["settings"], True
+    # What was searched before a setting came takes that setting's default, and says so.
+    return to_mapping(from_mapping(RunConfig, known["settings"], str(QUALITY))), True
 
 
 def fit_all(

@@ -56,14 +56,16 @@ CALIBRATION_RATE = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkMethod(Method):
-    """A network in ``configs/runs/default.yaml`` with other settings."""
+    """A network of the product: a shipped run configuration with other settings."""
 
+    base: str = "invertible"
+    """The run configuration."""
     changes: Mapping[str, Any]
     """Dotted keys of the run configuration -> values."""
 
     def settings(self, parameters: Parameters) -> dict[str, Any]:
         """Everything but budget and seed."""
-        default = apply_changes(to_mapping(load_run_config("invertible")), self.changes)
+        default = apply_changes(to_mapping(load_run_config(self.base)), self.changes)
         made = from_mapping(RunConfig, default, self.name)
         changes: dict[str, Any] = {}
         if "learning_rate" in parameters:
@@ -306,15 +308,16 @@ def all_methods() -> dict[str, Method]:
         ),
         NetworkMethod(
             name=LATENT,
-            title="dtsinn with latent channels, from the cascade",
+            title="dtsinn",
             role="ours",
             modules=("dtsinn.networks.cascade", *_modules(LATENT)),
             space=NETWORK_SPACE,
-            changes={"model.kind": LATENT, "optimizer.learning_rate": 2e-3},
+            base="default",
+            changes={},
         ),
         NetworkMethod(
             name=OURS,
-            title="dtsinn",
+            title="dtsinn's coupling blocks",
             role="ours",
             modules=_modules("invertible"),
             space=NETWORK_SPACE,
