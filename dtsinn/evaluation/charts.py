@@ -136,7 +136,7 @@ def bland_altman(cell: CellResult, scores: ModelScores, tracer: str) -> Figure |
         found = None if one is None else _judged_agreement(one, tracer)
         if one is None or found is None or found.quantity != quantity:
             continue
-        answer, truth = _read_values(one, tracer, quantity)
+        answer, truth = _read_values(one, tracer, quantity, found.regions)
         axes.plot((answer + truth) / 2, answer - truth, marker, ms=4, mew=0.9, color=colour,
                   mfc="none", alpha=0.8, label=one.model)  # fmt: skip
         axes.axhline(found.difference, color=colour, lw=1.4)
@@ -340,15 +340,15 @@ def _decimals(values: Sequence[float]) -> int:
 
 
 def _read_values(
-    scores: ModelScores, tracer: str, quantity: str
+    scores: ModelScores, tracer: str, quantity: str, regions: Collection[str]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Answers and truths of all subjects and regions."""
+    """Answers and truths of all subjects in some regions."""
     pairs = [
         pair
         for score in scores.subjects
         if score.measures is not None
-        for pair in score.measures.readouts.values.get(tracer, {}).get(quantity, {}).values()
-        if pair[1] > 0
+        for region, pair in score.measures.readouts.values.get(tracer, {}).get(quantity, {}).items()
+        if region in regions and pair[1] > 0
     ]
     answer, truth = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
     return answer, truth

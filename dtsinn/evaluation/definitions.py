@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dtsinn.evaluation.limits import LIMITS
 from dtsinn.evaluation.metrics import FEWEST
+from dtsinn.kinetics.curves import FEWEST_PIXELS, FEWEST_SUBJECTS
 from dtsinn.networks.build import baselines
 
 DEFINITIONS = {
@@ -32,7 +33,9 @@ DEFINITIONS = {
     "halved mixture": "A baseline: each tracer is taken to be half of the mixture. No training.",
     "kinetic_error": "What a clinic reads from each region, fitted alike from the answer and from "
     "the truth (below): mean over subjects, then over the tracer's read-out regions, of |answer / "
-    "truth - 1|, percent; then over the tracers. 'Worst' is the largest region.",
+    "truth - 1|, percent; then over the tracers. 'Worst' is the largest region. Left out and "
+    f"counted are regions under {FEWEST_PIXELS} pixels in a subject, and those that fewer than "
+    f"{FEWEST_SUBJECTS} subjects have, or not all where they are fewer.",
     "kinetic_bias": "Mean over regions of |mean over subjects of (answer / truth - 1)|, percent.",
     "V_T": "Volume of distribution, mL/cm3: slope of Logan's plot (Logan et al. 1990).",
     "Ki": "Net influx rate, mL/cm3/min: slope of Patlak's plot (Patlak et al. 1983).",
@@ -44,7 +47,7 @@ DEFINITIONS = {
     "separation is held against. Simulated from the store's own request.",
     "conservation": "Sum of the answers minus the mixture, over the mixture, percent: of the body, "
     "of tiles of at least 2,000 body pixels, and per region against the noise-free sum, as a mean "
-    "over subjects. Frames that contain an injection are not applicable.",
+    "over subjects, where enough have it. Frames that contain an injection are not applicable.",
     "z": "A region's residual against the measured mixture over the standard deviation that the "
     "noise law predicts; 95 % of |z| are below 1.96 where nothing but noise is missed.",
     "n": "The number of subjects.",

@@ -136,6 +136,9 @@ def tabulate_kinetics(evaluation: Evaluation) -> tuple[Table, list[str]]:
             one = found.readouts.get(tracer, {}).get(quantity)
             if one is None:
                 continue
+            if one.rare:
+                what = f"{cell.title}: {quantity} of {tracer.upper()}"
+                reasons[f"{what}: {', '.join(one.rare)} left out: too few subjects have it."] = None
             worst = _number(f"{one.regions[one.worst_bias_region].bias:+z.1f}")
             rows.add(
                 cell.title,

@@ -13,6 +13,7 @@ from dtsinn.deploy.info import SeparatorInfo
 from dtsinn.deploy.package import verify_package
 from dtsinn.evaluation.kinetics import KineticSummary
 from dtsinn.evaluation.metrics import Interval
+from dtsinn.kinetics.curves import enough_subjects
 from dtsinn.registry.gate.cells import GateCell, GateCells
 from dtsinn.registry.gate.comparison import Comparison, LoadedPackage
 from dtsinn.registry.gate.config import GateConfig
@@ -20,6 +21,7 @@ from dtsinn.registry.gate.report import CellResult, Check
 
 FRAME_TOLERANCE_s = 0.1
 """Difference of frame times up to which they are the same: scanners round to 1 ms (uncited)."""
+NO_REGION = "no region is large enough in enough subjects"
 Pairs = Sequence[tuple["SubjectMeans", "SubjectMeans"]]
 """Candidate and opponent on the same subject."""
 
@@ -139,15 +141,19 @@ def check_tracer(name: str, place: int, pairs: Pairs, config: GateConfig) -> Che
 
 
 def check_regions(pairs: Pairs, config: GateConfig) -> list[Check]:
-    """Check the region that lost most against the champion; no check where no region is known."""
+    """Check the region that lost most against the champion, of those that enough subjects have.
+
+    No check where no region is known.
+    """
     grown: dict[tuple[str, str], list[float]] = {}
     for candidate, opponent in pairs:
         for name in sorted(candidate.regional_bias.keys() & opponent.regional_bias.keys()):
             loss = candidate.regional_bias[name] - opponent.regional_bias[name]
             grown.setdefault(name, []).append(loss)
-    if not grown:
+    enough = enough_subjects(len(pairs))
+    losses = {name: fmean(found) for name, found in grown.items() if len(found) >= enough}
+    if not losses:
         return []
-    losses = {name: fmean(found) for name, found in grown.items()}
     worst = max(losses, key=lambda name: losses[name])
     return [
         Check(
@@ -183,7 +189,7 @@ def check_kinetics(
         if candidate is None or value is None:
             reasons = candidate.lacking.items() if candidate else ()
             told = "; ".join(text for what, text in reasons if what.startswith("read-out"))
-            missing = why or told or "no region is large enough"
+            missing = why or told or NO_REGION
             found.append(Check.without_data(name, limit, missing))
             continue
         read = ", ".join(f"{q} of {tracer}" for tracer, q in candidate.judged.items())
@@ -226,8 +232,8 @@ def check_conservation(
         if conserved is None or value is None:
             lacking = {
                 "tiles": "no body is large enough",
-                "regions": "no region is large enough",
-                "z": "the noise law of the mixtures is not known, or no region is large enough",
+                "regions": NO_REGION,
+                "z": f"the noise law of the mixtures is not known, or {NO_REGION}",
             }
             found.append(
                 Check.without_data(name, text, why or lacking.get(key, "no frame is applicable"))

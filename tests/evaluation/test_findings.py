@@ -32,7 +32,8 @@ from dtsinn.evaluation.results import (
     Summary,
 )
 from dtsinn.evaluation.score import SubjectScore
-from dtsinn.evaluation.tables import tabulate_failures
+from dtsinn.evaluation.tables import tabulate_failures, tabulate_kinetics
+from dtsinn.kinetics.agreement import agreement
 from dtsinn.kinetics.conservation import Conservation, SubjectConservation
 from dtsinn.kinetics.measure import SubjectMeasures
 from dtsinn.kinetics.readouts import SubjectReadouts
@@ -159,6 +160,25 @@ def test_failures_are_listed_worst_first_and_only_what_fails_is_marked() -> None
     marked = [[cell for cell in row if 'class="bad"' in cell] for row in table.rows]
     assert [len(cells) for cells in marked] == [1, 1]
     assert "40.0 %" in marked[0][0]
+
+
+def test_a_region_that_few_subjects_have_is_named_and_left_out_of_the_table() -> None:
+    cell = make_cell()
+    own = cell.models[0]
+    values = {f"s{n}": {"frontal": (1.1, 1.0)} for n in range(6)}
+    values["s0"]["lesion"] = (3.0, 1.0)
+    found = agreement("V_T", values)
+    assert own.summary is not None
+    assert own.summary.kinetics is not None
+    assert found is not None
+    kinetics = dataclasses.replace(
+        own.summary.kinetics, judged={"fmz": "V_T"}, readouts={"fmz": {"V_T": found}}
+    )
+    summary = dataclasses.replace(own.summary, kinetics=kinetics)
+    models = (dataclasses.replace(own, summary=summary),)
+    table, notes = tabulate_kinetics(make_evaluation(dataclasses.replace(cell, models=models)))
+    assert "frontal +10.0" in " ".join(str(text) for text in table.rows[0])
+    assert notes == [f"{cell.title}: V_T of FMZ: lesion left out: too few subjects have it."]
 
 
 def test_the_verdict_counts_cells_and_names_what_cannot_be_told() -> None:
