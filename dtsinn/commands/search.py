@@ -424,7 +424,7 @@ def _say_what_is_missing(result: SearchResult, plan: SearchPlan, again: str) -> 
         from dtsinn.networks.build import METHODS
 
         title = METHODS[plan.space.base["model"]["kind"]].title
-        console.say(f"nothing to register: {title} has no weights")
+        console.say(f"no trial to register: {title} has no weights")
 
 
 def _say_forecast(plan: SearchPlan) -> None:
