@@ -57,9 +57,9 @@ DEFINITIONS = {
     "Its interval is widened for few subjects (Hesterberg 2015). 'Beats' and 'loses to' mean that "
     "it leaves zero out; else 'level with'; 'no verdict' where there is no interval.",
     "novelty": "What of a cell the model's training had seen. The pair of tracers, the protocol "
-    "(times of frames and injections), the phantom and the noise (model and level) are each 'as "
-    "trained', 'new', or 'unknown' where the store or the package does not say. What is new asks "
-    "how far the model carries.",
+    "(times of frames and injections; of a known pair those that it was trained in), the phantom "
+    "and the noise (model and level) are each 'as trained', 'new', or 'unknown' where the store or "
+    "the package does not say. What is new asks how far the model carries.",
     "trained on": "Pair and protocol are as trained, and neither phantom nor noise is new.",
     "limits": "What a separation is refused for: "
     + "; ".join(f"{limit.label} above {limit.text}" for limit in LIMITS)
