@@ -18,7 +18,7 @@ from dtsinn.core.errors import InputError
 from dtsinn.core.formats import EVALUATION
 from dtsinn.core.paths import is_url
 from dtsinn.core.progress import Progress, no_progress
-from dtsinn.core.version import code_version
+from dtsinn.core.version import code_version, source_digest
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.header import USUAL
 from dtsinn.data.store import Store, StoreHeader, open_store
@@ -138,7 +138,7 @@ class Field:
     @functools.cached_property
     def digest(self) -> str:
         """Digest of all that decides a cell's result beside its subjects."""
-        total = hashlib.sha256(f"{EVALUATION.mark} {code_version()}".encode())
+        total = hashlib.sha256(f"{EVALUATION.mark} {source_digest()}".encode())
         for name, separator in self.separators:
             total.update(f"{name} {separator.digest} {info_text(separator.info)}".encode())
             if separator.floor is not None:

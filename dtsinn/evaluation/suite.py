@@ -30,7 +30,7 @@ from dtsinn.core.protocol import (
     protocol_text,
 )
 from dtsinn.core.tracer import load_tracer, tracer_names
-from dtsinn.core.version import code_version
+from dtsinn.core.version import source_digest
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.header import USUAL, conditions_text
 from dtsinn.data.store import Store, StoreHeader, open_store
@@ -271,7 +271,7 @@ def request_digest(request: StudyRequest) -> str:
     }
     named = (protocol, parts.scanner, parts.population, first, second)
     made_of = [asked, *map(to_mapping, named)]
-    text = json.dumps([made_of, code_version()], sort_keys=True)
+    text = json.dumps([made_of, source_digest()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
