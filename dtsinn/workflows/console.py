@@ -145,16 +145,14 @@ def say_suites(suites: Sequence[Suite]) -> None:
     """One row per suite: what it asks, how many cells, and of how many subjects and slices."""
     rows = []
     for suite in suites:
-        cells = len(list(suite.grid())) * len(suite.noise)
         size = f"{suite.subjects} x {suite.slices}"
-        rows.append([suite.name, str(cells) if cells else "gate", size, suite.description])
-    say_table(["suite", "cells", "subjects x slices", "asks"], rows)
+        rows.append([suite.name, str(suite.most_cells or "gate"), size, suite.description])
+    say_table(["suite", "cells at most", "subjects x slices", "asks"], rows)
 
 
 def say_suite(suite: Suite) -> None:
     """One row per combination of a suite, with what is not usual in it."""
-    from dtsinn.core.config import to_mapping
-    from dtsinn.data.header import conditions_text
+    from dtsinn.data.header import USUAL
 
     rows = []
     for one in suite.grid():
@@ -162,9 +160,7 @@ def say_suite(suite: Suite) -> None:
         phantom = one.phantom or suite.phantom
         model, population = one.noise_model or suite.noise_model, one.population or suite.population
         noise = f"{model}: {', '.join(suite.noise)}"
-        rows.append(
-            [pair, one.protocol, phantom, population, noise, conditions_text(to_mapping(one))]
-        )
+        rows.append([pair, one.protocol, phantom, population, noise, one.unusual or USUAL])
     say_table(["tracers", "protocol", "phantom", "population", "noise", "conditions"], rows)
 
 
