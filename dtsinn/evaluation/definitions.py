@@ -37,6 +37,15 @@ DEFINITIONS = {
     f"counted are regions under {FEWEST_PIXELS} pixels in a subject, and those that fewer than "
     f"{FEWEST_SUBJECTS} subjects have, or not all where they are fewer.",
     "kinetic_bias": "Mean over regions of |mean over subjects of (answer / truth - 1)|, percent.",
+    "left out": "Regions of single subjects that do not count, as kinetic_error says.",
+    "SD": "Standard deviation over subjects of answer / truth - 1 of a region, percent; mean over "
+    "regions.",
+    "contrast recovery": "Contrast of a lesion over its background in the late image (decay-"
+    "corrected mean from the read-out's start), answer over truth; 1 is best.",
+    "contrast to noise": "Contrast of the answer over the standard deviation of its background; "
+    "that of the truth is beside it, as backgrounds differ by anatomy.",
+    "cross-talk": "Error of one tracer's lesion contrast over the true contrast of the other "
+    "tracer: what of the other's lesion shows here. 0 is best.",
     "V_T": "Volume of distribution, mL/cm3: slope of Logan's plot (Logan et al. 1990).",
     "Ki": "Net influx rate, mL/cm3/min: slope of Patlak's plot (Patlak et al. 1983).",
     "K1": "Rate of uptake from plasma, mL/cm3/min, by a compartment model; only where frames of at "

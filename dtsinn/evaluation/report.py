@@ -26,6 +26,7 @@ from dtsinn.evaluation.tables import (
     tabulate_details,
     tabulate_failures,
     tabulate_kinetics,
+    tabulate_lesions,
     tabulate_novelty,
     tabulate_pairs,
 )
@@ -80,6 +81,7 @@ def render(
         pairs=tabulate_pairs(evaluation),
         kinetics=kinetics,
         lacking=lacking,
+        lesions=tabulate_lesions(evaluation),
         details=tabulate_details(evaluation),
         novelty=tabulate_novelty(evaluation),
         lineage=list_lineage(evaluation),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 from markupsafe import Markup
 
-from dtsinn.core.display import value_text
+from dtsinn.core.display import subject_text, value_text
 from dtsinn.evaluation.findings import CellFindings, find_failures
 from dtsinn.evaluation.limits import CONSERVATION, KINETIC_BIAS, WORST_REGION
 from dtsinn.evaluation.metrics import Interval
@@ -122,8 +122,8 @@ def tabulate_pairs(evaluation: Evaluation) -> Table:
 def tabulate_kinetics(evaluation: Evaluation) -> tuple[Table, list[str]]:
     """Read-outs and conserved activity of every series; and what cannot be told, with why."""
     rows = _Rows(
-        "Cell", "Model", "Read", "n", "Error, %", "Bias, %", "Worst region, bias",
-        "Body residual, %",
+        "Cell", "Model", "Read", "n", "Left out", "Error, %", "Bias, %", "SD, %",
+        "Worst region, bias", "Worst subject", "Body residual, %",
     )  # fmt: skip
     reasons: dict[str, None] = {}
     for cell, scores in _scored(evaluation, beside=True):
@@ -145,12 +145,39 @@ def tabulate_kinetics(evaluation: Evaluation) -> tuple[Table, list[str]]:
                 scores.model,
                 f"{quantity} of {tracer.upper()}",
                 str(one.subjects),
+                str(one.left_out),
                 f"{one.error:.1f}",
                 f"{one.bias:.1f}",
+                "" if one.sd is None else f"{one.sd:.1f}",
                 f"{one.worst_bias_region} {worst}",
+                f"{subject_text(one.worst_subject)}, {one.worst_subject_region} "
+                + _number(f"{one.worst_subject_error:+z.1f}"),
                 residual,
             )
     return rows.table(), list(reasons)
+
+
+def tabulate_lesions(evaluation: Evaluation) -> Table:
+    """What becomes of lesions in each tracer's late image, over the subjects that have any."""
+    rows = _Rows(
+        "Cell", "Model", "Tracer", "n", "Contrast recovery", "Contrast to noise", "of the truth",
+        "Cross-talk",
+    )  # fmt: skip
+    for cell, scores in _scored(evaluation, beside=True):
+        found = None if scores.summary is None else scores.summary.kinetics
+        for tracer, one in ({} if found is None else found.lesions).items():
+            have = [s.measures for s in scores.subjects if s.measures is not None]
+            rows.add(
+                cell.title,
+                scores.model,
+                tracer.upper(),
+                str(sum(tracer in measures.lesions for measures in have)),
+                _or_none(one.contrast_recovery, ".2f"),
+                f"{one.contrast_to_noise:.1f}",
+                f"{one.true_contrast_to_noise:.1f}",
+                _or_none(one.cross_talk, "+.2f"),
+            )
+    return rows.table()
 
 
 def tabulate_details(evaluation: Evaluation) -> Table:
@@ -215,6 +242,10 @@ def _scored(
     for cell in evaluation.cells:
         if cell.applicable:
             yield from ((cell, scores) for scores in (cell.every if beside else cell.series))
+
+
+def _or_none(value: float | None, form: str) -> str:
+    return "none" if value is None else _number(f"{value:{form}}")
 
 
 def _sums(found: CellFindings) -> str | Markup:

@@ -32,9 +32,10 @@ from dtsinn.evaluation.results import (
     Summary,
 )
 from dtsinn.evaluation.score import SubjectScore
-from dtsinn.evaluation.tables import tabulate_failures, tabulate_kinetics
+from dtsinn.evaluation.tables import tabulate_failures, tabulate_kinetics, tabulate_lesions
 from dtsinn.kinetics.agreement import agreement
 from dtsinn.kinetics.conservation import Conservation, SubjectConservation
+from dtsinn.kinetics.lesions import LesionScore
 from dtsinn.kinetics.measure import SubjectMeasures
 from dtsinn.kinetics.readouts import SubjectReadouts
 from dtsinn.registry.gate.config import GateConfig
@@ -177,8 +178,34 @@ def test_a_region_that_few_subjects_have_is_named_and_left_out_of_the_table() ->
     summary = dataclasses.replace(own.summary, kinetics=kinetics)
     models = (dataclasses.replace(own, summary=summary),)
     table, notes = tabulate_kinetics(make_evaluation(dataclasses.replace(cell, models=models)))
-    assert "frontal +10.0" in " ".join(str(text) for text in table.rows[0])
+    row = dict(zip(table.head, table.rows[0], strict=True))
+    assert (row["Worst region, bias"], row["Worst subject"]) == (
+        "frontal +10.0",
+        "subject s0, frontal +10.0",
+    )
+    assert (row["n"], row["Left out"], row["SD, %"]) == ("6", "1", "0.0")
     assert notes == [f"{cell.title}: V_T of FMZ: lesion left out: too few subjects have it."]
+
+
+def test_lesions_have_a_table_of_the_subjects_that_have_any() -> None:
+    cell = make_cell()
+    own, lesion = cell.models[0], LesionScore(
+        contrast_recovery=0.8, contrast_to_noise=3.0, true_contrast_to_noise=4.0, cross_talk=None
+    )  # fmt: skip
+    first, *others = own.subjects
+    assert first.measures is not None
+    assert own.summary is not None
+    assert own.summary.kinetics is not None
+    measures = dataclasses.replace(first.measures, lesions={"fmz": lesion})
+    kinetics = dataclasses.replace(own.summary.kinetics, lesions={"fmz": lesion})
+    changed = dataclasses.replace(
+        own,
+        subjects=(dataclasses.replace(first, measures=measures), *others),
+        summary=dataclasses.replace(own.summary, kinetics=kinetics),
+    )
+    table = tabulate_lesions(make_evaluation(dataclasses.replace(cell, models=(changed,))))
+    assert table.rows == ((cell.title, "net", "FMZ", "1", "0.80", "3.0", "4.0", "none"),)
+    assert tabulate_lesions(make_evaluation(cell)).rows == ()
 
 
 def test_the_verdict_counts_cells_and_names_what_cannot_be_told() -> None:
