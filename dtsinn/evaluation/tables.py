@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 
 from markupsafe import Markup
@@ -14,7 +14,7 @@ from dtsinn.evaluation.metrics import Interval
 from dtsinn.evaluation.novelty import Novelty
 from dtsinn.evaluation.results import FLOOR, CellResult, Difference, Evaluation, ModelScores
 
-MINUS = "\N{MINUS SIGN}"
+MINUS, NBSP = "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
 MOST_FAILURES = 12
 """Rows of the table of failures."""
 
@@ -119,26 +119,21 @@ def tabulate_pairs(evaluation: Evaluation) -> Table:
     return rows.table()
 
 
-def tabulate_kinetics(evaluation: Evaluation) -> tuple[Table, list[str]]:
-    """Read-outs and conserved activity of every series; and what cannot be told, with why."""
+def tabulate_kinetics(evaluation: Evaluation) -> Table:
+    """Read-outs and conserved activity of every series."""
     rows = _Rows(
         "Cell", "Model", "Read", "n", "Left out", "Error, %", "Bias, %", "SD, %",
         "Worst region, bias", "Worst subject", "Body residual, %",
     )  # fmt: skip
-    reasons: dict[str, None] = {}
     for cell, scores in _scored(evaluation, beside=True):
         found = None if scores.summary is None else scores.summary.kinetics
         if found is None:
             continue
-        reasons |= {f"{cell.title}: {what}: {why}.": None for what, why in found.lacking.items()}
         residual = "" if found.conservation is None else f"{found.conservation.body:.1f}"
         for tracer, quantity in found.judged.items():
             one = found.readouts.get(tracer, {}).get(quantity)
             if one is None:
                 continue
-            if one.rare:
-                what = f"{cell.title}: {quantity} of {tracer.upper()}"
-                reasons[f"{what}: {', '.join(one.rare)} left out: too few subjects have it."] = None
             worst = _number(f"{one.regions[one.worst_bias_region].bias:+z.1f}")
             rows.add(
                 cell.title,
@@ -154,28 +149,51 @@ def tabulate_kinetics(evaluation: Evaluation) -> tuple[Table, list[str]]:
                 + _number(f"{one.worst_subject_error:+z.1f}"),
                 residual,
             )
-    return rows.table(), list(reasons)
+    return rows.table()
+
+
+def list_untold(evaluation: Evaluation) -> list[str]:
+    """What cannot be told of kinetics, or is left out, and why; where, if not everywhere."""
+    reasons: dict[str, dict[str, None]] = {}
+    titles = dict.fromkeys(cell.title for cell, _ in _scored(evaluation))
+    for cell, scores in _scored(evaluation, beside=True):
+        found = None if scores.summary is None else scores.summary.kinetics
+        if found is None:
+            continue
+        notes = [f"{what}: {why}" for what, why in found.lacking.items()]
+        for tracer, quantity in found.judged.items():
+            one = found.readouts.get(tracer, {}).get(quantity)
+            if one is not None and one.rare:
+                what = f"{quantity} of {tracer.upper()}: {' and '.join(one.rare)} left out"
+                notes.append(f"{what}, as too few subjects have it")
+        for note in notes:
+            reasons.setdefault(note, {})[cell.title] = None
+    return [
+        f"{note}." if cells == titles else f"{note} ({'; '.join(cells)})."
+        for note, cells in reasons.items()
+    ]
 
 
 def tabulate_lesions(evaluation: Evaluation) -> Table:
     """What becomes of lesions in each tracer's late image, over the subjects that have any."""
     rows = _Rows(
-        "Cell", "Model", "Tracer", "n", "Contrast recovery", "Contrast to noise", "of the truth",
+        "Cell", "Model", "n", "Contrast recovery", "Contrast to noise", "That of the truth",
         "Cross-talk",
     )  # fmt: skip
     for cell, scores in _scored(evaluation, beside=True):
         found = None if scores.summary is None else scores.summary.kinetics
-        for tracer, one in ({} if found is None else found.lesions).items():
-            have = [s.measures for s in scores.subjects if s.measures is not None]
+        lesions = {} if found is None else found.lesions
+        pair = [lesions.get(tracer) for tracer in cell.tracers]
+        if lesions:
+            have = [s for s in scores.subjects if s.measures is not None and s.measures.lesions]
             rows.add(
                 cell.title,
                 scores.model,
-                tracer.upper(),
-                str(sum(tracer in measures.lesions for measures in have)),
-                _or_none(one.contrast_recovery, ".2f"),
-                f"{one.contrast_to_noise:.1f}",
-                f"{one.true_contrast_to_noise:.1f}",
-                _or_none(one.cross_talk, "+.2f"),
+                str(len(have)),
+                _pair([one and one.contrast_recovery for one in pair], "z.2f"),
+                _pair([one and one.contrast_to_noise for one in pair], "z.1f"),
+                _pair([one and one.true_contrast_to_noise for one in pair], "z.1f"),
+                _pair([one and one.cross_talk for one in pair], "+z.2f"),
             )
     return rows.table()
 
@@ -191,7 +209,7 @@ def tabulate_details(evaluation: Evaluation) -> Table:
             cell.title,
             scores.model,
             str(len(scores.subjects)),
-            *(" / ".join(f"{value.mean:.3f}" for value in pair) for pair in pairs),
+            *(_pair([value.mean for value in pair], ".3f") for pair in pairs),
             f"{scores.summary.sum_residual.mean:.3f}",
         )
     return rows.table()
@@ -244,8 +262,10 @@ def _scored(
             yield from ((cell, scores) for scores in (cell.every if beside else cell.series))
 
 
-def _or_none(value: float | None, form: str) -> str:
-    return "none" if value is None else _number(f"{value:{form}}")
+def _pair(values: Iterable[float | None], form: str) -> str:
+    """Numbers of both tracers, in a format."""
+    texts = ["none" if value is None else _number(f"{value:{form}}") for value in values]
+    return f"{NBSP}/{NBSP}".join(texts)
 
 
 def _sums(found: CellFindings) -> str | Markup:

@@ -32,7 +32,13 @@ from dtsinn.evaluation.results import (
     Summary,
 )
 from dtsinn.evaluation.score import SubjectScore
-from dtsinn.evaluation.tables import tabulate_failures, tabulate_kinetics, tabulate_lesions
+from dtsinn.evaluation.tables import (
+    NBSP,
+    list_untold,
+    tabulate_failures,
+    tabulate_kinetics,
+    tabulate_lesions,
+)
 from dtsinn.kinetics.agreement import agreement
 from dtsinn.kinetics.conservation import Conservation, SubjectConservation
 from dtsinn.kinetics.lesions import LesionScore
@@ -177,14 +183,18 @@ def test_a_region_that_few_subjects_have_is_named_and_left_out_of_the_table() ->
     )
     summary = dataclasses.replace(own.summary, kinetics=kinetics)
     models = (dataclasses.replace(own, summary=summary),)
-    table, notes = tabulate_kinetics(make_evaluation(dataclasses.replace(cell, models=models)))
+    evaluation = make_evaluation(dataclasses.replace(cell, models=models), make_cell("p3"))
+    table = tabulate_kinetics(evaluation)
     row = dict(zip(table.head, table.rows[0], strict=True))
     assert (row["Worst region, bias"], row["Worst subject"]) == (
         "frontal +10.0",
         "subject s0, frontal +10.0",
     )
     assert (row["n"], row["Left out"], row["SD, %"]) == ("6", "1", "0.0")
-    assert notes == [f"{cell.title}: V_T of FMZ: lesion left out: too few subjects have it."]
+    note = "V_T of FMZ: lesion left out, as too few subjects have it"
+    assert list_untold(evaluation) == [f"{note} ({cell.title})."]
+    alone = dataclasses.replace(evaluation, cells=evaluation.cells[:1])
+    assert list_untold(alone) == [f"{note}."]
 
 
 def test_lesions_have_a_table_of_the_subjects_that_have_any() -> None:
@@ -204,7 +214,9 @@ def test_lesions_have_a_table_of_the_subjects_that_have_any() -> None:
         summary=dataclasses.replace(own.summary, kinetics=kinetics),
     )
     table = tabulate_lesions(make_evaluation(dataclasses.replace(cell, models=(changed,))))
-    assert table.rows == ((cell.title, "net", "FMZ", "1", "0.80", "3.0", "4.0", "none"),)
+    found = [tuple(str(text).replace(NBSP, " ") for text in row) for row in table.rows]
+    pairs = "0.80 / none", "3.0 / none", "4.0 / none", "none / none"
+    assert found == [(cell.title, "net", "1", *pairs)]
     assert tabulate_lesions(make_evaluation(cell)).rows == ()
 
 

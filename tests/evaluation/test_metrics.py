@@ -197,6 +197,11 @@ def test_bootstrap_interval_repeats_holds_the_mean_and_narrows():
     assert few.high - few.low > 2 * (many.high - many.low)
 
 
+def test_zero_has_no_minus_sign_in_texts():
+    found = metrics.Interval(-0.001, -0.04, 0.04, 8)
+    assert (found.text(1), found.text(1, "+")) == ("0.0 (0.0 to 0.0)", "+0.0 (+0.0 to +0.0)")
+
+
 def test_an_expanded_interval_of_few_values_errs_as_often_as_it_says():
     confidence = metrics.expand_confidence(0.95, 12)
     assert confidence == pytest.approx(0.97848, abs=1e-5)  # by hand: 1 - 2 Phi(-1.04447 * 2.20099)
