@@ -395,7 +395,7 @@ def _say_search(result: SearchResult) -> None:
     states = ", ".join(f"{count} {state}" for state, count in sorted(result.states.items()))
     best = f"; best {result.best_psnr:.2f} dB in {result.best_trial}" if result.best_trial else ""
     over = result.best_psnr - result.floor_psnr
-    best += f", {over:+.2f} dB over linear" if math.isfinite(over) else ""
+    best += f", {over:+z.2f} dB over linear" if math.isfinite(over) else ""
     console.say(f"search {result.name}: {states}{best}")
     if result.over and not result.interrupted:
         console.say(f"it ended early: {result.over}")

@@ -117,7 +117,7 @@ def say_evaluation(evaluation: Evaluation) -> None:
                 rows.append([cell.title, scores.model, "", why, "", seen])
                 continue
             psnr, gain = scores.summary.psnr, cell.difference(scores.model)
-            over = "" if gain is None else f"{gain.psnr.mean:+.2f}"
+            over = "" if gain is None else f"{gain.psnr.mean:+z.2f}"
             rows.append([cell.title, scores.model, str(psnr.n), psnr.text(2), over, seen])
     titles = ["cell", "model", "n", "PSNR dB (95 %)", "over linear dB", "against training"]
     say_table(titles, rows)
@@ -135,7 +135,7 @@ def say_pairs(found: PairSearches) -> None:
                 texts.append(scores.reason)
                 continue
             gain = cell.difference(scores.model)
-            over = "" if gain is None else f" ({gain.psnr.mean:+.2f})"
+            over = "" if gain is None else f" ({gain.psnr.mean:+z.2f})"
             texts.append(f"{scores.summary.psnr.mean:.2f}{over}")
         rows.append([title, *texts])
     say_table(["trained on; tested on, dB (over linear)", *titles], rows)

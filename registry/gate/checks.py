@@ -111,7 +111,7 @@ def check_gain(difference: Interval) -> Check:
     """Check that the whole interval of the paired difference lies above zero."""
     return Check(
         name="better",
-        value=f"{difference.mean:+.3f} dB ({difference.range_text(3, '+')})",
+        value=f"{difference.mean:+z.3f} dB ({difference.range_text(3, '+')})",
         limit="an interval above 0",
         passed=difference.lies_above(0),
     )
@@ -122,7 +122,7 @@ def check_worst_cell(cells: Sequence[CellResult], config: GateConfig) -> Check:
     worst = min(cells, key=lambda cell: cell.difference.mean)
     return Check(
         name="worst cell",
-        value=f"{worst.difference.mean:+.3f} dB",
+        value=f"{worst.difference.mean:+z.3f} dB",
         limit=f"at least {-config.cell_loss_limit:+g} dB",
         passed=worst.difference.mean >= -config.cell_loss_limit,
         detail=worst.key,
@@ -134,7 +134,7 @@ def check_tracer(name: str, place: int, pairs: Pairs, config: GateConfig) -> Che
     gain = fmean(a.psnr[place] - b.psnr[place] for a, b in pairs)
     return Check(
         name=f"tracer {name}",
-        value=f"{gain:+.3f} dB",
+        value=f"{gain:+z.3f} dB",
         limit=f"at least {-config.tracer_loss_limit:+g} dB",
         passed=gain >= -config.tracer_loss_limit,
     )
@@ -158,7 +158,7 @@ def check_regions(pairs: Pairs, config: GateConfig) -> list[Check]:
     return [
         Check(
             name="regions",
-            value=f"{losses[worst]:+.2f} points of bias",
+            value=f"{losses[worst]:+z.2f} points of bias",
             limit=f"at most {config.region_loss_limit:+g}",
             passed=losses[worst] <= config.region_loss_limit,
             detail=f"{worst[1]}, {worst[0]}",
@@ -206,7 +206,7 @@ def check_kinetics(
             found.append(
                 Check(
                     name=f"{name} against {other}",
-                    value=f"{loss:+.1f} points",
+                    value=f"{loss:+z.1f} points",
                     limit=f"at most {config.kinetic_loss_limit:+g}",
                     passed=loss <= config.kinetic_loss_limit,
                     detail=f"{value:.1f} % against {before:.1f} %",
