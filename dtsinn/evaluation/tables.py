@@ -190,10 +190,10 @@ def tabulate_lesions(evaluation: Evaluation) -> Table:
                 cell.title,
                 scores.model,
                 str(len(have)),
-                _pair([one and one.contrast_recovery for one in pair], "z.2f"),
-                _pair([one and one.contrast_to_noise for one in pair], "z.1f"),
-                _pair([one and one.true_contrast_to_noise for one in pair], "z.1f"),
-                _pair([one and one.cross_talk for one in pair], "+z.2f"),
+                _pair([one.contrast_recovery if one else None for one in pair], "z.2f"),
+                _pair([one.contrast_to_noise if one else None for one in pair], "z.1f"),
+                _pair([one.true_contrast_to_noise if one else None for one in pair], "z.1f"),
+                _pair([one.cross_talk if one else None for one in pair], "+z.2f"),
             )
     return rows.table()
 
