@@ -38,7 +38,7 @@ GREYS = {FLOOR: FAINT, SINGLE_TRACER: FAINT}
 """Colours of what models are held against."""
 MANY = 16
 """Cells beyond which an overview is drawn closer."""
-NARROWEST_dB = 0.1
+NARROWEST_dB = 0.2
 """An axis of differences goes so far at least: what is level shows no rounding."""
 CURVES = 6
 """Regions of each tracer whose curves are shown."""
@@ -81,6 +81,7 @@ def overview(evaluation: Evaluation) -> Figure:
             _overview_row(gain_axes, bias_axes, cell, scores, y, _colour(scores.model, names))
     low, high = gain_axes.get_xlim()
     gain_axes.set_xlim(min(low, -NARROWEST_dB), max(high, NARROWEST_dB))
+    gain_axes.locator_params(axis="x", nbins=6)
     gain_axes.axvline(0, color=INK, lw=0.9, zorder=1)
     bias_axes.axvline(KINETIC_BIAS.most, color=FAINT, lw=0.9, ls=(0, (4, 3)), zorder=1)
     gain_axes.set_title("PSNR over the linear map, dB", loc="left", fontsize=9.5, color=INK)

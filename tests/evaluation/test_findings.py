@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from dtsinn.core.config import load_config
+from dtsinn.evaluation.charts import overview
 from dtsinn.evaluation.claim import CLASS, state_claim
 from dtsinn.evaluation.findings import (
     find_failures,
@@ -265,6 +266,13 @@ def test_the_claim_has_the_parts_that_the_guidelines_ask_for() -> None:
     assert not claim.statement.endswith("see below.")
     failing = state_claim(make_evaluation(make_cell(worst=40.0)), {})
     assert failing.statement.endswith("That fails: see below.")
+
+
+def test_the_overview_of_level_cells_shows_no_rounding(check_texts) -> None:
+    figure = overview(make_evaluation(make_cell(gain=(-1e-7, 1e-7)), make_cell("p3", gain=(0, 0))))
+    low, high = figure.axes[0].get_xlim()
+    assert low <= -0.2 < 0.2 <= high
+    check_texts(figure)
 
 
 def test_a_grid_puts_one_cell_in_each_square() -> None:
