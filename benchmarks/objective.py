@@ -7,9 +7,9 @@ each rule picks its champion from the same trials. ``test`` says how good they a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import optuna
@@ -21,14 +21,13 @@ from benchmarks.quality.data import DataSet, data_sets
 from benchmarks.quality.methods import LINEAR, OURS, all_methods
 from benchmarks.quality.scores import kinetic, scored, values
 from benchmarks.report import Result, Say, Table, Work, Workers, make_table
-from benchmarks.trainings import Wanted, fit_all, run_jobs
+from benchmarks.trainings import Wanted, fit_all
 from benchmarks.workers import Book
 from dtsinn.core.config import to_mapping
 from dtsinn.core.seeds import generator
 from dtsinn.search.space.reader import load_space
 from dtsinn.search.space.space import SearchSpace
 
-Bias = Literal["bias", "steady"]
 NAME, BOOK = "objective", "objective.jsonl"
 SPACE = "quick"
 SEED = 16
@@ -36,9 +35,8 @@ SEED = 16
 TRIALS = 8
 """Of a search."""
 SEARCHES = 1000
-BOUNDS = {"bias": (3.0, 4.0, 5.0, 7.0, 10.0), "steady": (2.0, 2.5, 3.0, 4.0, 5.0)}
-"""Bounds of the kinetic bias on ``val``, percent, by which bias it is."""
-BIASES: dict[Bias, str] = {"bias": "kinetic_bias", "steady": "kinetic_bias of common regions"}
+BOUNDS = 2.0, 2.5, 3.0, 4.0, 5.0
+"""Bounds of the kinetic bias on ``val``, percent."""
 WITHIN_dB = 0.2
 """Of the best on ``val`` a front's pick may be so far away."""
 
@@ -51,8 +49,6 @@ class Trial:
     """On ``val``, dB."""
     bias: float
     """kinetic_bias on ``val``, percent, as a search is told it."""
-    steady: float
-    """The same without regions that fewer than five subjects have."""
     test_psnr: float
     test_error: float
     """kinetic_error on ``test``, percent."""
@@ -68,30 +64,27 @@ def by_psnr(trials: Sequence[Trial]) -> Trial:
     return max(trials, key=lambda one: one.psnr)
 
 
-def under_bound(bias: Bias, bound: float) -> Pick:
+def under_bound(bound: float) -> Pick:
     """The highest PSNR of those whose kinetic bias keeps a bound."""
 
     def pick(trials: Sequence[Trial]) -> Trial | None:
-        kept = [one for one in trials if getattr(one, bias) <= bound]
+        kept = [one for one in trials if one.bias <= bound]
         return by_psnr(kept) if kept else None
 
     return pick
 
 
-def from_front(bias: Bias) -> Pick:
+def from_front(trials: Sequence[Trial]) -> Trial:
     """The lowest kinetic bias of those near the highest PSNR: a pick from the front of both."""
-
-    def pick(trials: Sequence[Trial]) -> Trial:
-        near = [one for one in trials if one.psnr >= by_psnr(trials).psnr - WITHIN_dB]
-        return min(near, key=lambda one: float(getattr(one, bias)))
-
-    return pick
+    near = [one for one in trials if one.psnr >= by_psnr(trials).psnr - WITHIN_dB]
+    return min(near, key=lambda one: one.bias)
 
 
-RULES: dict[str, Pick] = {"PSNR": by_psnr}
-for _bias, _name in BIASES.items():
-    RULES |= {f"PSNR, {_name} <= {one:g} %": under_bound(_bias, one) for one in BOUNDS[_bias]}
-    RULES[f"front: least {_name} within {WITHIN_dB:g} dB of the best"] = from_front(_bias)
+RULES: dict[str, Pick] = {
+    "PSNR": by_psnr,
+    **{f"PSNR, kinetic_bias <= {one:g} %": under_bound(one) for one in BOUNDS},
+    f"front: least kinetic_bias within {WITHIN_dB:g} dB of the best": from_front,
+}
 
 
 def run(
@@ -139,11 +132,8 @@ def measure(
     ]
     book = Book(work / BOOK)
     done = fit_all(wanted, stores, book=book, work=work, workers=workers, say=say)
-    jobs = [replace(job, task="val", of=job.key) for job, result in done if result["test"]]
-    on_val = run_jobs(jobs, book, workers=workers, say=say)
-    seen = {job.of: (job, result) for job, result in on_val}
     found = {name: [run for run in done if run[0].data == name] for name in sets}
-    return report(sets, found, seen, seconds)
+    return report(sets, found, seconds)
 
 
 def draw_pool(space: SearchSpace, count: int) -> list[dict[str, Any]]:
@@ -156,7 +146,6 @@ def draw_pool(space: SearchSpace, count: int) -> list[dict[str, Any]]:
 def report(
     sets: Mapping[str, DataSet],
     done: Mapping[str, list[Done]],
-    seen: Mapping[str, Done],
     seconds: float,
 ) -> Result:
     """Tables and numbers of all sets.
@@ -164,13 +153,12 @@ def report(
     Args:
         sets: Data by name.
         done: The linear map of each set, then its pool.
-        seen: The same on ``val``, by key of the training.
         seconds: CPU seconds of a training.
     """
     tables, data = [], {}
     for name, (floor, *pool) in done.items():
-        told = [trial for one in pool if (trial := read(one, seen)) is not None]
-        below = read(floor, seen)
+        told = [trial for one in pool if (trial := read(one)) is not None]
+        below = read(floor)
         if below is None or len(told) < 2:
             continue
         picked = {rule: search_often(told, below, pick) for rule, pick in RULES.items()}
@@ -193,9 +181,7 @@ def report(
             "of the quality benchmark, weights by PSNR on val; 12 val subjects, 28 test.",
             f"{SEARCHES} searches of {TRIALS} trials, drawn from the pool without return, the same "
             "for all rules; no trial is stopped early and no sampler learns from the others.",
-            "Where no trial keeps the bound, the linear map stays champion. Common regions: those "
-            "that at least five val subjects have. Of few slices, one subject's hippocampus counts "
-            "in kinetic_bias as much as everybody's cortex. Numbers of test are of common regions.",
+            "Where no trial keeps the bound, the linear map stays champion.",
             "Means over the searches; test numbers are never seen by a rule. Worse or better than "
             "by PSNR alone: searches whose champion has more or less kinetic_error on test.",
         ],
@@ -204,19 +190,17 @@ def report(
     )
 
 
-def read(done: Done, seen: Mapping[str, Done]) -> Trial | None:
+def read(done: Done) -> Trial | None:
     """A training as a trial; None where it diverged or has no kinetic numbers."""
-    job, result = done
+    _, result = done
     if not scored([done]):
         return None
     error, bias = (kinetic([done], name) for name in ("kinetic_error", "kinetic_bias"))
-    steady = kinetic([seen[job.key]], "kinetic_bias")
-    if error is None or bias is None or steady is None:
+    if error is None or bias is None:
         return None
     return Trial(
         psnr=result["val_psnr"],
         bias=result["val_kinetic_bias"],
-        steady=steady.mean,
         test_psnr=float(values([done], "psnr").mean()),
         test_error=error.mean,
         test_bias=bias.mean,
@@ -232,20 +216,19 @@ def search_often(pool: Sequence[Trial], floor: Trial, pick: Pick) -> list[Trial]
 
 def _pool_table(data: DataSet, trials: Sequence[Trial], floor: Trial) -> Table:
     def row(what: str, one: Callable[[str], float]) -> list[str]:
-        names = ("psnr", "bias", "steady", "test_psnr", "test_error", "test_bias")
+        names = ("psnr", "bias", "test_psnr", "test_error", "test_bias")
         return [what] + [f"{one(name):.2f}" for name in names]
 
     def over(name: str) -> np.ndarray:
         return np.array([vars(one)[name] for one in trials])
 
     rank = np.corrcoef([np.argsort(np.argsort(over(name))) for name in
-                        ("test_error", "psnr", "bias", "steady")])[0]  # fmt: skip
+                        ("test_error", "psnr", "bias")])[0]  # fmt: skip
     return Table(
         title=f"{data.title}: the pool of {len(trials)}; rank correlation with kinetic_error on "
-        f"test: of PSNR on val {rank[1]:+.2f}, of kinetic_bias on val {rank[2]:+.2f}, of that of "
-        f"common regions {rank[3]:+.2f}",
-        columns=["", "val PSNR dB", "val kinetic_bias %", "of common regions %", "test PSNR dB",
-                 "test kinetic_error %", "test kinetic_bias %"],
+        f"test: of PSNR on val {rank[1]:+.2f}, of kinetic_bias on val {rank[2]:+.2f}",
+        columns=["", "val PSNR dB", "val kinetic_bias %", "test PSNR dB", "test kinetic_error %",
+                 "test kinetic_bias %"],
         rows=[
             row("linear map", lambda name: vars(floor)[name]),
             row("lowest", lambda name: over(name).min()),

@@ -47,6 +47,20 @@ PACKAGE, REPORT = "separator", "report"
 """Folders in a search's own: the best trial's package, and what explains the search."""
 
 
+class FruitlessError(RunError):
+    """No trial gave a result; the linear map, which is none, may be there all the same.
+
+    Attributes:
+        floor: It, as a separator package; None where there is none, or the tracker does not know
+            its run yet.
+        floor_run: Key of its run.
+    """
+
+    def __init__(self, reasons: str, floor: Path | None, floor_run: str) -> None:
+        super().__init__("no trial gave a result", got=reasons)
+        self.floor, self.floor_run = floor, floor_run
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
     """How a session of a search ended."""
@@ -104,7 +118,7 @@ def run_search(
 
     Raises:
         InputError: The name is taken, or not yet, or the store cannot be used; nothing was started.
-        RunError: No trial gave a result.
+        FruitlessError: No trial gave a result.
     """
     folder = workspace.searches / plan.name
     check_store_fits(store)
@@ -253,7 +267,8 @@ def _conclude(driver: Driver, package: Path | None, outbox: Outbox) -> SearchRes
         if best_trial(search, plan.objectives) is not None:
             limits = ", ".join(outcome.text for outcome in plan.space.outcomes)
             reasons = {f"none keeps {limits}"}
-        raise RunError("no trial gave a result", got="; ".join(sorted(reasons)) or "no report")
+        known = None if undelivered else floor
+        raise FruitlessError("; ".join(sorted(reasons)) or "no report", known, search.floor_key)
     return SearchResult(
         name=plan.name,
         folder=folder,

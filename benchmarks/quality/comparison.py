@@ -98,7 +98,7 @@ TRIAL_SEED = 1000
 UNTRAINED = Plan(steps=0, validations=0)
 NO_WIDTH = -1
 """Key of the speed of a method whose width is not searched."""
-Task = Literal["trial", "final", "few", "unseen", "val"]
+Task = Literal["trial", "final", "few", "unseen"]
 PLACES = ("store", "weights")
 """Fields that say where things lie: the job is the same wherever that is."""
 
@@ -109,8 +109,7 @@ class Job:
 
     ``trial`` trains and validates, and cannot see the test subjects; ``final`` trains with another
     seed and scores them; ``few`` likewise, after training on few subjects; ``unseen`` scores what
-    a final job left on the test subjects of another store; ``val`` scores it on the ``val``
-    subjects of its own.
+    a final job left on the test subjects of another store.
     """
 
     task: Task
@@ -175,7 +174,7 @@ def perform(job: Job) -> dict[str, Any]:
     """
     torch.set_num_threads(1)
     method, store = all_methods()[job.method], open_store(job.store, need_truth=True)
-    if job.task in ("unseen", "val"):
+    if job.task == "unseen":
         loaded = method.load(store, job.settings, Path(job.weights))
         return {"test": _scored(loaded, job)}
     seen = without_test(store)
@@ -200,9 +199,8 @@ def _scored(fitted: Fitted, job: Job) -> list[dict[str, Any]]:
     """Scores by subject; none where the training diverged or an answer is not finite."""
     if fitted.separate is None:
         return []
-    split = "val" if job.task == "val" else "test"
     try:
-        return score(fitted.separate, open_store(job.store, need_truth=True), split)
+        return score(fitted.separate, open_store(job.store, need_truth=True), "test")
     except RunError:
         return []
 

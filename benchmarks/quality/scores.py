@@ -19,6 +19,7 @@ from dtsinn.data.body import body_mask, truth_of
 from dtsinn.data.store import Samples, Store
 from dtsinn.evaluation.metrics import FEWEST, Interval, bootstrap_interval, paired_difference
 from dtsinn.evaluation.score import SubjectScore, score_subject
+from dtsinn.kinetics.curves import enough_subjects
 from dtsinn.kinetics.measure import SubjectMeter
 from dtsinn.networks.method import SeparateSubject
 
@@ -170,8 +171,7 @@ def shown(found: Interval | None, digits: int = 2, sign: str = "") -> str:
 def kinetic(runs: Runs, statistic: Statistic, less: Runs = ()) -> Interval | None:
     """A kinetic number, mean over seeds, with its bootstrap interval over subjects; percent.
 
-    Regions that fewer than :data:`~dtsinn.evaluation.metrics.FEWEST` subjects have are left out:
-    of few slices, a single subject's hippocampus would count as much as everybody's cortex.
+    Regions that too few subjects have are left out, as everywhere.
 
     Args:
         runs: Of one method.
@@ -186,7 +186,9 @@ def kinetic(runs: Runs, statistic: Statistic, less: Runs = ()) -> Interval | Non
         return None
 
     n = first.shape[1]
-    rare_KQ = np.isfinite(first[0]).sum(axis=0) < min(FEWEST, n)
+    there_SKQ = np.isfinite(first[0])
+    enough_K = [enough_subjects(count) for count in there_SKQ.any(axis=2).sum(axis=0)]
+    rare_KQ = there_SKQ.sum(axis=0) < np.array(enough_K)[:, None]
     first[..., rare_KQ] = np.nan
     if bool(rare_KQ.all()):
         return None

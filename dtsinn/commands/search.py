@@ -395,7 +395,7 @@ def _say_search(result: SearchResult) -> None:
     states = ", ".join(f"{count} {state}" for state, count in sorted(result.states.items()))
     best = f"; best {result.best_psnr:.2f} dB in {result.best_trial}" if result.best_trial else ""
     over = result.best_psnr - result.floor_psnr
-    best += f", {over:+.2f} dB over linear" if math.isfinite(over) else ""
+    best += f", {over:+z.2f} dB over linear" if math.isfinite(over) else ""
     console.say(f"search {result.name}: {states}{best}")
     if result.over and not result.interrupted:
         console.say(f"it ended early: {result.over}")
@@ -424,7 +424,7 @@ def _say_what_is_missing(result: SearchResult, plan: SearchPlan, again: str) -> 
         from dtsinn.networks.build import METHODS
 
         title = METHODS[plan.space.base["model"]["kind"]].title
-        console.say(f"nothing to register: {title} has no weights")
+        console.say(f"no trial to register: {title} has no weights")
 
 
 def _say_forecast(plan: SearchPlan) -> None:

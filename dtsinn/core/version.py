@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +27,25 @@ def code_version() -> str:
     except (OSError, subprocess.SubprocessError):
         return dtsinn.__version__
     return f"{dtsinn.__version__}+g{done.stdout.strip()}"
+
+
+@functools.cache
+def source_digest() -> str:
+    """Digest of all files of the package: what is cached under it was made by the same code.
+
+    A version cannot tell two changed checkouts apart, and a commit may change no code.
+    """
+    package, total = Path(dtsinn.__file__).parent, hashlib.sha256()
+    files = sorted(
+        Path(folder, name)
+        for folder, _, names in os.walk(package, followlinks=True)
+        for name in names
+        if "__pycache__" not in folder
+    )
+    for path in files:
+        content = path.read_bytes()
+        total.update(f"{path.relative_to(package).as_posix()} {len(content)} ".encode() + content)
+    return total.hexdigest()
 
 
 def collect_versions() -> dict[str, str]:

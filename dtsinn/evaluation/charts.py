@@ -38,6 +38,8 @@ GREYS = {FLOOR: FAINT, SINGLE_TRACER: FAINT}
 """Colours of what models are held against."""
 MANY = 16
 """Cells beyond which an overview is drawn closer."""
+NARROWEST_dB = 0.2
+"""An axis of differences goes so far at least: what is level shows no rounding."""
 CURVES = 6
 """Regions of each tracer whose curves are shown."""
 STEP, SPAN = 0.2, 0.72
@@ -77,6 +79,9 @@ def overview(evaluation: Evaluation) -> Figure:
         for place, scores in enumerate(shown):
             y = row + step * (place - (len(shown) - 1) / 2)
             _overview_row(gain_axes, bias_axes, cell, scores, y, _colour(scores.model, names))
+    low, high = gain_axes.get_xlim()
+    gain_axes.set_xlim(min(low, -NARROWEST_dB), max(high, NARROWEST_dB))
+    gain_axes.locator_params(axis="x", nbins=6)
     gain_axes.axvline(0, color=INK, lw=0.9, zorder=1)
     bias_axes.axvline(KINETIC_BIAS.most, color=FAINT, lw=0.9, ls=(0, (4, 3)), zorder=1)
     gain_axes.set_title("PSNR over the linear map, dB", loc="left", fontsize=9.5, color=INK)
@@ -136,7 +141,7 @@ def bland_altman(cell: CellResult, scores: ModelScores, tracer: str) -> Figure |
         found = None if one is None else _judged_agreement(one, tracer)
         if one is None or found is None or found.quantity != quantity:
             continue
-        answer, truth = _read_values(one, tracer, quantity)
+        answer, truth = _read_values(one, tracer, quantity, found.regions)
         axes.plot((answer + truth) / 2, answer - truth, marker, ms=4, mew=0.9, color=colour,
                   mfc="none", alpha=0.8, label=one.model)  # fmt: skip
         axes.axhline(found.difference, color=colour, lw=1.4)
@@ -340,15 +345,15 @@ def _decimals(values: Sequence[float]) -> int:
 
 
 def _read_values(
-    scores: ModelScores, tracer: str, quantity: str
+    scores: ModelScores, tracer: str, quantity: str, regions: Collection[str]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Answers and truths of all subjects and regions."""
+    """Answers and truths of all subjects in some regions."""
     pairs = [
         pair
         for score in scores.subjects
         if score.measures is not None
-        for pair in score.measures.readouts.values.get(tracer, {}).get(quantity, {}).values()
-        if pair[1] > 0
+        for region, pair in score.measures.readouts.values.get(tracer, {}).get(quantity, {}).items()
+        if region in regions and pair[1] > 0
     ]
     answer, truth = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
     return answer, truth

@@ -77,7 +77,7 @@ def _statement(cell: CellResult | None, model: str) -> str:
 
 
 def _decibel(interval: Interval, sign: str = "") -> str:
-    text = f"{interval.mean:{sign}.1f} dB"
+    text = f"{interval.mean:{sign}z.1f} dB"
     text += "" if interval.low is None else f" ({interval.range_text(1, sign)})"
     return text.replace("-", "\N{MINUS SIGN}")
 
@@ -86,10 +86,10 @@ def _task(cells: Sequence[CellResult]) -> str:
     known, reads = tracer_names(), []
     for tracer in dict.fromkeys(name for cell in cells for name in cell.tracers):
         readout = load_tracer(tracer).readout if tracer in known else None
-        reads.append(f"{readout.text()} of {tracer.upper()}" if readout else "")
+        reads.append(f"{tracer.upper()}: {readout.text()}" if readout else "")
     text = "separating one dynamic scan of two tracers into the image sequence of each"
     named = "; ".join(filter(None, reads))
-    return f"{text}, and reading {named} from its regions" if named else text
+    return f"{text}, and reading its regions ({named})" if named else text
 
 
 def _data(
@@ -139,7 +139,8 @@ def _method(evaluation: Evaluation) -> str:
     texts = []
     for model in evaluation.models:
         pair = " + ".join(tracer.upper() for tracer in model.tracers)
-        steps = f", {model.lineage['steps']} steps" if model.lineage.get("steps") else ""
+        count = model.lineage.get("steps")
+        steps = f", {count} step{'s' * (count != 1)}" if count else ""
         texts.append(f"{model.name} (trained for {pair}, {model.protocol}{steps})")
     rivals = [FLOOR, *(baseline.name for baseline in evaluation.baselines)]
     return f"{'; '.join(texts)}; against the {' and the '.join(rivals)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dtsinn.evaluation.limits import LIMITS
 from dtsinn.evaluation.metrics import FEWEST
+from dtsinn.kinetics.curves import FEWEST_PIXELS, FEWEST_SUBJECTS
 from dtsinn.networks.build import baselines
 
 DEFINITIONS = {
@@ -32,8 +33,19 @@ DEFINITIONS = {
     "halved mixture": "A baseline: each tracer is taken to be half of the mixture. No training.",
     "kinetic_error": "What a clinic reads from each region, fitted alike from the answer and from "
     "the truth (below): mean over subjects, then over the tracer's read-out regions, of |answer / "
-    "truth - 1|, percent; then over the tracers. 'Worst' is the largest region.",
+    "truth - 1|, percent; then over the tracers. 'Worst' is the largest region. Left out and "
+    f"counted are regions under {FEWEST_PIXELS} pixels in a subject, and those that fewer than "
+    f"{FEWEST_SUBJECTS} subjects have, or not all where they are fewer.",
     "kinetic_bias": "Mean over regions of |mean over subjects of (answer / truth - 1)|, percent.",
+    "left out": "Regions of single subjects that do not count, as kinetic_error says.",
+    "SD": "Standard deviation over subjects of answer / truth - 1 of a region, percent; mean over "
+    "regions.",
+    "contrast recovery": "Contrast of a lesion over its background in the late image (decay-"
+    "corrected mean from the read-out's start), answer over truth; 1 is best.",
+    "contrast to noise": "Contrast of the answer over the standard deviation of its background; "
+    "that of the truth is beside it, as backgrounds differ by anatomy.",
+    "cross-talk": "Error of one tracer's lesion contrast over the true contrast of the other "
+    "tracer: what of the other's lesion shows here. 0 is best.",
     "V_T": "Volume of distribution, mL/cm3: slope of Logan's plot (Logan et al. 1990).",
     "Ki": "Net influx rate, mL/cm3/min: slope of Patlak's plot (Patlak et al. 1983).",
     "K1": "Rate of uptake from plasma, mL/cm3/min, by a compartment model; only where frames of at "
@@ -44,7 +56,7 @@ DEFINITIONS = {
     "separation is held against. Simulated from the store's own request.",
     "conservation": "Sum of the answers minus the mixture, over the mixture, percent: of the body, "
     "of tiles of at least 2,000 body pixels, and per region against the noise-free sum, as a mean "
-    "over subjects. Frames that contain an injection are not applicable.",
+    "over subjects, where enough have it. Frames that contain an injection are not applicable.",
     "z": "A region's residual against the measured mixture over the standard deviation that the "
     "noise law predicts; 95 % of |z| are below 1.96 where nothing but noise is missed.",
     "n": "The number of subjects.",
@@ -54,9 +66,9 @@ DEFINITIONS = {
     "Its interval is widened for few subjects (Hesterberg 2015). 'Beats' and 'loses to' mean that "
     "it leaves zero out; else 'level with'; 'no verdict' where there is no interval.",
     "novelty": "What of a cell the model's training had seen. The pair of tracers, the protocol "
-    "(times of frames and injections), the phantom and the noise (model and level) are each 'as "
-    "trained', 'new', or 'unknown' where the store or the package does not say. What is new asks "
-    "how far the model carries.",
+    "(times of frames and injections; of a known pair those that it was trained in), the phantom "
+    "and the noise (model and level) are each 'as trained', 'new', or 'unknown' where the store or "
+    "the package does not say. What is new asks how far the model carries.",
     "trained on": "Pair and protocol are as trained, and neither phantom nor noise is new.",
     "limits": "What a separation is refused for: "
     + "; ".join(f"{limit.label} above {limit.text}" for limit in LIMITS)

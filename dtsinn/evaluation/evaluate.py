@@ -18,7 +18,7 @@ from dtsinn.core.errors import InputError
 from dtsinn.core.formats import EVALUATION
 from dtsinn.core.paths import is_url
 from dtsinn.core.progress import Progress, no_progress
-from dtsinn.core.version import code_version
+from dtsinn.core.version import code_version, source_digest
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.header import USUAL
 from dtsinn.data.store import Store, StoreHeader, open_store
@@ -45,7 +45,7 @@ from dtsinn.evaluation.suite import SPLIT, Cell, Suite, cell_store, cells_of
 from dtsinn.evaluation.workers import Share, run_here
 from dtsinn.kinetics.measure import SubjectMeter
 from dtsinn.networks.method import SeparateSubject, UntrainedMethod
-from dtsinn.simulation.single_tracer import single_tracer_scans
+from dtsinn.simulation.single_tracer import RescanError, single_tracer_scans
 
 Separators = Sequence[tuple[str, Separator]]
 Series = tuple[tuple[SubjectScore, ...], Summary]
@@ -138,7 +138,7 @@ class Field:
     @functools.cached_property
     def digest(self) -> str:
         """Digest of all that decides a cell's result beside its subjects."""
-        total = hashlib.sha256(f"{EVALUATION.mark} {code_version()}".encode())
+        total = hashlib.sha256(f"{EVALUATION.mark} {source_digest()}".encode())
         for name, separator in self.separators:
             total.update(f"{name} {separator.digest} {info_text(separator.info)}".encode())
             if separator.floor is not None:
@@ -301,12 +301,13 @@ def _score_cell(field: Field, task: Task, store: Store | None, floor: Floor | No
         ways[HALVES] = _from_mixture(halve)
         if floor.network is not None:
             ways[FLOOR] = _from_mixture(separate_with(floor.network, header))
-        scans = single_tracer_scans(store, SPLIT)
+        scans = single_tracer_scans(store)
         if isinstance(scans, str):
             alone = scans
         else:
             ways[SINGLE_TRACER] = scans
-        scores = _scores(ways, store, SPLIT)
+        scores, failed = _scores(ways, store, SPLIT)
+        alone = failed.get(SINGLE_TRACER, alone)
         base = replace(_model_scores(FLOOR, floor.reason, scores), fitted=floor.fitted)
     models = [
         _model_scores(name, reasons[name], scores, novelty(separator.info, header))
@@ -335,18 +336,27 @@ def _score_cell(field: Field, task: Task, store: Store | None, floor: Floor | No
     )
 
 
-def _scores(ways: Mapping[str, SeparateSubject], store: Store, split: str) -> dict[str, Series]:
-    """Scores of each way to separate; every subject is read once."""
+def _scores(
+    ways: Mapping[str, SeparateSubject], store: Store, split: str
+) -> tuple[dict[str, Series], dict[str, str]]:
+    """Scores of each way to separate, and why one has none; every subject is read once."""
     scores: dict[str, list[SubjectScore]] = {name: [] for name in ways}
+    failed: dict[str, str] = {}
     header, meter = store.header, SubjectMeter.of(store)
     for samples in store.subjects(split):
-        for name, separate in ways.items():
-            scores[name].append(score_subject(samples, separate(samples), header, meter))
-    return {
-        name: (tuple(found), summarise(found, header.protocol, meter.lacking))
-        for name, found in scores.items()
-        if found
+        for name in [one for one in ways if one not in failed]:
+            try:
+                answer = ways[name](samples)
+            except RescanError as error:
+                failed[name] = f"{error.what}: {error.got}"
+            else:
+                scores[name].append(score_subject(samples, answer, header, meter))
+    found = {
+        name: (tuple(of_way), summarise(of_way, header.protocol, meter.lacking))
+        for name, of_way in scores.items()
+        if of_way and name not in failed
     }
+    return found, failed
 
 
 def _from_mixture(separate: Separate) -> SeparateSubject:

@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from dtsinn.core.atomic import replace_file
 from dtsinn.core.lock import hold_lock
 from dtsinn.core.progress import Progress
-from dtsinn.core.version import code_version
+from dtsinn.core.version import source_digest
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import Store, StoreHeader, open_store
 from dtsinn.deploy.onnx_graphs import InferenceGraph
@@ -104,7 +104,7 @@ def find_floor(
         return _keep(path, lambda: _fit_to_study(request, path, fit, progress, workers))
     if not store.subject_count("train"):
         return Floor(reason="the store has no train subject to fit it to")
-    made_of = f"{store.header.digest} {code_version()}"
+    made_of = f"{store.header.digest} {source_digest()}"
     digest = hashlib.sha256(made_of.encode()).hexdigest()[:24]
     return _keep(workspace.suites / f"{digest}-{PURPOSE}.safetensors", lambda: fit(store))
 

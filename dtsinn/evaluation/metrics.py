@@ -62,11 +62,11 @@ class Interval(NamedTuple):
         """Both ends: ``50.1 to 52.5``, or ``n = 2, no interval``; ``sign`` is ``+`` or empty."""
         if self.low is None or self.high is None:
             return f"n = {self.n}, no interval"
-        return f"{self.low:{sign}.{digits}f} to {self.high:{sign}.{digits}f}"
+        return f"{self.low:{sign}z.{digits}f} to {self.high:{sign}z.{digits}f}"
 
     def text(self, digits: int, sign: str = "") -> str:
         """Mean and ends: ``51.3 (50.1 to 52.5)``."""
-        return f"{self.mean:{sign}.{digits}f} ({self.range_text(digits, sign)})"
+        return f"{self.mean:{sign}z.{digits}f} ({self.range_text(digits, sign)})"
 
 
 def check_prediction(samples: Samples, predicted_NKTYX: Floats) -> None:

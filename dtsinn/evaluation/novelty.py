@@ -20,7 +20,7 @@ class Novelty:
 
     pair: Seen = "unknown"
     protocol: Seen = "unknown"
-    """By the times of frames and injections."""
+    """By the times of frames and injections; of a known pair, those that it was trained in."""
     phantom: Seen = "unknown"
     population: Seen = "unknown"
     noise: Seen = "unknown"
@@ -58,11 +58,14 @@ def novelty(info: SeparatorInfo, header: StoreHeader) -> Novelty:
         return Novelty(**dict.fromkeys((one.name for one in fields(Novelty)), seen))
     edges = (*info.frame_start, info.frame_start[-1] + info.frame_duration[-1])
     data = lineage.trained_on
-    times = {(one.frame_edges, one.injection_time) for one in data}
+    known = {(one.tracers, (one.frame_edges, one.injection_time)) for one in data}
+    known.add((info.tracers, (edges, info.injection_time)))
+    with_pair = {one for one in known if one[0] == header.tracers}
     return Novelty(
-        pair=_compare(header.tracers, {info.tracers, *(one.tracers for one in data)}),
+        pair="as trained" if with_pair else "new",
         protocol=_compare(
-            (protocol.frame_edges, protocol.injection_time), {(edges, info.injection_time), *times}
+            (protocol.frame_edges, protocol.injection_time),
+            {times for _, times in with_pair or known},
         ),
         phantom=_compare(header.phantom, {one.phantom for one in data}),
         population=_compare(header.population, {one.population for one in data}),

@@ -22,10 +22,12 @@ from dtsinn.evaluation.results import CellResult, Evaluation, ModelScores
 from dtsinn.evaluation.tables import (
     MINUS,
     list_lineage,
+    list_untold,
     tabulate_cells,
     tabulate_details,
     tabulate_failures,
     tabulate_kinetics,
+    tabulate_lesions,
     tabulate_novelty,
     tabulate_pairs,
 )
@@ -52,7 +54,6 @@ def render(
     """
     names = [model.name for model in evaluation.models]
     headline = evaluation.headline
-    kinetics, lacking = tabulate_kinetics(evaluation)
     return render_page(
         "evaluation/report.html.j2",
         title=f"{' and '.join(names)}: evaluation",
@@ -78,12 +79,16 @@ def render(
         biases=_figures(evaluation, pictures, "bias"),
         cells=tabulate_cells(evaluation),
         pairs=tabulate_pairs(evaluation),
-        kinetics=kinetics,
-        lacking=lacking,
+        kinetics=tabulate_kinetics(evaluation),
+        untold=list_untold(evaluation),
+        lesions=tabulate_lesions(evaluation),
         details=tabulate_details(evaluation),
         novelty=tabulate_novelty(evaluation),
         lineage=list_lineage(evaluation),
-        definitions=[(name.replace("_", " "), text) for name, text in definitions().items()],
+        definitions=[
+            (name.replace("_", " ") if name.islower() else name, text)
+            for name, text in definitions().items()
+        ],
     )
 
 
@@ -134,7 +139,7 @@ def _kinetic(scores: ModelScores, name: str) -> float | None:
 
 
 def _card(label: str, interval: Interval, sign: str = "") -> Card:
-    value = f"{interval.mean:{sign}.1f}".replace("-", MINUS)
+    value = f"{interval.mean:{sign}z.1f}".replace("-", MINUS)
     return Card(label, value, interval.range_text(1).replace("-", MINUS), "dB")
 
 

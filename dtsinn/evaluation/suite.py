@@ -30,7 +30,7 @@ from dtsinn.core.protocol import (
     protocol_text,
 )
 from dtsinn.core.tracer import load_tracer, tracer_names
-from dtsinn.core.version import code_version
+from dtsinn.core.version import source_digest
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.header import USUAL, conditions_text
 from dtsinn.data.store import Store, StoreHeader, open_store
@@ -42,6 +42,8 @@ SPLIT = "test"
 """Split of all subjects of a cell."""
 OWN: Literal["own"] = "own"
 """What the first model was trained on, in place of a name."""
+CONDITIONS = "kinetics", "dose", "input_mismatch", "motion", "slice_spacing"
+"""Fields of a combination that a study is simulated with as they are."""
 WITH_LESIONS = "own with lesions"
 """The phantom that it was trained on, with lesions in each subject."""
 
@@ -67,6 +69,14 @@ class Combination:
     kinetics: str = StudyRequest.kinetics
     input_mismatch: float = StudyRequest.input_mismatch
     motion: float = StudyRequest.motion
+    slice_spacing: float | None = StudyRequest.slice_spacing
+
+    @property
+    def unusual(self) -> str:
+        """Its conditions in words, where they are not the usual ones."""
+        words = conditions_text(to_mapping(self))
+        apart = "" if self.slice_spacing is None else f"slices {self.slice_spacing:g} mm apart"
+        return ", ".join(word for word in (words, apart) if word not in ("", USUAL))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +139,11 @@ class Suite:
             changed = dict(zip(self.vary, values, strict=True))
             plain = to_mapping(combination) | changed
             yield from_mapping(Combination, plain, f"suite {self.name!r}: vary")
+
+    @property
+    def most_cells(self) -> int:
+        """Cells at most: those that come out alike for a model are asked once."""
+        return len(self.noise) * sum(1 for _ in self.grid())
 
     @property
     def asks_own(self) -> bool:
@@ -271,7 +286,7 @@ def request_digest(request: StudyRequest) -> str:
     }
     named = (protocol, parts.scanner, parts.population, first, second)
     made_of = [asked, *map(to_mapping, named)]
-    text = json.dumps([made_of, code_version()], sort_keys=True)
+    text = json.dumps([made_of, source_digest()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
@@ -280,17 +295,16 @@ def _check_values(suite: Suite) -> None:
     conditions: set[tuple[Any, ...]] = set()
     tracers: set[str] = set()
     protocols: set[str] = set()
-    names = ("dose", "kinetics", "input_mismatch", "motion")
     for one in suite.grid():
         phantom = one.phantom or suite.phantom
         phantom = "brain" if phantom in (OWN, WITH_LESIONS) else phantom
         population, model = one.population or suite.population, one.noise_model or suite.noise_model
-        conditions.add((phantom, population, model, *(getattr(one, name) for name in names)))
+        conditions.add((phantom, population, model, *(getattr(one, name) for name in CONDITIONS)))
         tracers.update(() if one.tracers == OWN else one.tracers)
         protocols.update(() if one.protocol == OWN else (one.protocol,))
-    fields = ("phantom", "population", "noise_model", *names)
+    fields = ("phantom", "population", "noise_model", *CONDITIONS)
     for values, noise in itertools.product(conditions, suite.noise):
-        StudyRequest(noise=noise, **dict(zip(fields, values, strict=True)))
+        StudyRequest(noise=noise, slices=suite.slices, **dict(zip(fields, values, strict=True)))
     for name in tracers:
         load_tracer(name)
     for name in protocols:
@@ -348,10 +362,7 @@ def _cell(suite: Suite, combination: Combination, noise: str) -> Cell:
         seed=suite.seed,
         purpose=f"suite-{suite.name}",
         population=_from_root(combination.population or suite.population),
-        dose=combination.dose,
-        kinetics=combination.kinetics,
-        input_mismatch=combination.input_mismatch,
-        motion=combination.motion,
+        **{name: getattr(combination, name) for name in CONDITIONS},
     )
     parts = request.parts
     one, other = parts.tracers
@@ -424,8 +435,8 @@ def _cell_without_store(
 
 def _varied(suite: Suite, combination: Combination, planned: StoreHeader) -> str:
     others = combination.population not in (None, suite.population)
-    words = [f"population {planned.population}" * others, planned.conditions]
-    return ", ".join(word for word in words if word not in ("", USUAL))
+    words = [f"population {planned.population}" * others, combination.unusual]
+    return ", ".join(filter(None, words))
 
 
 def _key(suite: Suite, combination: Combination, planned: StoreHeader) -> str:
@@ -435,7 +446,7 @@ def _key(suite: Suite, combination: Combination, planned: StoreHeader) -> str:
     if combination.population not in (None, suite.population):
         names.append(planned.population)
     usual = Combination()
-    for name in ("kinetics", "dose", "input_mismatch", "motion"):
+    for name in CONDITIONS:
         value = getattr(combination, name)
         if value != getattr(usual, name):
             names.append(f"{name}-{value_text(value)}")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 
 from markupsafe import Markup
 
-from dtsinn.core.display import value_text
+from dtsinn.core.display import subject_text, value_text
 from dtsinn.evaluation.findings import CellFindings, find_failures
 from dtsinn.evaluation.limits import CONSERVATION, KINETIC_BIAS, WORST_REGION
 from dtsinn.evaluation.metrics import Interval
 from dtsinn.evaluation.novelty import Novelty
 from dtsinn.evaluation.results import FLOOR, CellResult, Difference, Evaluation, ModelScores
 
-MINUS = "\N{MINUS SIGN}"
+MINUS, NBSP = "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
 MOST_FAILURES = 12
 """Rows of the table of failures."""
 
@@ -119,18 +119,16 @@ def tabulate_pairs(evaluation: Evaluation) -> Table:
     return rows.table()
 
 
-def tabulate_kinetics(evaluation: Evaluation) -> tuple[Table, list[str]]:
-    """Read-outs and conserved activity of every series; and what cannot be told, with why."""
+def tabulate_kinetics(evaluation: Evaluation) -> Table:
+    """Read-outs and conserved activity of every series."""
     rows = _Rows(
-        "Cell", "Model", "Read", "n", "Error, %", "Bias, %", "Worst region, bias",
-        "Body residual, %",
+        "Cell", "Model", "Read", "n", "Left out", "Error, %", "Bias, %", "SD, %",
+        "Worst region, bias", "Worst subject", "Body residual, %",
     )  # fmt: skip
-    reasons: dict[str, None] = {}
     for cell, scores in _scored(evaluation, beside=True):
         found = None if scores.summary is None else scores.summary.kinetics
         if found is None:
             continue
-        reasons |= {f"{cell.title}: {what}: {why}.": None for what, why in found.lacking.items()}
         residual = "" if found.conservation is None else f"{found.conservation.body:.1f}"
         for tracer, quantity in found.judged.items():
             one = found.readouts.get(tracer, {}).get(quantity)
@@ -142,12 +140,62 @@ def tabulate_kinetics(evaluation: Evaluation) -> tuple[Table, list[str]]:
                 scores.model,
                 f"{quantity} of {tracer.upper()}",
                 str(one.subjects),
+                str(one.left_out),
                 f"{one.error:.1f}",
                 f"{one.bias:.1f}",
+                "" if one.sd is None else f"{one.sd:.1f}",
                 f"{one.worst_bias_region} {worst}",
+                f"{subject_text(one.worst_subject)}, {one.worst_subject_region} "
+                + _number(f"{one.worst_subject_error:+z.1f}"),
                 residual,
             )
-    return rows.table(), list(reasons)
+    return rows.table()
+
+
+def list_untold(evaluation: Evaluation) -> list[str]:
+    """What cannot be told of kinetics, or is left out, and why; where, if not everywhere."""
+    reasons: dict[str, dict[str, None]] = {}
+    titles = dict.fromkeys(cell.title for cell, _ in _scored(evaluation))
+    for cell, scores in _scored(evaluation, beside=True):
+        found = None if scores.summary is None else scores.summary.kinetics
+        if found is None:
+            continue
+        notes = [f"{what}: {why}" for what, why in found.lacking.items()]
+        for tracer, quantity in found.judged.items():
+            one = found.readouts.get(tracer, {}).get(quantity)
+            if one is not None and one.rare:
+                what = f"{quantity} of {tracer.upper()}: {' and '.join(one.rare)} left out"
+                notes.append(f"{what}, as too few subjects have it")
+        for note in notes:
+            reasons.setdefault(note, {})[cell.title] = None
+    return [
+        f"{note}." if cells == titles else f"{note} ({'; '.join(cells)})."
+        for note, cells in reasons.items()
+    ]
+
+
+def tabulate_lesions(evaluation: Evaluation) -> Table:
+    """What becomes of lesions in each tracer's late image, over the subjects that have any."""
+    rows = _Rows(
+        "Cell", "Model", "n", "Contrast recovery", "Contrast to noise", "That of the truth",
+        "Cross-talk",
+    )  # fmt: skip
+    for cell, scores in _scored(evaluation, beside=True):
+        found = None if scores.summary is None else scores.summary.kinetics
+        lesions = {} if found is None else found.lesions
+        pair = [lesions.get(tracer) for tracer in cell.tracers]
+        if lesions:
+            have = [s for s in scores.subjects if s.measures is not None and s.measures.lesions]
+            rows.add(
+                cell.title,
+                scores.model,
+                str(len(have)),
+                _pair([one.contrast_recovery if one else None for one in pair], "z.2f"),
+                _pair([one.contrast_to_noise if one else None for one in pair], "z.1f"),
+                _pair([one.true_contrast_to_noise if one else None for one in pair], "z.1f"),
+                _pair([one.cross_talk if one else None for one in pair], "+z.2f"),
+            )
+    return rows.table()
 
 
 def tabulate_details(evaluation: Evaluation) -> Table:
@@ -161,7 +209,7 @@ def tabulate_details(evaluation: Evaluation) -> Table:
             cell.title,
             scores.model,
             str(len(scores.subjects)),
-            *(" / ".join(f"{value.mean:.3f}" for value in pair) for pair in pairs),
+            *(_pair([value.mean for value in pair], ".3f") for pair in pairs),
             f"{scores.summary.sum_residual.mean:.3f}",
         )
     return rows.table()
@@ -212,6 +260,12 @@ def _scored(
     for cell in evaluation.cells:
         if cell.applicable:
             yield from ((cell, scores) for scores in (cell.every if beside else cell.series))
+
+
+def _pair(values: Iterable[float | None], form: str) -> str:
+    """Numbers of both tracers, in a format."""
+    texts = ["none" if value is None else _number(f"{value:{form}}") for value in values]
+    return f"{NBSP}/{NBSP}".join(texts)
 
 
 def _sums(found: CellFindings) -> str | Markup:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dtsinn.kinetics.curves import FloatArray
+from dtsinn.kinetics.curves import FloatArray, enough_subjects
 
 ICC_SUBJECTS = 20
 """Subjects from which an ICC is given."""
@@ -43,7 +43,8 @@ class Agreement:
     subjects: int
     """That have any value."""
     left_out: int
-    """Subject-regions without a value: too few pixels, or no positive truth."""
+    """Subject-regions that do not count: too few pixels, no positive truth, or of a region that
+    is rare."""
     error: float
     """kinetic_error: mean over subjects, then over regions, of |answer / truth - 1|, percent."""
     bias: float
@@ -73,10 +74,15 @@ class Agreement:
     icc: float | None
     """ICC(3,1), mean over regions; None under 20 subjects."""
     regions: dict[str, RegionAgreement] = field(default_factory=dict)
+    rare: tuple[str, ...] = ()
+    """Regions that are left out of all this, as too few subjects have them
+    (:func:`dtsinn.kinetics.curves.enough_subjects`)."""
 
 
 def agreement(quantity: str, subjects: Mapping[str, Values], left_out: int = 0) -> Agreement | None:
-    """Compare answers with truth; None where nobody has a value with a positive truth.
+    """Compare answers with truth; None where no region has values with a positive truth.
+
+    Regions that too few subjects have are left out and counted.
 
     Args:
         quantity: What was read.
@@ -90,11 +96,16 @@ def agreement(quantity: str, subjects: Mapping[str, Values], left_out: int = 0) 
             pairs[:, row, names.index(region)] = pair
     answer_SR, truth_SR = np.where(pairs[1] > 0, pairs, np.nan)
     there_SR = np.isfinite(answer_SR)
-    if not there_SR.any():
+    count_R = there_SR.sum(axis=0)
+    kept_R = count_R >= enough_subjects(int(there_SR.any(axis=1).sum()))
+    if not kept_R.any():
         return None
-    lost = int((np.isfinite(pairs[0]) & ~there_SR).sum())
-    kept = [name for name, there in zip(names, there_SR.any(axis=0), strict=True) if there]
-    answer_SR, truth_SR = (values[:, there_SR.any(axis=0)] for values in (answer_SR, truth_SR))
+    lost = int(np.isfinite(pairs[0]).sum() - there_SR[:, kept_R].sum())
+    kept, rare = (
+        [name for name, holds in zip(names, those_R, strict=True) if holds]
+        for those_R in (kept_R, ~kept_R & (count_R > 0))
+    )
+    answer_SR, truth_SR = answer_SR[:, kept_R], truth_SR[:, kept_R]
     error_SR = 100 * (answer_SR / truth_SR - 1)
     with warnings.catch_warnings():  # a region of one subject has no SD
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -139,6 +150,7 @@ def agreement(quantity: str, subjects: Mapping[str, Values], left_out: int = 0) 
             )
             for r, name in enumerate(kept)
         },
+        rare=tuple(rare),
     )
 
 

@@ -6,6 +6,7 @@ Shape letters: N sample (slice), T frame, R region, J tile, Y X pixel.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from dtsinn.core.protocol import CONTIGUITY_S, Protocol
 from dtsinn.data.body import body_mask
 from dtsinn.data.store import Samples
-from dtsinn.kinetics.curves import FloatArray, Regions
+from dtsinn.kinetics.curves import FloatArray, Regions, enough_subjects
 from dtsinn.simulation.anatomy.fields import noise_matrix
 from dtsinn.simulation.scanner.noise import noise_sd
 
@@ -89,7 +90,8 @@ class Conservation:
     tiles: float | None
     """Mean over subjects of the worst tile's |residual|; None where no body holds a tile."""
     regions: float | None
-    """|mean over subjects| against the noise-free sum, of the worst region; None without truth."""
+    """|mean over subjects| against the noise-free sum, of the worst region that is not rare
+    (:func:`dtsinn.kinetics.curves.enough_subjects`); None without truth."""
     regions_mean: float | None
     """The same, mean over regions and frames."""
     worst_region: str
@@ -206,7 +208,9 @@ def summarise_conservation(
     if not np.isfinite(body_T).any():
         return None
     tile_T = _means([np.abs(np.array(one.tile, dtype=float)) for one in subjects])
-    names = list(dict.fromkeys(name for one in subjects for name in one.regions))
+    having = Counter(name for one in subjects for name in one.regions)
+    enough = enough_subjects(sum(bool(one.regions) for one in subjects))
+    names = [name for name, count in having.items() if count >= enough]
     region_RT = np.array(
         [_means([one.regions[name] for one in subjects if name in one.regions]) for name in names]
     )

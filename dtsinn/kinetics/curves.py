@@ -20,6 +20,14 @@ FloatArray = NDArray[np.float64]
 FEWEST_PIXELS = 60
 """Pixels of a subject below which a region is left out and counted: its mean is mostly noise and
 the spill of its neighbours (uncited)."""
+FEWEST_SUBJECTS = 5
+"""Subjects that have a region, below which it is left out of what is said of all, and counted: a
+lesion of one subject would weigh as much as everybody's cortex (uncited)."""
+
+
+def enough_subjects(subjects: int) -> int:
+    """How many of so many subjects must have a region: five, or all where they are fewer."""
+    return max(1, min(FEWEST_SUBJECTS, subjects))
 
 
 @dataclass(frozen=True, kw_only=True)

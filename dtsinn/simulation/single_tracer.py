@@ -42,11 +42,15 @@ def request_of(store: Store) -> StudyRequest:
         ) from None
 
 
-def single_tracer_scans(store: Store, split: str) -> SingleTracerScan | str:
-    """What makes single-tracer scans of a split's subjects, or why nothing can.
+class RescanError(RunError):
+    """A subject cannot be scanned again as the store shows it."""
+
+
+def single_tracer_scans(store: Store) -> SingleTracerScan | str:
+    """What makes single-tracer scans of a store's subjects, or why nothing can.
 
     The request in the store's attributes is simulated again. The names in it mean what they mean
-    today: where the truth of the first subject comes out otherwise, none is scanned.
+    today: the scan raises :class:`RescanError` where a subject's truth comes out otherwise.
     """
     if store.header.origin == "simulated" and store.header.labels != "truth":
         return f"the store's labels are {store.header.labels or 'not known'}, not the truth"
@@ -57,22 +61,19 @@ def single_tracer_scans(store: Store, split: str) -> SingleTracerScan | str:
 
     def scan(samples: Samples) -> NDArray[np.float32]:
         subject = str(samples.subject_N[0])
-        alone, truth = render_single_tracers(request, int(subject.rsplit("-", 1)[-1]))
+        try:
+            alone, truth = render_single_tracers(request, int(subject.rsplit("-", 1)[-1]))
+        except (DtsinnError, ValueError) as error:
+            raise RescanError(f"subject {subject!r} cannot be scanned again", got=error) from None
         stored = truth_of(samples)
         if stored.shape != truth.shape or not np.allclose(
             truth, stored, rtol=0, atol=TOLERANCE * float(np.abs(stored).max())
         ):
-            raise RunError(
+            raise RescanError(
                 f"subject {subject!r} cannot be scanned again",
                 got="another truth than the store's",
                 wanted="the simulator that made the store",
             )
         return alone
 
-    first = next(store.subjects(split), None)
-    if first is not None:
-        try:
-            scan(first)
-        except RunError as error:
-            return f"{error.what}: {error.got}"
     return scan

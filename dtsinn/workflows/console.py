@@ -117,7 +117,7 @@ def say_evaluation(evaluation: Evaluation) -> None:
                 rows.append([cell.title, scores.model, "", why, "", seen])
                 continue
             psnr, gain = scores.summary.psnr, cell.difference(scores.model)
-            over = "" if gain is None else f"{gain.psnr.mean:+.2f}"
+            over = "" if gain is None else f"{gain.psnr.mean:+z.2f}"
             rows.append([cell.title, scores.model, str(psnr.n), psnr.text(2), over, seen])
     titles = ["cell", "model", "n", "PSNR dB (95 %)", "over linear dB", "against training"]
     say_table(titles, rows)
@@ -135,7 +135,7 @@ def say_pairs(found: PairSearches) -> None:
                 texts.append(scores.reason)
                 continue
             gain = cell.difference(scores.model)
-            over = "" if gain is None else f" ({gain.psnr.mean:+.2f})"
+            over = "" if gain is None else f" ({gain.psnr.mean:+z.2f})"
             texts.append(f"{scores.summary.psnr.mean:.2f}{over}")
         rows.append([title, *texts])
     say_table(["trained on; tested on, dB (over linear)", *titles], rows)
@@ -145,16 +145,14 @@ def say_suites(suites: Sequence[Suite]) -> None:
     """One row per suite: what it asks, how many cells, and of how many subjects and slices."""
     rows = []
     for suite in suites:
-        cells = len(list(suite.grid())) * len(suite.noise)
         size = f"{suite.subjects} x {suite.slices}"
-        rows.append([suite.name, str(cells) if cells else "gate", size, suite.description])
-    say_table(["suite", "cells", "subjects x slices", "asks"], rows)
+        rows.append([suite.name, str(suite.most_cells or "gate"), size, suite.description])
+    say_table(["suite", "cells at most", "subjects x slices", "asks"], rows)
 
 
 def say_suite(suite: Suite) -> None:
     """One row per combination of a suite, with what is not usual in it."""
-    from dtsinn.core.config import to_mapping
-    from dtsinn.data.header import conditions_text
+    from dtsinn.data.header import USUAL
 
     rows = []
     for one in suite.grid():
@@ -162,9 +160,7 @@ def say_suite(suite: Suite) -> None:
         phantom = one.phantom or suite.phantom
         model, population = one.noise_model or suite.noise_model, one.population or suite.population
         noise = f"{model}: {', '.join(suite.noise)}"
-        rows.append(
-            [pair, one.protocol, phantom, population, noise, conditions_text(to_mapping(one))]
-        )
+        rows.append([pair, one.protocol, phantom, population, noise, one.unusual or USUAL])
     say_table(["tracers", "protocol", "phantom", "population", "noise", "conditions"], rows)
 
 

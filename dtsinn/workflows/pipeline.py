@@ -136,7 +136,8 @@ def search_and_promote(
 ) -> PromotedSearch | SearchResult:
     """Search, register the best trial, and promote it if it passes the gate.
 
-    Where the model's name has no champion, the linear map is registered first and made it.
+    Where the model's name has no champion, the linear map is registered first and made it, also
+    where no trial gave a result, or what it gave has no weights.
 
     Args:
         plan: What to search.
@@ -155,6 +156,7 @@ def search_and_promote(
         RunError: No trial gave a result.
     """
     from dtsinn.registry.gate.config import load_gate
+    from dtsinn.registry.gate.report import say_first_champion
     from dtsinn.registry.lineage import note_best_model
     from dtsinn.registry.promotion.first_champion import ensure_champion
     from dtsinn.registry.promotion.promotion import promote
@@ -163,6 +165,7 @@ def search_and_promote(
     from dtsinn.registry.tracking.names import model_name
     from dtsinn.registry.tracking.tracker import connect
     from dtsinn.search.engine.cluster import check_cluster
+    from dtsinn.search.run import FruitlessError
     from dtsinn.search.run import run_search as search
     from dtsinn.workflows.warm_start import read_warm_start
 
@@ -174,22 +177,32 @@ def search_and_promote(
     limits = load_gate(plan.gate)
     tracking_uri(workspace)  # which refuses what can never answer
     points, events = read_warm_start(warm_start, plan, store, workspace)
-    result = search(
-        plan,
-        store,
-        workspace,
-        lambda: connect(workspace),
-        console,
-        resume=resume,
-        points=points,
-        warm=events,
-    )
-    if result.interrupted or result.package is None or result.undelivered:
+    try:
+        result = search(
+            plan,
+            store,
+            workspace,
+            lambda: connect(workspace),
+            console,
+            resume=resume,
+            points=points,
+            warm=events,
+        )
+    except FruitlessError as error:
+        if error.floor is not None:
+            at = connect(workspace)
+            first = ensure_champion(at, workspace, name, error.floor, error.floor_run, store)
+            if first is not None:
+                console.print(say_first_champion(first.ref))
+        raise
+    if result.interrupted or result.undelivered:
         return result
+    best = None if result.package is None else (result.package, result.best_trial)
+    linear = best if result.floor is None else (result.floor, result.floor_run)
     tracker = connect(workspace)
-    challenger = result.package, result.best_trial
-    linear = challenger if result.floor is None else (result.floor, result.floor_run)
-    first = ensure_champion(tracker, workspace, name, *linear, store)
+    first = None if linear is None else ensure_champion(tracker, workspace, name, *linear, store)
+    if result.package is None:
+        return result
     version = register(tracker, result.package, run_key=result.best_trial)
     note_best_model(version, plan.name, tracker)
     report = promote(tracker, workspace, version, store, limits, progress=progress)

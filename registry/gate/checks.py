@@ -13,6 +13,7 @@ from dtsinn.deploy.info import SeparatorInfo
 from dtsinn.deploy.package import verify_package
 from dtsinn.evaluation.kinetics import KineticSummary
 from dtsinn.evaluation.metrics import Interval
+from dtsinn.kinetics.curves import enough_subjects
 from dtsinn.registry.gate.cells import GateCell, GateCells
 from dtsinn.registry.gate.comparison import Comparison, LoadedPackage
 from dtsinn.registry.gate.config import GateConfig
@@ -20,6 +21,7 @@ from dtsinn.registry.gate.report import CellResult, Check
 
 FRAME_TOLERANCE_s = 0.1
 """Difference of frame times up to which they are the same: scanners round to 1 ms (uncited)."""
+NO_REGION = "no region is large enough in enough subjects"
 Pairs = Sequence[tuple["SubjectMeans", "SubjectMeans"]]
 """Candidate and opponent on the same subject."""
 
@@ -109,7 +111,7 @@ def check_gain(difference: Interval) -> Check:
     """Check that the whole interval of the paired difference lies above zero."""
     return Check(
         name="better",
-        value=f"{difference.mean:+.3f} dB ({difference.range_text(3, '+')})",
+        value=f"{difference.mean:+z.3f} dB ({difference.range_text(3, '+')})",
         limit="an interval above 0",
         passed=difference.lies_above(0),
     )
@@ -120,7 +122,7 @@ def check_worst_cell(cells: Sequence[CellResult], config: GateConfig) -> Check:
     worst = min(cells, key=lambda cell: cell.difference.mean)
     return Check(
         name="worst cell",
-        value=f"{worst.difference.mean:+.3f} dB",
+        value=f"{worst.difference.mean:+z.3f} dB",
         limit=f"at least {-config.cell_loss_limit:+g} dB",
         passed=worst.difference.mean >= -config.cell_loss_limit,
         detail=worst.key,
@@ -132,27 +134,31 @@ def check_tracer(name: str, place: int, pairs: Pairs, config: GateConfig) -> Che
     gain = fmean(a.psnr[place] - b.psnr[place] for a, b in pairs)
     return Check(
         name=f"tracer {name}",
-        value=f"{gain:+.3f} dB",
+        value=f"{gain:+z.3f} dB",
         limit=f"at least {-config.tracer_loss_limit:+g} dB",
         passed=gain >= -config.tracer_loss_limit,
     )
 
 
 def check_regions(pairs: Pairs, config: GateConfig) -> list[Check]:
-    """Check the region that lost most against the champion; no check where no region is known."""
+    """Check the region that lost most against the champion, of those that enough subjects have.
+
+    No check where no region is known.
+    """
     grown: dict[tuple[str, str], list[float]] = {}
     for candidate, opponent in pairs:
         for name in sorted(candidate.regional_bias.keys() & opponent.regional_bias.keys()):
             loss = candidate.regional_bias[name] - opponent.regional_bias[name]
             grown.setdefault(name, []).append(loss)
-    if not grown:
+    enough = enough_subjects(len(pairs))
+    losses = {name: fmean(found) for name, found in grown.items() if len(found) >= enough}
+    if not losses:
         return []
-    losses = {name: fmean(found) for name, found in grown.items()}
     worst = max(losses, key=lambda name: losses[name])
     return [
         Check(
             name="regions",
-            value=f"{losses[worst]:+.2f} points of bias",
+            value=f"{losses[worst]:+z.2f} points of bias",
             limit=f"at most {config.region_loss_limit:+g}",
             passed=losses[worst] <= config.region_loss_limit,
             detail=f"{worst[1]}, {worst[0]}",
@@ -183,7 +189,7 @@ def check_kinetics(
         if candidate is None or value is None:
             reasons = candidate.lacking.items() if candidate else ()
             told = "; ".join(text for what, text in reasons if what.startswith("read-out"))
-            missing = why or told or "no region is large enough"
+            missing = why or told or NO_REGION
             found.append(Check.without_data(name, limit, missing))
             continue
         read = ", ".join(f"{q} of {tracer}" for tracer, q in candidate.judged.items())
@@ -200,7 +206,7 @@ def check_kinetics(
             found.append(
                 Check(
                     name=f"{name} against {other}",
-                    value=f"{loss:+.1f} points",
+                    value=f"{loss:+z.1f} points",
                     limit=f"at most {config.kinetic_loss_limit:+g}",
                     passed=loss <= config.kinetic_loss_limit,
                     detail=f"{value:.1f} % against {before:.1f} %",
@@ -226,8 +232,8 @@ def check_conservation(
         if conserved is None or value is None:
             lacking = {
                 "tiles": "no body is large enough",
-                "regions": "no region is large enough",
-                "z": "the noise law of the mixtures is not known, or no region is large enough",
+                "regions": NO_REGION,
+                "z": f"the noise law of the mixtures is not known, or {NO_REGION}",
             }
             found.append(
                 Check.without_data(name, text, why or lacking.get(key, "no frame is applicable"))

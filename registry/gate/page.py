@@ -50,7 +50,7 @@ def _cards(report: GateReport) -> Iterator[Card]:
     if report.psnr is not None:
         yield Card("PSNR", f"{report.psnr.mean:.2f}", _between(report.psnr, ""), "dB")
     if report.difference is not None:
-        mean = f"{report.difference.mean:+.2f}".replace("-", "−")
+        mean = f"{report.difference.mean:+z.2f}".replace("-", "−")
         label = f"against {report.against}"
         yield Card(label, mean, _between(report.difference, "+"), "dB")
         yield Card("Subjects", str(report.subjects), "each counts once")
@@ -62,7 +62,7 @@ def _row(cell: CellResult) -> list[str]:
         str(cell.subjects),
         f"{cell.candidate:.2f}",
         f"{cell.opponent:.2f}",
-        f"{cell.difference.mean:+.2f} ({_between(cell.difference, '+')})".replace("-", "−"),
+        f"{cell.difference.mean:+z.2f} ({_between(cell.difference, '+')})".replace("-", "−"),
         "decides" if cell.decides else "must not be lost",
         cell.novelty.text(),
     ]

@@ -126,7 +126,7 @@ class GateReport:
         if self.difference is None:
             return "; ".join(check.name for check in self.failures)
         found = self.difference
-        gain = f"{found.mean:+.2f} dB ({found.range_text(2, '+')}) on {self.subjects} subjects"
+        gain = f"{found.mean:+z.2f} dB ({found.range_text(2, '+')}) on {self.subjects} subjects"
         failed = ", ".join(check.name for check in self.failures)
         return f"{gain}; {failed}" if failed else gain
 

@@ -259,6 +259,7 @@ def test_kinetic_numbers_are_those_of_an_evaluation() -> None:
         for s in range(5)
     ]
     ratios.append({"fmz": {"frontal": 0.9}, "fdg": {"frontal": 1.04}})  # lacks a region
+    ratios[0]["fdg"]["hippocampus"] = 3.0  # of one subject
     found = {
         tracer: agreement(
             "V_T",
@@ -267,13 +268,10 @@ def test_kinetic_numbers_are_those_of_an_evaluation() -> None:
         for tracer in ("fmz", "fdg")
     }
     wanted = headline([one for one in found.values() if one is not None])
+    assert wanted["worst_error"] < 100
     runs = [(None, {"test": [{"readouts": one} for one in ratios]})]
     for statistic in STATISTICS:
         got = kinetic(runs, statistic)
         assert got is not None
         assert got.mean == pytest.approx(wanted[statistic])
         assert kinetic(runs, statistic, runs) == (0, 0, 0, len(ratios))
-    ratios[0]["fdg"]["hippocampus"] = 3.0  # of one subject
-    worst = kinetic(runs, "worst_error")
-    assert worst is not None
-    assert worst.mean == pytest.approx(wanted["worst_error"])

@@ -70,18 +70,15 @@ def test_objective(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_rules_pick_what_they_say() -> None:
     best, near, far = (
-        Trial(
-            psnr=psnr, bias=bias, steady=10 - bias, test_psnr=psnr, test_error=bias, test_bias=bias
-        )
+        Trial(psnr=psnr, bias=bias, test_psnr=psnr, test_error=bias, test_bias=bias)
         for psnr, bias in ((33.0, 9.0), (32.9, 6.0), (32.0, 3.0))
     )
     trials = [far, best, near]
     assert by_psnr(trials) == best
-    assert under_bound("bias", 7.0)(trials) == near
-    assert under_bound("bias", 5.0)(trials) == far
-    assert under_bound("bias", 1.0)(trials) is None
-    assert from_front("bias")(trials) == near
-    assert from_front("steady")(trials) == best
+    assert under_bound(7.0)(trials) == near
+    assert under_bound(5.0)(trials) == far
+    assert under_bound(1.0)(trials) is None
+    assert from_front(trials) == near
 
 
 def test_claims(tmp_path: Path) -> None:

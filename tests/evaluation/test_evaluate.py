@@ -6,10 +6,12 @@ import csv
 import dataclasses
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
 import torch
+import zarr
 
 from dtsinn.core.bounds import MOST_TEXT
 from dtsinn.core.errors import InputError
@@ -350,6 +352,22 @@ def test_a_store_without_test_subjects_is_not_applicable(untrained, workspace, t
     evaluation = evaluate([("old", untrained)], suite=None, store=store, **at)
     assert evaluation.headline is None
     assert evaluation.cells[0].models[0].reason == "the store has no subject in split 'test'"
+
+
+def test_a_subject_that_comes_out_otherwise_ends_the_single_tracer_scans_alone(
+    untrained, store, workspace, tmp_path
+):
+    path = tmp_path / "changed.zarr"
+    shutil.copytree(store.header.path, path)
+    tracers = zarr.open_group(path, mode="r+")["tracers"]
+    tracers[-1] = tracers[-1] * 1.1  # of the last subject, which nobody looks at first
+    changed = open_store(str(path), need_truth=True)
+    found = evaluate(
+        [("old", untrained)], suite=None, store=changed, workspace=workspace, out=tmp_path / "out"
+    )
+    (cell,) = found.cells
+    assert "cannot be scanned again: another truth" in cell.single_tracer.reason
+    assert (len(cell.models[0].subjects), cell.single_tracer.subjects) == (5, ())
 
 
 def test_what_cannot_be_evaluated_is_refused(untrained, store, workspace, tmp_path):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from dtsinn.core.config import load_config
+from dtsinn.evaluation.charts import overview
 from dtsinn.evaluation.claim import CLASS, state_claim
 from dtsinn.evaluation.findings import (
     find_failures,
@@ -32,8 +33,16 @@ from dtsinn.evaluation.results import (
     Summary,
 )
 from dtsinn.evaluation.score import SubjectScore
-from dtsinn.evaluation.tables import tabulate_failures
+from dtsinn.evaluation.tables import (
+    NBSP,
+    list_untold,
+    tabulate_failures,
+    tabulate_kinetics,
+    tabulate_lesions,
+)
+from dtsinn.kinetics.agreement import agreement
 from dtsinn.kinetics.conservation import Conservation, SubjectConservation
+from dtsinn.kinetics.lesions import LesionScore
 from dtsinn.kinetics.measure import SubjectMeasures
 from dtsinn.kinetics.readouts import SubjectReadouts
 from dtsinn.registry.gate.config import GateConfig
@@ -161,6 +170,57 @@ def test_failures_are_listed_worst_first_and_only_what_fails_is_marked() -> None
     assert "40.0 %" in marked[0][0]
 
 
+def test_a_region_that_few_subjects_have_is_named_and_left_out_of_the_table() -> None:
+    cell = make_cell()
+    own = cell.models[0]
+    values = {f"s{n}": {"frontal": (1.1, 1.0)} for n in range(6)}
+    values["s0"]["lesion"] = (3.0, 1.0)
+    found = agreement("V_T", values)
+    assert own.summary is not None
+    assert own.summary.kinetics is not None
+    assert found is not None
+    kinetics = dataclasses.replace(
+        own.summary.kinetics, judged={"fmz": "V_T"}, readouts={"fmz": {"V_T": found}}
+    )
+    summary = dataclasses.replace(own.summary, kinetics=kinetics)
+    models = (dataclasses.replace(own, summary=summary),)
+    evaluation = make_evaluation(dataclasses.replace(cell, models=models), make_cell("p3"))
+    table = tabulate_kinetics(evaluation)
+    row = dict(zip(table.head, table.rows[0], strict=True))
+    assert (row["Worst region, bias"], row["Worst subject"]) == (
+        "frontal +10.0",
+        "subject s0, frontal +10.0",
+    )
+    assert (row["n"], row["Left out"], row["SD, %"]) == ("6", "1", "0.0")
+    note = "V_T of FMZ: lesion left out, as too few subjects have it"
+    assert list_untold(evaluation) == [f"{note} ({cell.title})."]
+    alone = dataclasses.replace(evaluation, cells=evaluation.cells[:1])
+    assert list_untold(alone) == [f"{note}."]
+
+
+def test_lesions_have_a_table_of_the_subjects_that_have_any() -> None:
+    cell = make_cell()
+    own, lesion = cell.models[0], LesionScore(
+        contrast_recovery=0.8, contrast_to_noise=3.0, true_contrast_to_noise=4.0, cross_talk=None
+    )  # fmt: skip
+    first, *others = own.subjects
+    assert first.measures is not None
+    assert own.summary is not None
+    assert own.summary.kinetics is not None
+    measures = dataclasses.replace(first.measures, lesions={"fmz": lesion})
+    kinetics = dataclasses.replace(own.summary.kinetics, lesions={"fmz": lesion})
+    changed = dataclasses.replace(
+        own,
+        subjects=(dataclasses.replace(first, measures=measures), *others),
+        summary=dataclasses.replace(own.summary, kinetics=kinetics),
+    )
+    table = tabulate_lesions(make_evaluation(dataclasses.replace(cell, models=(changed,))))
+    found = [tuple(str(text).replace(NBSP, " ") for text in row) for row in table.rows]
+    pairs = "0.80 / none", "3.0 / none", "4.0 / none", "none / none"
+    assert found == [(cell.title, "net", "1", *pairs)]
+    assert tabulate_lesions(make_evaluation(cell)).rows == ()
+
+
 def test_the_verdict_counts_cells_and_names_what_cannot_be_told() -> None:
     text = state_verdict(make_evaluation(make_cell(worst=15.0), make_cell("p3")), "net")
     assert text.startswith("Something fails in 1 of 2 cells. PSNR")
@@ -206,6 +266,13 @@ def test_the_claim_has_the_parts_that_the_guidelines_ask_for() -> None:
     assert not claim.statement.endswith("see below.")
     failing = state_claim(make_evaluation(make_cell(worst=40.0)), {})
     assert failing.statement.endswith("That fails: see below.")
+
+
+def test_the_overview_of_level_cells_shows_no_rounding(check_texts) -> None:
+    figure = overview(make_evaluation(make_cell(gain=(-1e-7, 1e-7)), make_cell("p3", gain=(0, 0))))
+    low, high = figure.axes[0].get_xlim()
+    assert low <= -0.2 < 0.2 <= high
+    check_texts(figure)
 
 
 def test_a_grid_puts_one_cell_in_each_square() -> None:

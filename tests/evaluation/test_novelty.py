@@ -23,10 +23,11 @@ def data(
     noise: str = "mid",
     population: str = "varied",
     conditions: str = "usual",
+    tracers: tuple[str, str] = ("fmz", "fdg"),
 ) -> TrainingData:
     made = load_protocol(protocol)
     return TrainingData(
-        tracers=("fmz", "fdg"),
+        tracers=tracers,
         protocol=made.name,
         frame_edges=made.frame_edges,
         injection_time=made.injection_time,
@@ -73,6 +74,12 @@ def info(protocol) -> SeparatorInfo:
         ((data(),), {"tracers": ("raclopride", "fdg")}, seen(pair="new")),
         ((data(),), {"protocol": "p3"}, seen(protocol="new")),
         ((data(), data("p3", "thorax")), {"protocol": "p3", "phantom": "thorax"}, ALL),
+        # Each pair in a protocol of its own: the other's is new to it.
+        ((data(), data("p3", tracers=("dtbz", "fdg"))), {"protocol": "p3"}, seen(protocol="new")),
+        ((data(), data("p3", tracers=("dtbz", "fdg"))),
+         {"protocol": "p3", "tracers": ("dtbz", "fdg")}, ALL),
+        ((data(), data("p3", tracers=("dtbz", "fdg"))),
+         {"protocol": "p3", "tracers": ("raclopride", "fdg")}, seen(pair="new")),
         # Of measured scans little is told, and older packages say nothing or not all.
         ((data(phantom="", noise="measured", population="", conditions=""),),
          {"phantom": "", "noise": "measured", "population": "", "conditions": ""},

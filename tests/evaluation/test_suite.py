@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,7 +68,25 @@ def test_every_shipped_suite_loads_plans_its_cells_and_survives_a_round_trip(nam
     assert {cell.request.purpose for cell in cells} == {f"suite-{name}"}
     assert all(cell.request.subjects >= FEWEST for cell in cells)
     alike = name == "stress"  # the brain, for a model of brains
-    assert len(cells) == len(suite.noise) * len(list(suite.grid())) - alike
+    assert len(cells) == suite.most_cells - alike
+
+
+def test_the_docs_say_how_many_cells_each_shipped_suite_has():
+    text = (Path(__file__).parents[2] / "docs" / "suites.md").read_text("utf-8")
+    said = dict(re.findall(r"^\| `(\w+)` \| *(\d*) *\|", text, re.MULTILINE))
+    most = {name: load_suite(name).most_cells for name in config_names("suites")}
+    assert said == {name: str(count or "") for name, count in most.items()}
+
+
+def test_contiguous_slices_are_a_condition_of_a_cell():
+    suite = load_suite("quick")
+    spaced = dataclasses.replace(suite, vary={"slice_spacing": (None, 3.0)})
+    spread, close = cells_of(spaced)[:2], cells_of(spaced)[2:4]
+    assert [cell.digest for cell in spread] == [cell.digest for cell in cells_of(suite)[:2]]
+    assert [cell.request.slice_spacing for cell in close] == [3.0, 3.0]
+    assert [cell.key for cell in close] == [f"{cell.key}-slice-spacing-3" for cell in spread]
+    assert {cell.varied for cell in close} == {"slices 3 mm apart"}
+    assert not {cell.digest for cell in spread} & {cell.digest for cell in close}
 
 
 def test_the_standard_suite_is_a_full_grid():

@@ -1,4 +1,4 @@
-"""Searching over spectral analyses: real trials that train nothing and register nothing."""
+"""Searching over spectral analyses: real trials that train nothing; the floor is champion."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from typer.testing import CliRunner
 from dtsinn.cli import app
 from dtsinn.core.config import from_mapping
 from dtsinn.data.store import open_store
+from dtsinn.deploy.package import load_package
 from dtsinn.eventlog.log import EventLog
 from dtsinn.networks.rivals.spectral import SpectralAnalysis, SpectralConfig
+from dtsinn.registry.references import resolve
 from dtsinn.search.engine.trial import score_untrained
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import SearchResult
@@ -44,6 +46,7 @@ def test_a_search_over_bases_finds_one_and_makes_no_package(searched, small_path
     assert result.states == {"finished": 2}
     assert result.package is None
     assert not (workspace.searches / "bases" / "separator").exists()
+    assert load_package(resolve("best", workspace).path)[1].lineage.run == "bases/floor"
     journal = JournalFileBackend(str(workspace.searches / "bases" / "study.journal"))
     trials = optuna.load_study(study_name="bases", storage=JournalStorage(journal)).trials
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 2

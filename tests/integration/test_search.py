@@ -17,10 +17,13 @@ from dtsinn.core.config import flatten, to_mapping
 from dtsinn.core.errors import InputError, RunError
 from dtsinn.core.workspace import Workspace
 from dtsinn.data.store import open_store
+from dtsinn.deploy.package import load_package
 from dtsinn.eventlog.log import EventLog
+from dtsinn.registry.references import resolve
 from dtsinn.search.plan import SearchPlan
 from dtsinn.search.run import run_search
 from dtsinn.training.config import load_run_config
+from dtsinn.workflows.pipeline import search_and_promote
 from tests.support.null_tracker import NullTracker
 
 QUIET = Console(quiet=True)
@@ -209,15 +212,18 @@ def test_a_time_budget_ends_a_search_in_order(make_space, small_path: Path, tmp_
 
 
 def test_what_a_configuration_does_wrong_is_an_answer(
-    make_space, small_path: Path, tmp_path: Path, ray_here: None
+    make_space, small_path: Path, tmp_path: Path, begin_workspace, ray_here: None
 ) -> None:
-    """Trials that diverge are pruned with a reason; without any result the search says why."""
+    """Trials that diverge are pruned with a reason; without any result the search says why.
+
+    The linear map is registered all the same.
+    """
     space = make_space(
         tmp_path,
         "{base: invertible, fixed: {steps: 40, validate_every: 20, round_trip_limit: 1e-15},"
         " parameters: {model.blocks: {choice: [1, 2]}}}",
     )
-    workspace = Workspace(tmp_path / "workspace")
+    workspace = begin_workspace(tmp_path / "workspace")
     plan = SearchPlan(
         name="wild",
         store=str(small_path),
@@ -227,7 +233,7 @@ def test_what_a_configuration_does_wrong_is_an_answer(
         concurrent=1,
     )
     with pytest.raises(RunError, match=r"no trial gave a result; got .*lost its inverse"):
-        run_search(plan, open_store(plan.store, need_truth=True), workspace, NullTracker, QUIET)
+        search_and_promote(plan, workspace, QUIET)
     trials = study_trials(workspace, "wild")
     assert [trial.state for trial in trials] == [TrialState.PRUNED] * 2
     assert all("lost its inverse" in trial.user_attrs["reason"] for trial in trials)
@@ -235,6 +241,9 @@ def test_what_a_configuration_does_wrong_is_an_answer(
     ends = [event for event in events if event["event"] == "end"]
     assert ends[0]["key"] == "wild/floor"
     assert [end["status"] for end in ends] == ["finished", "pruned", "pruned", "failed"]
+    champion = resolve("best", workspace)
+    assert champion.version == 1
+    assert load_package(champion.path)[1].lineage.run == "wild/floor"
 
 
 @pytest.mark.slow

@@ -12,22 +12,44 @@ from dtsinn.kinetics.agreement import agreement, headline, icc31
 SUBJECTS = {
     "s0": {"caudate": (11.0, 10.0), "putamen": (9.0, 10.0)},
     "s1": {"caudate": (24.0, 20.0), "putamen": (22.0, 20.0)},
-    "s2": {"caudate": (10.0, 10.0)},
+    "s2": {"caudate": (10.0, 10.0), "putamen": (10.0, 10.0)},
 }
 
 
 def test_error_bias_and_worst_are_as_they_are_defined() -> None:
     found = agreement("V_T", SUBJECTS, left_out=1)
     assert found is not None
-    assert found.error == pytest.approx((10 + 10) / 2)  # caudate 10, 20, 0; putamen 10, 10
+    assert found.error == pytest.approx((10 + 20 / 3) / 2)  # caudate 10, 20, 0; putamen 10, 10, 0
     assert found.bias == pytest.approx((10 + 0) / 2)  # putamen -10 and +10 cancel
     assert (found.worst_error, found.worst_bias) == pytest.approx((10.0, 10.0))
     assert found.worst_bias_region == "caudate"
     assert (found.worst_subject, found.worst_subject_region) == ("s1", "caudate")
     assert found.worst_subject_error == pytest.approx(20.0)
-    assert found.sd == pytest.approx((10.0 + 200**0.5) / 2)
+    assert found.sd == pytest.approx(10.0)
     assert (found.subjects, found.left_out, found.icc) == (3, 1, None)
-    assert found.regions["putamen"].n == 2
+    assert found.regions["putamen"].n == 3
+
+
+@pytest.mark.parametrize(
+    ("subjects", "having", "counts"), [(8, 4, False), (8, 5, True), (3, 2, False), (3, 3, True)]
+)
+def test_a_region_of_few_subjects_is_left_out_and_counted(subjects, having, counts) -> None:
+    values = {f"s{s}": {"caudate": (1.1, 1.0)} for s in range(subjects)}
+    for s in range(having):
+        values[f"s{s}"]["lesion"] = (2.0, 1.0)
+    found = agreement("V_T", values, left_out=1)
+    assert found is not None
+    assert found.worst_bias_region == ("lesion" if counts else "caudate")
+    assert found.worst_error == pytest.approx(100 if counts else 10)
+    assert found.bias == pytest.approx(55 if counts else 10)
+    assert found.worst_subject_error == pytest.approx(100 if counts else 10)
+    assert found.rare == (() if counts else ("lesion",))
+    assert found.left_out == 1 + (0 if counts else having)
+    assert ("lesion" in found.regions) == counts
+
+
+def test_without_a_region_of_enough_subjects_there_is_no_agreement() -> None:
+    assert agreement("V_T", {"a": {"caudate": (1, 1)}, "b": {"lesion": (1, 1)}}) is None
 
 
 def test_lines_and_limits_are_those_of_the_differences() -> None:

@@ -14,6 +14,7 @@ from dtsinn.data.store import Samples, Store
 from dtsinn.kinetics.conservation import (
     TILE_PIXELS,
     NoiseLaw,
+    SubjectConservation,
     applicable_frames,
     body_tiles,
     measure_conservation,
@@ -47,6 +48,17 @@ def test_a_missing_part_is_found_in_body_tile_and_region(
     assert alone is not None
     assert alone.body == pytest.approx(5.0, abs=1e-3)
     assert alone.before_second == pytest.approx(0.0, abs=1e-3)
+
+
+def test_a_region_of_few_subjects_is_not_the_worst(brains: Store) -> None:
+    protocol = brains.header.protocol
+    flat, none = [2.0] * protocol.frames, [None] * protocol.frames
+    common = SubjectConservation(body=flat, tile=none, regions={"cortex": flat})
+    one = dataclasses.replace(common, regions={"cortex": flat, "lesion": [50.0] * protocol.frames})
+    for others, worst in ((4, 2.0), (0, 50.0)):  # of a single subject, whatever it has
+        found = summarise_conservation([one, *[common] * others], protocol)
+        assert found is not None
+        assert found.regions == worst
 
 
 def test_tiles_part_the_body_and_none_is_small(heads: list[Samples]) -> None:

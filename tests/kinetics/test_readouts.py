@@ -17,7 +17,7 @@ from dtsinn.kinetics.agreement import agreement
 from dtsinn.kinetics.curves import FEWEST_PIXELS, Regions, tracer_frames
 from dtsinn.kinetics.measure import SubjectMeter
 from dtsinn.kinetics.readouts import ReadoutMeter, plan_tracer
-from dtsinn.simulation.single_tracer import single_tracer_scans
+from dtsinn.simulation.single_tracer import RescanError, single_tracer_scans
 
 
 def test_every_tracer_names_what_is_read_from_it() -> None:
@@ -131,7 +131,7 @@ def test_fits_of_k1_need_early_frames(scan: Protocol) -> None:
 def test_a_single_tracer_scan_errs_little_and_is_the_same_again(
     brains: Store, heads: list[Samples]
 ) -> None:
-    scans = single_tracer_scans(brains, "test")
+    scans = single_tracer_scans(brains)
     assert not isinstance(scans, str)
     meter = SubjectMeter.of(brains)
     read = {}
@@ -159,7 +159,19 @@ def test_a_store_that_nothing_can_scan_again_says_why(
     ):
         with monkeypatch.context() as patch:
             patch.setattr(brains, "header", dataclasses.replace(brains.header, **change))
-            assert said in single_tracer_scans(brains, "test")
+            assert said in single_tracer_scans(brains)
+
+
+def test_each_subject_is_held_against_the_store(brains: Store, heads: list[Samples]) -> None:
+    scans, last = single_tracer_scans(brains), heads[-1]
+    assert not isinstance(scans, str)
+    for changed, said in (
+        ({"tracers_NKTYX": truth_of(last) * 1.1}, "another truth"),
+        ({"subject_N": np.array(["somebody"] * len(last.subject_N))}, "somebody"),
+        ({"subject_N": np.array(["study-999"] * len(last.subject_N))}, "study-999"),
+    ):
+        with pytest.raises(RescanError, match=said):
+            scans(dataclasses.replace(last, **changed))
 
 
 def test_inputs_stand_by_subject(brains: Store) -> None:

@@ -21,9 +21,11 @@ from dtsinn.networks.normalisation import per_sample, sample_scale
 from dtsinn.networks.rivals.linear import LinearConfig, LinearNetwork
 from dtsinn.registry.gate.cells import gate_cells, suite_for
 from dtsinn.registry.gate.checks import (
+    SubjectMeans,
     check_conservation,
     check_gain,
     check_kinetics,
+    check_regions,
     check_worst_cell,
 )
 from dtsinn.registry.gate.config import GateConfig, load_gate
@@ -156,6 +158,20 @@ def test_conservation_is_held_against_limits():
     assert [name for name, check in found.items() if not check.passed] == ["conserved, tiles"]
     assert found["conserved, |z|"].line().startswith("n/a  conserved, |z|: not applicable")
     assert found["conserved, regions"].detail == "caudate, frame 1"
+
+
+@pytest.mark.parametrize(("having", "lost"), [(4, "+1.00"), (5, "+20.00")])
+def test_a_region_that_few_subjects_have_refuses_nothing(having, lost):
+    def means(bias, subject):
+        own = {("fmz", "cortex"): bias / 20}
+        if subject < having:
+            own["fmz", "lesion"] = bias
+        return SubjectMeans(psnr=(30.0, 30.0), regional_bias=own)
+
+    pairs = [(means(20.0, subject), means(0.0, subject)) for subject in range(8)]
+    (check,) = check_regions(pairs, GateConfig())
+    assert check.value.startswith(lost)
+    assert check.passed == (having < 5)
 
 
 def test_what_cannot_be_told_is_named_and_refuses_nothing(
