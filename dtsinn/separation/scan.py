@@ -389,9 +389,7 @@ def _open_array(place: Path, request: Request) -> Mixture:
 def _read_array(place: Path) -> npt.NDArray[Any]:
     """[S, T, Y, X] of a ``.npy`` file, mapped, or of a ``.mat`` file with one slice."""
     if place.suffix == ".mat":
-        from dtsinn.importers.mat.file import read_mat
-
-        return read_mat(place, "data", WHERE).transpose(2, 0, 1)[None]
+        return _read_mat(place)
     try:
         array = np.load(place, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -400,6 +398,18 @@ def _read_array(place: Path) -> npt.NDArray[Any]:
     if array.ndim == 4:
         refuse_more(WHERE, math.prod(array.shape[1:]) * BYTES_OF_NUMBER, array.nbytes)
     return np.asarray(array)
+
+
+def _read_mat(place: Path) -> npt.NDArray[Any]:
+    """[1, T, Y, X] of the array ``data``; what importers say of a plan's key is said of it."""
+    from dtsinn.importers.mat.file import THE_KEY, read_mat
+
+    try:
+        return read_mat(place, "data", WHERE, nan=True).transpose(2, 0, 1)[None]
+    except InputError as error:
+        what = error.what.replace(THE_KEY, "the array data").replace("the plan's key", "name data")
+        hint = error.hint.replace("key in the plan", "the array saved as data")
+        raise InputError(what, got=error.got, wanted=error.wanted, hint=hint) from None
 
 
 def _voxel_size(fields: Mapping[str, Any]) -> Vector:
