@@ -185,6 +185,21 @@ def test_two_columns_of_one_tracer_are_not_chosen_from(
         dtsinn.separate(scan, model, tmp_path / "out", input=given)
 
 
+@pytest.mark.parametrize(("column", "factor"), [(1, 1000), (2, 1000), (2, 1e-4), (1, 0)])
+def test_an_input_in_another_unit_is_refused(
+    model: Path, scan: Path, head: Head, tmp_path: Path, column: int, factor: float
+) -> None:
+    given = write_input(tmp_path / "input.tsv", head)
+    title, *rows = [line.split("\t") for line in given.read_text().splitlines()]
+    for row in rows:
+        row[column] = str(factor * float(row[column]))
+    given.write_text("\n".join(map("\t".join, [title, *rows])))
+    words = f"the input of {title[column]} is in another unit than kBq/mL; got "
+    with pytest.raises(InputError, match=words):
+        dtsinn.separate(scan, model, tmp_path / "out", input=given)
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_input_that_ends_early_is_refused(
     model: Path, scan: Path, head: Head, tmp_path: Path
 ) -> None:
