@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -135,6 +137,22 @@ def test_its_own_population_is_inside_and_other_noise_is_not(
 
     assert outside() <= 3
     assert outside(noise="high", subjects=4) == 4
+
+
+def test_each_process_that_calibrates_computes_with_one_thread(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is one per core."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    others = set(multiprocessing.active_children())
+    request = replace(USUAL, subjects=2, slices=1, size=16)
+    for _ in measure_simulated(package, [request], 2):
+        workers = set(multiprocessing.active_children()) - others
+        assert workers
+        for worker in workers:
+            environment = Path(f"/proc/{worker.pid}/environ").read_bytes().split(b"\0")
+            assert b"OMP_NUM_THREADS=1" in environment
+    assert "OMP_NUM_THREADS" not in os.environ
 
 
 def test_errors_of_unseen_subjects_lie_within(package: Path, known: Calibration) -> None:
