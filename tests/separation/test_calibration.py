@@ -223,7 +223,9 @@ def test_a_scan_outside_has_none_and_says_so(calibrated: Path, tmp_path: Path) -
     assert found.verdict.p_value == pytest.approx(1 / 41)
     (table,) = found.folder.rglob("*FDG*_tacs.tsv")
     assert "lower" not in _rows(table)[0]
-    assert "No intervals: the scan is outside" in (found.folder / "report.html").read_text()
+    page = (found.folder / "report.html").read_text()
+    assert '<td>noise of the mixture</td><td><span class="bad">failed</span></td>' in page
+    assert "No intervals: the scan is outside" in page
 
 
 def test_without_calibration_nothing_is_said_of_the_population(
