@@ -182,9 +182,11 @@ def _read_values(
             found["DVR"] = reference_logan(kept_RT, reference_T, frames, start)
     if inputs is not None and first_pass:
         time_I, plasma_I = inputs.curves[name]
-        given = ModelInput(time_I=time_I, plasma_I=plasma_I, blood_I=plasma_I, frames=frames)
+        plasma_and_blood = ModelInput(
+            time_I=time_I, plasma_I=plasma_I, blood_I=plasma_I, frames=frames
+        )
         tissues = 1 if readout.method == "one_tissue" else tracer.model_order
-        fit = fit_regions(kept_RT, given, tissues=tissues)
+        fit = fit_regions(kept_RT, plasma_and_blood, tissues=tissues)
         own = ("K1", "k2", "vB") if tissues == 1 else ("K1", *RATES)
         found |= {quantity: getattr(fit, quantity) for quantity in own}
     if not found:
