@@ -56,7 +56,15 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+    try:
+        return getattr(import_module(_MODULES[name]), name)
+    except ModuleNotFoundError as error:
+        from dtsinn.core.extras import cure_of_missing
+
+        if cure := cure_of_missing(error):
+            words = f"dtsinn.{name} needs {error.name}; try {cure}"
+            raise ModuleNotFoundError(words, name=error.name) from None
+        raise
 
 
 def __dir__() -> list[str]:

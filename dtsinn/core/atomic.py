@@ -8,13 +8,16 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from dtsinn.core.causes import in_our_words
 from dtsinn.core.errors import PackageError
+from dtsinn.core.lock import hold_lock
+
+NEW, LOCK = "new", "lock"
+"""In a hidden neighbour: what is to take the place, and the lock of who writes it."""
 
 
 def replace_file(path: Path, content: str | bytes, mode: int = 0o666) -> None:
@@ -48,28 +51,25 @@ def replace_file(path: Path, content: str | bytes, mode: int = 0o666) -> None:
 
 @contextmanager
 def fresh_folder(folder: Path) -> Iterator[Path]:
-    """Yield an empty hidden neighbour of ``folder`` that takes its name when all went well.
+    """Yield an empty folder that takes the name ``folder`` when all went well.
 
-    Its files are synced to disk before the renaming. When the body raises, nothing stays. The
-    neighbour's name is drawn, so that writers who share a disk cannot meet in it.
+    Its files are synced to disk before the renaming. When the body raises, nothing stays; what a
+    kill leaves, a hidden neighbour that ends in ``.partial``, is removed by the next call.
 
     Raises:
         PackageError: ``folder`` exists (or came to exist meanwhile), or cannot be made.
     """
     if os.path.lexists(folder):
         raise PackageError(f"{folder} exists already", hint="another name, or remove it first")
-    partial = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.partial"
-    try:
-        partial.mkdir(parents=True)
-    except OSError as error:
-        raise in_our_words(error, f"{folder} cannot be made", PackageError) from None
-    try:
+    with ExitStack() as stack:
+        try:
+            partial = stack.enter_context(_hidden_neighbour(folder.absolute())) / NEW
+        except OSError as error:
+            raise in_our_words(error, f"{folder} cannot be made", PackageError) from None
         yield partial
         for path in (*partial.rglob("*"), partial):
             _sync(path)
         _take_name(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)  # gone already when all went well
 
 
 @contextmanager
@@ -77,29 +77,52 @@ def replace_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty folder that takes the place of ``folder`` when all went well.
 
     Of several that are written there at the same time the last one stays, whole. When the body
-    raises, nothing has changed; a kill leaves a hidden neighbour that ends in ``.partial``. One
-    that came between the two renamings leaves no ``folder``: it is brought back by the next call.
+    raises, nothing has changed; what a kill leaves, a hidden neighbour that ends in ``.partial``,
+    is removed by the next call. A kill between the two renamings leaves no ``folder``: it is
+    brought back before.
 
     Raises:
         OSError: It cannot be made or put in place.
     """
     place = folder.absolute()  # ``.`` has a name and a parent only then
-    place.parent.mkdir(parents=True, exist_ok=True)
     _bring_back(place)
-    with TemporaryDirectory(".partial", f".{place.name}.", place.parent) as own:
-        partial = Path(own) / "new"
-        partial.mkdir()
-        yield partial
+    with _hidden_neighbour(place) as own:
+        yield own / NEW
         for number in count():
             with suppress(FileNotFoundError):
-                place.rename(Path(own) / f"old-{number}")
+                place.rename(own / f"old-{number}")
             try:
-                partial.rename(place)
+                (own / NEW).rename(place)
             except OSError as error:  # another one was put there between the two
                 if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                     raise
             else:
                 return
+
+
+@contextmanager
+def _hidden_neighbour(place: Path) -> Iterator[Path]:
+    """Yield a folder beside ``place`` that holds the empty folder :data:`NEW`, and remove it.
+
+    Its name is drawn, so that writers who share a disk cannot meet in it, and it is locked while
+    the body runs: what is not locked, a dead process left, and is removed.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    for left in place.parent.glob(f".{glob.escape(place.name)}.*.partial"):
+        with suppress(OSError):  # a file system without locks tells nothing
+            if {LOCK} < {path.name for path in left.iterdir()}:
+                with hold_lock(left / LOCK, 0):
+                    shutil.rmtree(left, ignore_errors=True)
+    own = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.partial")
+    own.mkdir()
+    try:
+        with ExitStack() as stack:
+            with suppress(OSError):
+                stack.enter_context(hold_lock(own / LOCK))
+            (own / NEW).mkdir()  # once it is locked: without, nobody takes it for left
+            yield own
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
 
 
 def _bring_back(place: Path) -> None:

@@ -8,6 +8,7 @@ script: what they run is imported by its module's name, or travels by value.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
 _LOCK = threading.Lock()
+THREADS = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
+"""Variables that libraries of numbers read when they are loaded."""
 
 
 class _Worker(SpawnProcess):
@@ -45,3 +48,18 @@ def _nameless_main() -> Iterator[None]:
 
 SPAWN = _CleanSpawnContext()
 """Makes processes, queues and locks as ``multiprocessing.get_context("spawn")`` does."""
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Let processes that start here compute with one thread each."""
+    kept = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

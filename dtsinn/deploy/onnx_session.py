@@ -51,6 +51,8 @@ def open_session(
     # By default it takes one thread per core of the machine, pinned, whatever this process got.
     options.intra_op_num_threads = _threads()
     options.inter_op_num_threads = 1
+    # Between two batches its threads would wait at work, where others read, sum up and write.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3  # errors only: the warnings are about its own optimisations
     try:
         session = InferenceSession(

@@ -12,12 +12,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from dtsinn.core.errors import RunError
-from dtsinn.core.processes import SPAWN
+from dtsinn.core.processes import SPAWN, one_thread_each
 from dtsinn.core.progress import Progress
 
 Work = Callable[..., Any]
@@ -25,8 +24,6 @@ Work = Callable[..., Any]
 whole machine is for one task."""
 Share = Callable[[Work, Any, Sequence[Any], Progress], Iterator[tuple[int, Any]]]
 """Work, what all tasks share, tasks, progress -> number and result of each task that is done."""
-THREADS = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
-"""Variables that libraries of numbers read when they are loaded."""
 
 _shared: Any = None
 """In a worker: what all its tasks share."""
@@ -60,7 +57,7 @@ def _run_in_processes(
     others, done = set(multiprocessing.active_children()), 0
     pool = ProcessPoolExecutor(workers, mp_context=SPAWN, initializer=_prepare, initargs=(shared,))
     try:
-        with _one_thread():
+        with one_thread_each():
             futures = {pool.submit(_work, work, task): n for n, task in enumerate(tasks)}
         for future in as_completed(futures):
             yield futures[future], future.result()
@@ -76,21 +73,6 @@ def _run_in_processes(
             for process in set(multiprocessing.active_children()) - others:
                 process.terminate()
         pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let processes that start here compute with one thread each."""
-    kept = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in kept.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _prepare(shared: Any) -> None:

@@ -177,12 +177,14 @@ def merge_given(planned: Given, said: Given, accepted: frozenset[str], where: st
 
 def _half_life(plan: SinglePlan | MixturePlan, sidecar: Sidecar, where: str) -> float | None:
     """With which the scanner decay-corrected, s: by the plan, the sidecar's number or nuclide."""
-    nuclide = sidecar.nuclides[0] if len(sidecar.nuclides) == 1 else None
+    nuclides = [one for one in sidecar.nuclides if one is not None]
+    nuclide = nuclides[0] if len(sidecar.nuclides) == len(nuclides) == 1 else None
     half_life = _first(plan.half_life, sidecar.half_life, nuclide)
     if half_life is not None:
         check_half_life(f"{where}: half-life", half_life, plan.accepted)
-    if None not in (sidecar.half_life, nuclide) and plan.half_life is None:
-        refuse_other_nuclide(f"{where}.sidecar", sidecar.half_life or 0.0, nuclide or 0.0)
+    all_known = len(nuclides) == len(sidecar.nuclides)
+    if sidecar.half_life is not None and plan.half_life is None and all_known:
+        refuse_other_nuclide(f"{where}.sidecar", sidecar.half_life, nuclides)
     return half_life
 
 

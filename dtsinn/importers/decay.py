@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -43,16 +44,18 @@ def half_life_of_factors(frames: Frames, factor_T: npt.NDArray[np.float64], wher
     return half_life
 
 
-def refuse_other_nuclide(where: str, half_life: float, nuclide: float) -> None:
-    """Refuse a header whose half-life is not that of the nuclide that it names, both in s.
+def refuse_other_nuclide(where: str, half_life: float, nuclides: Sequence[float]) -> None:
+    """Refuse a header whose half-life is that of no nuclide that it names, all in s.
 
     Raises:
         InputError: They are more than 2 % apart.
     """
-    if not is_same_nuclide(half_life, nuclide):
+    if nuclides and not any(is_same_nuclide(half_life, one) for one in nuclides):
+        told = " and ".join(f"{one:g} s" for one in nuclides)
+        several = len(nuclides) > 1
         raise InputError(
             f"{where}: half-life and nuclide contradict each other",
-            got=f"{half_life:g} s, and a nuclide of {nuclide:g} s",
-            wanted="one nuclide",
+            got=f"{half_life:g} s, and {'nuclides' if several else 'a nuclide'} of {told}",
+            wanted="the half-life of one of them" if several else "one nuclide",
             hint="half_life: SECONDS in the plan, with which the scanner decay-corrected",
         )

@@ -21,6 +21,8 @@ LONGEST_FRAME_S, FIRST_PASS_S = 30.0, 120.0
 """K1 is in the first two minutes: frames there may be half a minute long at most."""
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Rates from which a search may start, 1/min; of all, or all pairs, each region takes its best."""
+ACTIVITY_FLOOR = 0.02
+"""Least activity that a frame's variance is taken from, as a part of the largest (uncited)."""
 SLOWEST, FASTEST = 1e-6, 60.0
 """Limits of a rate, 1/min: beyond, a curve does not change any more."""
 STEPS = 200
@@ -115,6 +117,23 @@ def fit_compartments(
         if bool(ended_R.all()):
             break
     return project.kinetics(rate_RM, cost_R)
+
+
+def fit_regions(curve_RT: FloatArray, given: ModelInput, *, tissues: int) -> CompartmentFit:
+    """Fit regional curves as scans give them, each frame by what its variance is expected to be.
+
+    Args:
+        curve_RT: [..., R, T] kBq/mL, decay-corrected to the injection.
+        given: Input functions, of the same leading axes.
+        tissues: 1 or 2.
+    """
+    frames = given.frames
+    present_RT = frames.present(curve_RT)
+    activity_T = present_RT.mean(axis=-2)
+    highest = activity_T.max(axis=-1, keepdims=True)
+    floor = np.maximum(ACTIVITY_FLOOR * highest, float(np.finfo(np.float32).tiny))
+    weight_RT = (frames.duration_T / np.maximum(activity_T, floor))[..., None, :]
+    return fit_compartments(present_RT, weight_RT, given, tissues=tissues)
 
 
 class _Projection:

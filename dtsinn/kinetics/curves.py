@@ -118,6 +118,12 @@ class TracerFrames:
         """[..., T] a scan's curves [..., all frames] from the injection on, decay-corrected."""
         return np.asarray(curve_T[..., self.first :] * self.correction_T)
 
+    def present(self, curve_T: FloatArray) -> FloatArray:
+        """[..., T] what :meth:`correct` gave, as the activity present from the injection on."""
+        return np.asarray(
+            curve_T / decay_correction(self.start_T, self.duration_T, self.half_life, 0.0)
+        )
+
     def late(self, start_min: float) -> slice:
         """Frames that start at or after ``start_min`` minutes."""
         after = self.start_T >= 60 * start_min - CONTIGUITY_S

@@ -21,7 +21,7 @@ from dtsinn.kinetics.compartments import (
     FIRST_PASS_S,
     LONGEST_FRAME_S,
     ModelInput,
-    fit_compartments,
+    fit_regions,
 )
 from dtsinn.kinetics.curves import FloatArray, Regions, TracerFrames, tracer_frames
 from dtsinn.kinetics.graphical import (
@@ -37,8 +37,6 @@ Images = NDArray[np.floating[Any]]
 ByRegion = dict[str, float]
 FEWEST_FRAMES = 3
 """Points of a plot from which a line is laid through it (uncited)."""
-ACTIVITY_FLOOR = 0.02
-"""Least activity that a frame's variance is taken from, as a part of the largest (uncited)."""
 NO_INPUT = "the store has no input functions"
 
 
@@ -161,9 +159,7 @@ class ReadoutMeter:
             curve_RT = plan.frames.correct(curves_KRT[k])
             curves.append(curve_RT)
             quantities.append(
-                _quantities(
-                    self._header, k, plan, inputs, regions.names, curves_KRT[k], judged_only
-                )
+                _quantities(self._header, k, plan, inputs, regions.names, curve_RT, judged_only)
             )
         return quantities, curves
 
@@ -200,10 +196,7 @@ def plan_tracer(header: StoreHeader, tracer: int, has_inputs: bool) -> TracerPla
             if not has_inputs:
                 reason = NO_INPUT
             elif not first_pass:
-                reason = (
-                    f"no frames of at most {LONGEST_FRAME_S:g} s cover the first "
-                    f"{FIRST_PASS_S / 60:g} min after the injection of {name}"
-                )
+                reason = no_first_pass(name)
         elif late.stop - late.start < FEWEST_FRAMES:
             reason = (
                 f"{late.stop - late.start} frames start at or after {readout.start_min:g} min from "
@@ -226,13 +219,21 @@ def plan_tracer(header: StoreHeader, tracer: int, has_inputs: bool) -> TracerPla
     )
 
 
+def no_first_pass(tracer: str) -> str:
+    """Why the frames allow no fit of compartments."""
+    return (
+        f"no frames of at most {LONGEST_FRAME_S:g} s cover the first {FIRST_PASS_S / 60:g} min "
+        f"after the injection of {tracer}"
+    )
+
+
 def _quantities(
     header: StoreHeader,
     tracer: int,
     plan: TracerPlan,
     inputs: SubjectInputs | None,
     names: tuple[str, ...],
-    present_RT: FloatArray,
+    curve_RT: FloatArray,
     judged_only: bool,
 ) -> dict[str, ByRegion]:
     """Quantity -> region -> value, of the read-out regions."""
@@ -240,7 +241,6 @@ def _quantities(
     kept = [r for r, name in enumerate(names) if name in plan.regions]
     if readout is None or frames is None or not kept or not plan.quantity:
         return {}
-    curve_RT = frames.correct(present_RT)
     kept_RT = curve_RT[kept]
     fits: dict[str, Callable[[], FloatArray]] = {}
     since_I = (
@@ -264,10 +264,7 @@ def _quantities(
             frames=frames,
         )
         tissues = 1 if readout.method == "one_tissue" else plan.tissues
-        seen_RT = present_RT[kept][:, frames.first :] * _part_of_frame(header, frames)
-        fits["K1"] = lambda: (
-            fit_compartments(seen_RT, _weights(seen_RT, frames), given, tissues=tissues).K1
-        )
+        fits["K1"] = lambda: fit_regions(kept_RT, given, tissues=tissues).K1
     values: dict[str, ByRegion] = {}
     for quantity, fit in fits.items():
         if judged_only and quantity != plan.quantity:
@@ -278,16 +275,3 @@ def _quantities(
             names[r]: value for r, value in own if not (ratio and names[r] == plan.reference)
         }
     return values
-
-
-def _part_of_frame(header: StoreHeader, frames: TracerFrames) -> FloatArray:
-    """[T] how much denser a frame's activity lies in the part after the injection."""
-    duration_T = np.array(header.protocol.frame_duration)[frames.first :]
-    return np.asarray(duration_T / frames.duration_T)
-
-
-def _weights(present_RT: FloatArray, frames: TracerFrames) -> FloatArray:
-    """[T] one over a frame's expected variance: its duration over the regions' mean activity."""
-    activity_T = present_RT.mean(axis=0)
-    floor = max(ACTIVITY_FLOOR * float(activity_T.max()), float(np.finfo(np.float32).tiny))
-    return np.asarray(frames.duration_T / np.maximum(activity_T, floor))

@@ -25,15 +25,12 @@ from dtsinn.core.protocol import Protocol
 from dtsinn.core.tracer import load_tracer, tracer_names
 from dtsinn.deploy.facts import SeparatorFacts
 from dtsinn.kinetics.tables import label
-from dtsinn.separation.scan import Entities
+from dtsinn.separation.scan import DOSE, PER_TRACER, Entities
 
 BIDS_VERSION = "1.10.0"
 ABSENT = "n/a"
 IGNORED = "*_tacs.*\n*_kinpar.*\nverdict.json\nreport.html\n"
 """Tables that PETFit reads and BIDS has no rule for yet, and what is for people."""
-DOSE = "InjectedRadioactivity"
-PER_TRACER = (DOSE, "InjectedMass", "SpecificRadioactivity")
-"""Fields of a mixture's sidecar that list a number for each tracer."""
 REQUIRED: Mapping[str, Any] = {
     "Manufacturer": "unknown",
     "ManufacturersModelName": "unknown",

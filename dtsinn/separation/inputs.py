@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from dtsinn.core.bounds import read_text
 from dtsinn.core.errors import InputError
-from dtsinn.core.protocol import Protocol
+from dtsinn.core.protocol import CONTIGUITY_S, Protocol
 from dtsinn.separation.verdict import known_tracer
 
 FloatArray = npt.NDArray[np.float64]
@@ -24,6 +24,11 @@ HEAD_S = 60.0
 taken to rise from 0."""
 END_S = 60.0
 """Up to which before the end of the scan the last sample may come, s (uncited)."""
+
+
+LEAST_UPTAKE, MOST_UPTAKE = 1 / 30, 1e3
+"""Mean activity in the body over that in plasma, from an injection on, between which it is taken to
+be in the same unit (uncited): blood alone is 1/20 of a brain, and a curve in Bq/mL a thousandth."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +91,41 @@ def read_inputs(path: Path, tracers: Sequence[str], begin: float, protocol: Prot
         plasma_I = np.concatenate([[0.0], np.array(named[tracer])[after_I]])
         curves[tracer] = (since_I, plasma_I)
     return Inputs(curves=curves)
+
+
+def refuse_other_units(inputs: Inputs, body_T: FloatArray, protocol: Protocol) -> None:
+    """Refuse curves that are in another unit than the scan, by what the body took up.
+
+    The first tracer is compared before the second comes, where a frame is.
+
+    Args:
+        inputs: Input functions.
+        body_T: Mean over the body of the scan, kBq/mL.
+        protocol: Frames and injections.
+
+    Raises:
+        InputError: They are.
+    """
+    start_T, end_T = np.array(protocol.frame_start), np.array(protocol.frame_edges[1:])
+    for k, (tracer, (time_I, plasma_I)) in enumerate(inputs.curves.items()):
+        injected = protocol.injection_time[k]
+        seen_T = np.array(protocol.starts_after(k))
+        alone_T = seen_T & (end_T <= protocol.injection_time[1] + CONTIGUITY_S)
+        seen_T = alone_T if alone_T.any() else seen_T
+        if not seen_T.any():
+            continue
+        duration_T = (end_T - start_T)[seen_T]
+        begin, end = start_T[seen_T][0] - injected, end_T[seen_T][-1] - injected
+        grid = np.unique(np.clip(time_I, begin, end))
+        plasma = np.trapezoid(np.interp(grid, time_I, plasma_I), grid) / (grid[-1] - grid[0])
+        body = body_T[seen_T] @ duration_T / duration_T.sum()
+        if not LEAST_UPTAKE * plasma <= body <= MOST_UPTAKE * plasma:
+            raise InputError(
+                f"{WHERE} of {tracer} is in another unit than kBq/mL",
+                got=f"{plasma:.3g} in plasma beside {body:.3g} kBq/mL in the body on average",
+                wanted="kBq/mL, not decay-corrected",
+                hint="its column divided by 1000, if it is in Bq/mL",
+            )
 
 
 def _read_columns(path: Path) -> dict[str, list[float]]:

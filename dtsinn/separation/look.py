@@ -36,10 +36,12 @@ class Body:
 
     Attributes:
         level_SYX: Quarters of the body by mean activity, from 1 on; 0 is outside.
+        mean_T: Mean over the body, as if nothing else held activity, kBq/mL.
         nan_voxels: How many voxels held NaN; all of them outside.
     """
 
     level_SYX: npt.NDArray[np.uint8]
+    mean_T: npt.NDArray[np.float64]
     nan_voxels: int = 0
 
     @property
@@ -122,7 +124,8 @@ def look_at(
                 hint="another reconstruction",
             )
     nan_voxels = sum(int(missing_YX.sum()) for missing_YX in nan_slices.values())
-    return Body(level_SYX=level_SYX, nan_voxels=nan_voxels)
+    share = max(float(np.mean(level_SYX > 0)), 1 / level_SYX.size)
+    return Body(level_SYX=level_SYX, mean_T=total_T / slices / share, nan_voxels=nan_voxels)
 
 
 def _find_levels(mean_SYX: npt.NDArray[np.float16], least: np.float16) -> npt.NDArray[np.uint8]:

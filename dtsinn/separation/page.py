@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from markupsafe import Markup
 
 from dtsinn.core.display import value_text
 from dtsinn.core.protocol import Protocol
@@ -82,7 +83,7 @@ def render(
     total_RT = np.maximum(totals.mixture_RT, np.finfo(np.float32).tiny)
     percent_RT = 100 * (totals.tracers_KRT.sum(axis=0) / total_RT - 1)
     marks = "patient's left at the left" if mixture.space.placed else "as the array has it"
-    text = [verdict.text[:1].upper() + verdict.text[1:] + "."]
+    text = [_verdict_text(verdict)]
     if verdict.accepted:
         text.append(f"Accepted all the same: {verdict.accepted}.")
     return render_page(
@@ -114,8 +115,7 @@ def render(
                 own.name.upper(),
                 region,
                 quantity,
-                f"{value:.4g}",
-                _interval_text(own, quantity, region),
+                _value_text(own, quantity, region, value),
                 QUANTITY_UNITS[quantity],
             ]
             for own in curves
@@ -138,9 +138,21 @@ def render(
     )
 
 
-def _interval_text(own: TracerCurves, quantity: str, region: str) -> str:
+def _value_text(own: TracerCurves, quantity: str, region: str, value: float) -> str | Markup:
+    """A value, and its interval below it."""
     bounds = own.bounds.get(quantity, {}).get(region)
-    return "none" if bounds is None else f"{bounds[0]:.4g} to {bounds[1]:.4g}"
+    if bounds is None:
+        return f"{value:.4g}"
+    interval = f"{bounds[0]:.4g} to {bounds[1]:.4g}"
+    return Markup('{} <span class="range">{}</span>').format(f"{value:.4g}", interval)
+
+
+def _verdict_text(verdict: Verdict) -> str:
+    """What failed; else what could not be asked."""
+    if not verdict.inside:
+        return f"{verdict.text[:1].upper()}{verdict.text[1:]}."
+    untold = [check.name for check in verdict.checks if check.outcome == "not told"]
+    return "No check failed." + (f" Not told: {', '.join(untold)}." if untold else "")
 
 
 def _intervals_said(calibration: Calibration | str, verdict: Verdict) -> str:
@@ -154,11 +166,19 @@ def _intervals_said(calibration: Calibration | str, verdict: Verdict) -> str:
     )
 
 
-def _check_row(check: Check) -> list[str]:
+def _check_row(check: Check) -> list[str | Markup]:
+    """Name, outcome, what was found, the limit in the same unit, and where it comes from."""
     found = check.words if check.value is None else f"{check.value:.3g} {check.unit}"
-    limit = "" if check.limit is None else f"{check.limit:g} {check.unit}"
+    limit = "" if check.limit is None else f"{check.limit:.3g}\u00a0{check.unit.partition(' ')[0]}"
     basis = check.basis if check.limit is not None else ""
-    return [check.name, found, limit, check.outcome, basis]
+    failed = Markup('<span class="bad">failed</span>')
+    return [
+        check.name,
+        failed if check.outcome == "failed" else check.outcome,
+        found,
+        limit,
+        basis,
+    ]
 
 
 def _beside(mixture: Mixture, model: Model, protocol: Protocol) -> list[list[str]]:
@@ -167,6 +187,7 @@ def _beside(mixture: Mixture, model: Model, protocol: Protocol) -> list[list[str
     own = Frames(start=scan.frame_start, duration=scan.frame_duration)
     wanted = Frames(start=facts.frame_start, duration=facts.frame_duration)
     trained = facts.lineage.trained_on
+    measured = "not told" if mixture.source == "store" else "a measured scan"
 
     def told(values: list[str]) -> str:
         return ", ".join(dict.fromkeys(filter(None, values))) or "not recorded"
@@ -188,7 +209,7 @@ def _beside(mixture: Mixture, model: Model, protocol: Protocol) -> list[list[str
             " x ".join(f"{side:.3g}" for side in scan.voxel_size[::-1]) + " mm",
             "not recorded",
         ],
-        ["phantom", "a measured scan", told([one.phantom for one in trained])],
-        ["noise", "a measured scan", told([one.noise for one in trained])],
+        ["phantom", measured, told([one.phantom for one in trained])],
+        ["noise", measured, told([one.noise for one in trained])],
         ["protocols", "", told([one.protocol for one in trained])],
     ]

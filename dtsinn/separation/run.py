@@ -142,7 +142,8 @@ def sum_up(
 class _Sums:
     """Sums over slices; an axis of 3 is mixture and tracers, one of 2 mixture and their sum.
 
-    Sums over pixels are products with masks: that takes one pass over the images.
+    Sums over pixels are products with masks: that takes one pass over the images, in this thread;
+    those of BLAS are so small that its threads, which wait at work, cost more (measured).
     """
 
     def __init__(self, frames: int, pixels: int, labels: int) -> None:
@@ -171,27 +172,23 @@ class _Sums:
         present = present[present > 0]
         masks = [level_P == level for level in range(1 + LEVELS)]
         masks += [labels_P == label for label in present]
-        mask_PM = np.stack(masks, axis=1).astype(np.float32)
+        mask_MP = np.stack(masks).astype(np.float32)
+        level_LP = mask_MP[: 1 + LEVELS]
         for place, image_TYX in enumerate((mixture_TYX, *tracers_KTYX)):
-            sum_TM = image_TYX.reshape(frames, -1) @ mask_PM
-            self.level_3LT[place] += sum_TM[:, 1 : 1 + LEVELS].T
-            self.region_3RT[place, present] += sum_TM[:, 1 + LEVELS :].T
-            self.rough_3LT[place] += self._roughness(image_TYX, mask_PM, 1)
-        self.coarse_LT += self._roughness(mixture_TYX, mask_PM, 2)
-        voxels_M = mask_PM.sum(axis=0)
+            sum_MT = _sum_masked(mask_MP, image_TYX.reshape(frames, -1))
+            self.level_3LT[place] += sum_MT[1 : 1 + LEVELS]
+            self.region_3RT[place, present] += sum_MT[1 + LEVELS :]
+            self.rough_3LT[place] += _sum_masked(level_LP, _square_difference(image_TYX, 1))
+        self.coarse_LT += _sum_masked(level_LP, _square_difference(mixture_TYX, 2))
+        voxels_M = mask_MP.sum(axis=1)
         self.voxels_L += voxels_M[: 1 + LEVELS]
         self.voxels_R[present] += voxels_M[1 + LEVELS :].astype(np.intp)
         self.slices_R[present] += 1
         for k, tracer_TYX in enumerate(tracers_KTYX):
-            self.negative_KT[k] -= np.minimum(tracer_TYX, 0).reshape(frames, -1) @ body_P
+            below_TP = np.minimum(tracer_TYX, 0).reshape(frames, -1)
+            self.negative_KT[k] -= _sum_masked(body_P[None], below_TP)[0]
         for place, image_TYX in enumerate((mixture_TYX, sum_TYX)):
             self.pixels_2TP[place] += image_TYX.reshape(frames, -1) * body_P
-
-    @staticmethod
-    def _roughness(
-        image_TYX: npt.NDArray[np.float32], mask_PM: npt.NDArray[np.float32], step: int
-    ) -> npt.NDArray[np.float32]:
-        return (_square_difference(image_TYX, step) @ mask_PM[:, : 1 + LEVELS]).T
 
     def totals(self, level_SYX: npt.NDArray[np.uint8]) -> Totals:
         """Means of what was added."""
@@ -221,6 +218,13 @@ class _Sums:
             rough_3LT=self.rough_3LT / np.maximum(self.voxels_L, 1)[:, None],
             coarse_LT=self.coarse_LT / np.maximum(self.voxels_L, 1)[:, None],
         )
+
+
+def _sum_masked(
+    mask_MP: npt.NDArray[np.float32], image_TP: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """[M, T] sums over what each mask holds."""
+    return np.asarray(np.einsum("mp,tp->mt", mask_MP, image_TP))
 
 
 def _square_difference(image_TYX: npt.NDArray[np.float32], step: int) -> npt.NDArray[np.float32]:

@@ -39,6 +39,8 @@ from dtsinn.separation.space import Space, space_of
 
 FloatArray = npt.NDArray[np.floating[Any]]
 Entities = tuple[tuple[str, str], ...]
+Administered = tuple[tuple[float | None, float | None], ...]
+"""Half-life, s, and time of injection, s on the scan's clock, of each tracer."""
 
 WHERE = "the scan"
 """What messages call it."""
@@ -53,6 +55,9 @@ TECHNICAL = (
     "SkullStripped",
 )
 """Fields of a sidecar that outputs hand on: how a scan was made, nothing of whom it shows."""
+DOSE = "InjectedRadioactivity"
+PER_TRACER = (DOSE, "InjectedMass", "SpecificRadioactivity")
+"""Fields of a mixture's sidecar that list a number for each tracer."""
 NUCLIDE = re.compile(r"\W*(\d{1,3}m?\W*[A-Za-z]{1,2}|[A-Za-z]{1,2}\W*\d{1,3}m?)\W*")
 """Names that can be nothing else: ``Y86``, ``[86Y]``, ``Y-86``."""
 CHUNK = 2**20
@@ -185,10 +190,11 @@ def _open_nifti(place: Path, plan: MixturePlan, request: Request) -> Mixture:
         return open_nifti(own, file.parent, WHERE, None, by_slices=True, nan=True)
 
     scan, fields = reopen(place), _raw_fields(beside)
+    administered, fields = _by_injection(scan.administered, fields)
     _refuse_unknown_nuclides(fields)
     units = plan.units or str(read_sidecar(beside, f"{WHERE}.sidecar").units)
     told = _told(fields)
-    injections = injections or _both([time for _, time in scan.administered])
+    injections = injections or _both([time for _, time in administered])
     return Mixture(
         scan=scan,
         space=dataclasses.replace(space_of(scan), header=image.header),
@@ -196,7 +202,7 @@ def _open_nifti(place: Path, plan: MixturePlan, request: Request) -> Mixture:
         whole_numbers=image.header.get_data_dtype().kind in "iu",
         injections=injections,
         tracers=told,
-        half_lives=tuple(seconds for seconds, _ in scan.administered if seconds is not None),
+        half_lives=tuple(seconds for seconds, _ in administered if seconds is not None),
         entities=_entities(place.name),
         source="NIfTI",
         accepted=plan.accepted,
@@ -215,10 +221,8 @@ def _open_dicom(folder: Path, plan: MixturePlan, request: Request) -> Mixture:
         folder, WHERE, half_life=plan.half_life, accepted=plan.accepted, by_slices=True
     )
     injections = request.injections or plan.injection_time
-    injections = injections or _both(
-        sorted(time for _, time in scan.administered if time is not None)
-    )
-    ordered = sorted(scan.administered, key=lambda one: math.inf if one[1] is None else one[1])
+    ordered, _ = _by_injection(scan.administered, {})
+    injections = injections or _both([time for _, time in ordered])
     return Mixture(
         scan=scan,
         space=space_of(scan),
@@ -346,7 +350,8 @@ def _open_array(place: Path, request: Request) -> Mixture:
             got=f"{T} in the array and {len(known.frames.start)} in the sidecar",
             wanted="as many",
         )
-    half_lives = [seconds for seconds, _ in known.administered if seconds is not None]
+    administered, fields = _by_injection(known.administered, fields)
+    half_lives = [seconds for seconds, _ in administered if seconds is not None]
     longest = max(half_lives, default=None)
     check_times(WHERE, known.frames.duration, accepted=known.accepted, half_life=longest)
     factor_T = to_present_activity(known, None, WHERE)
@@ -371,7 +376,7 @@ def _open_array(place: Path, request: Request) -> Mixture:
         decay_corrected=known.decay_corrected,
         administered=known.administered,
     )
-    injections = request.injections or _both([time for _, time in known.administered])
+    injections = request.injections or _both([time for _, time in administered])
     return Mixture(
         scan=scan,
         space=dataclasses.replace(space_of(scan), placed=False),
@@ -389,9 +394,7 @@ def _open_array(place: Path, request: Request) -> Mixture:
 def _read_array(place: Path) -> npt.NDArray[Any]:
     """[S, T, Y, X] of a ``.npy`` file, mapped, or of a ``.mat`` file with one slice."""
     if place.suffix == ".mat":
-        from dtsinn.importers.mat.file import read_mat
-
-        return read_mat(place, "data", WHERE).transpose(2, 0, 1)[None]
+        return _read_mat(place)
     try:
         array = np.load(place, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -402,6 +405,18 @@ def _read_array(place: Path) -> npt.NDArray[Any]:
     return np.asarray(array)
 
 
+def _read_mat(place: Path) -> npt.NDArray[Any]:
+    """[1, T, Y, X] of the array ``data``; what importers say of a plan's key is said of it."""
+    from dtsinn.importers.mat.file import THE_KEY, read_mat
+
+    try:
+        return read_mat(place, "data", WHERE, nan=True).transpose(2, 0, 1)[None]
+    except InputError as error:
+        what = error.what.replace(THE_KEY, "the array data").replace("the plan's key", "name data")
+        hint = error.hint.replace("key in the plan", "the array saved as data")
+        raise InputError(what, got=error.got, wanted=error.wanted, hint=hint) from None
+
+
 def _voxel_size(fields: Mapping[str, Any]) -> Vector:
     """``VoxelSize`` of a sidecar, along x, y and z in mm; 1 mm where it does not say."""
     value = fields.get("VoxelSize", [1.0, 1.0, 1.0])
@@ -410,6 +425,28 @@ def _voxel_size(fields: Mapping[str, Any]) -> Vector:
         raise InputError(f"{WHERE}.sidecar: VoxelSize", wanted="three lengths along x, y, z in mm")
     check_voxels(f"{WHERE}.sidecar: VoxelSize", value)
     return (float(value[0]), float(value[1]), float(value[2]))
+
+
+def _by_injection(
+    administered: Administered, fields: dict[str, Any]
+) -> tuple[Administered, dict[str, Any]]:
+    """What a header lists for each tracer, by order of injection; as listed if one is not told.
+
+    Args:
+        administered: Half-life and time of injection of each tracer.
+        fields: Of a sidecar.
+    """
+    times = [time for _, time in administered if time is not None]
+    order = list(range(len(administered)))
+    if len(times) == len(order):
+        order.sort(key=times.__getitem__)
+
+    def turn(value: Any) -> Any:
+        fits = isinstance(value, list) and len(value) == len(order)
+        return [value[place] for place in order] if fits else value
+
+    listed = {name: turn(fields[name]) for name in ("TracerName", *PER_TRACER) if name in fields}
+    return tuple(administered[place] for place in order), fields | listed
 
 
 def _both(times: Sequence[float | None]) -> tuple[float, float] | None:

@@ -32,7 +32,7 @@ from dtsinn.separation.bids import (
 )
 from dtsinn.separation.calibration import Calibration, read_calibration
 from dtsinn.separation.images import Image
-from dtsinn.separation.inputs import Inputs, read_inputs
+from dtsinn.separation.inputs import Inputs, read_inputs, refuse_other_units
 from dtsinn.separation.intervals import add_intervals, section_classes
 from dtsinn.separation.look import Body, look_at
 from dtsinn.separation.model import Model, open_model
@@ -158,6 +158,8 @@ class _Job:
             self.progress,
             nan_is_air=self.nan_is_air,
         )
+        if self.inputs is not None:
+            refuse_other_units(self.inputs, body.mean_T, self.protocol)
         rois = self.rois or rois_of_body(body.inside_SYX)
 
         def read_filled(which: slice) -> npt.NDArray[Any]:

@@ -5,9 +5,10 @@ Shape letters: K tracer (2), R region, T frame.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,12 @@ from dtsinn.core.errors import InputError
 from dtsinn.core.protocol import Protocol
 from dtsinn.core.readout import QUANTITY_UNITS
 from dtsinn.core.tracer import NOT_READ, load_tracer, tracer_names
+from dtsinn.kinetics.compartments import (
+    FIRST_PASS_S,
+    LONGEST_FRAME_S,
+    ModelInput,
+    fit_regions,
+)
 from dtsinn.kinetics.curves import FEWEST_PIXELS, TracerFrames, tracer_frames
 from dtsinn.kinetics.graphical import (
     input_means,
@@ -24,18 +31,20 @@ from dtsinn.kinetics.graphical import (
     reference_logan,
     uptake_ratio,
 )
-from dtsinn.kinetics.readouts import FEWEST_FRAMES
+from dtsinn.kinetics.readouts import FEWEST_FRAMES, no_first_pass
 from dtsinn.kinetics.tables import ABSENT, MODELS, TAC_COLUMNS, TAC_FACTS, label, write_table
 from dtsinn.separation.inputs import Inputs
 from dtsinn.separation.regions import Rois
 from dtsinn.separation.run import Totals
 
 FloatArray = npt.NDArray[np.float64]
-INTERVAL_FACTS = {
-    "lower": {"Description": "Lower end of the 90 % interval, by split conformal prediction"},
-    "upper": {"Description": "Upper end of the 90 % interval, by split conformal prediction"},
+RATES = {
+    "k2": {"Description": "Rate from tissue to plasma", "Units": "1/min"},
+    "k3": {"Description": "Rate into the second tissue compartment", "Units": "1/min"},
+    "k4": {"Description": "Rate out of the second tissue compartment", "Units": "1/min"},
+    "vB": {"Description": "Fraction of blood, taken to be as the parent in plasma", "Units": "1"},
 }
-"""Columns of intervals, of scans that are inside."""
+"""Columns of what a fit of compartments gives beside K1, which alone has an interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +58,7 @@ class TracerCurves:
         frames: Counted from its injection; None where no frame ends after it.
         curve_RT: kBq/mL, decay-corrected to the injection.
         values: Quantity -> region -> value.
+        rates: Of :data:`RATES` -> region -> value, where compartments were fitted.
         lacking: Why there is no quantity; empty where there is one.
         lower_RT: Lower ends of 90 % intervals of ``curve_RT``; None where there are no intervals,
             NaN of regions without one.
@@ -62,6 +72,7 @@ class TracerCurves:
     frames: TracerFrames | None
     curve_RT: FloatArray
     values: dict[str, dict[str, float]] = field(default_factory=dict)
+    rates: dict[str, dict[str, float]] = field(default_factory=dict)
     lacking: str = ""
     lower_RT: FloatArray | None = None
     upper_RT: FloatArray | None = None
@@ -110,6 +121,7 @@ def read_curves(
         values, lacking = _read_values(
             name, regions, totals.voxels_R, curve_RT, frames, inputs, given=rois.given
         )
+        rates = {rate: values.pop(rate) for rate in RATES if rate in values}
         found.append(
             TracerCurves(
                 name=name,
@@ -118,6 +130,7 @@ def read_curves(
                 frames=frames,
                 curve_RT=curve_RT,
                 values=values,
+                rates=rates,
                 lacking=lacking,
             )
         )
@@ -135,11 +148,14 @@ def _read_values(
     given: bool,
 ) -> tuple[dict[str, dict[str, float]], str]:
     """Quantity -> region -> value of one tracer; and why there are none."""
-    readout = load_tracer(name).readout if name in tracer_names() else None
-    if readout is None:
+    tracer = load_tracer(name) if name in tracer_names() else None
+    if tracer is None or (readout := tracer.readout) is None:
         return {}, f"no read-out of tracer {name} is known"
     if not given:
         return {}, "no regions were given (--rois)"
+    first_pass = frames.covers_first_pass(LONGEST_FRAME_S, FIRST_PASS_S)
+    if readout.method == "one_tissue" and not first_pass:
+        return {}, no_first_pass(name)
     late = frames.late(readout.start_min)
     if readout.method != "one_tissue" and late.stop - late.start < FEWEST_FRAMES:
         return {}, (
@@ -154,26 +170,34 @@ def _read_values(
     if not kept:
         return {}, f"no region has {FEWEST_PIXELS} voxels"
     kept_RT, start = curve_RT[kept], readout.start_min
-    fits: dict[str, Callable[[], FloatArray]] = {}
+    found: dict[str, FloatArray] = {}
     if inputs is not None and readout.method in ("logan", "patlak"):
         plot = logan if readout.method == "logan" else patlak
         plasma = input_means(*inputs.curves[name], frames)
-        fits[readout.quantity] = lambda: plot(kept_RT, plasma, frames, start)
+        found[readout.quantity] = plot(kept_RT, plasma, frames, start)
     if readout.reference in regions and readout.method != "one_tissue":
         reference_T = curve_RT[regions.index(readout.reference)]
-        fits["SUVR"] = lambda: uptake_ratio(kept_RT, reference_T, frames, start)
+        found["SUVR"] = uptake_ratio(kept_RT, reference_T, frames, start)
         if readout.method == "logan":
-            fits["DVR"] = lambda: reference_logan(kept_RT, reference_T, frames, start)
-    if not fits:
+            found["DVR"] = reference_logan(kept_RT, reference_T, frames, start)
+    if inputs is not None and first_pass:
+        time_I, plasma_I = inputs.curves[name]
+        plasma_and_blood = ModelInput(
+            time_I=time_I, plasma_I=plasma_I, blood_I=plasma_I, frames=frames
+        )
+        tissues = 1 if readout.method == "one_tissue" else tracer.model_order
+        fit = fit_regions(kept_RT, plasma_and_blood, tissues=tissues)
+        own = ("K1", "k2", "vB") if tissues == 1 else ("K1", *RATES)
+        found |= {quantity: getattr(fit, quantity) for quantity in own}
+    if not found:
         reference = f"region {readout.reference}" if readout.reference else "reference region"
         return {}, f"there is no input function (--input), and no {reference}"
     values = {}
-    for quantity, fit in fits.items():
-        pairs = zip(kept, fit().tolist(), strict=True)
+    for quantity, value_R in found.items():
         ratio = quantity in ("DVR", "SUVR")
         values[quantity] = {
             regions[r]: value
-            for r, value in pairs
+            for r, value in zip(kept, value_R.tolist(), strict=True)
             if np.isfinite(value) and not (ratio and regions[r] == readout.reference)
         }
     return values, ""
@@ -190,24 +214,42 @@ def write_tables(curves: Sequence[TracerCurves], folder: Path, stems: Sequence[s
     for own, stem in zip(curves, stems, strict=True):
         if own.frames is not None:
             name = folder / f"{stem}_desc-combinedregions_tacs"
-            ends = {
-                end: about | {"Units": "kBq/mL"}
-                for end, about in INTERVAL_FACTS.items()
-                if own.lower_RT is not None
-            }
-            write_table(name, (*TAC_COLUMNS, *ends), _tac_rows(own, stem), TAC_FACTS | ends)
+            ends = () if own.lower_RT is None else ("lower", "upper")
+            facts = TAC_FACTS | _end_facts("TAC", ends, {"Units": "kBq/mL"})
+            write_table(name, (*TAC_COLUMNS, *ends), _tac_rows(own, stem), facts)
         for quantity, values in own.values.items():
-            name = folder / f"{stem}_model-{label(MODELS[quantity])}_kinpar"
-            unit, bounds = {"Units": QUANTITY_UNITS[quantity]}, own.bounds.get(quantity)
-            if bounds is None:
-                write_table(name, ("region", quantity), values.items(), {quantity: unit})
-                continue
+            rates = own.rates if quantity == "K1" else {}
+            bounds = own.bounds.get(quantity)
+            ends = () if bounds is None else ("lower", "upper")
             rows = (
-                [region, value, *bounds.get(region, (ABSENT, ABSENT))]
+                [
+                    region,
+                    value,
+                    *(bounds or {}).get(region, (ABSENT,) * len(ends)),
+                    *(rate.get(region, ABSENT) for rate in rates.values()),
+                ]
                 for region, value in values.items()
             )
-            facts = {quantity: unit} | {end: about | unit for end, about in INTERVAL_FACTS.items()}
-            write_table(name, ("region", quantity, *INTERVAL_FACTS), rows, facts)
+            unit = {"Units": QUANTITY_UNITS[quantity]}
+            facts = {quantity: unit} | _end_facts(quantity, ends, unit)
+            write_table(
+                folder / f"{stem}_model-{label(MODELS[quantity])}_kinpar",
+                ("region", quantity, *ends, *rates),
+                rows,
+                facts | {rate: RATES[rate] for rate in rates},
+            )
+
+
+def _end_facts(quantity: str, ends: Sequence[str], unit: dict[str, str]) -> dict[str, Any]:
+    """What the columns of an interval are."""
+    return {
+        end: unit
+        | {
+            "Description": f"{end.capitalize()} end of the 90 % interval of {quantity}, by split "
+            "conformal prediction"
+        }
+        for end in ends
+    }
 
 
 def _tac_rows(own: TracerCurves, stem: str) -> Iterator[list[object]]:

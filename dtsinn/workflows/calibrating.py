@@ -16,7 +16,7 @@ from pathlib import Path
 from dtsinn.core.atomic import replace_file
 from dtsinn.core.errors import DtsinnError, InputError, RunError
 from dtsinn.core.lock import hold_lock
-from dtsinn.core.processes import SPAWN
+from dtsinn.core.processes import SPAWN, one_thread_each
 from dtsinn.core.progress import Progress, no_progress
 from dtsinn.core.seeds import generator
 from dtsinn.core.workspace import Workspace
@@ -158,7 +158,8 @@ def measure_simulated(
         return
     with ProcessPoolExecutor(workers, mp_context=SPAWN) as pool:
         try:
-            pending = [pool.submit(_measure_simulated, package, *job) for job in jobs]
+            with one_thread_each():
+                pending = [pool.submit(_measure_simulated, package, *job) for job in jobs]
             for one in pending:
                 yield one.result()
         except BrokenProcessPool:

@@ -82,10 +82,11 @@ def walk(workspace: Workspace, *, quiet: bool) -> None:
         workspace.command("export", champion, "--out", str(export), "--no-calibration"),
         quiet,
     )
-    _, proof, _ = export_model(champion, export, workspace, calibrated=False)
+    _, proof, calibration = export_model(champion, export, workspace, calibrated=False)
     console.say(f"ONNX Runtime against torch: relative error {proof.model_error:.1e}")
     if proof.round_trip_error is not None:
         console.say(f"inverse of forward through ONNX: relative error {proof.round_trip_error:.1e}")
+    console.say(f"calibration, for limits and intervals of separate: {calibration}")
 
     models = [["the champion", f"{champion}, in {workspace.command('models')}"]]
     if not gate.passed:

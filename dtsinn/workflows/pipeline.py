@@ -518,9 +518,11 @@ def export_model(
         raise InputError(f"{out} exists already", hint="another --out")
     model = resolve(ref, workspace)
     progress("exporting", 0, 1)
-    known: Calibration | str = "none, as asked"
     if calibrated:
-        known = find_calibration(model.path, workspace, progress)
+        known: Calibration | str = find_calibration(model.path, workspace, progress)
+    else:
+        again = workspace.command("export", ref, "--out", f"{out}-calibrated")
+        known = f"not asked for; made by {again}"
     text = "" if isinstance(known, str) else calibration_text(known)
     proof = export_package(model.path, out, text)
     progress("exporting", 1, 1)

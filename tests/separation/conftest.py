@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dtsinn.core.protocol import load_protocol
+from dtsinn.core.protocol import Protocol, load_protocol, protocol_of_frames
 from dtsinn.data.plan import StorePlan
 from dtsinn.data.store import StoreHeader, open_store
 from dtsinn.data.writer import StoreWriter
@@ -20,6 +20,7 @@ from dtsinn.networks.separator import SeparatorNetwork
 from dtsinn.training.package import training_data
 from tests.support.independent_scan import (
     HALF_LIFE_S,
+    INJECTED_S,
     REGIONS,
     VOXEL_MM,
     Head,
@@ -31,9 +32,17 @@ TRAINED = 6
 """Heads of the model."""
 
 
+def protocol_of(head: Head) -> Protocol:
+    """Frames and injections of a head; p1 by its name."""
+    known = load_protocol("p1")
+    if head.durations == known.frame_duration:
+        return known
+    return protocol_of_frames("heads", head.starts.tolist(), head.durations, INJECTED_S)
+
+
 def store_of(heads: list[Head], path: Path) -> Path:
     """A store of independent heads, with truth."""
-    protocol = load_protocol("p1")
+    protocol = protocol_of(heads[0])
     subjects = [f"s{number}" for number in range(len(heads)) for _ in range(5)]
     plan = StorePlan(
         tracers=("fmz", "fdg"),
@@ -70,12 +79,12 @@ def turned(image_XYZT: np.ndarray) -> np.ndarray:
 def package_of(
     network: SeparatorNetwork, folder: Path, trained_on: StoreHeader | None = None
 ) -> Path:
-    """A package of a network for FMZ and FDG by protocol p1; without a store, of heads."""
-    protocol = load_protocol("p1")
+    """A package of a network for FMZ and FDG; without a store, of heads by protocol p1."""
+    protocol = load_protocol("p1") if trained_on is None else trained_on.protocol
     info = SeparatorInfo(
         model=network.config,
         tracers=("fmz", "fdg"),
-        protocol="p1",
+        protocol=protocol.name,
         frame_start=protocol.frame_start,
         frame_duration=protocol.frame_duration,
         injection_time=protocol.injection_time,

@@ -9,12 +9,13 @@ import sys
 import tomllib
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
-SCRIPT = """
+FORBID = """
 import json
 import sys
 
@@ -26,7 +27,9 @@ class Forbid:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Forbid())
-
+"""
+"""Behaves as if some modules were not installed."""
+SCRIPT = """
 from typer.testing import CliRunner
 
 from dtsinn.cli import app
@@ -37,7 +40,19 @@ def run(words):
 
 print(json.dumps([run(words) for words in json.loads(sys.argv[2])]))
 """
-"""Runs commands where some modules are not installed."""
+"""Runs commands."""
+USE_NAMES = """
+import dtsinn
+
+said = {}
+for name in dtsinn.__all__:
+    try:
+        getattr(dtsinn, name)
+    except ImportError as error:
+        said[name] = str(error)
+print(json.dumps(said))
+"""
+"""Says why public names cannot be used."""
 Outcome = tuple[int, str, str]
 """Exit code, output and errors."""
 
@@ -75,15 +90,20 @@ def modules_of_extras() -> list[str]:
 def run_base(folder: Path, *commands: list[str | Path]) -> list[Outcome]:
     """Run commands, one after the other, where only the base is installed."""
     words = json.dumps([list(map(str, command)) for command in commands])
+    return [tuple(one) for one in run_script(folder, SCRIPT, words)]
+
+
+def run_script(folder: Path, script: str, *words: str) -> Any:
+    """What a script prints as JSON where only the base is installed."""
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, json.dumps(modules_of_extras()), words],
+        [sys.executable, "-c", FORBID + script, json.dumps(modules_of_extras()), *words],
         capture_output=True,
         text=True,
         check=False,
         cwd=folder,
     )
     assert done.returncode == 0, done.stderr
-    return [tuple(one) for one in json.loads(done.stdout)]
+    return json.loads(done.stdout)
 
 
 def test_the_base_is_without_what_searches_and_trains() -> None:
@@ -114,6 +134,14 @@ def test_a_store_is_separated(model: Path, heads_store: Path, tmp_path: Path) ->
     ((code, out, err),) = run_base(tmp_path, command)
     assert code == 0, err
     assert "verdict: inside" in out
+
+
+def test_a_public_name_that_needs_more_says_how_to_get_it(tmp_path: Path) -> None:
+    said = run_script(tmp_path, USE_NAMES)
+    assert set(said) == {"Separator", "evaluate", "run_search", "simulate", "train"}
+    for name, words in said.items():
+        cure = rf"dtsinn\.{name} needs \w+; try pip install 'dtsinn\[platform\]'"
+        assert re.fullmatch(cure, words), words
 
 
 def test_help_is_there(tmp_path: Path) -> None:

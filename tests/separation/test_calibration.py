@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,7 @@ from dtsinn.workflows.calibrating import (
     find_sources,
     measure_simulated,
 )
+from dtsinn.workflows.pipeline import export_model
 from tests.separation.conftest import package_of
 
 USUAL = StudyRequest(subjects=20, slices=4, size=32, noise="mid", purpose="unseen")
@@ -121,10 +124,22 @@ def test_an_export_lists_it_outside_of_the_digest(package: Path, calibrated: Pat
     assert package_digest(calibrated) == package_digest(package)
 
 
+def test_an_export_without_it_says_how_to_get_it(
+    package: Path, workspace: Workspace, known: Calibration, tmp_path: Path
+) -> None:
+    plain, whole = tmp_path / "plain", tmp_path / "plain-calibrated"
+    _, _, said = export_model(str(package), plain, workspace, calibrated=False)
+    typed = f"dtsinn export {package} --out {whole} --workspace {workspace.root}"
+    assert said == f"none: not asked for; made by {typed}"
+    _, _, said = export_model(str(plain), whole, workspace)
+    assert said == known.source
+    assert (whole / "calibration.json").is_file()
+
+
 def test_its_own_population_is_inside_and_other_noise_is_not(
     package: Path, known: Calibration
 ) -> None:
-    """Of 20 proving subjects the limit is the largest: 1 of 21 exceeds it on average."""
+    """Of 40 subjects the limit is the largest: 1 of 41 exceeds it on average."""
 
     def outside(**other: Any) -> int:
         request = replace(USUAL, **other)
@@ -135,6 +150,22 @@ def test_its_own_population_is_inside_and_other_noise_is_not(
 
     assert outside() <= 3
     assert outside(noise="high", subjects=4) == 4
+
+
+def test_each_process_that_calibrates_computes_with_one_thread(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is one per core."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    others = set(multiprocessing.active_children())
+    request = replace(USUAL, subjects=2, slices=1, size=16)
+    for _ in measure_simulated(package, [request], 2):
+        workers = set(multiprocessing.active_children()) - others
+        assert workers
+        for worker in workers:
+            environment = Path(f"/proc/{worker.pid}/environ").read_bytes().split(b"\0")
+            assert b"OMP_NUM_THREADS=1" in environment
+    assert "OMP_NUM_THREADS" not in os.environ
 
 
 def test_errors_of_unseen_subjects_lie_within(package: Path, known: Calibration) -> None:
@@ -189,10 +220,12 @@ def test_a_scan_outside_has_none_and_says_so(calibrated: Path, tmp_path: Path) -
     noisy = _store(replace(USUAL, noise="high"), tmp_path / "noisy.zarr")
     found = dtsinn.separate(noisy, calibrated, tmp_path / "out")
     assert "noise of the mixture unlike the training population's" in found.verdict.text
-    assert found.verdict.p_value == pytest.approx(1 / 21)
+    assert found.verdict.p_value == pytest.approx(1 / 41)
     (table,) = found.folder.rglob("*FDG*_tacs.tsv")
     assert "lower" not in _rows(table)[0]
-    assert "No intervals: the scan is outside" in (found.folder / "report.html").read_text()
+    page = (found.folder / "report.html").read_text()
+    assert '<td>noise of the mixture</td><td><span class="bad">failed</span></td>' in page
+    assert "No intervals: the scan is outside" in page
 
 
 def test_without_calibration_nothing_is_said_of_the_population(

@@ -49,6 +49,15 @@ def refusal(scan: Path | str, model: Path, out: Path, **options: Any) -> str:
         ({"TracerRadionuclide": ["O15", "F18"]}, "its nuclides are not the model's; got 123 s"),
         ({"TracerRadionuclide": "Ga68"}, "its nuclide is none of the model's"),
         ({"TracerRadionuclide": ["C11", "Y-86"]}, "got 'Y-86', whose half-life is not known"),
+        ({"RadionuclideHalfLife": 4060.0}, "got 4060 s, and nuclides of 1224 s and 6588 s; wanted"),
+        (
+            {"RadionuclideHalfLife": [6588.0, 1224.0]},
+            "contradict each other; got 6588 s and 1224 s; wanted 1224 s and 6588 s, of its nucl",
+        ),
+        (
+            {"RadionuclideHalfLife": [1224.0, 4060.0], "TracerRadionuclide": None},
+            "got 1224 s and 4",
+        ),
         ({"InjectionStart": [0, 1200, 2400]}, "is of other than two tracers; got 3; wanted two"),
         ({"InjectionStart": [-30, 1170]}, "the scan: injection; got -30 s; wanted inside the scan"),
         ({"FrameDuration": P1[:-1]}, "18 starts and 17 durations"),

@@ -127,6 +127,24 @@ def test_a_sidecar_that_people_wrote_by_hand(
     assert found.verdict.inside
 
 
+@pytest.mark.parametrize("corrected", [False, True])
+def test_tracers_that_are_listed_in_the_other_order(
+    model: Path, answer: np.ndarray, write: Callable[..., Path], tmp_path: Path, corrected: bool
+) -> None:
+    turned_over = {
+        "TracerName": ["FDG", "FMZ"],
+        "TracerRadionuclide": ["F18", "C11"],
+        "InjectionStart": [1200, 0],
+        "InjectedRadioactivity": [200, 500],
+    }
+    found = dtsinn.separate(write(fields=turned_over, corrected=corrected), model, tmp_path / "out")
+    assert found.verdict.inside, found.verdict.text
+    assert apart(kbq(found.tracers["fmz"]), answer[0]) < 1e-5
+    said = [sidecar_of(found.tracers[name]) for name in PAIR]
+    assert [one["InjectedRadioactivity"] for one in said] == [500, 200]
+    assert [one["InjectionStart"] for one in said] == [0, 1200]
+
+
 def test_the_lesion_stays_at_the_patients_left(
     model: Path, write: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -123,7 +123,7 @@ def _refuse_other_nuclides(series: Series) -> None:
     """Refuse a radiopharmaceutical whose half-life is not that of the nuclide that it names."""
     for drug in require_shared(series, lambda header: header.drugs, "radiopharmaceutical"):
         if drug.half_life is not None and drug.nuclide is not None:
-            refuse_other_nuclide(series.where, drug.half_life, drug.nuclide)
+            refuse_other_nuclide(series.where, drug.half_life, [drug.nuclide])
 
 
 @dataclass(frozen=True, repr=False)

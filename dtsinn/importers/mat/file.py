@@ -61,11 +61,19 @@ def mat_shape(path: Path, key: str, where: str) -> tuple[int, int, int]:
     return rows, columns, frames
 
 
-def read_mat(path: Path, key: str, where: str) -> npt.NDArray[np.floating[Any]]:
+def read_mat(
+    path: Path, key: str, where: str, *, nan: bool = False
+) -> npt.NDArray[np.floating[Any]]:
     """The array ``key`` as [Y, X, T] in double precision.
 
+    Args:
+        path: A MATLAB file of version 5, 7 or 7.3.
+        key: Name of the array.
+        where: What the file is, for errors.
+        nan: Hand out NaN as it is.
+
     Raises:
-        InputError: As :func:`mat_shape`, or the numbers are damaged, NaN or infinite.
+        InputError: As :func:`mat_shape`, or the numbers are damaged, infinite or NaN.
         RunError: The file cannot be read for now.
     """
     try:
@@ -75,8 +83,8 @@ def read_mat(path: Path, key: str, where: str) -> npt.NDArray[np.floating[Any]]:
     shape = mat_shape(path, key, where)  # the file may have changed since it was opened
     stored = _read(path, key, where)
     array_YXT = stored.reshape(shape).astype(np.float64)
-    if not np.isfinite(array_YXT).all():
-        raise InputError(f"{where}: {THE_KEY} holds NaN or infinity")
+    if not (np.isfinite(array_YXT) | (np.isnan(array_YXT) & nan)).all():
+        raise InputError(f"{where}: {THE_KEY} holds {'' if nan else 'NaN or '}infinity")
     return array_YXT
 
 

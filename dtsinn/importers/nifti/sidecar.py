@@ -6,12 +6,13 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
 from dtsinn.core.bounds import read_text
 from dtsinn.core.errors import InputError
-from dtsinn.core.isotopes import isotope_half_life
+from dtsinn.core.isotopes import is_same_nuclide, isotope_half_life
 
 MBQ = {"kbq": 1e-3, "mbq": 1.0, "gbq": 1e3, "bq": 1e-6, "mci": 37.0, "uci": 0.037, "ci": 37e3}
 """MBq of one unit of activity, by its name in lower case."""
@@ -34,9 +35,10 @@ class Sidecar:
         scan_start: s, ``ScanStart``.
         injection_times: s, ``InjectionStart``: one, or one for each tracer of a mixture; None in
             it where one is missing.
-        half_life: s, ``RadionuclideHalfLife``: what the scanner used, as dcm2niix writes it.
-        nuclides: s, half-lives of ``TracerRadionuclide``, one or one for each tracer; None in it
-            where the nuclide is not known.
+        half_life: s, ``RadionuclideHalfLife``: what the scanner used, as dcm2niix writes it; None
+            where it lists one for each tracer.
+        nuclides: s, half-lives of ``TracerRadionuclide``, one or one for each tracer, else such a
+            list of half-lives; None in it where the nuclide is not known.
         units: ``Units``, cut to 16 harmless characters.
         decay_corrected: ``ImageDecayCorrected``.
         decay_reference: s, ``ImageDecayCorrectionTime``.
@@ -67,16 +69,20 @@ def read_sidecar(path: Path, where: str) -> Sidecar:
     """
     fields = _Fields(_read_json(path, where), where)
     units = fields.text("Units")
+    half_lives = fields.one_or_more("RadionuclideHalfLife", fields.as_number)
+    nuclides = tuple(
+        None if name is None else isotope_half_life(name)
+        for name in fields.one_or_more("TracerRadionuclide", fields.as_text)
+    )
+    if len(half_lives) > 1:
+        nuclides = _agree(half_lives, nuclides, where)
     return Sidecar(
         frame_start=fields.needed_numbers("FrameTimesStart"),
         frame_duration=fields.needed_numbers("FrameDuration"),
         scan_start=fields.number_if_any("ScanStart"),
         injection_times=fields.one_or_more("InjectionStart", fields.as_number),
-        half_life=fields.number("RadionuclideHalfLife"),
-        nuclides=tuple(
-            None if name is None else isotope_half_life(name)
-            for name in fields.one_or_more("TracerRadionuclide", fields.as_text)
-        ),
+        half_life=half_lives[0] if len(half_lives) == 1 else None,
+        nuclides=nuclides,
         units=None if units is None else re.sub(r"[^A-Za-z0-9/*^.%-]", "", units)[:16],
         decay_corrected=fields.flag("ImageDecayCorrected"),
         decay_reference=fields.number("ImageDecayCorrectionTime"),
@@ -85,6 +91,28 @@ def read_sidecar(path: Path, where: str) -> Sidecar:
         or fields.quantity("PatientWeight", KG, "kg"),
         dose_MBq=fields.quantity("InjectedRadioactivity", MBQ, None),
     )
+
+
+def _agree(
+    half_lives: tuple[float | None, ...], nuclides: tuple[float | None, ...], where: str
+) -> tuple[float | None, ...]:
+    """One half-life for each tracer, by a list of half-lives and one of nuclides.
+
+    Raises:
+        InputError: They contradict each other.
+    """
+    pairs = list(zip_longest(half_lives, nuclides or half_lives, fillvalue=0.0))
+    if not all(None in pair or is_same_nuclide(*pair) for pair in pairs):  # type: ignore[arg-type]
+        told, wanted = (
+            " and ".join("n/a" if one is None else f"{one:g} s" for one in values)
+            for values in (half_lives, nuclides)
+        )
+        raise InputError(
+            f"{where}: RadionuclideHalfLife and TracerRadionuclide contradict each other",
+            got=told,
+            wanted=f"{wanted}, of its nuclides",
+        )
+    return tuple(one if other is None else other for one, other in pairs)
 
 
 class _Fields:
