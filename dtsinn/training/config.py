@@ -32,7 +32,7 @@ class OptimizerConfig:
 
     __pydantic_config__ = STRICT
 
-    learning_rate: float = 4e-3
+    learning_rate: float = 2e-3
     """Peak learning rate."""
     warm_up: int = 50
     """Steps over which the learning rate rises from 0."""
