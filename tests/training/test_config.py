@@ -17,7 +17,7 @@ def test_the_shipped_default_is_that_of_the_code() -> None:
 
 
 def test_another_kind_starts_from_its_own_defaults() -> None:
-    config = load_run_config("invertible", ["model.kind=unet", "model.levels=3"])
+    config = load_run_config("default", ["model.kind=unet", "model.levels=3"])
     assert config.model == UNetConfig(kind="unet", levels=3)
     assert config.optimizer == RunConfig().optimizer
 
