@@ -155,7 +155,7 @@ def gradient_share(network: InvertibleSeparator, store: Store, target: Target) -
     mixture_BTYX, tracers_BKTYX = (
         batch[name] / per_sample(scale_B, batch[name]) for name in ("mixture", "tracers")
     )
-    config = LossConfig(backward=1.0, backward_target=target)
+    config = LossConfig(backward=1.0, backward_target=target, time_activity=0.0)
     weights = [p for p in network.parameters() if p.requires_grad]
     norms = []
     for terms in loss_passes(network, mixture_BTYX, tracers_BKTYX, timing, config, 0.0):

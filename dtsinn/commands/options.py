@@ -115,6 +115,7 @@ def _tracked_workspace(ctx: typer.Context, value: Path) -> Path:
 Debug = Annotated[
     bool, typer.Option("--debug", callback=_debug, is_eager=True, help="Show tracebacks.")
 ]
+RESUME_OR_BEGIN = "Begin --name, or go on with it; end well if it is done."
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Pictures = Annotated[

@@ -13,6 +13,7 @@ import typer
 from dtsinn.commands.options import (
     MACHINES,
     MOST,
+    RESUME_OR_BEGIN,
     ROOT,
     AsJson,
     Commands,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from dtsinn.search.status import SearchStatus
     from dtsinn.workflows.delivery import RunDelivery
     from dtsinn.workflows.pipeline import PromotedSearch
+    from dtsinn.workflows.resuming import ConcludedSearch
 
 app = Commands()
 
@@ -184,6 +186,9 @@ def search(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the search of this --name.")
     ] = False,
+    resume_or_begin: Annotated[
+        bool, typer.Option("--resume-or-begin", help=RESUME_OR_BEGIN)
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Show the space, samples of it and the cost, and stop."),
@@ -207,6 +212,12 @@ def search(
     if resume and (name is None or warm_start or dry_run):
         raise InputError("--resume", wanted="--name NAME, and neither --warm-start nor --dry-run")
     at = Workspace(workspace)
+    if resume_or_begin:
+        if name is None or resume or dry_run:
+            wanted = "--name NAME, and neither --resume nor --dry-run"
+            raise InputError("--resume-or-begin", wanted=wanted)
+        resume = _is_begun(name, pairs, at)
+        warm_start = None if resume else warm_start  # a search that began knows them already
     options: Any = {
         option: ctx.params[option]
         for option in SearchOptions.__annotations__
@@ -222,6 +233,11 @@ def search(
         _say_forecast(plan)
         return
     from dtsinn.workflows.pipeline import PromotedSearch, search_and_promote
+    from dtsinn.workflows.resuming import find_concluded
+
+    if resume_or_begin and resume and (done := find_concluded(plan, at)):
+        _say_done(done)
+        return
 
     with console.progress(quiet) as progress:
         found = search_and_promote(
@@ -346,6 +362,15 @@ def _is_given(ctx: typer.Context, option: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
+def _is_begun(name: str, pairs: str | None, at: Workspace) -> bool:
+    """Whether the search of this name has begun, or with ``pairs`` one of theirs."""
+    from dtsinn.search.events.state import is_begun
+    from dtsinn.workflows.pairs import names_of_pairs, read_pairs
+
+    names = names_of_pairs(name, read_pairs(pairs)).values() if pairs else [name]
+    return any(is_begun(at.searches / choose_name(one, "search")) for one in names)
+
+
 def _search_pairs(
     name: str | None,
     store: str,
@@ -389,6 +414,14 @@ def _say_promoted(found: PromotedSearch) -> None:
     console.say(f"registered as {found.version.ref}")
     for line in found.gate.lines():
         console.say(line)
+
+
+def _say_done(found: ConcludedSearch) -> None:
+    states = ", ".join(f"{count} {state}" for state, count in sorted(found.states.items()))
+    registered = f", registered as {found.ref}" if found.ref else ""
+    console.say(f"search {found.name} is done: {states}; best {found.best_trial}{registered}")
+    if found.over:
+        console.say(f"it ended early: {found.over}")
 
 
 def _say_search(result: SearchResult) -> None:

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from dtsinn.commands.options import MACHINES, MOST, ROOT, Commands, Debug, Quiet, Root, finite
+from dtsinn.commands.options import (
+    MACHINES,
+    MOST,
+    RESUME_OR_BEGIN,
+    ROOT,
+    Commands,
+    Debug,
+    Quiet,
+    Root,
+    finite,
+)
 from dtsinn.core.display import duration
 from dtsinn.core.workspace import Workspace, choose_name
 from dtsinn.workflows import console
@@ -48,6 +58,9 @@ def train(
             metavar="RUN", help="Continue this run from its checkpoint.", rich_help_panel=RUN
         ),
     ] = None,
+    resume_or_begin: Annotated[
+        bool, typer.Option("--resume-or-begin", help=RESUME_OR_BEGIN, rich_help_panel=RUN)
+    ] = False,
     init: Annotated[
         str | None,
         typer.Option(
@@ -98,8 +111,9 @@ def train(
                 stores,
                 config=config,
                 settings=set_ or [],
-                name=None if resume else called,
+                name=None if resume else (name if resume_or_begin else called),
                 resume=resume,
+                resume_or_begin=resume_or_begin,
                 init=init,
                 device=device,
                 workers=workers,
@@ -116,7 +130,8 @@ def train(
         raise typer.Exit(130) from None
     reached, version = trained.run, trained.version
     registered = "" if version is None else f", registered as {version.ref}"
-    console.say(f"run {reached.key}: {reached.best_psnr:.2f} dB on val{registered}")
+    done = "done: " if trained.was_done else ""
+    console.say(f"run {reached.key}: {done}{reached.best_psnr:.2f} dB on val{registered}")
     if trained.first_champion is not None:
         from dtsinn.registry.gate.report import say_first_champion
 

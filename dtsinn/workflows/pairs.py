@@ -66,6 +66,15 @@ def read_pairs(text: str) -> tuple[Pair, ...]:
     return tuple((first, second) for first, second in pairs)
 
 
+def names_of_pairs(begin: str, pairs: Iterable[Pair]) -> dict[Pair, str]:
+    """What the search of each pair is called, where all their names begin alike.
+
+    Raises:
+        InputError: A name is too long, or none that a folder can have.
+    """
+    return {pair: choose_name("-".join((begin, *pair)), "search") for pair in pairs}
+
+
 def search_pairs(
     name: str | None,
     store: str,
@@ -110,7 +119,7 @@ def search_pairs(
     asked = request_of(template)
     requests = {pair: replace(asked, tracers=pair) for pair in pairs}
     begin = choose_name(name, "search")
-    names = {pair: choose_name("-".join((begin, *pair)), "search") for pair in pairs}
+    names = names_of_pairs(begin, pairs)
     suite = _suite(f"pairs-{begin}", asked, requests.values())
     cells_of(suite)
     begun = {pair for pair, of_pair in names.items() if is_begun(workspace.searches / of_pair)}

@@ -40,8 +40,9 @@ from dtsinn.training.run import (
     resumed_state,
     run_training,
 )
-from dtsinn.training.state import TrainingState
+from dtsinn.training.state import TrainingState, latest_checkpoint
 from dtsinn.training.team import Team
+from dtsinn.workflows.resuming import check_same_run, find_finished
 
 if TYPE_CHECKING:
     from dtsinn.registry.gate.config import GateConfig
@@ -221,6 +222,8 @@ class TrainedModel:
     that is resumed then is registered."""
     first_champion: ModelVersion | None = None
     """The linear map, where it was made the champion of a name that had none."""
+    was_done: bool = False
+    """The training had ended before, and nothing was trained now."""
 
     @property
     def separator(self) -> Separator:
@@ -236,6 +239,7 @@ def train(
     steps: int | None = None,
     name: str | None = None,
     resume: str | None = None,
+    resume_or_begin: bool = False,
     init: str | None = None,
     device: str = "cpu",
     workers: int = 1,
@@ -257,6 +261,8 @@ def train(
         steps: Optimiser steps, as a setting.
         name: Of the run; by default the time.
         resume: Name of a run that goes on from its last checkpoint, with its own settings.
+        resume_or_begin: Begin the run called ``name``, go on with it where it was begun, and train
+            nothing where it is done.
         init: REF of a separator whose weights and model the run starts with.
         device: ``cpu`` or ``cuda``.
         workers: Processes that share each step's batches; with 1 it is this one.
@@ -284,6 +290,8 @@ def train(
         else list(settings)
     )
     asked += [] if steps is None else [f"steps={steps}"]
+    if resume_or_begin and (name is None or resume):
+        raise InputError("--resume-or-begin", wanted="--name NAME, and no --resume")
     if resume and (asked or name or init or config != "default"):
         raise InputError(
             "--resume continues a run as it is", wanted="no --config, --set, --name or --init"
@@ -298,8 +306,11 @@ def train(
     check_device(device)
     model = model_name(header.tracers, header.protocol.name)
     folder = at.runs / choose_name(resume or name, "run")
-    if resume:
+    begun = bool(resume) or (resume_or_begin and latest_checkpoint(folder) is not None)
+    if begun:
         state = resumed_state(opened, folder, device)
+        if resume_or_begin:
+            check_same_run(state, given, stated_settings(config, asked), init)
     elif init is None:
         state = fresh_state(opened, given, folder, device)
     else:
@@ -311,13 +322,14 @@ def train(
         trainer = _share_among(workers, cpus_per_worker, cluster, state, device)
     tracking_uri(at)  # which refuses what can never answer
     remember_store(at, opened[0])
-    run = run_training(opened, state, folder, lambda: connect(at), on_report, trainer)
+    done = find_finished(state, folder, at) if resume_or_begin and begun else None
+    run = done or run_training(opened, state, folder, lambda: connect(at), on_report, trainer)
     if run.undelivered:
         return TrainedModel(run=run, version=None)
     tracker = connect(at)
     first = ensure_champion(tracker, at, model, run.package, run.key, opened[0])
     version = register(tracker, run.package, run_key=run.key)
-    return TrainedModel(run=run, version=version, first_champion=first)
+    return TrainedModel(run=run, version=version, first_champion=first, was_done=done is not None)
 
 
 def _share_among(

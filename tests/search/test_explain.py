@@ -487,7 +487,7 @@ def test_parameters_that_no_trial_with_a_value_moved_explain_nothing(
     """A branch of the space may have diverged altogether, and left one value of its choice."""
     path = tmp_path / "branch.yaml"
     path.write_text(
-        "parameters: {model.coupling: {choice: [additive, two-sided]},"
+        "base: invertible\nparameters: {model.coupling: {choice: [additive, two-sided]},"
         " model.clamp: {float: [0.4, 2.0], when: {model.coupling: two-sided}}}"
     )
     fake = Fake(space, spoils=lambda _: False, halving=False)

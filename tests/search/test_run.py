@@ -195,11 +195,12 @@ def test_a_search_reads_its_log_once(
     assert whole == [workspace.searches / plan.name / LOG_FILE]
 
 
+@pytest.mark.parametrize("resume", ["--resume", "--resume-or-begin"])
 def test_what_is_typed_to_deliver_a_search_that_ended_early_trains_nothing(
-    leave, workspace: Workspace, small_path: Path, monkeypatch: pytest.MonkeyPatch
+    leave, resume: str, workspace: Workspace, small_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave()
-    begun = ["search", str(small_path), "--name", "hand", "--resume", "--quiet"]
+    begun = ["search", str(small_path), "--name", "hand", resume, "--quiet"]
     more = ["--trials", "44", "--max-steps", "9", "--workspace", str(workspace.root)]
     more += ["--no-floor"]
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
