@@ -19,7 +19,8 @@ FRAMES, SIZE = 18, (64, 64)
 def feasibility(folder: Path, constraints: str) -> FeasibilityCheck:
     path = folder / "mine.yaml"
     path.write_text(
-        "{base: invertible, parameters: {model.kind: {choice: [invertible, unet]}, model.width: {int: [4, 256]},"
+        "{base: invertible, parameters: {model.kind: {choice: [invertible, unet]},"
+        " model.width: {int: [4, 256]},"
         f" loss.backward: {{float: [0, 1]}}}}, constraints: [{constraints}]}}"
     )
     return FeasibilityCheck(space=load_space(str(path)), frames=FRAMES, size=SIZE)
