@@ -135,7 +135,10 @@ def test_the_searches_are_known_as_they_were(golden: Path) -> None:
 def test_the_halted_search_goes_on(store: Store, golden: Path) -> None:
     folder = golden / "halted"
     before = read_state(folder)
-    space = load_space(str(golden / "inputs" / "wide.yaml"))
+    wide = golden / "inputs" / "wide.yaml"
+    # The default network is another one by now; the file does not say which it meant.
+    wide.write_text(wide.read_text().replace("base: default", "base: invertible"))
+    space = load_space(str(wide))
     plan = change_plan(read_plan(folder, before), {"space": space, "seed": 2, "trials": 5})
     event_log = EventLog(folder / LOG_FILE)
     driver = open_session(
