@@ -242,7 +242,7 @@ def _percent(group: list[Trial], what: str) -> str:
 
 def _notes(steps: int, seeds: int, noise: float) -> list[str]:
     return [
-        f"The default separator, {steps} steps, {seeds} seeds; backward weight {BACKWARD:g}, "
+        f"Coupling blocks, {steps} steps, {seeds} seeds; backward weight {BACKWARD:g}, "
         f"consistency weight {CONSISTENCY:g}. Equal steps, not equal time: see the last columns.",
         "Test subjects, but for the first column; PSNR is the mean of both tracers.",
         "Sum - mixture: the predictions' sum against the measured mixture in the body; a perfect "

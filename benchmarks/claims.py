@@ -1,6 +1,6 @@
 """``claims``: the axes on which the DTS-INN paper says that it holds, one at a time.
 
-On each setting the linear map, a U-Net and the default separator are trained for the same CPU
+On each setting the linear map, a U-Net and coupling blocks are trained for the same CPU
 time, and tested on unseen subjects of that setting.
 """
 
@@ -217,5 +217,5 @@ def _differences_table(axis: str, settings: Sequence[Setting]) -> Table:
                 kinetic(pair(row)[0], "kinetic_error", pair(row)[1]), 1, "+"
             ),
         },
-        f"By {axis}: the default separator less the others, in pairs",
+        f"By {axis}: coupling blocks less the others, in pairs",
     )

@@ -65,7 +65,7 @@ def run(folder: Path, *, steps: Steps = 1500, seeds: Seeds = 3, say: Say) -> Res
         title="One network for several protocols",
         notes=[
             f"FMZ then FDG, brain, noise mid, {SIZE} x {SIZE} pixels, {SUBJECTS} subjects of "
-            f"{SLICES} slices; the same subjects in every protocol. Default separator, {steps} "
+            f"{SLICES} slices; the same subjects in every protocol. Coupling blocks, {steps} "
             f"steps in every row, {seeds} seeds, mean in dB with the lowest and the highest.",
             f"Trained on {' and '.join(TRAINED)}; the other protocols were seen by no training.",
             "Told: `model.conditioning=protocol`; frame times, durations, injections and "

@@ -285,7 +285,7 @@ def run(store: Store, folder: Path, *, rounds: Rounds = 5, steps: Steps = 300, s
     errors = rounding(store, half)
     say("reading them from an S3 server")
     remote = _from_bucket(store, folder, min(rounds, BUCKET_ROUNDS))
-    say("training the default separator")
+    say("training coupling blocks")
     shares = measure_shares(store, steps, costs[0]["cpu"])
     return Result(
         name="reading",
@@ -314,7 +314,7 @@ def run(store: Store, folder: Path, *, rounds: Rounds = 5, steps: Steps = 300, s
 
 
 def measure_shares(store: Store, steps: int, reading_milliseconds: float) -> dict[str, float]:
-    """Train the default separator and look at where a step's time goes.
+    """Train coupling blocks and look at where a step's time goes.
 
     Returns:
         ``step_milliseconds``, CPU time a step, reading included, validations left out;
@@ -358,7 +358,7 @@ def _targets(costs: Sequence[Cost], shares: Mapping[str, float]) -> Table:
             "measured": lambda one: f"{one[1][0]:.1%}",
             "target": lambda one: one[1][1],
         },
-        "Targets; a training step of the default separator takes "
+        "Targets; a training step of coupling blocks takes "
         f"{shares['step_milliseconds']:.1f} CPU ms",
     )
 

@@ -50,7 +50,7 @@ def run(
         name="roundtrip",
         title="The inverse after training, and ONNX against torch",
         notes=[
-            f"The default separator with another number of blocks, {steps} steps each: long "
+            f"Coupling blocks with another number of blocks, {steps} steps each: long "
             "enough to leave the start, too short to compare the PSNR of depths.",
             "Round trip in torch: test subjects, the worst one. ONNX: the synthetic mixtures of "
             "the export's own proof, two batch and two image sizes, the worst one.",

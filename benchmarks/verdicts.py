@@ -86,13 +86,13 @@ def run(
 
 
 def train(work: Path, say: Say) -> Path:
-    """The package of a default separator, trained once on the set of the quality benchmark."""
+    """The package of coupling blocks, trained once on the set of the quality benchmark."""
     from dtsinn.workflows.pipeline import train as train_one
 
     workspace = Workspace(work / "verdicts")
     folder = workspace.runs / NAME / "separator"
     if not folder.exists():
-        say("training a default separator")
+        say("training coupling blocks")
         store = data_sets()["image"].prepare(work)
         train_one(store, name=NAME, workspace=workspace)
     return folder

@@ -112,7 +112,9 @@ def fit(
                 on_block(done, len(blocks) * network.rounds)
             network.solve(sums, turn)
     if not all(bool(torch.isfinite(weight).all()) for weight in network.parameters()):
-        raise DivergedError("the closed form has no finite weights", hint="a larger model.ridge")
+        raise DivergedError(
+            "the closed form has no finite weights", hint="a larger model.ridge, or refit=0"
+        )
 
 
 def _blocks(store: Store, most: int | None = None) -> list[IndexArray]:

@@ -181,9 +181,9 @@ def _stepper(
         first, begun = state.progress.step, time.perf_counter()
         until = min(_next_multiple(first, config.validate_every), config.steps)
         losses = _train_until(state, tasks, feed, team, until, on_step)
+        stepping = time.perf_counter() - begun
         if until == config.steps and team.leads:
             _solve_last_layer(stores, state)
-        stepping = time.perf_counter() - begun
         samples = samples_before(config, until) - samples_before(config, first)
         return losses | {
             "learning_rate": learning_rate(config.optimizer, until - 1, config.steps),
